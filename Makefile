@@ -1,0 +1,43 @@
+# make            set up and run the default pipeline (embedded data, minutes); prints where the report is
+# make test       set up and run the fast tests                  make test-slow   the slow ones
+# make lock       rewrite requirements.lock from pyproject.toml   make clean       remove results (not data)
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.installed
+export PYTHONNOUSERSITE := 1
+
+.PHONY: run setup test test-slow lint lock clean
+run: setup
+	$(BIN)/snakemake --cores all
+	@echo "The report is $$(pwd)/results/demo/report.pdf"
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	  || { echo "Touchstone's lock is for Python 3.11; set PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+test: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+
+lock: setup
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock
+	{ printf 'channels:\n  - conda-forge\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n'; \
+	  sed -n 's/^\([a-z0-9.-]*==[^ ;\\]*\).*/      - \1/p' requirements.lock; } > envs/touchstone.yaml
+
+clean:
+	rm -rf results .snakemake

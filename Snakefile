@@ -1,0 +1,28 @@
+# Touchstone: re-run published adversarial-robustness results and say, number by number, whether they hold.
+#   snakemake --cores all                                        the default run on embedded data
+#   snakemake --cores all --configfile configs/laptop.yaml       real data, a CPU, hours
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+if not workflow.config_settings.configfiles:
+
+    configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/train.smk"
+include: "rules/attack.smk"
+include: "rules/evaluate.smk"
+include: "rules/figures.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    input:
+        f"{RESULTS}/report.pdf",
+        expand(f"{RESULTS}/{{study}}/report.pdf", study=PLAN.studies),
+        f"{RESULTS}/claims.csv",
+    default_target: True
+    localrule: True

@@ -1,0 +1,104 @@
+# Helpers of the rules: the plan, paths, and what every rule declares. No rule is defined here.
+import re
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from touchstone import plan, provenance
+from touchstone.attacks import ATTACKS
+from touchstone.config import ConfigError
+from touchstone.data import DATASETS
+from touchstone.defenses import DEFENSES
+from touchstone.models import MODELS
+from touchstone.plots import PLOTS
+
+ROOT = Path(workflow.basedir)
+
+
+def config_file():
+    """The one file that describes the run; two would be merged by Snakemake and describe a third."""
+    given = workflow.config_settings.configfiles or [ROOT / "config.yaml"]
+    if len(given) > 1:
+        raise WorkflowError("give one --configfile: each is complete in itself")
+    if workflow.config_settings.config:
+        raise WorkflowError("--config is not supported: copy the config file and change it, so that the run has a record")
+    return Path(given[0])
+
+
+try:
+    PLAN = plan.make_plan(ROOT, config_file())
+except ConfigError as error:
+    raise WorkflowError(str(error)) from None
+
+CONFIG_FILE = config_file()
+COMMAND = "snakemake --cores all" + (f" --configfile {CONFIG_FILE}" if CONFIG_FILE != ROOT / "config.yaml" else "")
+RESULTS = f"results/{PLAN.config.run}"
+MODEL = f"{RESULTS}/{{study}}/models/{{dataset}}/{{model}}/{{defense}}/{{seed}}"
+ATTACK = f"{RESULTS}/{{study}}/attacks/{{dataset}}/{{model}}/{{defense}}/{{seed}}"
+CELLS = {(c.study, c.dataset, c.model, c.defense, str(c.seed)): c for c in PLAN.cells}
+GPU = int(PLAN.config.device == "cuda")
+ENV = "../envs/touchstone.yaml"
+TABLES = ("cells", "claims", "qualitative", "flags", "selection", "failures", "worst")
+
+
+def names(values):
+    """A regular expression that matches exactly these names."""
+    return "|".join(map(re.escape, sorted({str(v) for v in values}))) or "none"
+
+
+wildcard_constraints:
+    study=names(PLAN.studies),
+    dataset=names(c.dataset for c in PLAN.cells),
+    model=names(c.model for c in PLAN.cells),
+    defense=names(c.defense for c in PLAN.cells),
+    seed=names(c.seed for c in PLAN.cells),
+    attack=names(a for s in PLAN.studies.values() for a in s.attacks),
+    figure=names(f for s in PLAN.studies.values() for f in s.figures),
+
+
+def code(*targets):
+    """What a job recomputes before it starts: the functions it runs and the digest of their code."""
+    return {"code": provenance.digest(*targets), "targets": list(targets)}
+
+
+def cell_of(wildcards):
+    return CELLS[(wildcards.study, wildcards.dataset, wildcards.model, wildcards.defense, wildcards.seed)]
+
+
+def any_seed(wildcards):
+    """The cell of the first seed: a selection is made once per dataset, model and defense."""
+    return CELLS[(wildcards.study, wildcards.dataset, wildcards.model, wildcards.defense, "0")]
+
+
+def identity(cell, **more):
+    keys = ("study", "original", "dataset", "model", "defense", "seed")
+    return {"run": PLAN.config.run, **{k: getattr(cell, k) for k in keys}, **more}
+
+
+def model_dir(cell):
+    return f"{RESULTS}/{cell.study}/models/{cell.path}"
+
+
+def selections_of(study):
+    """The selection.json files of a study."""
+    selects = {d for d, definition in PLAN.studies[study].defenses.items() if definition.select}
+    chosen = [c for c in cells_in(study) if c.defense in selects]
+    return sorted({str(Path(model_dir(c)).parent / "selection.json") for c in chosen})
+
+
+def records_of(cell):
+    return [f"{RESULTS}/{cell.study}/attacks/{cell.path}/{a}/records.parquet" for a in PLAN.attacks(cell)]
+
+
+def cells_in(study):
+    return [c for c in PLAN.cells if c.study == study]
+
+
+def defense_targets(params):
+    return [MODELS[params["model"]["fn"]].fn, DEFENSES[params["defense"]["fn"]].fn]
+
+
+def attack_targets(cell, attack):
+    members = [m["fn"] for m in attack["options"].get("members", [])]
+    model = PLAN.training(cell)["model"]["fn"]
+    return [MODELS[model].fn, *(ATTACKS[fn].fn for fn in [attack["fn"], *members])]

@@ -1,0 +1,133 @@
+rule resolved_config:
+    output:
+        f"{RESULTS}/config.yaml",
+    params:
+        config=PLAN.resolved(),
+    log:
+        f"{RESULTS}/logs/resolved_config.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/resolved_config.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+        gpu=0,
+    localrule: True
+    conda:
+        ENV
+    script:
+        "../workflow/scripts/resolved_config.py"
+
+
+rule claims:
+    input:
+        expand(f"{RESULTS}/{{study}}/tables/claims.csv", study=PLAN.studies),
+    output:
+        f"{RESULTS}/claims.csv",
+    params:
+        code=code("touchstone.tables:gather"),
+    log:
+        f"{RESULTS}/logs/claims.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/claims.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+        gpu=0,
+    localrule: True
+    conda:
+        ENV
+    script:
+        "../workflow/scripts/claims.py"
+
+
+rule provenance:
+    input:
+        f"{RESULTS}/claims.csv",
+        config=f"{RESULTS}/config.yaml",
+    output:
+        f"{RESULTS}/provenance.json",
+    params:
+        results=RESULTS,
+        command=COMMAND,
+    log:
+        f"{RESULTS}/logs/provenance.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/provenance.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+        gpu=0,
+    localrule: True
+    conda:
+        ENV
+    script:
+        "../workflow/scripts/provenance.py"
+
+
+rule study_report:
+    input:
+        lambda w: [f"{RESULTS}/{w.study}/figures/{f}.svg" for f in PLAN.studies[w.study].figures],
+        lambda w: [f"{RESULTS}/{w.study}/tables/{t}.csv" for t in TABLES],
+        f"{RESULTS}/provenance.json",
+        f"{RESULTS}/config.yaml",
+        "studies/{study}/study.yaml",
+        "reports/captions/{study}.yaml",
+        "reports/head.typ",
+        template="reports/study.ipynb",
+    output:
+        f"{RESULTS}/{{study}}/report.ipynb",
+        f"{RESULTS}/{{study}}/report.html",
+        f"{RESULTS}/{{study}}/report.pdf",
+    params:
+        parameters=lambda w: {"results_dir": RESULTS, "study": w.study},
+        title=lambda w: PLAN.studies[w.study].title,
+        code=code("touchstone.report:gather", "touchstone.notebooks:execute"),
+    log:
+        f"{RESULTS}/logs/study_report/{{study}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/study_report/{{study}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=15,
+        gpu=0,
+    localrule: True
+    conda:
+        ENV
+    script:
+        "../workflow/scripts/report.py"
+
+
+rule summary_report:
+    input:
+        expand(f"{RESULTS}/{{study}}/report.pdf", study=PLAN.studies),
+        f"{RESULTS}/claims.csv",
+        f"{RESULTS}/provenance.json",
+        f"{RESULTS}/config.yaml",
+        "reports/head.typ",
+        template="reports/summary.ipynb",
+    output:
+        f"{RESULTS}/report.ipynb",
+        f"{RESULTS}/report.html",
+        f"{RESULTS}/report.pdf",
+    params:
+        parameters={"results_dir": RESULTS, "studies": list(PLAN.studies)},
+        title=f"Touchstone: {PLAN.config.run} run",
+        code=code("touchstone.report:summary", "touchstone.notebooks:execute"),
+    log:
+        f"{RESULTS}/logs/summary_report.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/summary_report.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=15,
+        gpu=0,
+    localrule: True
+    conda:
+        ENV
+    script:
+        "../workflow/scripts/report.py"

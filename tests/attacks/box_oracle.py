@@ -1,0 +1,80 @@
+"""Linear classifiers whose smallest adversarial perturbation inside the box is known exactly."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+SHAPES = ((8,), (3, 4, 4))
+
+
+class Linear(nn.Module):
+    """Logits w x + b, computed in float64; `scale` multiplies them and `order` permutes the classes."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, scale: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight * scale)
+        self.bias = nn.Parameter(bias * scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1).to(self.weight.dtype) @ self.weight.T + self.bias
+
+
+class Case(NamedTuple):
+    """A classifier and points it classifies as y; best (B, K) is the exact distance to each other class."""
+
+    model: Linear
+    x: Tensor
+    y: Tensor
+    best: Tensor
+
+
+def reach(w: Tensor, room: Tensor, gap: float, norm: str) -> float:
+    """Return the smallest |d| with <w, d> >= gap, where |d_i| <= room_i in the direction of w_i.
+
+    The optimum moves every coordinate along w (l2) or sign w (linf) and stops it at the wall:
+    d_i = sign(w_i) min(t g_i, room_i); <w, d> grows with t, so bisection finds t. inf if the walls are too near.
+    """
+    speed = w.abs() if norm == "l2" else torch.ones_like(w)
+    if float((w.abs() * room).sum()) < gap:
+        return math.inf
+    low, high = 0.0, float((room / speed.clamp_min(1e-12)).max())
+    for _ in range(200):
+        middle = (low + high) / 2
+        moved = torch.minimum(middle * speed, room)
+        low, high = (middle, high) if float((w.abs() * moved).sum()) < gap else (low, middle)
+    moved = torch.minimum(high * speed, room)
+    return float(moved.norm() if norm == "l2" else moved.max())
+
+
+def optimum(model: Linear, x: Tensor, y: Tensor, norm: str) -> Tensor:
+    """Return the exact distance (B, K) to each class, inf for y itself and for classes out of reach of the box."""
+    best = torch.full((len(x), len(model.weight)), torch.inf, dtype=torch.float64)
+    logits = model(x).detach()
+    for i in range(len(x)):
+        for k in range(len(model.weight)):
+            if k != y[i]:
+                w = (model.weight[k] - model.weight[y[i]]).detach()
+                flat = x[i].flatten()
+                room = torch.where(w > 0, 1 - flat, flat)
+                best[i, k] = reach(w, room, float(logits[i, y[i]] - logits[i, k]), norm)
+    return best
+
+
+def case(shape: tuple[int, ...], classes: int, norm: str, *, walls: bool, count: int = 8, seed: int = 0) -> Case:
+    """Make random weights and the `count` of 40 random points that are farthest from the other classes.
+
+    With walls, half of the pixels are exactly 0 or 1, so the box cuts off many directions; without, the pixels
+    are near 0.5 and the box is out of reach. Far points, because steps of fixed length resolve no tiny distance.
+    """
+    torch.manual_seed(seed)
+    weight = torch.randn(classes, math.prod(shape), dtype=torch.float64)
+    x = torch.rand(40, *shape, dtype=torch.float64)
+    x = torch.where(torch.rand_like(x) < 0.5, x.round(), x) if walls else 0.4 + 0.2 * x
+    model = Linear(weight, -(x.flatten(1) @ weight.T).mean(dim=0))  # centred: every class is someone's
+    y = model(x).argmax(dim=1)
+    best = optimum(model, x, y, norm)
+    nearest = best.amin(dim=1)
+    far = torch.where(nearest.isfinite(), nearest, 0.0).argsort(descending=True)[:count]
+    return Case(model, x[far], y[far], best[far])

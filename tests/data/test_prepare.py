@@ -1,0 +1,308 @@
+import dataclasses
+import hashlib
+import json
+import pickle
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from miniature import Mini
+from sklearn.datasets import load_digits
+from torch.nn.functional import interpolate
+
+from touchstone.data import DATASETS, readers
+from touchstone.data.prepare import Dataset, load, prepare, to_float
+
+BOTH = pytest.mark.parametrize("mini", ["mnist", "cifar10"], indirect=True)
+EMBEDDED = pytest.mark.parametrize("name", ["digits", "digits-rgb"])
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("prepared")
+    for name in ("digits", "digits-rgb"):
+        prepare(name, folder / "raw", folder / name)
+    return {name: folder / f"{name}.safetensors" for name in ("digits", "digits-rgb")}
+
+
+def facts_of(path: Path) -> dict:
+    return json.loads(path.with_suffix(".json").read_text())
+
+
+def shares(labels: torch.Tensor) -> torch.Tensor:
+    return labels.bincount(minlength=10) / len(labels)
+
+
+# --- the embedded digits -----------------------------------------------------------------------------------
+
+
+@EMBEDDED
+def test_embedded_shapes_and_counts(name: str, embedded: dict[str, Path]) -> None:
+    data = load(embedded[name])
+    spec = DATASETS[name]
+    assert data.train.x.shape == (1377, *spec.shape)
+    assert data.test.x.shape == (420, *spec.shape)
+    assert data.validation.shape == (spec.validation,)
+    assert (data.train.x.dtype, data.train.y.dtype, data.validation.dtype) == (
+        torch.uint8,
+        torch.int64,
+        torch.int64,
+    )
+    assert (data.test.x.dtype, data.test.y.dtype) == (torch.uint8, torch.int64)
+    for split in (data.train, data.test):
+        assert len(split.y) == len(split.x)
+        assert (split.x.min(), split.x.max()) == (0, 255)
+        assert (split.y.min(), split.y.max()) == (0, spec.classes - 1)
+
+
+@EMBEDDED
+def test_constants_are_those_of_the_training_part(name: str, embedded: dict[str, Path]) -> None:
+    x = load(embedded[name]).train.x.double() / 255
+    spec = DATASETS[name]
+    assert spec.mean == tuple(round(float(value), 4) for value in x.mean((0, 2, 3)))
+    assert spec.std == tuple(round(float(value), 4) for value in x.std((0, 2, 3), correction=0))
+
+
+@EMBEDDED
+def test_splits_are_stratified_and_disjoint(name: str, embedded: dict[str, Path]) -> None:
+    data = load(embedded[name])
+    everything = shares(torch.cat([data.train.y, data.test.y]))
+    for labels in (data.train.y, data.test.y, data.train.y[data.validation]):
+        assert (shares(labels) - everything).abs().max() <= 1 / len(labels)
+    assert torch.equal(data.validation, data.validation.unique())  # sorted, no row twice
+    assert 0 <= data.validation.min() < data.validation.max() < len(data.train.y)
+    raw = load_digits()
+    whole = torch.cat([data.train.y, data.test.y]).bincount()
+    assert torch.equal(whole, torch.from_numpy(np.bincount(raw.target)))
+    images = torch.cat([data.train.x, data.test.x]).flatten(1)
+    assert len(images.unique(dim=0)) == len(np.unique(raw.data, axis=0)) == 1797
+
+
+def test_digits_rgb_are_the_same_images_in_three_equal_channels(embedded: dict[str, Path]) -> None:
+    gray, colour = load(embedded["digits"]), load(embedded["digits-rgb"])
+    assert torch.equal(gray.train.y, colour.train.y)
+    assert torch.equal(gray.test.y, colour.test.y)
+    assert torch.equal(gray.validation, colour.validation)
+    assert torch.equal(colour.train.x, colour.train.x[:, :1].expand_as(colour.train.x))
+    small = interpolate(gray.test.x / 255, size=(8, 8), mode="area")
+    assert (small - interpolate(colour.test.x[:, :1] / 255, size=(8, 8), mode="area")).abs().max() < 0.1
+
+
+@pytest.mark.parametrize("size", [28, 32, 8])
+def test_upscaling_is_bilinear_rounded_half_up(size: int) -> None:
+    images = load_digits().images[:200]
+    exact = interpolate(torch.from_numpy(images)[:, None], size=(size, size), mode="bilinear")[:, 0] * 255 / 16
+    ours = torch.from_numpy(readers._upscale(images.astype(np.int64), size))
+    assert torch.equal(ours, (exact + 1e-9).add(0.5).floor().to(torch.uint8))
+    halves = (exact - exact.floor() - 0.5).abs() < 1e-9
+    assert halves.any()  # the case that floating point would leave to the processor
+
+
+# --- writing -----------------------------------------------------------------------------------------------
+
+
+@EMBEDDED
+def test_a_second_preparation_is_byte_identical(name: str, embedded: dict[str, Path], tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    np.random.seed(7)  # noqa: NPY002
+    random.seed(7)
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    prepare(name, tmp_path / "raw", tmp_path / "again.safetensors")
+    for suffix in (".safetensors", ".json"):
+        assert (tmp_path / f"again{suffix}").read_bytes() == embedded[name].with_suffix(suffix).read_bytes()
+    assert np.array_equal(state, np.random.get_state()[1])  # noqa: NPY002
+
+
+@EMBEDDED
+def test_the_json_describes_the_file(name: str, embedded: dict[str, Path]) -> None:
+    facts, data = facts_of(embedded[name]), load(embedded[name])
+    assert facts["name"] == data.name == name
+    assert facts["shape"] == list(DATASETS[name].shape)
+    assert facts["classes"] == 10
+    assert facts["source"] == DATASETS[name].source
+    assert facts["counts"] == {"train": 1377, "validation": 138, "test": 420}
+    assert facts["per_class"]["train"] == data.train.y.bincount().tolist()
+    assert facts["per_class"]["validation"] == data.train.y[data.validation].bincount().tolist()
+    assert facts["per_class"]["test"] == data.test.y.bincount().tolist()
+    assert facts["sha256"] == data.sha256 == hashlib.sha256(embedded[name].read_bytes()).hexdigest()
+
+
+@BOTH
+def test_the_published_files_are_read_as_they_are(mini: Mini, tmp_path: Path) -> None:
+    prepare(mini.name, mini.root, tmp_path / "out")
+    data = load(tmp_path / "out.safetensors")
+    for part, split in (("train", data.train), ("test", data.test)):
+        assert np.array_equal(split.x.numpy(), mini.x[part])
+        assert np.array_equal(split.y.numpy(), mini.y[part])
+        assert split.y.dtype == torch.int64
+    assert data.train.y[data.validation].bincount().tolist() == [2] * 10
+    before = (tmp_path / "out.safetensors").read_bytes()
+    prepare(mini.name, mini.root, tmp_path / "out")
+    assert (tmp_path / "out.safetensors").read_bytes() == before
+
+
+@BOTH
+def test_preparing_leaves_the_raw_folder_alone(mini: Mini, tmp_path: Path) -> None:
+    before = sorted(mini.root.rglob("*"))
+    prepare(mini.name, mini.root, tmp_path / "out")
+    assert sorted(mini.root.rglob("*")) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.json", "out.safetensors", "published"]
+
+
+def test_extracted_files_beside_the_archives_are_not_trusted(mini_mnist: Mini, tmp_path: Path) -> None:
+    (mini_mnist.root / "MNIST/raw/train-images-idx3-ubyte").write_bytes(b"stale")
+    prepare("mnist", mini_mnist.root, tmp_path / "out")
+    assert np.array_equal(load(tmp_path / "out.safetensors").train.x.numpy(), mini_mnist.x["train"])
+
+
+@BOTH
+def test_a_bad_raw_file_is_reported_with_both_sums(mini: Mini, tmp_path: Path) -> None:
+    victim = mini.root / mini.files[-1]
+    expected = mini.md5(mini.files[-1])
+    victim.write_bytes(b"rotten")
+    with pytest.raises(ValueError, match="rule fetch") as caught:
+        prepare(mini.name, mini.root, tmp_path / "out")
+    for part in (str(victim), expected, hashlib.md5(b"rotten").hexdigest()):
+        assert part in str(caught.value)
+    victim.unlink()
+    with pytest.raises(ValueError, match="is missing; delete the folder") as caught:
+        prepare(mini.name, mini.root, tmp_path / "out")
+    assert str(victim) in str(caught.value)
+    assert not (tmp_path / "out.json").exists()
+
+
+class Bomb:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("file", ["data_batch_3", "test_batch", "batches.meta"])
+def test_nothing_is_unpickled_before_its_md5_matched(file: str, mini_cifar10: Mini, tmp_path: Path) -> None:
+    (mini_cifar10.root / "cifar-10-batches-py" / file).write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
+    with pytest.raises(ValueError, match=file):
+        prepare("cifar10", mini_cifar10.root, tmp_path / "out")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_a_preparation_that_fails_leaves_the_old_file(
+    mini_mnist: Mini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare("mnist", mini_mnist.root, tmp_path / "out")
+    files = [tmp_path / "out.safetensors", tmp_path / "out.json"]
+    before = [path.read_bytes() for path in files]
+    monkeypatch.setitem(DATASETS, "mnist", dataclasses.replace(DATASETS["mnist"], validation=30))
+
+    def full(path: Path, content: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="no space"):
+        prepare("mnist", mini_mnist.root, tmp_path / "out")
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_an_unknown_dataset_gets_the_nearest_name(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="did you mean 'digits-rgb'"):
+        prepare("digits_rgb", tmp_path, tmp_path / "out")
+
+
+# --- loading -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copy(embedded: dict[str, Path], tmp_path: Path) -> Path:
+    for suffix in (".safetensors", ".json"):
+        (tmp_path / f"digits{suffix}").write_bytes(embedded["digits"].with_suffix(suffix).read_bytes())
+    return tmp_path / "digits.safetensors"
+
+
+@pytest.mark.parametrize("size", [0, 5, 1000, -1])
+def test_a_truncated_file_names_itself_and_its_rule(copy: Path, size: int) -> None:
+    expected = facts_of(copy)["sha256"]
+    copy.write_bytes(copy.read_bytes()[:size])
+    actual = hashlib.sha256(copy.read_bytes()).hexdigest()
+    with pytest.raises(ValueError, match=r"rule prepare") as caught:
+        load(copy)
+    for part in (str(copy), expected, actual):
+        assert part in str(caught.value)
+
+
+def test_a_changed_pixel_is_seen(copy: Path) -> None:
+    content = bytearray(copy.read_bytes())
+    content[-1] ^= 1
+    copy.write_bytes(content)
+    with pytest.raises(ValueError, match="truncated or was changed"):
+        load(copy)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
+def test_a_missing_file_names_itself_and_its_rule(copy: Path, suffix: str) -> None:
+    copy.with_suffix(suffix).unlink()
+    with pytest.raises(ValueError, match=rf"digits\{suffix} is missing; run snakemake again \(rule prepare\)"):
+        load(copy)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"name": "dig', b"[]", b'{"name": "digits"}', b"\xff\xfe"])
+def test_a_broken_json_names_itself_and_its_rule(copy: Path, content: bytes) -> None:
+    copy.with_suffix(".json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"digits\.json is truncated .* \(rule prepare\)"):
+        load(copy)
+
+
+def test_a_dataset_cannot_be_changed(copy: Path) -> None:
+    data = load(copy)
+    assert isinstance(data, Dataset)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        data.name = "other"
+
+
+def test_to_float_is_exact_division_by_255() -> None:
+    x = torch.arange(256, dtype=torch.uint8)
+    y = to_float(x)
+    assert y.dtype == torch.float32
+    assert torch.equal(y, torch.from_numpy(np.arange(256, dtype=np.float32) / np.float32(255)))
+    assert (y[0], y[-1]) == (0.0, 1.0)
+    assert torch.equal(x, torch.arange(256, dtype=torch.uint8))
+    with pytest.raises(ValueError, match=r"got torch\.float32"):
+        to_float(y)
+
+
+# --- what may be imported ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [("touchstone.data", {"torch"}), ("touchstone.data.prepare", {"torchvision", "sklearn"})],
+)
+def test_importing_stays_light(module: str, absent: set[str]) -> None:
+    code = f"import sys, {module}; print(*({absent!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == ""
+
+
+# --- the real files ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("mnist", (60000, 10000)), ("cifar10", (50000, 10000))])
+def test_the_real_data(name: str, sizes: tuple[int, int], shared: Path, scratch: Path) -> None:
+    prepare(name, shared, scratch / name)
+    data = load(scratch / f"{name}.safetensors")
+    spec = DATASETS[name]
+    assert data.train.x.shape == (sizes[0], *spec.shape)
+    assert data.test.x.shape == (sizes[1], *spec.shape)
+    assert (shares(data.train.y) - shares(data.train.y[data.validation])).abs().max() <= 1 / spec.validation
+    mean = [data.train.x[:, c].double().mean() / 255 for c in range(spec.shape[0])]
+    assert spec.mean == tuple(round(float(value), 4) for value in mean)
+    # MNIST's std is over all pixels; the one in use for CIFAR-10 is the mean of the images' own.
+    dims = {"mnist": (0, 1, 2), "cifar10": (1, 2)}[name]
+    std = [(data.train.x[:, c].float() / 255).std(dims).mean() for c in range(spec.shape[0])]
+    assert spec.std == tuple(round(float(value), 4) for value in std)

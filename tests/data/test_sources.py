@@ -1,0 +1,436 @@
+import hashlib
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loopback import Server, page
+from miniature import Mini
+from torchvision.datasets import CIFAR10, MNIST
+
+from touchstone.data import DATASETS, sources
+from touchstone.data.sources import FetchError, fetch, raw_files
+
+BOTH = pytest.mark.parametrize("mini", ["mnist", "cifar10"], indirect=True)
+HTML = b"<!DOCTYPE html><html>please log in</html>"
+TRIES = 4  # one, and one after each pause
+NOT_FOUND = page(404, b"no such file")
+
+
+def unclosed(test: Callable[..., None]) -> Callable[..., None]:
+    """Allow the answers that torchvision's MNIST.download keeps in a list and never closes."""
+    return pytest.mark.usefixtures("garbage")(pytest.mark.filterwarnings("ignore::ResourceWarning")(test))
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def published(mini: Mini) -> dict[str, bytes]:
+    return {file: (mini.root / file).read_bytes() for file in mini.files}
+
+
+def served(mini: Mini, server: Server, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Point torchvision at the server; return archive path on the server -> address."""
+    monkeypatch.setattr(MNIST, "mirrors", [f"{server.url}/MNIST/raw/"])
+    monkeypatch.setattr(CIFAR10, "url", f"{server.url}/{CIFAR10.filename}")
+    files = mini.files if mini.name == "mnist" else [CIFAR10.filename]
+    return {f"/{file}": f"{server.url}/{file}" for file in files}
+
+
+class Log(list):
+    def __call__(self, line: str) -> None:
+        self.append(line)
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "raw"
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port nobody listens on: bound, so that nobody else takes it meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
+
+
+# --- local -------------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_local_is_copied_and_left_alone(mini: Mini, raw: Path, log: Log) -> None:
+    before = contents(mini.root)
+    fetch(mini.name, {"local": str(mini.root)}, raw, log=log)
+    assert contents(raw) == published(mini)
+    assert contents(mini.root) == before
+    first = mini.files[0]
+    assert (raw / first).stat().st_ino != (mini.root / first).stat().st_ino
+    assert (raw / first).stat().st_nlink == 1
+
+
+@BOTH
+def test_a_bad_local_file_is_reported_with_both_sums_and_kept(mini: Mini, raw: Path, log: Log) -> None:
+    victim = mini.root / mini.files[2]
+    expected = mini.md5(mini.files[2])
+    victim.write_bytes(b"rotten")
+    with pytest.raises(FetchError) as caught:
+        fetch(mini.name, {"local": str(mini.root)}, raw, log=log)
+    for part in (str(victim), expected, md5(b"rotten")):
+        assert part in str(caught.value)
+    assert victim.read_bytes() == b"rotten"
+    assert set(contents(raw)) == set(mini.files[:2])
+
+
+def test_a_missing_local_directory_is_named(raw: Path, tmp_path: Path, log: Log) -> None:
+    with pytest.raises(FetchError, match=re.escape(f"no directory {tmp_path / 'nowhere'}")) as caught:
+        fetch("mnist", {"local": str(tmp_path / "nowhere")}, raw, log=log)
+    assert "data: {mnist: {source: {local: DIR}}}" in str(caught.value)
+    assert "DIR/MNIST/raw/train-images-idx3-ubyte.gz" in str(caught.value)
+
+
+@BOTH
+def test_all_missing_local_files_are_named_before_any_is_copied(mini: Mini, raw: Path, log: Log) -> None:
+    for file in mini.files[-2:]:
+        (mini.root / file).unlink()
+    with pytest.raises(FetchError) as caught:
+        fetch(mini.name, {"local": str(mini.root)}, raw, log=log)
+    assert all(str(mini.root / file) in str(caught.value) for file in mini.files[-2:])
+    assert str(mini.root / mini.files[0]) not in str(caught.value)
+    assert contents(raw) == {}
+
+
+def test_local_must_not_be_the_raw_folder(mini_mnist: Mini, tmp_path: Path, log: Log) -> None:
+    victim = mini_mnist.root / mini_mnist.files[0]
+    victim.write_bytes(b"mine")
+    alias = tmp_path / "alias"
+    alias.symlink_to(mini_mnist.root)
+    with pytest.raises(ValueError, match="one place"):
+        fetch("mnist", {"local": str(mini_mnist.root)}, alias, log=log)
+    assert victim.read_bytes() == b"mine"
+
+
+def test_home_is_expanded(mini_mnist: Mini, raw: Path, log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(mini_mnist.root.parent))
+    fetch("mnist", {"local": f"~/{mini_mnist.root.name}"}, raw, log=log)
+    assert contents(raw) == published(mini_mnist)
+
+
+# --- what is already there ---------------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("kind", ["local", "mirror", "download"])
+def test_verified_files_are_not_fetched_again(
+    mini: Mini, raw: Path, log: Log, kind: str, closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch(mini.name, {"local": str(mini.root)}, raw, log=log)
+    times = {file: (raw / file).stat().st_mtime_ns for file in mini.files}
+    monkeypatch.setattr(MNIST, "mirrors", [])
+    places = {"local": str(mini.root / "gone"), "mirror": f"http://127.0.0.1:{closed_port}"}
+    fetch(mini.name, {kind: places[kind]} if kind in places else kind, raw, log=log)
+    assert {file: (raw / file).stat().st_mtime_ns for file in mini.files} == times
+
+
+@BOTH
+@pytest.mark.parametrize("kind", ["local", "mirror", "download"])
+def test_a_corrupted_copy_is_replaced(
+    mini: Mini,
+    raw: Path,
+    log: Log,
+    kind: str,
+    serve: Callable[[Path], Server],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fetch(mini.name, {"local": str(mini.root)}, raw, log=log)
+    victim = raw / mini.files[1]
+    victim.write_bytes(victim.read_bytes()[:-1])
+    bad = md5(victim.read_bytes())
+    server = serve(mini.root)
+    served(mini, server, monkeypatch)
+    places = {"local": str(mini.root), "mirror": server.url}
+    fetch(mini.name, {kind: places[kind]} if kind in places else kind, raw, log=log)
+    assert contents(raw) == published(mini)
+    assert any(str(victim) in line and bad in line and mini.md5(mini.files[1]) in line for line in log)
+
+
+def test_a_corrupted_copy_is_deleted_even_if_nothing_replaces_it(
+    mini_mnist: Mini, raw: Path, log: Log, closed_port: int
+) -> None:
+    victim = raw / mini_mnist.files[0]
+    victim.parent.mkdir(parents=True)
+    victim.write_bytes(b"rotten")
+    with pytest.raises(FetchError):
+        fetch("mnist", {"mirror": f"http://127.0.0.1:{closed_port}"}, raw, log=log)
+    assert contents(raw) == {}
+
+
+# --- mirror ------------------------------------------------------------------------------------------------
+
+
+@BOTH
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_mirror(mini: Mini, raw: Path, log: Log, slash: str, serve: Callable[[Path], Server]) -> None:
+    server = serve(mini.root)
+    fetch(mini.name, {"mirror": server.url + slash}, raw, log=log)
+    assert contents(raw) == published(mini)
+    assert server.requests == [f"/{file}" for file in mini.files]
+    assert log[:-1] == [f"{mini.name}: downloaded {server.url}/{file}" for file in mini.files]
+
+
+@BOTH
+@pytest.mark.parametrize("body", [b"rotten", HTML])
+def test_a_bad_file_on_the_mirror_is_retried_then_reported(
+    mini: Mini, raw: Path, log: Log, body: bytes, serve: Callable[[Path], Server]
+) -> None:
+    server = serve(mini.root)
+    victim = mini.files[1]
+    server.answers[f"/{victim}"] = page(200, body)
+    with pytest.raises(FetchError) as caught:
+        fetch(mini.name, {"mirror": server.url}, raw, log=log)
+    for part in (f"{server.url}/{victim}", mini.md5(victim), md5(body), f"{len(body)} bytes"):
+        assert part in str(caught.value)
+    assert ("HTML page" in str(caught.value)) == (body == HTML)
+    assert server.requests.count(f"/{victim}") == TRIES
+    assert set(contents(raw)) == {mini.files[0]}  # what was good stays, nothing else is left behind
+
+
+@pytest.mark.parametrize("answer", [page(503, b"busy"), page(429, b""), page(200, b"shor", length=9)])
+def test_a_passing_failure_is_retried(
+    mini_mnist: Mini, raw: Path, log: Log, answer: Callable[[Any], None], serve: Callable[[Path], Server]
+) -> None:
+    server = serve(mini_mnist.root)
+    path = f"/{mini_mnist.files[0]}"
+
+    def once(handler: Any) -> None:
+        del server.answers[path]
+        answer(handler)
+
+    server.answers[path] = once
+    fetch("mnist", {"mirror": server.url}, raw, log=log)
+    assert contents(raw) == published(mini_mnist)
+    assert server.requests.count(path) == 2
+    assert sum("trying again" in line for line in log) == 1
+
+
+def test_pauses_grow_between_the_tries(
+    mini_mnist: Mini, raw: Path, log: Log, serve: Callable[[Path], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(sources, "PAUSES", (1.0, 2.0, 4.0))
+    monkeypatch.setattr(sources.time, "sleep", slept.append)
+    server = serve(mini_mnist.root)
+    server.answers["*"] = page(500, b"")
+    with pytest.raises(FetchError, match="500"):
+        fetch("mnist", {"mirror": server.url}, raw, log=log)
+    assert slept == [1.0, 2.0, 4.0]
+
+
+@BOTH
+def test_404_is_reported_at_once(mini: Mini, raw: Path, log: Log, serve: Callable[[Path], Server]) -> None:
+    server = serve(mini.root)
+    (mini.root / mini.files[0]).unlink()
+    with pytest.raises(FetchError, match="404") as caught:
+        fetch(mini.name, {"mirror": server.url}, raw, log=log)
+    assert f"{server.url}/{mini.files[0]}" in str(caught.value)
+    assert f"data: {{{mini.name}: {{source: {{local: DIR}}}}}}" in str(caught.value)
+    assert len(server.requests) == 1
+
+
+def test_an_unreachable_mirror_is_named(raw: Path, log: Log, closed_port: int) -> None:
+    url = f"http://127.0.0.1:{closed_port}/some%20where"
+    with pytest.raises(FetchError, match=re.escape(f"{url}/MNIST/raw/train-images-idx3-ubyte.gz")) as caught:
+        fetch("mnist", {"mirror": url}, raw, log=log)
+    assert "data: {mnist: {source: {local: DIR}}}" in str(caught.value)
+    assert sum("trying again" in line for line in log) == TRIES - 1
+
+
+@pytest.mark.parametrize("kind", ["mirror", "download"])
+def test_a_silent_server_does_not_hang_the_job(
+    raw: Path,
+    log: Log,
+    kind: str,
+    mini_cifar10: Mini,
+    serve: Callable[[Path], Server],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sources, "PAUSES", ())
+    monkeypatch.setattr(sources, "TIMEOUT", 0.3)
+    release = threading.Event()
+    server = serve(mini_cifar10.root)
+    server.answers["*"] = lambda _handler: release.wait(20)
+    served(mini_cifar10, server, monkeypatch)
+    try:
+        with pytest.raises(FetchError, match="timed out"):
+            fetch("cifar10", {"mirror": server.url} if kind == "mirror" else kind, raw, log=log)
+    finally:
+        release.set()
+    assert socket.getdefaulttimeout() is None
+
+
+# --- download, by torchvision's own code -------------------------------------------------------------------
+
+
+@BOTH
+def test_download(
+    mini: Mini, raw: Path, log: Log, serve: Callable[[Path], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served(mini, serve(mini.root), monkeypatch)
+    fetch(mini.name, "download", raw, log=log)
+    assert contents(raw) == published(mini)
+    assert [path for path in raw.iterdir() if path.name.startswith(".")] == []
+
+
+@BOTH
+@pytest.mark.parametrize("body", [b"rotten", HTML])
+def test_a_bad_download_is_retried_then_reported(
+    mini: Mini,
+    raw: Path,
+    log: Log,
+    body: bytes,
+    serve: Callable[[Path], Server],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = serve(mini.root)
+    victim, url = list(served(mini, server, monkeypatch).items())[-1]
+    server.answers[victim] = page(200, body)
+    with pytest.raises(FetchError) as caught:
+        fetch(mini.name, "download", raw, log=log)
+    for part in (url, mini.md5(victim[1:]), md5(body), f"data: {{{mini.name}: {{source: {{local: DIR}}}}}}"):
+        assert part in str(caught.value)
+    assert server.requests.count(victim) == TRIES * 2  # torchvision follows redirects first, then reads
+    assert contents(raw) == {}
+
+
+@BOTH
+def test_a_download_that_passes_in_the_end(
+    mini: Mini, raw: Path, log: Log, serve: Callable[[Path], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(mini.root)
+    victim = next(iter(served(mini, server, monkeypatch)))
+
+    def some_times(handler: Any) -> None:
+        if server.requests.count(victim) == 4:
+            del server.answers[victim]
+        page(200, HTML)(handler)
+
+    server.answers[victim] = some_times
+    fetch(mini.name, "download", raw, log=log)
+    assert contents(raw) == published(mini)
+    assert sum("trying again" in line for line in log) == 2
+
+
+@unclosed
+@BOTH
+def test_the_last_failure_of_a_download_is_the_one_reported(
+    mini: Mini, raw: Path, log: Log, serve: Callable[[Path], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(mini.root)
+    victim = next(iter(served(mini, server, monkeypatch)))
+
+    def page_then_nothing(handler: Any) -> None:
+        (page(200, HTML) if server.requests.count(victim) <= 2 else NOT_FOUND)(handler)
+
+    server.answers[victim] = page_then_nothing
+    with pytest.raises(FetchError, match="404") as caught:
+        fetch(mini.name, "download", raw, log=log)
+    assert md5(HTML) in log[0]
+    assert md5(HTML) not in str(caught.value)
+
+
+@unclosed
+@BOTH
+def test_a_download_that_is_not_there_names_the_address(
+    mini: Mini, raw: Path, log: Log, serve: Callable[[Path], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(mini.root)
+    _, url = next(iter(served(mini, server, monkeypatch).items()))
+    server.answers["*"] = NOT_FOUND
+    with pytest.raises(FetchError, match="404") as caught:
+        fetch(mini.name, "download", raw, log=log)
+    assert url in str(caught.value)
+
+
+@unclosed
+def test_the_second_of_torchvisions_mirrors_is_used(
+    mini_mnist: Mini, raw: Path, log: Log, serve: Callable[[Path], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(mini_mnist.root)
+    monkeypatch.setattr(MNIST, "mirrors", [f"{server.url}/empty/", f"{server.url}/MNIST/raw/"])
+    fetch("mnist", "download", raw, log=log)
+    assert contents(raw) == published(mini_mnist)
+
+
+# --- embedded, and what is refused -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["digits", "digits-rgb"])
+def test_embedded_needs_no_file(name: str, raw: Path, log: Log) -> None:
+    fetch(name, "embedded", raw, log=log)
+    assert raw.is_dir()
+    assert contents(raw) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("mnist", "embedded"),
+        ("mnist", "local"),
+        ("mnist", "donwload"),
+        ("mnist", {"local": ""}),
+        ("mnist", {"mirror": 5}),
+        ("mnist", {"download": "x"}),
+        ("mnist", {"local": "a", "mirror": "b"}),
+        ("mnist", {}),
+        ("mnist", None),
+        ("digits", "download"),
+        ("digits", {"local": "x"}),
+    ],
+)
+def test_an_impossible_source_lists_the_possible_ones(name: str, source: Any, raw: Path, log: Log) -> None:
+    allowed = "embedded" if name == "digits" else "download, {mirror: URL}, {local: DIR}"
+    with pytest.raises(ValueError, match=re.escape(f"has no source {source!r}; allowed: {allowed}")):
+        fetch(name, source, raw, log=log)
+
+
+def test_a_mirror_must_be_http(raw: Path, log: Log) -> None:
+    with pytest.raises(ValueError, match="'file:///data'"):
+        fetch("mnist", {"mirror": "file:///data"}, raw, log=log)
+
+
+def test_an_unknown_dataset_gets_the_nearest_name(raw: Path, log: Log) -> None:
+    with pytest.raises(ValueError, match="did you mean 'cifar10'"):
+        fetch("cifar-10", "download", raw, log=log)
+
+
+def test_each_dataset_has_its_raw_files_declared() -> None:
+    assert set(sources.RAW_FILES) == set(DATASETS)
+    assert set(sources.TORCHVISION) == set(sources.ARCHIVES) == {name for name in DATASETS if raw_files(name)}
+
+
+# --- the real files ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "count"), [("mnist", 4), ("cifar10", 7)])
+@pytest.mark.parametrize("kind", ["local", "mirror"])
+def test_the_real_files_match_torchvisions_sums(
+    name: str, count: int, kind: str, shared: Path, scratch: Path, log: Log, serve: Callable[[Path], Server]
+) -> None:
+    place = str(shared) if kind == "local" else serve(shared).url
+    fetch(name, {kind: place}, scratch, log=log)
+    found = [str(path.relative_to(scratch)) for path in scratch.rglob("*") if path.is_file()]
+    assert sorted(found) == sorted(raw_files(name))
+    assert len(found) == count

@@ -1,0 +1,135 @@
+"""Every objective against hand-written references, and what it reduces to when its constants are zero."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from touchstone.data import DATASETS
+from touchstone.defenses import DEFENSES
+from touchstone.defenses.adv import Alternating
+from touchstone.defenses.base import Defense, weights
+from touchstone.defenses.ce import CrossEntropy
+from touchstone.defenses.minmax import MinMax
+from touchstone.models.classifier import build
+from touchstone.registry import load
+from touchstone.types import Step
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    return build("lenet", DATASETS["digits"], seed=3)
+
+
+@pytest.fixture
+def batch() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(8, 1, 28, 28, generator=generator), torch.randint(0, 10, (8,), generator=generator)
+
+
+def steps(defense: Defense, model: nn.Module, batch: tuple[Tensor, Tensor]) -> list[Step]:
+    return list(defense.steps(model, defense.setup(model, 0), *batch, rng=0, epoch=1))
+
+
+def gradients(loss: Tensor, model: nn.Module) -> list[Tensor]:
+    return list(torch.autograd.grad(loss, list(model.parameters())))
+
+
+ZERO = [
+    CrossEntropy(),
+    CrossEntropy(l1=0.0, l2=0.0, layers="conv"),
+    MinMax(variant="printed", lam=0.0, mu=0.0),
+    MinMax(variant="coded", lam=0.0, mu=0.0, layers="conv1"),
+]
+
+
+@pytest.mark.parametrize("defense", ZERO, ids=str)
+def test_zero_constants_are_plain_ce(defense: Defense, model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+    (step,) = steps(defense, model, batch)
+    expected = F.cross_entropy(model(batch[0]), batch[1])
+    torch.testing.assert_close(step.loss, expected)
+    for ours, theirs in zip(gradients(step.loss, model), gradients(expected, model), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_penalties_are_sums_over_weights_without_biases(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+    (step,) = steps(CrossEntropy(l1=0.5, l2=0.25), model, batch)
+    expected = sum(
+        0.5 * p.detach().abs().sum().item() + 0.25 * (p.detach() ** 2).sum().item()
+        for n, p in model.named_parameters()
+        if "weight" in n
+    )
+    assert float(step.terms["penalty"]) == pytest.approx(expected, rel=1e-5)
+    assert float(step.loss) == pytest.approx(float(step.terms["ce"]) + expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("variant", "layers"), [("printed", "conv"), ("coded", "conv"), ("coded", "conv1")])
+def test_minmax_value_and_gradient(variant: str, layers: str, model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+    lam, mu = 0.7, 0.3
+    (step,) = steps(MinMax(variant=variant, lam=lam, mu=mu, layers=layers), model, batch)
+    ws = [model.net.conv1.weight] + ([model.net.conv2.weight] if layers == "conv" else [])
+    l2 = sum((w**2).sum() if variant == "printed" else (w**2).sum().sqrt() for w in ws)
+    l1 = sum(w.abs().sum() for w in ws)
+    assert float(step.loss) == pytest.approx(float(step.terms["ce"] + lam * l1 - mu * l2), rel=1e-5)
+    w = ws[0]
+    (whole,) = torch.autograd.grad(step.loss, w, retain_graph=True)
+    (ce,) = torch.autograd.grad(step.terms["ce"], w)
+    pull = 2 * w if variant == "printed" else w / w.norm()
+    torch.testing.assert_close(whole - ce, lam * w.sign() - mu * pull, atol=1e-5, rtol=1e-4)
+
+
+def test_the_printed_penalty_turns_at_one_half_and_the_coded_one_is_never_negative(model: nn.Module) -> None:
+    """lam = mu: |w| - w^2 falls for |w| > 0.5 without limit; |W|_1 - |W|_2 >= 0."""
+    w = model.net.conv1.weight
+    values = []
+    for size in (0.1, 0.5, 0.9, 10.0):
+        with torch.no_grad():
+            w.fill_(0).view(-1)[0] = size
+        l1, l2 = MinMax(variant="printed", lam=1.0, mu=1.0, layers="conv1").penalty(model)
+        values.append(float(l1 - l2))
+        l1, l2 = MinMax(variant="coded", lam=1.0, mu=1.0, layers="conv1").penalty(model)
+        assert float(l1 - l2) == pytest.approx(0.0, abs=1e-6)
+    assert values[1] == max(values) == pytest.approx(0.25)
+    assert values[-1] == pytest.approx(-90.0)
+
+
+def test_adv_takes_a_clean_step_then_one_on_the_pgd_version(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+    defense = Alternating(norm="linf", eps=0.3, attack_steps=3, step_size=0.1, space="normalized")
+    clean, adversarial = steps(defense, model, batch)
+    torch.testing.assert_close(clean.loss, F.cross_entropy(model(batch[0]), batch[1]))
+    assert adversarial.loss > clean.loss
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_adv_without_radius_repeats_the_clean_step(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+    defense = Alternating(norm="linf", eps=0.0, attack_steps=3, step_size=0.1, space="normalized")
+    clean, adversarial = steps(defense, model, batch)
+    torch.testing.assert_close(adversarial.loss, clean.loss)
+
+
+def test_adv_attacks_the_updated_model(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+    defense = Alternating(norm="linf", eps=0.3, attack_steps=2, step_size=0.2, space="pixel")
+    stream = defense.steps(model, defense.setup(model, 0), *batch, rng=0, epoch=1)
+    next(stream)
+    with torch.no_grad():
+        model.net.fc3.weight.zero_()
+        model.net.fc3.bias.zero_()
+    assert float(next(stream).loss) == pytest.approx(torch.log(torch.tensor(10.0)).item(), rel=1e-5)
+
+
+def test_layers(model: nn.Module) -> None:
+    assert [len(weights(model, kind)) for kind in ("all", "conv", "conv1")] == [5, 2, 1]
+    with pytest.raises(ValueError, match="all, conv, conv1; got 'fc'"):
+        weights(model, "fc")
+    with pytest.raises(ValueError, match="no layer of kind 'conv'"):
+        weights(nn.Linear(2, 2), "conv")
+
+
+def test_unknown_variant() -> None:
+    with pytest.raises(ValueError, match="printed, coded; got 'squared'"):
+        MinMax(variant="squared", lam=1, mu=1)
+
+
+def test_every_row_of_the_table_loads() -> None:
+    for spec in DEFENSES.values():
+        assert hasattr(load(spec.fn), "steps")

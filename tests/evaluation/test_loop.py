@@ -1,0 +1,434 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tiny_nets import CLASSES, conv, linear, samples
+from torch import nn
+
+from touchstone import records
+from touchstone.attacks import ATTACKS
+from touchstone.evaluation import flags, loop
+from touchstone.evaluation.threat import Threat
+from touchstone.registry import AttackSpec
+from touchstone.types import Bounds
+
+EPSILONS = (0.01, 0.03, 0.1)
+LINF = Threat("linf", EPSILONS)
+PGD = {"steps": 10, "step_size": 0.01}
+MEMBERS = [
+    {"slug": "pgd-ce", "fn": "pgd", "options": {**PGD, "loss": "ce"}},
+    {"slug": "pgd-margin", "fn": "pgd", "options": {**PGD, "loss": "margin"}},
+    {"slug": "deepfool", "fn": "deepfool", "options": {"steps": 20}},
+    {"slug": "square", "fn": "square", "options": {"queries": 60}},
+]
+
+
+def attack(model: nn.Module, fn: str = "pgd", threat: Threat | None = LINF, **changes: Any) -> loop.Result:
+    x, y = (changes.pop("x"), changes.pop("y")) if "x" in changes else samples(model)
+    values = {"options": {}, "protocol": "published", "seed": 0, "batch_size": 512, "checks": False, **changes}
+    return loop.run(model, x, y, spec_name=fn, threat=threat, **values)
+
+
+def suite(model: nn.Module, members: list[dict] = MEMBERS, threat: Threat = LINF, **changes: Any) -> loop.Result:
+    return attack(model, "cascade", threat, options={"members": members}, protocol="worst", **changes)
+
+
+def at(table: pd.DataFrame, epsilon: float) -> pd.Series:
+    """Which samples are broken at an epsilon."""
+    rows = table[table["epsilon"] == epsilon]
+    return rows.groupby("sample")["success"].any()
+
+
+@pytest.fixture
+def plant(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def add(name: str, **facts: Any) -> str:
+        facts = {"fn": f"tiny_nets:{name}", "norms": ("linf", "l2"), "source": "test", **facts}
+        monkeypatch.setitem(ATTACKS, name, AttackSpec(**facts))
+        return name
+
+    return add
+
+
+# ---- published
+
+
+def test_clean_records_are_the_model_alone() -> None:
+    table, shown, info = attack(conv(), "clean", None)
+    assert list(table) == list(records.COLUMNS)
+    assert table["success"].tolist() == [True] * 4 + [False] * 36
+    assert table["epsilon"].isna().all()
+    assert set(table["norm"]) == {"none"}
+    assert set(table["member"]) == {"clean"}
+    assert table[["dist_l2", "forwards", "backwards"]].to_numpy().sum() == 0
+    assert shown["clean"].shape == (16, 3, 4, 4)
+    assert info == {"flags": [], "preflight": {}}
+
+
+def test_every_epsilon_is_run_on_its_own() -> None:
+    table, shown, _ = attack(conv(), options=PGD)
+    for epsilon in EPSILONS:
+        alone, one, _ = attack(conv(), threat=Threat("linf", (epsilon,)), options=PGD)
+        pd.testing.assert_frame_equal(table[table["epsilon"] == epsilon].reset_index(drop=True), alone)
+        assert torch.equal(one[f"epsilon-{epsilon:g}"], shown[f"epsilon-{epsilon:g}"])
+    assert not table["carried"].any()
+    assert len(table) == 40 * len(EPSILONS)
+    assert set(table["backwards"]) == {10}  # all steps for every sample, also for those that are wrong already
+
+
+def test_the_rows_say_which_sample_and_which_attack() -> None:
+    index = torch.arange(100, 140)
+    table, _, _ = attack(conv(), options=PGD, slug="pgd10-linf", index=index)
+    assert table["sample"].tolist() == index.tolist() * 3
+    assert table["label"].tolist() == samples(conv())[1].tolist() * 3
+    assert set(table["member"]) == {"pgd10-linf"}
+    assert set(table["norm"]) == {"linf"}
+
+
+def test_draws_belong_to_the_sample_and_the_seed() -> None:
+    model = conv()
+    x, y = samples(model)
+    part = torch.tensor([3, 17, 30])
+    whole, _, _ = attack(model, options=PGD)
+    few, _, _ = attack(model, options=PGD, x=x[part], y=y[part], index=part)
+    same = whole[whole["sample"].isin(part.tolist())].reset_index(drop=True)
+    pd.testing.assert_frame_equal(few, same, rtol=1e-5)
+    other, _, _ = attack(model, options=PGD, seed=1)
+    assert not np.allclose(other["adv_margin"], whole["adv_margin"])
+
+
+def test_a_minimal_norm_attack_has_one_row_per_sample() -> None:
+    table, shown, _ = attack(conv(), "deepfool")
+    assert len(table) == 40
+    assert table["epsilon"].isna().all()
+    assert table["success"].all()
+    assert (table["dist_linf"][:4] == 0).all()
+    assert (table["dist_linf"][4:] > 0).all()
+    assert set(shown) == {"minimal"}
+
+
+def test_the_rule_shrink_and_retest_adds_the_points_of_each_ball(plant: Any) -> None:
+    name = plant("shrunk", fn="touchstone.attacks.deepfool:deepfool", kind="minimal", budget_rule="shrink_and_retest")
+    table, _, _ = attack(conv(), name, Threat("l2", (0.05, 0.5)))
+    raw, shrunk = table[table["epsilon"].isna()], table[table["epsilon"].notna()]
+    assert len(raw) == 40
+    assert shrunk["epsilon"].tolist() == [0.05] * 40 + [0.5] * 40
+    assert (shrunk["dist_l2"] <= shrunk["epsilon"] + 1e-6).all()
+    assert shrunk["forwards"].sum() == 0
+    near = raw["dist_l2"].to_numpy() <= 0.05
+    assert (shrunk["success"][:40].to_numpy() == near).all()
+
+
+@pytest.mark.parametrize("liar", ["outside_ball", "outside_box", "not_a_number"])
+def test_an_attack_that_leaves_the_threat_breaks_nothing_and_is_flagged(plant: Any, liar: str) -> None:
+    table, _, info = attack(conv(), plant(liar, kind="fixed"), Threat("linf", (0.45,)))
+    assert table["rejected"].all()
+    assert not table["success"].any()
+    assert [flag["flag"] for flag in info["flags"]] == ["rejected_points"]
+
+
+def test_what_an_attack_says_about_itself_is_kept_apart(plant: Any) -> None:
+    table, _, _ = attack(conv(), plant("boastful", kind="minimal"))
+    assert table["found"].all()
+    assert table["success"].sum() == 4  # the samples that are wrong anyway
+
+
+def test_normalized_epsilons_are_measured_in_normalized_units() -> None:
+    threat = Threat("linf", (0.1,), space="normalized", bounds=None)
+    table, shown, _ = attack(conv(), threat=threat, options=PGD)
+    assert not table["rejected"].any()
+    assert table["success"].sum() > 4
+    assert table["dist_linf"].max() == pytest.approx(0.1 * 0.4, abs=1e-5)  # pixels, widest channel
+    x, _ = samples(conv())
+    assert (shown["epsilon-0.1"] - x[:16]).abs().max().item() == pytest.approx(0.04, abs=1e-5)
+
+
+def test_rows_that_influence_one_another_get_fixed_batches(plant: Any) -> None:
+    table, _, _ = attack(conv(), plant("crowd", kind="fixed", coupled=True), batch_size=16)
+    first = table[table["epsilon"] == 0.03]["dist_linf"]
+    assert first.iloc[0] == pytest.approx(0.016, abs=1e-6)
+    assert first.iloc[39] == pytest.approx(0.008, abs=1e-6)  # 40 = 16 + 16 + 8
+
+
+# ---- the same again
+
+
+def test_records_are_identical_on_a_second_run(tmp_path: Path) -> None:
+    cell, threat = dict.fromkeys(records.CELL, "x"), dict.fromkeys(records.THREAT, "x")
+    about = {**dict.fromkeys(records.METADATA, "x"), "cell": cell, "threat": threat, "protocol": "worst"}
+    for name in ("a", "b"):
+        table, _, info = suite(conv(), checks=True)
+        records.write(tmp_path / name, table, {**about, "status": "ok", **info})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("batch_size", [7, 64])
+def test_the_batch_size_changes_at_most_the_last_bits(batch_size: int) -> None:
+    whole, _, _ = suite(conv())
+    parts, _, _ = suite(conv(), batch_size=batch_size)
+    pd.testing.assert_frame_equal(whole, parts, rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_that_draws_is_repeatable_and_the_generator_is_left_alone() -> None:
+    class Noisy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = conv()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.net(x) + 0.1 * torch.randn(len(x), CLASSES)
+
+    model = Noisy()
+    x, y = samples(model.net)
+    before = torch.random.get_rng_state()
+    first, _, info = attack(model, options=PGD, x=x, y=y, checks=True)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.rand(1)
+    second, _, _ = attack(model, options=PGD, x=x, y=y, checks=True)
+    pd.testing.assert_frame_equal(first, second)
+    assert "randomised" in [flag["flag"] for flag in info["flags"]]
+
+
+def test_model_and_inputs_are_left_as_they_were() -> None:
+    model = conv().train()
+    x, y = samples(model)
+    kept = x.clone(), y.clone(), {name: value.clone() for name, value in model.state_dict().items()}
+    suite(model, x=x, y=y, checks=True)
+    assert torch.equal(x, kept[0])
+    assert torch.equal(y, kept[1])
+    assert model.training
+    assert all(torch.equal(kept[2][name], value) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+
+
+# ---- worst
+
+
+def test_the_cascade_breaks_what_any_member_breaks() -> None:
+    table, _, _ = suite(conv())
+    for member in MEMBERS:
+        alone, _, _ = attack(conv(), member["fn"], options=member["options"])
+        for epsilon in EPSILONS:
+            assert (at(table, epsilon) >= flags.broken(alone, epsilon)).all(), (member["slug"], epsilon)
+
+
+def test_more_epsilon_never_saves_a_sample() -> None:
+    table, _, _ = suite(conv())
+    broken = [at(table, epsilon) for epsilon in EPSILONS]
+    assert broken[0].sum() < broken[1].sum() < broken[2].sum()
+    assert (broken[0] <= broken[1]).all()
+    assert (broken[1] <= broken[2]).all()
+
+
+def test_broken_samples_are_carried_and_cost_nothing_more() -> None:
+    table, _, _ = suite(conv())
+    before = at(table, EPSILONS[0])
+    later = table[table["epsilon"] == EPSILONS[1]].set_index("sample")
+    gone = before.index[before]
+    assert later.loc[gone, "carried"].all()
+    assert later.loc[gone].index.is_unique  # nobody tries them again
+    assert (later.loc[gone, ["forwards", "backwards"]] == 0).all(axis=None)
+    assert not later.loc[before.index[~before], "carried"].any()
+    first = table[(table["epsilon"] == EPSILONS[0]) & table["success"]].set_index("sample")
+    columns = ["member", "adv_pred", "dist_linf", "adv_margin"]
+    pd.testing.assert_frame_equal(later.loc[first.index, columns], first[columns])
+    assert not table[table["epsilon"] == EPSILONS[0]]["carried"].any()
+
+
+def test_samples_that_are_wrong_by_themselves_are_not_attacked() -> None:
+    table, _, _ = suite(conv())
+    wrong = table[table["sample"] < 4]
+    assert set(wrong["member"]) == {"clean"}
+    assert wrong["success"].all()
+    assert wrong["dist_linf"].max() == 0
+    assert wrong["forwards"].sum() == 0
+
+
+def test_every_row_knows_its_own_sample() -> None:
+    model = conv()
+    x, y = samples(model)
+    table, _, _ = suite(model)
+    with torch.no_grad():
+        answers = model(x).argmax(1)
+    assert (table["label"] == y.numpy()[table["sample"]]).all()
+    assert (table["clean_pred"] == answers.numpy()[table["sample"]]).all()
+    assert np.allclose(table["x_l2"], x.flatten(1).norm(dim=1).numpy()[table["sample"]])
+
+
+def test_members_run_in_order_on_what_is_left() -> None:
+    table, _, _ = suite(conv())
+    order = [member["slug"] for member in MEMBERS]
+    first = table[table["epsilon"] == EPSILONS[0]]
+    left = set(range(4, 40))
+    for slug in order:
+        rows = first[first["member"] == slug]
+        assert set(rows["sample"]) == left, slug
+        left -= set(rows[rows["success"]]["sample"])
+
+
+def test_a_minimal_norm_member_runs_once_and_is_read_at_every_epsilon() -> None:
+    members = [MEMBERS[3], MEMBERS[2]]  # gradient-free first
+    table, _, _ = suite(conv(), members)
+    rows = table[(table["member"] == "deepfool") & ~table["carried"]]
+    assert rows[rows["epsilon"] > EPSILONS[0]]["forwards"].sum() == 0
+    assert (rows[rows["epsilon"] == EPSILONS[0]]["forwards"] > 0).all()
+    assert ((rows["dist_linf"] <= rows["epsilon"] + 1e-6) == rows["success"]).all()
+    assert not rows["rejected"].any()  # too far for this epsilon is no fault
+    for epsilon in EPSILONS[1:]:  # what is known already is read before anything is asked
+        tried = set(table[(table["epsilon"] == epsilon) & (table["member"] == "square")]["sample"])
+        assert tried.isdisjoint(rows[(rows["epsilon"] == epsilon) & rows["success"]]["sample"])
+
+
+def test_a_single_attack_can_run_under_the_worst_protocol() -> None:
+    table, _, _ = attack(conv(), protocol="worst", options=PGD, slug="pgd10")
+    assert set(table["member"]) == {"clean", "pgd10"}
+    assert table["carried"].any()
+    stopped = table[(table["member"] == "pgd10") & table["success"] & ~table["carried"]]
+    assert stopped["backwards"].min() < 10  # stop="first"
+
+
+def test_members_whose_rows_may_not_leave_run_all_steps(plant: Any) -> None:
+    name = plant("stubborn", fn="touchstone.attacks.pgd:pgd", kind="fixed", droppable=False)
+    table, _, _ = attack(conv(), name, protocol="worst", options=PGD)
+    tried = table[(table["member"] == "stubborn") & ~table["carried"]]
+    assert set(tried["backwards"]) == {10}
+
+
+def test_examples_are_the_points_that_broke_the_samples() -> None:
+    model = conv()
+    x, y = samples(model)
+    table, shown, _ = suite(model, examples=40)
+    for epsilon in EPSILONS:
+        points = shown[f"epsilon-{epsilon:g}"]
+        assert ((points - x).abs().amax((1, 2, 3)) <= epsilon + 1e-6).all()
+        with torch.no_grad():
+            assert (model(points).argmax(1) != y).tolist() == at(table, epsilon).tolist()
+
+
+def test_everything_broken_early_is_carried_to_the_end() -> None:
+    model = linear()
+    x, y = samples(model)
+    table, _, _ = suite(model, x=x, y=(y + (torch.arange(40) >= 4)) % CLASSES)
+    assert len(table) == 40 * len(EPSILONS)
+    assert table["success"].all()
+
+
+def test_a_cross_entropy_that_vanishes_looks_robust_and_the_cascade_sees_through_it() -> None:
+    model = linear(scale=1000)  # one weight matrix: robust it is not
+    x, y = samples(model, wrong=0)
+    options = {"steps": 20, "step_size": 0.02, "loss": "ce", "random_start": False}
+    masked, _, info = attack(model, options=options, x=x, y=y, checks=True)
+    honest, _, _ = attack(linear(), options=options, x=x, y=y)
+    members = [{"slug": loss, "fn": "pgd", "options": {**options, "loss": loss}} for loss in ("ce", "margin")]
+    table, _, _ = suite(model, members, x=x, y=y)
+    assert at(masked, 0.1).mean() < 0.4
+    assert at(honest, 0.1).mean() > 0.8
+    assert (at(table, 0.1) >= at(honest, 0.1)).all()
+    assert {"zero_gradient_ce", "saturated"} <= {flag["flag"] for flag in info["flags"]}
+
+
+# ---- what is said beside the numbers
+
+
+def test_checks_add_preflight_and_flags_as_plain_data() -> None:
+    _, _, info = attack(conv(), threat=Threat("linf", (0.03,)), options=PGD, checks=True, probe=True)
+    assert json.loads(json.dumps(info)) == info
+    assert info["preflight"]["saturated_x"] == 0
+    assert info["flags"] == []
+
+
+def test_doubled_steps_are_tried_only_when_asked() -> None:
+    short = {"steps": 1, "step_size": 0.02, "random_start": False}
+    _, _, info = attack(conv(), options=short, threat=Threat("linf", (0.1,)), probe=True)
+    assert info["doubled_steps_gain"] > 0.1
+    assert [flag["flag"] for flag in info["flags"]] == ["doubled_steps_gain"]
+    _, _, info = attack(conv(), options=short, checks=True)
+    assert "doubled_steps_gain" not in info
+    _, _, info = attack(conv(), "fgsm", probe=True)
+    assert "doubled_steps_gain" not in info
+
+
+def test_the_probe_doubles_the_default_steps_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    real = loop.propose
+
+    def watch(block: Any, spec: Any, options: dict, **more: Any) -> Any:
+        asked.append(options)
+        return real(block, spec, options, **more)
+
+    monkeypatch.setattr(loop, "propose", watch)
+    attack(conv(), "bim", threat=Threat("linf", (0.1,)), probe=True)
+    assert asked == [{}, {"steps": 20}]
+
+
+def test_noise_that_beats_the_attack_is_flagged(plant: Any) -> None:
+    idle = plant("idle", fn="touchstone.attacks.clean:clean", kind="fixed")
+    _, _, info = attack(conv(), idle, Threat("linf", (0.4,)), checks=True)
+    assert "noise_stronger" in [flag["flag"] for flag in info["flags"]]
+
+
+def test_accuracy_above_chance_at_half_the_range_is_flagged(plant: Any) -> None:
+    idle = plant("idle", fn="touchstone.attacks.clean:clean", kind="fixed")
+    _, _, info = attack(conv(), idle, Threat("linf", (0.5,)), checks=True)
+    assert "above_chance" in [flag["flag"] for flag in info["flags"]]
+
+
+def test_progress_is_told_stage_by_stage() -> None:
+    said: list[tuple[int, int, str]] = []
+    attack(conv(), options=PGD, progress=lambda *line: said.append(line))
+    assert [(done, total) for done, total, _ in said] == [(1, 3), (2, 3), (3, 3)]
+    assert said[0][2].startswith("epsilon 0.01, pgd: ")
+    assert said[0][2].endswith("samples/s")
+    said.clear()
+    suite(conv(), progress=lambda *line: said.append(line))
+    assert [(done, total) for done, total, _ in said] == [(n + 1, 12) for n in range(12)]
+    assert "epsilon 0.01, pgd-ce: " in said[0][2]
+
+
+def test_a_failed_model_has_no_rows_and_a_reason() -> None:
+    table, shown, info = loop.empty("loss is nan")
+    assert table.empty
+    assert list(table) == list(records.COLUMNS)
+    assert shown == {}
+    assert (info["status"], info["reason"]) == ("failed", "loss is nan")
+
+
+# ---- what is refused
+
+
+def nonsense() -> Iterator[tuple[dict, str]]:
+    yield {"fn": "pdg"}, r"unknown attack 'pdg'; allowed: .*; did you mean 'pgd'\?"
+    yield {"protocol": "publishd"}, r"unknown protocol 'publishd'; .* did you mean 'published'\?"
+    yield {"threat": None}, r"'pgd' needs a threat"
+    yield {"threat": Threat("l1", (1.0,))}, r"'pgd' in norm 'l1': allowed: l2, linf"
+    yield {"threat": Threat("linf")}, r"'pgd' has a fixed budget: expected epsilons"
+    yield {"fn": "cascade"}, r"'cascade' is a suite: expected protocol 'worst'"
+    worst = {"fn": "cascade", "protocol": "worst"}
+    yield {**worst, "options": {"members": []}}, r"needs members and epsilons, got 0 and 3"
+    yield {**worst, "options": {"members": MEMBERS}, "threat": Threat("linf")}, r"got 4 and 0"
+    yield {**worst, "options": {"members": MEMBERS[:1] * 2}}, r"slugs of their own.*\['pgd-ce', 'pgd-ce'\]"
+    inner = {"slug": "inner", "fn": "cascade", "options": {"members": MEMBERS}}
+    yield {**worst, "options": {"members": [inner]}}, r"member 'inner': expected one attack, got the suite 'cascade'"
+    ddn = {"slug": "ddn", "fn": "ddn", "options": {}}
+    yield {**worst, "options": {"members": [ddn]}}, r"'ddn' in norm 'linf': allowed: l2"
+
+
+@pytest.mark.parametrize(("wrong", "message"), list(nonsense()))
+def test_what_means_nothing_is_refused(wrong: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        attack(conv(), **wrong)
+
+
+def test_a_criterion_the_judge_does_not_know_is_refused(plant: Any) -> None:
+    name = plant("boastful", kind="minimal", criterion="confidence")
+    with pytest.raises(ValueError, match="expected criterion 'misclassified', got 'confidence'"):
+        attack(conv(), name)
+
+
+def test_bounds_of_the_threat_reach_the_attack() -> None:
+    table, _, _ = attack(conv(), threat=Threat("linf", (0.1,), bounds=Bounds(-5.0, 5.0)), options=PGD)
+    assert table["dist_linf"].min() == pytest.approx(0.1, abs=1e-6)  # nothing is clipped

@@ -1,0 +1,45 @@
+"""A job's log holds its lines and its traceback."""
+
+import io
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from touchstone.log import progress
+
+
+def test_log_file_holds_lines_and_traceback(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "job.log"
+    code = (
+        "import logging; from touchstone import log;"
+        f"log.set_up({str(file)!r}); logging.info('epoch 1'); raise RuntimeError('no memory')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    text = file.read_text()
+    assert "epoch 1" in text
+    assert "Traceback" in text
+    assert "RuntimeError: no memory" in text
+    assert "epoch 1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("terminal", "set_up", "bar"), [(True, False, True), (False, False, False), (True, True, False)]
+)
+def test_a_bar_only_for_a_program_at_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, terminal: bool, set_up: bool, bar: bool
+) -> None:
+    stderr = io.StringIO()
+    monkeypatch.setattr(stderr, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [caplog.handler] if set_up or not terminal else [])
+    with caplog.at_level(logging.INFO):
+        report = progress("pgd40")
+        report(1, 2, "epsilon 0.1")
+        report(2, 2, "epsilon 0.3")
+    assert ("pgd40: 100%" in stderr.getvalue()) is bar
+    assert ("pgd40: stage 2 of 2, epsilon 0.3" in caplog.text) is not bar

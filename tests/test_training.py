@@ -1,0 +1,158 @@
+"""The training loop: it learns, is deterministic, keeps its schedule, and stops where a loss is not finite."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from touchstone.data import DATASETS
+from touchstone.defenses.adv import Alternating
+from touchstone.defenses.base import Defense
+from touchstone.defenses.ce import CrossEntropy
+from touchstone.defenses.minmax import MinMax
+from touchstone.models.classifier import build
+from touchstone.training import Fit, Phase, accuracy, draw_seed, fit
+from touchstone.types import Step
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[Tensor, Tensor]:
+    """64 easy images: class k is a bright bar in row 2k plus noise."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(64) % 10
+    x = (torch.rand(64, 1, 28, 28, generator=generator) * 100).to(torch.uint8)
+    for image, label in zip(x, y, strict=True):
+        image[0, 2 * label : 2 * label + 3] = 255
+    return x, y
+
+
+def train(defense: Defense, digits: tuple[Tensor, Tensor], *phases: Phase, seed: int = 0) -> tuple[nn.Module, Fit]:
+    model = build("lenet", DATASETS["digits"], seed=seed)
+    return model, fit(model, defense, *digits, phases, seed=seed)
+
+
+DEFENSES = [
+    CrossEntropy(),
+    CrossEntropy(l1=1e-5),
+    CrossEntropy(l2=1e-5),
+    MinMax(variant="printed", lam=1e-4, mu=1e-4),
+    MinMax(variant="coded", lam=0.01, mu=0.01, layers="conv1"),
+    Alternating(norm="linf", eps=0.1, attack_steps=3, step_size=0.05, space="normalized"),
+]
+
+
+@pytest.mark.parametrize("defense", DEFENSES, ids=str)
+def test_every_defense_overfits_64_images(defense: Defense, digits: tuple[Tensor, Tensor]) -> None:
+    model, result = train(defense, digits, Phase(epochs=40, batch_size=16, lr=3e-3))
+    assert result.status == "ok"
+    assert accuracy(model, *digits) == 1.0
+    assert result.history[-1]["loss"] < result.history[0]["loss"]
+
+
+def test_same_seed_same_bits_other_seed_other_bits(digits: tuple[Tensor, Tensor]) -> None:
+    phase = Phase(epochs=2, batch_size=16, lr=1e-3)
+    a, b, c = (train(CrossEntropy(), digits, phase, seed=s)[0].state_dict() for s in (1, 1, 2))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert not torch.equal(a["net.fc3.weight"], c["net.fc3.weight"])
+
+
+def test_the_global_generator_plays_no_part(digits: tuple[Tensor, Tensor]) -> None:
+    phase = Phase(epochs=1, batch_size=16, lr=1e-3)
+    weights = []
+    for disturb in (0, 17):
+        torch.manual_seed(disturb)
+        defense = Alternating(norm="linf", eps=0.1, attack_steps=1, step_size=0.05, space="normalized")
+        weights.append(train(defense, digits, phase)[0].net.fc3.weight)
+    assert torch.equal(*weights)
+
+
+def test_the_rate_falls_after_each_milestone(digits: tuple[Tensor, Tensor]) -> None:
+    phase = Phase(epochs=5, batch_size=64, lr=0.01, milestones=(2, 4), gamma=0.5)
+    _, result = train(CrossEntropy(), digits, phase)
+    assert [row["lr"] for row in result.history] == pytest.approx([0.01, 0.01, 0.005, 0.005, 0.0025])
+
+
+def test_phases_follow_one_another_with_a_fresh_optimiser(digits: tuple[Tensor, Tensor]) -> None:
+    _, result = train(
+        CrossEntropy(),
+        digits,
+        Phase(epochs=2, batch_size=64, lr=0.01),
+        Phase(epochs=1, batch_size=64, lr=0.001, optimizer="sgd"),
+    )
+    assert [(r["epoch"], r["phase"], r["lr"]) for r in result.history] == [(1, 0, 0.01), (2, 0, 0.01), (3, 1, 0.001)]
+
+
+def test_one_adam_step_equals_the_formula(digits: tuple[Tensor, Tensor]) -> None:
+    """Adam's first step is lr * g / (|g| + eps)."""
+    x, y = digits
+    before = build("lenet", DATASETS["digits"], seed=0)
+    loss = F.cross_entropy(before(x.float() / 255), y)
+    (grad,) = torch.autograd.grad(loss, before.net.fc3.weight)
+    after, _ = train(CrossEntropy(), digits, Phase(epochs=1, batch_size=64, lr=1e-3))
+    expected = before.net.fc3.weight - 1e-3 * grad / (grad.abs() + 1e-8)
+    torch.testing.assert_close(after.net.fc3.weight, expected, atol=2e-5, rtol=0)
+
+
+class _Explodes:
+    """Finite for two epochs, then not."""
+
+    def setup(self, model: nn.Module, rng: int) -> None: ...
+
+    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+        loss = F.cross_entropy(model(x), y) * (1.0 if epoch < 3 else float("inf"))
+        yield Step(model.parameters(), loss, {"ce": loss})
+
+
+def test_a_loss_that_is_not_finite_fails_with_its_epoch_and_keeps_the_last_weights(
+    digits: tuple[Tensor, Tensor],
+) -> None:
+    phase = Phase(epochs=5, batch_size=16, lr=1e-3)
+    model, result = train(_Explodes(), digits, phase)
+    assert (result.status, result.epoch_failed, len(result.history)) == ("failed", 3, 2)
+    assert "epoch 3" in result.reason
+    kept, _ = train(CrossEntropy(), digits, Phase(epochs=2, batch_size=16, lr=1e-3))
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), kept.state_dict().values(), strict=True))
+
+
+def test_the_printed_minmax_penalty_diverges_and_says_when(digits: tuple[Tensor, Tensor]) -> None:
+    """Equation 5 is unbounded below; with SGD the weights run away exponentially."""
+    defense = MinMax(variant="printed", lam=0.0, mu=50.0)
+    _, result = train(defense, digits, Phase(epochs=60, batch_size=16, lr=0.1, optimizer="sgd"))
+    assert result.status == "failed"
+    assert result.epoch_failed == len(result.history) + 1
+
+
+def test_collapse_is_flagged(digits: tuple[Tensor, Tensor]) -> None:
+    _, result = train(CrossEntropy(l1=1e3), digits, Phase(epochs=3, batch_size=16, lr=0.1))
+    assert result.status == "ok"
+    assert any("collapsed" in flag for flag in result.flags)
+
+
+class _Two:
+    """Two sets of parameters, each with its own step: the second must not move the first."""
+
+    def setup(self, model: nn.Module, rng: int) -> None: ...
+
+    def steps(self, model: Any, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+        loss = F.cross_entropy(model(x), y)
+        yield Step(model.net.fc3.parameters(), loss, {"first": loss})
+        loss = F.cross_entropy(model(x), y)
+        yield Step(model.net.fc2.parameters(), loss, {"second": loss})
+
+
+def test_a_step_moves_only_the_parameters_it_names(digits: tuple[Tensor, Tensor]) -> None:
+    before = build("lenet", DATASETS["digits"], seed=0).state_dict()
+    model, result = train(_Two(), digits, Phase(epochs=1, batch_size=16, lr=1e-2))
+    moved = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
+    assert moved == {"net.fc3.weight", "net.fc3.bias", "net.fc2.weight", "net.fc2.bias"}
+    assert {"first", "second"} <= result.history[0].keys()
+
+
+def test_seeds_of_batches_are_spread() -> None:
+    seeds = {draw_seed(run, epoch, batch) for run in range(3) for epoch in range(20) for batch in range(50)}
+    assert len(seeds) == 3000
+    assert max(seeds) < 2**31
+    assert draw_seed(1, 2) != draw_seed(2, 1)

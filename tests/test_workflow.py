@@ -1,0 +1,177 @@
+"""The whole pipeline at its smallest, and what Snakemake's users rely on: no-op second runs, lint, profile, errors."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from touchstone import records
+
+BIN = Path(sys.executable).parent
+PARTS = ("Snakefile", "rules", "workflow", "profiles", "studies", "reports", "envs", "configs", "touchstone")
+
+
+def snakemake(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(folder), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    command = [str(BIN / "snakemake"), "--cores", "2", *args]
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+    """A copy of the checkout, so that a test may change it."""
+    folder = tmp_path_factory.mktemp("touchstone")
+    for part in PARTS:
+        source = root / part
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source, folder / part, ignore=ignore) if source.is_dir() else shutil.copy2(source, folder / part)
+    shutil.copy2(root / "tests" / "config.yaml", folder / "config.yaml")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(checkout: Path) -> tuple[Path, str]:
+    """The checkout after a whole run, and what Snakemake said."""
+    done = snakemake(checkout)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    return checkout, done.stdout + done.stderr
+
+
+def test_every_output_is_there(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    results = folder / "results" / "tiny"
+    for name in ("report.pdf", "report.html", "report.ipynb", "claims.csv", "config.yaml", "provenance.json"):
+        assert (results / name).stat().st_size > 0, name
+    for name in ("report.pdf", "report.html", "report.ipynb", "tables/paper/table1.csv", "figures/figure2.svg"):
+        assert (results / "minmax" / name).stat().st_size > 0, name
+    assert (results / "minmax" / "report.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_every_claim_ends_with_a_verdict(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    claims = pd.read_csv(folder / "results/tiny/claims.csv", dtype=str, keep_default_na=False)
+    published = pd.read_csv(folder / "studies/minmax/claims.csv", dtype=str)
+    assert (claims["verdict"] != "").all()
+    # an interval is printed as two rows and is one claim
+    assert claims["id"].nunique() == len(published) - 2
+    run = claims[(claims["cell_dataset"] == "mnist") & (claims["defense"] == "std") & (claims["reading"] == "headline")]
+    assert run["verdict"].str.startswith("not comparable: ").all()
+    assert run["verdict"].str.contains("digits stands in for mnist").all()
+    rest = claims[(claims["cell_dataset"] == "cifar10") & (claims["reading"] == "headline")]
+    assert rest["verdict"].str.startswith("not run").all()
+
+
+def test_records_say_what_made_them(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    path = folder / "results/tiny/minmax/attacks/digits/lenet/std/0/worst-linf/records.parquet"
+    frame, metadata = records.read(path)
+    assert set(frame["epsilon"].dropna()) == set(metadata["threat"]["epsilons"])
+    assert metadata["protocol"] == "worst"
+    assert metadata["versions"]["torch"]
+    assert metadata["cell"]["original"] == "mnist"
+    run = json.loads((folder / "results/tiny/minmax/models/digits/lenet/std/0/run.json").read_text())
+    assert run["model_sha256"] == metadata["model_sha256"]
+
+
+def test_logs_and_benchmarks(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    log = (folder / "results/tiny/logs/train/minmax/digits/lenet/std/0.log").read_text()
+    assert "epoch 1/1" in log
+    assert "images/s" in log
+    attack = (folder / "results/tiny/logs/attack/minmax/digits/lenet/std/0.log").read_text()
+    assert "worst-linf" in attack
+    assert "samples/s" in attack
+    assert list((folder / "results/tiny/benchmarks").rglob("*.tsv"))
+
+
+def test_the_default_profile_is_loaded(finished: tuple[Path, str]) -> None:
+    assert "Using workflow specific profile profiles/default" in finished[1]
+
+
+def test_a_second_run_has_nothing_to_do(finished: tuple[Path, str]) -> None:
+    done = snakemake(finished[0])
+    assert done.returncode == 0
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_a_changed_attack_reruns_what_it_reaches_and_no_training(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    path = folder / "touchstone" / "attacks" / "cw.py"
+    text = path.read_text()
+    try:
+        path.write_text(text + "\n\nCHANGED = 1\n")
+        done = snakemake(folder, "-n")
+    finally:
+        path.write_text(text)
+    said = done.stdout + done.stderr
+    assert "attack_minmax_digits_lenet_std_0" in said
+    assert "rule train" not in said
+    assert "rule prepare" not in said
+
+
+def test_a_changed_recipe_reruns_its_training(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    path = folder / "studies" / "minmax" / "study.yaml"
+    text = path.read_text()
+    try:
+        path.write_text(text.replace("mnist: {optimizer: adam, lr: 0.001", "mnist: {optimizer: adam, lr: 0.002"))
+        done = snakemake(folder, "-n")
+    finally:
+        path.write_text(text)
+    assert "rule train" in done.stdout + done.stderr
+
+
+def test_a_wrong_config_stops_before_any_job(checkout: Path, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text((checkout / "config.yaml").read_text().replace("device: cpu", "device: gpu"))
+    done = snakemake(checkout, "--configfile", str(path))
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "wrong.yaml:4: device:" in said
+    assert "'cpu' or 'cuda'" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--configfile", "config.yaml", "configs/laptop.yaml"], "give one --configfile"),
+        (["--config", "device=cuda"], "--config is not supported"),
+    ],
+)
+def test_a_config_comes_from_one_file(checkout: Path, args: list[str], message: str) -> None:
+    done = snakemake(checkout, "-n", *args)
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr
+
+
+def test_a_truncated_checkpoint_is_named_with_its_rule(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    model = folder / "results/tiny/minmax/models/digits/lenet/std/0/model.safetensors"
+    records_file = folder / "results/tiny/minmax/attacks/digits/lenet/std/0/clean/records.parquet"
+    whole, kept = model.read_bytes(), records_file.read_bytes()
+    try:
+        model.write_bytes(whole[: len(whole) // 2])
+        done = snakemake(folder, "--forcerun", "attack_minmax_digits_lenet_std_0", "--until", "attack_minmax_digits_lenet_std_0")
+    finally:
+        model.write_bytes(whole)
+    assert done.returncode != 0
+    assert "model.safetensors cannot be used" in done.stdout + done.stderr
+    assert "rule train" in done.stdout + done.stderr
+    assert kept
+
+
+def test_lint(checkout: Path) -> None:
+    done = snakemake(checkout, "--lint")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", [["ruff", "check", "."], ["ruff", "format", "--check", "."], ["snakefmt", "--check", "Snakefile", "rules"]])
+def test_formatters_have_nothing_to_say(root: Path, command: list[str]) -> None:
+    done = subprocess.run([str(BIN / command[0]), *command[1:]], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,141 @@
+"""What every attack does first (check its arguments) and what the iterative ones share."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from touchstone.norms import project, rowwise, unit
+from touchstone.query import Query, as_query
+from touchstone.registry import nearest
+from touchstone.rng import SampleRng, as_rng
+from touchstone.types import Bounds, MinNorm
+
+STOPS = ("never", "first")
+SLACK = 1e-6  # how far x may lie outside the box: rounding of a normalisation, no more
+
+
+class Problem(NamedTuple):
+    """Checked arguments: the counted model, x (B, *shape), y (B,), eps (B,), the box as tensors, the draws."""
+
+    query: Query
+    x: Tensor
+    y: Tensor
+    eps: Tensor
+    bounds: Bounds
+    rng: SampleRng
+
+
+def prepare(
+    model: nn.Module | Query,
+    x: Tensor,
+    y: Tensor,
+    *,
+    norm: str,
+    norms: tuple[str, ...],
+    rng: int | SampleRng,
+    eps: float | Tensor = 0.0,
+    stop: str = "never",
+) -> Problem:
+    """Check what is common to all attacks and bring it into one form.
+
+    Raises:
+        ValueError: norm not in norms; stop not in STOPS; x not floating point, or outside the box; y not (B,)
+            int64 with valid class numbers; eps negative, not finite or of another length than x.
+    """
+    choose("norm", norm, norms)
+    choose("stop", stop, STOPS)
+    if not x.is_floating_point():
+        raise ValueError(f"x must be floating point, got {x.dtype}")
+    if y.shape != x.shape[:1] or y.dtype != torch.int64:
+        raise ValueError(f"y must be ({len(x)},) int64, got {tuple(y.shape)} {y.dtype}")
+    x = x.detach().contiguous()
+    query = as_query(model, x)
+    bounds = Bounds(*(torch.as_tensor(bound, dtype=x.dtype, device=x.device) for bound in query.bounds))
+    radius = torch.as_tensor(eps, dtype=x.dtype, device=x.device)
+    if radius.ndim and radius.shape != y.shape:
+        raise ValueError(f"eps must be a number or ({len(x)},), got shape {tuple(radius.shape)}")
+    if not bool(((radius >= 0) & radius.isfinite()).all()):
+        raise ValueError(f"eps must be finite and >= 0, got {eps}")
+    if not bool(((x >= bounds.lower - SLACK) & (x <= bounds.upper + SLACK)).all()):
+        found = f"[{x.min():g}, {x.max():g}]"
+        raise ValueError(f"x must lie within the query's bounds, got values in {found}: pass Query(bounds=...)")
+    if len(x) and not 0 <= int(y.min()) <= int(y.max()) < query.probe(x):
+        raise ValueError(f"y must be in [0, {query.classes}), got values in [{int(y.min())}, {int(y.max())}]")
+    return Problem(query, x, y, radius.expand(len(x)), bounds, as_rng(rng, len(x), x.device))
+
+
+def choose(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise ValueError unless value is one of choices."""
+    if value not in choices:
+        raise ValueError(f"{name} {value!r} is not supported here; {nearest(str(value), choices)}")
+
+
+def between(low: float, high: float = math.inf, **options: float) -> None:
+    """Raise ValueError for the first option outside [low, high]."""
+    for name, value in options.items():
+        if not low <= value <= high:
+            wanted = f">= {low}" if high == math.inf else f"in [{low}, {high}]"
+            raise ValueError(f"{name} must be {wanted}, got {value}")
+
+
+def positive(**options: float) -> None:
+    """Raise ValueError for the first option that is not above zero."""
+    for name, value in options.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be > 0, got {value}")
+
+
+def compact(solved: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """Drop the solved rows, in place, from tensors that the attack owns; returns views of what is left.
+
+    The last rows move into the holes, so the cost is that of the dropped rows, not of the block.
+    """
+    left = len(solved) - int(solved.sum())
+    holes = solved[:left].nonzero().squeeze(1)
+    movers = (~solved[left:]).nonzero().squeeze(1) + left
+    for tensor in tensors:
+        tensor[holes] = tensor[movers]
+    return tuple(tensor[:left] for tensor in tensors)
+
+
+def confine(z: Tensor, x: Tensor, eps: Tensor, norm: str, bounds: Bounds) -> Tensor:
+    """Bring z (B, *shape) into the box, then into the ball of radius eps (B,) around x.
+
+    The projection moves every coordinate towards x, which is in the box, so the second step does not undo
+    the first; the last clip removes only rounding. For l2 this is the order of advertorch, not the nearest
+    point of the intersection.
+    """
+    delta = bounds.clip(z).sub_(x)
+    return bounds.clip(project(delta, eps, norm).add_(x))
+
+
+def in_unit_ball(rng: SampleRng, like: Tensor, norm: str, *, restart: int) -> Tensor:
+    """Draw one point per row, shaped like `like` (B, *shape), uniform in the unit ball of linf or l2."""
+    shape = tuple(like.shape[1:])
+    if norm == "linf":
+        return rng.uniform(shape, restart=restart, dtype=like.dtype).mul_(2).sub_(1)
+    direction = unit(rng.normal(shape, restart=restart, dtype=like.dtype), "l2")
+    radius = rng.uniform((), restart=restart, stream=1, dtype=like.dtype) ** (1 / max(1, math.prod(shape)))
+    return direction * rowwise(radius, like)
+
+
+class Best:
+    """The nearest adversarial point of each row so far: x where there is none yet."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.x_adv = x.clone()
+        self.dist = x.new_full((len(x),), torch.inf)
+
+    def offer(self, rows: Tensor, z: Tensor, dist: Tensor, adversarial: Tensor) -> None:
+        """Keep z (K, *shape) at distances (K,) for rows (K,) where it is adversarial and nearer than before."""
+        better = adversarial & (dist < self.dist[rows])
+        self.x_adv[rows[better]] = z[better]
+        self.dist[rows[better]] = dist[better]
+
+    def result(self) -> MinNorm:
+        """Return what has been found."""
+        return MinNorm(self.x_adv, self.dist, self.dist.isfinite())

@@ -1,0 +1,78 @@
+"""DDN: the direction from the gradient, the norm from whether the last point was adversarial."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from touchstone.attacks import ATTACKS
+from touchstone.attacks.common import Best, between, positive, prepare
+from touchstone.losses import misclassified, pick
+from touchstone.norms import distance, rowwise, steepest, unit
+from touchstone.query import Query, tiles
+from touchstone.rng import SampleRng
+from touchstone.types import MinNorm
+
+LAST_RATE = 0.01  # the cosine schedule of the step length runs from 1 to this
+
+
+def ddn(
+    model: nn.Module | Query,
+    x: Tensor,
+    y: Tensor,
+    *,
+    norm: str,
+    rng: int | SampleRng,
+    steps: int = 100,
+    init_eps: float = 1.0,
+    gamma: float = 0.05,
+    loss: str = "ce",
+) -> MinNorm:
+    """Return the nearest misclassified iterate of gradient steps rescaled to a norm that shrinks on success.
+
+    Source: Rony et al. (2019), alg. 1, and the authors' code. Deviations: no quantisation to 256 levels, and the
+    last iterate is tested too (one more forward pass).
+
+    Args:
+        model: Module or Query, (B, *shape) -> logits (B, C).
+        x: (B, *shape) float, inside the query's box.
+        y: (B,) int64 true classes.
+        norm: l2.
+        rng: seed or SampleRng of the block; gives the direction where the gradient is zero.
+        steps: gradient steps, >= 1.
+        init_eps: first norm of the perturbation, > 0, in the units of x.
+        gamma: the norm is multiplied by 1 - gamma after a success, else by 1 + gamma; in [0, 1].
+        loss: a name of touchstone.losses.LOSSES, maximised.
+
+    Returns: x_adv (B, *shape), its l2 distance in the query's space, and where one was found.
+
+    Raises:
+        ValueError: an argument outside what is said above.
+    """
+    task = prepare(model, x, y, norm=norm, norms=ATTACKS["ddn"].norms, rng=rng)
+    between(1, steps=steps)
+    between(0, 1, gamma=gamma)
+    positive(init_eps=init_eps)
+    query, x, y, objective = task.query, task.x, task.y, pick(loss)
+    best, rows = Best(x), torch.arange(len(x), device=x.device)
+    widest = distance(torch.maximum(x - task.bounds.lower, task.bounds.upper - x), "l2")
+    z, eps = x.clone(), torch.full_like(widest, init_eps)
+    for step in range(steps):
+        rate = LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * step / steps)) / 2
+        for tile in tiles(len(x), query.batch_size):
+            logits, _, grad = query.grad(z[tile], y[tile], objective, rows=rows[tile])
+            fooled = misclassified(logits, y[tile])
+            offset = z[tile] - x[tile]
+            best.offer(rows[tile], z[tile], distance(offset, "l2"), fooled)
+            direction = steepest(grad, "l2")
+            flat = distance(direction, "linf") == 0
+            if flat.any():
+                noise = task.rng.at(rows[tile][flat]).normal(tuple(x.shape[1:]), step=step, dtype=x.dtype)
+                direction[flat] = unit(noise, "l2")
+            eps[tile] = torch.minimum(eps[tile] * torch.where(fooled, 1 - gamma, 1 + gamma), widest[tile])
+            offset = unit(offset.add_(direction, alpha=rate), "l2").mul_(rowwise(eps[tile], offset))
+            z[tile] = task.bounds.clip(offset.add_(x[tile]))
+    best.offer(rows, z, distance(z - x, "l2"), misclassified(query.logits(z), y))
+    return best.result()

@@ -1,0 +1,52 @@
+"""MIM: the basic iterative attack with momentum."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from touchstone.attacks import ATTACKS
+from touchstone.attacks.common import between, prepare
+from touchstone.attacks.pgd import climb, lengths
+from touchstone.losses import pick
+from touchstone.query import Query
+from touchstone.rng import SampleRng
+
+
+def mim(
+    model: nn.Module | Query,
+    x: Tensor,
+    y: Tensor,
+    *,
+    norm: str,
+    eps: float | Tensor,
+    rng: int | SampleRng,
+    stop: str = "never",
+    steps: int = 40,
+    step_size: float = 0.01,
+    relative: bool = False,
+    decay: float = 1.0,
+    loss: str = "ce",
+) -> Tensor:
+    """Return the last iterate of sign steps along an accumulated gradient.
+
+    Source: Dong et al. (2018), alg. 1; defaults of advertorch (MomentumIterativeAttack).
+
+    Arguments, result and errors are those of `pgd` for linf. `decay` >= 0 is the factor on the old momentum, to
+    which each gradient over its l1 norm is added. Nothing is drawn from rng.
+    """
+    task = prepare(model, x, y, norm=norm, norms=ATTACKS["mim"].norms, rng=rng, eps=eps, stop=stop)
+    between(1, steps=steps)
+    between(0, step_size=step_size, decay=decay)
+    everyone = torch.arange(len(task.x), device=task.x.device)
+    return climb(
+        task,
+        task.x,
+        everyone,
+        norm=norm,
+        stop=stop,
+        steps=steps,
+        step_size=lengths(task, step_size, relative),
+        loss=pick(loss),
+        decay=decay,
+    )[0]

@@ -1,0 +1,197 @@
+"""Read a YAML file into a typed model, and say what is wrong with it: file, line, key, value, what is allowed.
+
+The file is read here and not taken from Snakemake's `config`, which has merged files and lost the lines.
+Nothing here imports torch.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from touchstone.registry import nearest
+
+SLUG = r"[a-z0-9][a-z0-9+-]*"
+Slug = Annotated[str, StringConstraints(pattern=f"^{SLUG}$")]
+Count = Annotated[int, Field(ge=1)]
+Key = tuple[str | int, ...]
+
+
+class ConfigError(ValueError):
+    """Everything that is wrong with the configuration, a line per problem."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join([f"{len(self.problems)} problem(s) in the configuration:", *self.problems]))
+
+
+class Strict(BaseModel):
+    """A model that knows all of its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Mirror(Strict):
+    """A plain HTTP directory with the raw files in torchvision's layout."""
+
+    mirror: Annotated[str, StringConstraints(pattern=r"^https?://")]
+
+
+class Local(Strict):
+    """A directory on disk with the raw files in torchvision's layout."""
+
+    local: Annotated[str, StringConstraints(min_length=1)]
+
+
+class DataSource(Strict):
+    """Where a dataset's raw files come from."""
+
+    source: Literal["embedded", "download"] | Mirror | Local
+
+
+class Where(Strict):
+    """Which cells a cap applies to; every key that is given must match."""
+
+    dataset: Slug | None = None
+    model: Slug | None = None
+    defense: Slug | None = None
+    attack: Slug | None = None
+
+
+class Cap(Strict):
+    """Upper limits on what a recipe or an attack asks for; the smallest that applies counts."""
+
+    where: Where = Where()
+    epochs: Count | None = None
+    seeds: Count | None = None
+    samples: Count | None = None
+    steps: Count | None = None
+    attack_steps: Count | None = None
+    restarts: Count | None = None
+    binary_steps: Count | None = None
+    queries: Count | None = None
+
+
+class Only(Strict):
+    """Which part of the studies to run; an empty list means all of it."""
+
+    datasets: list[Slug] = []
+    defenses: list[Slug] = []
+
+
+class Config(Strict):
+    """One run. Each config file is complete in itself."""
+
+    run: Slug
+    studies: Annotated[list[Slug], Field(min_length=1)]
+    device: Literal["cpu", "cuda"]
+    threads: Count
+    jobs: Literal["per_attack", "per_model"]
+    batch_size: Count
+    data: dict[Slug, DataSource]
+    substitute: dict[Slug, Slug] = {}
+    only: Only = Only()
+    caps: list[Cap] = []
+
+
+def read(path: Path) -> tuple[Any, Any]:
+    """Parse a YAML file: (plain values, the same with line numbers).
+
+    Raises:
+        ConfigError: if the file is missing, is not YAML, repeats a key, or is not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        lines = YAML(typ="rt").load(text)
+        values = YAML(typ="safe", pure=True).load(text)
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: not UTF-8 text: {error.reason} at byte {error.start}"]) from error
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        raise ConfigError([f"{path}:{line}: not valid YAML: {str(error.problem).splitlines()[0]}"]) from error
+    if not isinstance(values, dict):
+        raise ConfigError([f"{path}:1: expected a mapping of keys to values, got {type(values).__name__}"])
+    return values, lines
+
+
+def line_of(lines: Any, key: Key) -> int:
+    """Return the 1-based line of a key path in what `read` returned, or of its nearest existing parent."""
+    line = 1
+    for part in key:
+        try:
+            line = lines.lc.data[part][0] + 1
+            lines = lines[part]
+        except (AttributeError, KeyError, IndexError, TypeError):
+            break
+    return line
+
+
+def problem(path: Path, lines: Any, key: Key, text: str) -> str:
+    """Format one problem: file:line: key: text."""
+    dotted = ".".join(str(part) for part in key) or "(top level)"
+    return f"{path}:{line_of(lines, key)}: {dotted}: {text}"
+
+
+def parse(model: type[Strict], path: Path, values: Any, lines: Any) -> Any:
+    """Check plain values against a typed model.
+
+    Raises:
+        ConfigError: naming file, line, key, value and what is allowed, for every problem at once.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        seen: dict[str, None] = {}
+        for item in error.errors():
+            key = _strip(values, item["loc"])
+            seen.setdefault(problem(path, lines, key, _explain(model, item, key)))
+        raise ConfigError(list(seen)) from error
+
+
+def _strip(values: Any, loc: Sequence[str | int]) -> Key:
+    """Drop the parts of pydantic's location that are not keys of the file (names of union members)."""
+    key: list[str | int] = []
+    for part in loc:
+        inside = isinstance(values, list) and isinstance(part, int) and part < len(values)
+        if inside or (isinstance(values, dict) and part in values):
+            values = values[part]
+            key.append(part)
+        elif part == loc[-1] and isinstance(values, dict) and not str(part)[:1].isupper() and "[" not in str(part):
+            key.append(part)  # a missing key
+    return tuple(key)
+
+
+def _explain(model: type[BaseModel], item: Any, key: Key) -> str:
+    if item["type"] == "extra_forbidden":
+        return f"unknown key {key[-1]!r}; {nearest(str(key[-1]), _fields(model, key[:-1]))}"
+    if item["type"] == "missing":
+        return "this key is required"
+    got = f" (got {item['input']!r})" if not isinstance(item["input"], dict | list) else ""
+    if item["type"] == "string_pattern_mismatch" and SLUG in str(item.get("ctx")):
+        return f"must be lower-case letters, digits, '+' and '-', beginning with a letter or digit{got}"
+    return f"{item['msg'][0].lower()}{item['msg'][1:]}{got}"
+
+
+def _fields(model: Any, key: Key) -> list[str]:
+    """Names allowed under `key`: walk the annotations of the model."""
+    for part in key:
+        info = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        model = info.annotation if info else model
+        while not (isinstance(model, type) and issubclass(model, BaseModel)):
+            args = [a for a in getattr(model, "__args__", ()) if a is not type(None) and a is not str and a is not int]
+            if not args:
+                return []
+            model = args[-1]
+    return list(model.model_fields)
+
+
+def load(path: Path) -> Config:
+    """Read and check one run's config file; raises ConfigError with every problem found."""
+    values, lines = read(path)
+    return parse(Config, path, values, lines)

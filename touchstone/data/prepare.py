@@ -1,0 +1,124 @@
+"""Prepared datasets: one safetensors file and one JSON file each, written once and read by every job."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import LongTensor, Tensor
+
+from touchstone import registry
+from touchstone.data import DATASETS
+from touchstone.files import write_bytes, write_json
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images x uint8 (N, C, H, W) in 0..255 and labels y int64 (N,)."""
+
+    x: Tensor
+    y: LongTensor
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A prepared dataset. `validation` (V,) are rows of `train`, sorted; `sha256` is that of the file."""
+
+    name: str
+    train: Split
+    test: Split
+    validation: LongTensor
+    sha256: str
+
+
+def to_float(x: Tensor) -> Tensor:
+    """Turn pixels uint8 in 0..255 into float32 in [0, 1], the range that models take.
+
+    Raises:
+        ValueError: x is not uint8 (it may have been scaled already).
+    """
+    if x.dtype != torch.uint8:
+        raise ValueError(f"pixels must be uint8 in 0..255, got {x.dtype}")
+    return x.to(torch.float32).div_(255)
+
+
+def prepare(name: str, raw_dir: str | Path, out: str | Path) -> None:
+    """Read the raw files under `raw_dir` and write <out>.safetensors and <out>.json.
+
+    The bytes depend on the dataset alone: not on seeds, the machine, or where the raw files came from.
+
+    Args:
+        name: a name in DATASETS.
+        raw_dir: what `fetch` filled; not read for embedded data.
+        out: data/prepared/<dataset>, with or without ".safetensors".
+
+    Raises:
+        ValueError: unknown dataset; a raw file is missing or has another md5.
+    """
+    if name not in DATASETS:
+        raise ValueError(f"unknown dataset {name!r}; {registry.nearest(name, DATASETS)}")
+    spec = DATASETS[name]
+    parts = registry.load(spec.fn)(Path(raw_dir), spec.validation)
+    content = safetensors.torch.save(parts._asdict())
+    labels = {"train": parts.train_y, "validation": parts.train_y[parts.validation], "test": parts.test_y}
+    facts = {
+        "name": name,
+        "source": spec.source,
+        "shape": list(spec.shape),
+        "classes": spec.classes,
+        "counts": {part: len(y) for part, y in labels.items()},  # validation is a part of train
+        "per_class": {part: y.bincount(minlength=spec.classes).tolist() for part, y in labels.items()},
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    data, meta = _paths(out)
+    write_bytes(data, content)
+    write_json(meta, facts)
+
+
+def load(path: str | Path) -> Dataset:
+    """Read a prepared dataset, `path` being <out>.safetensors of `prepare`.
+
+    Raises:
+        ValueError: a file is missing, truncated, or not the one its JSON describes.
+    """
+    data, meta = _paths(path)
+    facts = _read_facts(meta)
+    if not data.is_file():
+        raise ValueError(f"{data} is missing; run snakemake again (rule prepare)")
+    with data.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 != facts["sha256"]:
+        raise ValueError(
+            f"{data} is truncated or was changed: expected sha256 {facts['sha256']} ({meta}), got {sha256}; "
+            "delete it and run snakemake again (rule prepare)"
+        )
+    tensors = safetensors.torch.load_file(data)
+    return Dataset(
+        name=facts["name"],
+        train=Split(tensors["train_x"], tensors["train_y"]),
+        test=Split(tensors["test_x"], tensors["test_y"]),
+        validation=tensors["validation"],
+        sha256=sha256,
+    )
+
+
+def _read_facts(meta: Path) -> dict[str, Any]:
+    if not meta.is_file():
+        raise ValueError(f"{meta} is missing; run snakemake again (rule prepare)")
+    try:
+        facts = json.loads(meta.read_bytes())
+    except ValueError as error:
+        facts = error
+    if not isinstance(facts, dict) or not {"name", "sha256"} <= facts.keys():
+        raise ValueError(
+            f"{meta} is truncated or was changed: expected a JSON object with name and sha256; "
+            "delete it and run snakemake again (rule prepare)"
+        )
+    return facts
+
+
+def _paths(out: str | Path) -> tuple[Path, Path]:
+    return Path(out).with_suffix(".safetensors"), Path(out).with_suffix(".json")

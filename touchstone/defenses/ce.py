@@ -1,0 +1,40 @@
+"""Cross-entropy, with an L1 or squared L2 penalty on weights: std, std+l1, std+l2."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from touchstone.defenses.base import weights
+from touchstone.types import Step
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    """Mean CE + l1 * sum|w| + l2 * sum w^2 over the weights of `layers`.
+
+    Source: Shen et al. (2020), eq. 2 and section 5.1 (Std., Std.+L1, Std.+L2). The paper prints neither the
+    coefficients nor which parameters; here all weights and no biases.
+
+    Args:
+        l1: coefficient of the L1 norm, >= 0.
+        l2: coefficient of the squared L2 norm, >= 0.
+        layers: "all", "conv" or "conv1".
+    """
+
+    l1: float = 0.0
+    l2: float = 0.0
+    layers: str = "all"
+
+    def setup(self, model: nn.Module, rng: int) -> None:
+        """Keep nothing."""
+
+    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+        """Yield one step on the batch."""
+        ce = F.cross_entropy(model(x), y)
+        penalty = ce.new_zeros(())
+        if self.l1 or self.l2:
+            ws = weights(model, self.layers)
+            penalty = self.l1 * sum(w.abs().sum() for w in ws) + self.l2 * sum(w.square().sum() for w in ws)
+        yield Step(model.parameters(), ce + penalty, {"ce": ce, "penalty": penalty})

@@ -1,0 +1,58 @@
+"""The Min-Max penalty: weights towards zero or far from it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from touchstone.defenses.base import weights
+from touchstone.types import Step
+
+# variant -> how the L2 part of one weight tensor is measured
+L2 = {
+    "printed": lambda w: w.square().sum(),
+    "coded": lambda w: w.norm(),
+}
+
+
+@dataclass(frozen=True)
+class MinMax:
+    """Mean CE + lam * |W|_1 - mu * (L2 part of W), summed over the convolutions of `layers`.
+
+    Source: Shen et al. (2020), eq. 5. `printed` squares the L2 norm, which leaves the objective unbounded
+    below in any |w| > lam / (2 mu). `coded` is the sibling code of the first author: the norm unsquared
+    (then lam = mu makes the penalty >= 0), one coefficient for both parts.
+
+    Args:
+        variant: "printed" or "coded".
+        lam: coefficient of the L1 norm, >= 0.
+        mu: coefficient of the L2 part, >= 0.
+        layers: "conv" (all convolutions) or "conv1" (the first).
+
+    Raises:
+        ValueError: for an unknown variant.
+    """
+
+    variant: str
+    lam: float
+    mu: float
+    layers: str = "conv"
+
+    def __post_init__(self) -> None:
+        if self.variant not in L2:
+            raise ValueError(f"variant must be one of {', '.join(L2)}; got {self.variant!r}")
+
+    def penalty(self, model: nn.Module) -> tuple[Tensor, Tensor]:
+        """Return the L1 part and the L2 part, both already weighted, both >= 0."""
+        ws = weights(model, self.layers)
+        return self.lam * sum(w.abs().sum() for w in ws), self.mu * sum(L2[self.variant](w) for w in ws)
+
+    def setup(self, model: nn.Module, rng: int) -> None:
+        """Keep nothing."""
+
+    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+        """Yield one step on the batch."""
+        ce = F.cross_entropy(model(x), y)
+        l1, l2 = self.penalty(model)
+        yield Step(model.parameters(), ce + l1 - l2, {"ce": ce, "l1": l1, "l2": l2})

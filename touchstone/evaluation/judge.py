@@ -1,0 +1,170 @@
+"""The judge: an attack proposes points, and only what is recomputed here counts.
+
+Prediction and distances are computed anew from the points, in float32 without TF32 or autocast, in batches of
+a fixed size. A tie is not broken by luck: a sample is misclassified only if another class is strictly ahead.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from touchstone.evaluation.threat import Threat, View
+
+BATCH = 512
+TOLERANCE = 1e-6  # absolute, on distances and on the box: float32 rounding of x + delta
+NO_ANSWER = -1  # the prediction where a logit is NaN
+
+_BACKENDS = (
+    torch.backends.cuda.matmul,
+    torch.backends.cudnn.conv,
+    torch.backends.mkldnn.matmul,
+    torch.backends.mkldnn.conv,
+)
+
+
+@contextmanager
+def exact(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Evaluate in true float32: eval mode, no gradients, no autocast, no TF32; all of it restored after."""
+    modes = [(module, module.training) for module in model.modules()]
+    precisions = [(backend, backend.fp32_precision) for backend in _BACKENDS]
+    model.eval()
+    for backend in _BACKENDS:
+        backend.fp32_precision = "ieee"
+    try:
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        for backend, precision in precisions:
+            backend.fp32_precision = precision
+        for module, training in modes:
+            module.training = training
+
+
+def logits(model: nn.Module, x: Tensor) -> Tensor:
+    """Return the logits (B, classes) of x (B, *shape), float32 on the CPU, computed in batches of 512."""
+    with exact(model, x.device):
+        return torch.cat([model(chunk.float()).float().cpu() for chunk in x.split(BATCH)])
+
+
+def margin(z: Tensor, y: Tensor) -> Tensor:
+    """Return max_{j != y} z_j - z_y (B,) of logits z (B, classes): > 0 where misclassified."""
+    true = z.gather(1, y[:, None]).squeeze(1)
+    return z.scatter(1, y[:, None], -math.inf).amax(1) - true
+
+
+def predict(z: Tensor, y: Tensor) -> Tensor:
+    """Return the predicted classes (B,) of logits z (B, classes).
+
+    A class that ties with the true class y does not win. Where a logit is NaN the answer is NO_ANSWER.
+    """
+    wins = z.gather(1, y[:, None]).squeeze(1) >= z.amax(1)
+    predicted = torch.where(wins, y, z.argmax(1))
+    return predicted.masked_fill(z.isnan().any(1), NO_ANSWER)
+
+
+def distances(x: Tensor, x_adv: Tensor) -> dict[str, Tensor]:
+    """Measure x_adv - x (B, *shape) in float64.
+
+    Returns:
+        (B,) each: linf, l2, l1, l0 (positions of the image changed in any channel; for inputs that are not
+        images, values) and l0_values; the last two int64.
+    """
+    delta = x_adv.double() - x.double()
+    changed = delta != 0
+    pixels = changed.any(1) if delta.dim() == 4 else changed
+    size = delta.flatten(1).abs()
+    return {
+        "linf": size.amax(1),
+        "l2": size.square().sum(1).sqrt(),
+        "l1": size.sum(1),
+        "l0": pixels.flatten(1).sum(1),
+        "l0_values": changed.flatten(1).sum(1),
+    }
+
+
+def judge(
+    view: View,
+    x: Tensor,
+    y: Tensor,
+    x_adv: Tensor,
+    threat: Threat,
+    eps: float,
+    *,
+    clean: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Decide which points are adversarial, and describe them.
+
+    Args:
+        view: the model in the space of the threat.
+        x: (B, *shape) samples in that space.
+        y: (B,) true classes.
+        x_adv: (B, *shape) what the attack proposes, in that space.
+        threat: its norm counts.
+        eps: radius of the ball in units of the threat's space; inf where the attack has no budget.
+        clean: logits (B, classes) of x if they are known, as `logits` returns them.
+
+    Returns:
+        Columns (B,) on the CPU. Confidences and the gap are probabilities; clean_gap is p_y - max_{j != y} p_j.
+        adv_margin is in logits, > 0 where misclassified. adv_rank is the place (1 = first) of the class
+        adv_pred among the classes of x, by logits. x_l2 and dist_* are in pixels, `dist` is the distance in
+        the threat's norm and space. `rejected`: the point is not finite, leaves the box, or is further than
+        eps. `success`: not rejected, and another class is strictly ahead of y; NaN logits are a failure of the
+        attack, unless x itself gets NaN: there is nothing left to attack there.
+
+    Raises:
+        ValueError: if the shapes of x and x_adv differ.
+    """
+    if x_adv.shape != x.shape:
+        raise ValueError(f"the attack must return points of shape {tuple(x.shape)}, got {tuple(x_adv.shape)}")
+    clean = logits(view.model, x) if clean is None else clean
+    attacked, label = logits(view.model, x_adv), y.cpu()
+    clean_pred, adv_pred = predict(clean, label), predict(attacked, label)
+    clean_prob, adv_prob = clean.double().softmax(1), attacked.double().softmax(1)
+    geometry = _geometry(view, x, x_adv, threat.norm)
+    rejected = ~(geometry.pop("valid") & (geometry["dist"] <= eps + TOLERANCE))
+    misclassified = (adv_pred != label) & (adv_pred != NO_ANSWER)
+    return {
+        "clean_pred": clean_pred,
+        "clean_conf": _pick(clean_prob, clean_pred),
+        "clean_gap": -margin(clean_prob, label),
+        "adv_pred": adv_pred,
+        "adv_conf": _pick(adv_prob, adv_pred),
+        "adv_margin": margin(attacked, label).double(),
+        "adv_rank": _rank(clean, adv_pred),
+        "success": (misclassified & ~rejected) | (clean_pred == NO_ANSWER),
+        "rejected": rejected,
+        **geometry,
+    }
+
+
+def _geometry(view: View, x: Tensor, x_adv: Tensor, norm: str) -> dict[str, Tensor]:
+    """Everything that needs no model, in batches: float64 copies of a whole test set are large."""
+    parts = [_measure(view, *pair, norm) for pair in zip(x.split(BATCH), x_adv.split(BATCH), strict=True)]
+    return {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
+
+
+def _measure(view: View, x: Tensor, x_adv: Tensor, norm: str) -> dict[str, Tensor]:
+    lower, upper = (torch.as_tensor(edge, device=x.device) for edge in view.bounds)
+    inside = (x_adv >= lower - TOLERANCE) & (x_adv <= upper + TOLERANCE) & x_adv.isfinite()
+    pixels = distances(x.double() * view.std, x_adv.double() * view.std)  # the mean cancels; zeros stay zeros
+    return {
+        "valid": inside.flatten(1).all(1),
+        "dist": distances(x, x_adv)[norm],
+        "x_l2": view.to_pixels(x.double()).flatten(1).norm(dim=1),
+        **{f"dist_{name}": value for name, value in pixels.items()},
+    }
+
+
+def _pick(probabilities: Tensor, classes: Tensor) -> Tensor:
+    """Probability of one class per row; NaN where there is no answer."""
+    picked = probabilities.gather(1, classes.clamp(min=0)[:, None]).squeeze(1)
+    return picked.masked_fill(classes == NO_ANSWER, math.nan)
+
+
+def _rank(z: Tensor, classes: Tensor) -> Tensor:
+    """Place of one class per row by logits z, 1 = first; 0 where there is no answer."""
+    own = z.gather(1, classes.clamp(min=0)[:, None])
+    return ((z > own).sum(1) + 1).masked_fill(classes == NO_ANSWER, 0)

@@ -1,0 +1,339 @@
+"""The evaluation: attacks propose points for a whole block of samples, the judge decides, records come out.
+
+Two protocols, kept apart. `published` repeats what a paper did: every epsilon on its own, all steps, no
+repair. `worst` is a cascade: attacks one after another on what is left, epsilons upwards, and what is broken
+stays broken.
+"""
+
+import inspect
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from touchstone import records
+from touchstone.attacks import ATTACKS
+from touchstone.evaluation import flags
+from touchstone.evaluation.block import Block, Columns, Proposal, frame, join, make_block, propose
+from touchstone.evaluation.judge import TOLERANCE
+from touchstone.evaluation.noise import in_ball, own_generator
+from touchstone.evaluation.preflight import preflight
+from touchstone.evaluation.threat import Threat
+from touchstone.norms import project
+from touchstone.registry import AttackSpec, load, nearest
+from touchstone.rng import SampleRng
+
+PROTOCOLS = ("published", "worst")
+EXAMPLES = 16  # points that are kept as images
+PROBED = 200  # samples on which noise and doubled steps are tried
+NOISE_DRAWS = 10  # random points per sample; one that is misclassified breaks it
+
+Progress = Callable[[int, int, str], None]
+Result = tuple[pd.DataFrame, dict[str, Tensor], dict[str, Any]]
+
+
+class Request(NamedTuple):
+    """One attack with its options, its name in the records, how many points to show, and whom to tell."""
+
+    spec: AttackSpec
+    options: Mapping[str, Any]
+    slug: str
+    examples: int
+    progress: Progress | None
+
+
+def run(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    spec_name: str,
+    options: Mapping[str, Any],
+    threat: Threat | None,
+    protocol: str,
+    seed: int,
+    batch_size: int,
+    progress: Progress | None = None,
+    slug: str | None = None,
+    index: Tensor | None = None,
+    examples: int = EXAMPLES,
+    checks: bool = True,
+    probe: bool = False,
+) -> Result:
+    """Attack a model and return one row per judged point.
+
+    Args:
+        model: pixels (B, *shape) -> logits (B, classes); its mode, parameters and gradients are left alone.
+        x: (n, *shape) float32 pixels in [0, 1], on the model's device.
+        y: (n,) int64 true classes.
+        spec_name: a name in ATTACKS.
+        options: keyword arguments of the attack; for a suite {"members": [{slug, fn, options}, ...]}.
+        threat: norm, epsilons, space and box; None for an attack of kind "none".
+        protocol: "published" or "worst".
+        seed: of the draws, which depend on it and on the index of the sample only.
+        batch_size: rows per call of the model.
+        progress: called with (stages done, stages in all, what was done and at what rate).
+        slug: name of the attack in the records; spec_name if it has no other.
+        index: (n,) int64 places of the samples in the test set; 0..n-1 if not given.
+        examples: how many points to return as images.
+        checks: run the preflight, and random noise beside an attack with a fixed budget.
+        probe: also double the steps of such an attack, on at most 200 samples.
+
+    Returns:
+        Records with the columns of records.COLUMNS; a minimal-norm attack has one row per sample, without an
+        epsilon (and with the budget rule shrink_and_retest one per epsilon too). Examples: name -> points
+        (k, *shape) in pixels. Info, plain data: flags, preflight, and doubled_steps_gain (a share of samples)
+        if measured.
+
+    Raises:
+        ValueError: for an unknown attack or protocol, or a combination of them that means nothing.
+    """
+    spec = _check(spec_name, protocol, threat)
+    slug = slug or spec_name
+    with own_generator(x.device, seed):
+        if protocol == "worst" and spec.kind != "none":
+            alone = [{"slug": slug, "fn": spec_name, "options": options}]
+            table, shown, info = cascade(
+                model,
+                x,
+                y,
+                members=options["members"] if spec.kind == "suite" else alone,
+                threat=threat,
+                seed=seed,
+                batch_size=batch_size,
+                progress=progress,
+                index=index,
+                examples=examples,
+            )
+        else:
+            block = make_block(model, x, y, threat or Threat("linf"), seed, batch_size, index)
+            request = Request(spec, options, slug, examples, progress)
+            table, shown, info = _PUBLISHED[spec.kind](block, request)
+            if spec.kind == "fixed" and (checks or probe):
+                probed = _probe(block, request, table, doubled=probe)
+                info = {**probed, "flags": info["flags"] + probed["flags"]}
+    found, measured = info["flags"] + flags.rejected(table), {}
+    if checks and spec.kind != "none":
+        measured = preflight(model, x, y, threat=threat, seed=seed, batch_size=batch_size)
+        found += flags.preflight(measured)
+        found += flags.full_range(table, classes=int(measured["classes"]), space=threat.space)
+    return table, shown, {**info, "flags": found, "preflight": measured}
+
+
+def cascade(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    members: Sequence[Mapping[str, Any]],
+    threat: Threat,
+    seed: int,
+    batch_size: int,
+    progress: Progress | None = None,
+    index: Tensor | None = None,
+    examples: int = EXAMPLES,
+) -> Result:
+    """Run attacks one after another, each on the samples that all before it left correct, epsilons upwards.
+
+    A sample that is wrong by itself is broken from the start (member "clean"), and a broken one stays broken
+    at larger epsilons, as a row with carried=True. A minimal-norm member runs once, at the first epsilon, on
+    what is left when its turn comes; from then on its judged distances are read before anything else runs.
+    Every other member runs with stop="first". All draw from one seed: a member finds here what it finds alone.
+
+    `members` are rows {slug, fn, options}, in order; everything else is as in `run`, and so is the result: a
+    row per epsilon, sample, and member that was tried on it.
+
+    Source: Croce and Hein (2020), section 5, for the order and the rule of survivors.
+
+    Raises:
+        ValueError: without epsilons or members, or if a member cannot run in the threat's norm.
+    """
+    _check_members(members, threat)
+    block = make_block(model, x, y, threat, seed, batch_size, index)
+    report = _reporter(progress, len(threat.epsilons) * len(members))
+    best, points = block.judge(block.x, 0.0), block.x.clone()  # the point that broke each sample
+    owner = np.full(len(block), "clean", dtype=object)  # and whose it is
+    known: dict[str, tuple[Tensor, Columns, Proposal]] = {}
+    tables, shown, flagged = [], {}, set()
+    for step, epsilon in enumerate(threat.epsilons):
+        done = _where(best["success"], x.device)
+        kept = {name: values[done.cpu()] for name, values in best.items()}
+        tables.append(frame(block.at(done), kept, epsilon, owner[done.cpu().numpy()], carried=step > 0))
+        for member in sorted(members, key=lambda m: m["slug"] not in known):
+            left, stage = _where(~best["success"], x.device), f"epsilon {epsilon:g}, {member['slug']}"
+            if not len(left):
+                report(stage, {"success": left})
+                continue
+            columns, proposal = _attempt(block, left, member, epsilon, known)
+            tables.append(frame(block.at(left), columns, epsilon, member["slug"], proposal))
+            new = _where(columns["success"], x.device)
+            points[left[new]] = proposal.points[new]
+            owner[left[new].cpu().numpy()] = member["slug"]
+            for name, values in best.items():
+                values[left[new].cpu()] = columns[name][new.cpu()]
+            flagged |= proposal.flags
+            report(stage, columns)
+        shown[f"epsilon-{epsilon:g}"] = block.images(points, examples)
+    return join(tables), shown, {"flags": _machine_flags(flagged)}
+
+
+def _attempt(
+    block: Block,
+    left: Tensor,
+    member: Mapping[str, Any],
+    epsilon: float,
+    known: dict[str, tuple[Tensor, Columns, Proposal]],
+) -> tuple[Columns, Proposal]:
+    """Let one member try the rows `left` at one epsilon; `known` keeps what minimal-norm members found."""
+    spec, slug, part = ATTACKS[member["fn"]], member["slug"], block.at(left)
+    if spec.kind == "fixed":
+        stop = "first" if spec.droppable else "never"
+        proposal = propose(part, spec, member["options"], eps=epsilon, stop=stop)
+        return part.judge(proposal.points, epsilon), proposal
+    fresh = slug not in known
+    if fresh:
+        proposal = propose(part, spec, member["options"])
+        known[slug] = left, part.judge(proposal.points), proposal
+    before, columns, proposal = known[slug]
+    place = torch.searchsorted(before, left)  # whoever is left now was left then
+    columns = {name: values[place.cpu()] for name, values in columns.items()}
+    near = columns["dist"] <= epsilon + TOLERANCE
+    return columns | {"success": columns["success"] & near}, proposal if fresh else proposal.again(place)
+
+
+def empty(reason: str) -> Result:
+    """Return what stands for an attack on a model whose training failed: no rows, and why."""
+    return records.empty(), {}, {"status": "failed", "reason": reason, "flags": [], "preflight": {}}
+
+
+def _clean(block: Block, request: Request) -> Result:
+    """Judge the samples themselves."""
+    report = _reporter(request.progress, 1)
+    columns = block.judge(block.x)
+    report(request.slug, columns)
+    table = frame(block, columns, math.nan, request.slug, norm="none")
+    return table, {"clean": block.images(block.x, request.examples)}, {"flags": []}
+
+
+def _fixed(block: Block, request: Request) -> Result:
+    """Run every epsilon on its own."""
+    report = _reporter(request.progress, len(block.threat.epsilons))
+    tables, shown, flagged = [], {}, set()
+    for epsilon in block.threat.epsilons:
+        proposal = propose(block, request.spec, request.options, eps=epsilon)
+        columns = block.judge(proposal.points, epsilon)
+        tables.append(frame(block, columns, epsilon, request.slug, proposal))
+        shown[f"epsilon-{epsilon:g}"] = block.images(proposal.points, request.examples)
+        flagged |= proposal.flags
+        report(f"epsilon {epsilon:g}, {request.slug}", columns)
+    return join(tables), shown, {"flags": _machine_flags(flagged)}
+
+
+def _minimal(block: Block, request: Request) -> Result:
+    """Run once without a budget; if the rule says so, shrink the points onto each ball and judge again."""
+    report = _reporter(request.progress, 1)
+    proposal = propose(block, request.spec, request.options)
+    columns = block.judge(proposal.points)
+    report(request.slug, columns)
+    tables = [frame(block, columns, math.nan, request.slug, proposal)]
+    shown = {"minimal": block.images(proposal.points, request.examples)}
+    for epsilon in block.threat.epsilons if request.spec.budget_rule == "shrink_and_retest" else ():
+        shrunk = block.x + project(proposal.points - block.x, epsilon, block.threat.norm)
+        columns = block.judge(shrunk, epsilon)
+        tables.append(frame(block, columns, epsilon, request.slug, proposal.again(block.rows)))
+        shown[f"epsilon-{epsilon:g}"] = block.images(shrunk, request.examples)
+    return join(tables), shown, {"flags": _machine_flags(proposal.flags)}
+
+
+_PUBLISHED = {"none": _clean, "fixed": _fixed, "minimal": _minimal}
+
+
+def _probe(block: Block, request: Request, table: pd.DataFrame, *, doubled: bool) -> dict[str, Any]:
+    """Set random noise, and the attack with twice the steps, beside its records on at most 200 samples."""
+    part, epsilons = block.at(block.rows[:PROBED]), block.threat.epsilons
+    mine = table[table["sample"].isin(part.index.tolist())]
+    noise = join(frame(part, _noise(part, epsilon), epsilon, "noise") for epsilon in epsilons)
+    found = flags.random_noise(mine, noise)
+    parameter = inspect.signature(load(request.spec.fn)).parameters.get("steps")
+    if not doubled or parameter is None:
+        return {"flags": found}
+    twice = {**request.options, "steps": 2 * request.options.get("steps", parameter.default)}
+    proposals = [(epsilon, propose(part, request.spec, twice, eps=epsilon)) for epsilon in epsilons]
+    more = join(frame(part, part.judge(p.points, epsilon), epsilon, "doubled", p) for epsilon, p in proposals)
+    gain = more.groupby("epsilon")["success"].mean() - mine.groupby("epsilon")["success"].mean()
+    return {"flags": found + flags.doubled_steps(mine, more), "doubled_steps_gain": float(gain.max())}
+
+
+def _noise(block: Block, epsilon: float) -> Columns:
+    """Judge random points of the ball; a sample keeps a point that breaks it, if one does."""
+    rng, ball = SampleRng(block.seed, block.index), {"norm": block.threat.norm, "bounds": block.view.bounds}
+    kept: Columns = {}
+    for draw in range(NOISE_DRAWS):
+        columns = block.judge(in_ball(block.x, eps=epsilon, rng=rng, draw=draw, **ball), epsilon)
+        keep = kept.get("success", torch.zeros(len(block), dtype=torch.bool))
+        kept = {name: torch.where(keep, kept.get(name, new), new) for name, new in columns.items()}
+    return kept
+
+
+def _where(mask: Tensor, device: torch.device) -> Tensor:
+    return mask.nonzero().squeeze(1).to(device)
+
+
+def _machine_flags(names: Iterable[str]) -> list[flags.Flag]:
+    detail = "the device ran out of memory, so the batch was halved: last bits may differ; lower batch_size"
+    return [{"flag": name, "detail": detail} for name in sorted(names)]
+
+
+def _reporter(progress: Progress | None, total: int) -> Callable[[str, Columns], None]:
+    """Return a function that tells what a stage broke and at what rate; stages done carry the time left."""
+    done, began = 0, time.perf_counter()
+
+    def report(text: str, columns: Columns) -> None:
+        nonlocal done, began
+        done, now = done + 1, time.perf_counter()
+        hit, count = int(columns["success"].sum()), len(columns["success"])
+        rate, began = count / max(now - began, 1e-9), now
+        if progress is not None:
+            progress(done, total, f"{text}: {hit} of {count} broken, {rate:.0f} samples/s")
+
+    return report
+
+
+def _check(name: str, protocol: str, threat: Threat | None) -> AttackSpec:
+    """Look up an attack, and say what is wrong with asking for it in this way."""
+    if name not in ATTACKS:
+        raise ValueError(f"unknown attack {name!r}; {nearest(name, ATTACKS)}")
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"unknown protocol {protocol!r}; {nearest(protocol, PROTOCOLS)}")
+    spec = ATTACKS[name]
+    if spec.kind == "none":
+        return spec
+    if threat is None:
+        raise ValueError(f"attack {name!r} needs a threat, got None")
+    if threat.norm not in spec.norms:
+        raise ValueError(f"attack {name!r} in norm {threat.norm!r}: {nearest(threat.norm, spec.norms)}")
+    if spec.kind == "suite" and protocol == "published":
+        raise ValueError(f"attack {name!r} is a suite: expected protocol 'worst', got 'published'")
+    if spec.kind == "fixed" and not threat.epsilons:
+        raise ValueError(f"attack {name!r} has a fixed budget: expected epsilons, got none")
+    if spec.criterion != "misclassified":
+        raise ValueError(f"attack {name!r}: expected criterion 'misclassified', got {spec.criterion!r}")
+    return spec
+
+
+def _check_members(members: Sequence[Mapping[str, Any]], threat: Threat) -> None:
+    if not members or not threat.epsilons:
+        got = f"{len(members)} and {len(threat.epsilons)}"
+        raise ValueError(f"a cascade needs members and epsilons, got {got}")
+    slugs = [member["slug"] for member in members]
+    if len(set(slugs)) < len(slugs) or "clean" in slugs:
+        raise ValueError(f"members need slugs of their own, and 'clean' is taken; got {slugs}")
+    for member in members:
+        spec = _check(member["fn"], "worst", threat)
+        if spec.kind not in ("fixed", "minimal"):
+            raise ValueError(f"member {member['slug']!r}: expected one attack, got the {spec.kind} {member['fn']!r}")

@@ -1,0 +1,98 @@
+"""Can the gradient of this model be trusted? Measured before any attack, on a few samples.
+
+An attack that climbs a gradient reports robustness when the gradient is zero, and also when it is only wrong:
+with p_y near one, float32 keeps the small probabilities but rounds 1 - p_y to zero, and the direction is off.
+
+Sources: Croce and Hein (2020), the checks of AutoAttack; Pintor et al. (2022), "Indicators of Attack
+Failure".
+"""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from touchstone.evaluation.judge import logits
+from touchstone.evaluation.noise import in_ball, own_generator
+from touchstone.evaluation.threat import Threat, View, in_space
+from touchstone.losses import LOSSES
+from touchstone.query import Query
+from touchstone.rng import SampleRng
+
+SAMPLES = 200
+TINY = 1e-12
+DRIFT = 1e-4
+CLASSES = 3  # that the DLR loss needs
+GRADIENTS = ("ce", "margin")  # losses that are looked at
+
+
+def preflight(
+    model: nn.Module, x: Tensor, y: Tensor, *, threat: Threat, seed: int, batch_size: int
+) -> dict[str, float | bool]:
+    """Measure what would mislead an attack, on the first 200 samples.
+
+    Args:
+        model: pixels (B, *shape) -> logits.
+        x: (B, *shape) pixels.
+        y: (B,) true classes.
+        threat: the gradients are taken in its space, at x and at one random point of its largest ball.
+        seed: of the random points.
+        batch_size: rows per call of the model.
+
+    Returns:
+        Shares of the samples in [0, 1]: out_of_range, not_finite (logits at x) and, with _x for the samples
+        and _ball for the random points, saturated (float32 1 - p_y is zero), zero_gradient_<loss>,
+        tiny_gradient_<loss> (largest entry below 1e-12) and sign_disagreement_<loss> (share of the float64
+        gradient's L1 mass whose sign is another in float32, averaged over the samples where it is not zero).
+        Answers: randomised, probabilities, too_few_classes. And the number of classes.
+    """
+    with own_generator(x.device, seed):
+        return _measure(in_space(model, threat), x[:SAMPLES], y[:SAMPLES], threat, seed, batch_size)
+
+
+def _measure(view: View, x: Tensor, y: Tensor, threat: Threat, seed: int, batch_size: int) -> dict[str, float | bool]:
+    z = view.from_pixels(x)
+    first = logits(view.model, z)
+    points = {"x": z}
+    if threat.epsilons:
+        rng = SampleRng(seed, torch.arange(len(z), device=z.device))
+        eps = threat.epsilons[-1]
+        points["ball"] = in_ball(z, norm=threat.norm, eps=eps, bounds=view.bounds, rng=rng)
+    measured: dict[str, float | bool] = {
+        "out_of_range": _share(((x < 0) | (x > 1) | ~x.isfinite()).flatten(1).any(1)),
+        "not_finite": _share(~first.isfinite().all(1)),
+        "randomised": bool(((logits(view.model, z) - first).abs() > DRIFT).any()),
+        "probabilities": bool((first >= 0).all() and ((first.sum(1) - 1).abs() < 1e-3).all()),
+        "classes": first.shape[1],
+        "too_few_classes": first.shape[1] < CLASSES,
+    }
+    twin = copy.deepcopy(view.model).double()
+    for place, point in points.items():
+        measured[f"saturated_{place}"] = _share(_saturated(logits(view.model, point), y.cpu()))
+        for loss in GRADIENTS:
+            found = _gradients(view, twin, point, y, loss, batch_size)
+            measured |= {f"{name}_{loss}_{place}": value for name, value in found.items()}
+    return measured
+
+
+def _saturated(z: Tensor, y: Tensor) -> Tensor:
+    return 1 - z.softmax(1).gather(1, y[:, None]).squeeze(1) == 0
+
+
+def _gradients(view: View, twin: nn.Module, z: Tensor, y: Tensor, loss: str, batch_size: int) -> dict[str, float]:
+    """Compare the gradient at z (B, *shape) with that of `twin`, the same model in float64."""
+    single = Query(view.model, batch_size=batch_size).grad(z, y, LOSSES[loss])[2].flatten(1)
+    double = Query(twin, batch_size=batch_size).grad(z.double(), y, LOSSES[loss])[2].flatten(1)
+    mass = double.abs()
+    wrong = (mass * (single.sign() != double.sign())).sum(1) / mass.sum(1)
+    largest = single.abs().amax(1)
+    known = mass.sum(1) > 0
+    return {
+        "zero_gradient": _share(largest == 0),
+        "tiny_gradient": _share(largest < TINY),
+        "sign_disagreement": float(wrong[known].mean()) if known.any() else 0.0,
+    }
+
+
+def _share(mask: Tensor) -> float:
+    return float(mask.double().mean())

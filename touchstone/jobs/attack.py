@@ -1,0 +1,70 @@
+"""The job that runs one attack over all its epsilons on one model."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+
+from touchstone import provenance, records
+from touchstone.attacks import ATTACKS
+from touchstone.data.prepare import load as load_dataset
+from touchstone.data.prepare import to_float
+from touchstone.evaluation import loop
+from touchstone.evaluation.threat import Threat
+from touchstone.files import write_bytes
+from touchstone.jobs.common import load_weights, make_model, run_json, set_up, to_device
+from touchstone.log import progress
+from touchstone.types import UNIT
+
+
+def attack(params: Mapping[str, Any], cell: Mapping[str, Any], prepared: Path, model_file: Path, out: Path) -> None:
+    """Run one attack over all its epsilons on one model; write records.parquet and examples.safetensors under `out`."""
+    device = set_up(params["device"], params["threads"])
+    data = to_device(load_dataset(prepared), device)
+    model = make_model(params["model"], params["dataset"], params["seed"]).to(device)
+    sha256 = load_weights(model, model_file)
+    training = run_json(model_file.with_name("run.json"))
+    n = min(params["samples"] or len(data.test.y), len(data.test.y))
+    threat = threat_of(params["threat"])
+    if training["status"] != "ok":
+        frame, examples, info = loop.empty(training["reason"])
+    else:
+        frame, examples, info = loop.run(
+            model.eval(),
+            to_float(data.test.x[:n]),
+            data.test.y[:n],
+            spec_name=params["fn"],
+            options=params["options"],
+            threat=threat,
+            protocol=params["protocol"],
+            seed=params["seed"],
+            batch_size=params["batch_size"],
+            progress=progress(params["attack"]),
+            slug=params["attack"],
+        )
+    spec = ATTACKS[params["fn"]]
+    metadata = {
+        "cell": dict(cell),
+        **{k: params[k] for k in ("attack", "fn", "options", "protocol", "threat", "caps", "device", "threads", "batch_size", "code")},
+        "kind": spec.kind,
+        "status": "ok",
+        "reason": "",
+        **info,
+        "samples": n,
+        "versions": provenance.versions(),
+        "dataset_sha256": data.sha256,
+        "model_sha256": sha256,
+    }  # fmt: skip
+    records.write(out / "records.parquet", frame, metadata)
+    write_bytes(
+        out / "examples.safetensors", safetensors.torch.save({k: v.cpu().contiguous() for k, v in examples.items()})
+    )
+
+
+def threat_of(definition: Mapping[str, Any] | None) -> Threat | None:
+    """Build the threat of {norm, space, bounds, epsilons}; None for the clean pass."""
+    if definition is None:
+        return None
+    bounds = UNIT if definition["bounds"] == "data" else None
+    return Threat(definition["norm"], tuple(definition["epsilons"]), definition["space"], bounds)

@@ -1,0 +1,117 @@
+"""The job that turns records and models into numbers, verdicts and tables. Torch is not imported."""
+
+import json
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from touchstone import claims as claim_table
+from touchstone import metrics, records
+from touchstone import tables as table
+from touchstone.evaluation import flags as flag_rules
+from touchstone.files import write_bytes
+from touchstone.validation import load_study
+
+
+def tables(
+    params: Mapping[str, Any], study_file: Path, record_files: Iterable[Path], runs: Iterable[Path], selections: Iterable[Path],
+    prepared: Iterable[Path], out: Path,
+) -> None:  # fmt: skip
+    """Write cells, claims, qualitative, flags, selection, failures and worst as CSV under `out`, the paper's in paper/.
+
+    Args:
+        params: `Plan.evaluation` of the study.
+        study_file: its study.yaml; claims.csv and qualitative.csv lie beside it.
+        record_files: records.parquet of every attack on every model.
+        runs: run.json of every model.
+        selections: selection.json files.
+        prepared: JSON of the prepared datasets (sizes of the test sets).
+        out: results/<run>/<study>/tables.
+    """
+    study = load_study(study_file)
+    record_files = list(record_files)
+    sizes = {facts["name"]: facts["counts"]["test"] for facts in (json.loads(p.read_text()) for p in prepared)}
+    cells = metrics.cells(record_files, runs, thresholds=study.near_zero.thresholds)
+    known = {
+        "dataset": set(study.recipes),
+        "model": set(study.models),
+        "defense": set(study.defenses),
+        "attack": set(study.attacks),
+    }
+    published = claim_table.load(study_file.parent, known)
+    shared = {"near_zero": f"near_zero_{study.near_zero.headline:g}", "reference": study.selection.reference}
+    verdicts = claim_table.verdicts(
+        published,
+        cells,
+        readings=params["readings"],
+        worst={tuple(key): value if isinstance(value, str) else tuple(value) for key, value in params["worst"]},
+        caps={tuple(row["cell"]): _caps(row, sizes) for row in params["caps"]},
+        **shared,
+    )
+    statements = claim_table.load_qualitative(study_file.parent, set.union(*known.values()) | set(claim_table.METRICS) | {"rho_extreme"})
+    frames = {
+        "cells": cells,
+        "claims": verdicts,
+        "qualitative": claim_table.qualitative(statements, published, cells, **shared),
+        "flags": flags(record_files, runs),
+        "selection": selection(selections),
+        "failures": table.failures(cells, str(out.parent)),
+        "worst": table.worst_cases(cells),
+    }
+    for name, definition in study.tables.items():
+        frames[f"paper/{name}"] = table.paper_table(verdicts, definition.source_table)
+    for name, frame in frames.items():
+        write_bytes(out / f"{name}.csv", frame.to_csv(index=False).encode())
+
+
+def flags(record_files: Iterable[Path], runs: Iterable[Path]) -> pd.DataFrame:
+    """Return what looks wrong: flags of trainings, of attacks, and of attacks on one model against each other."""
+    rows = []
+    for path in runs:
+        run = json.loads(Path(path).read_text())
+        rows += [{**run["cell"], "attack": "training", "flag": f.partition(":")[0], "detail": f} for f in run["flags"]]
+    read = [(Path(path), *records.read(path)) for path in sorted(record_files)]
+    for _, group in groupby(read, key=lambda item: item[0].parents[1]):
+        members = list(group)
+        for _, _, metadata in members:
+            rows += [{**metadata["cell"], **flag} for flag in metadata["flags"]]
+        rows += _between(members)
+    return pd.DataFrame(rows, columns=["dataset", "model", "defense", "seed", "attack", "flag", "detail"])
+
+
+def _between(members: list[tuple[Path, pd.DataFrame, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Compare the published attacks on one model that share a threat."""
+    threats: dict[str, dict[str, tuple[pd.DataFrame, dict]]] = {}
+    for _, frame, metadata in members:
+        if metadata["protocol"] == "published" and metadata["threat"] and metadata["status"] == "ok":
+            threats.setdefault(json.dumps(metadata["threat"], sort_keys=True), {})[metadata["cell"]["attack"]] = (frame, metadata)
+    rows = []
+    for group in threats.values():
+        cell, threat = next(iter(group.values()))[1]["cell"], next(iter(group.values()))[1]["threat"]
+        found = flag_rules.between({name: frame for name, (frame, _) in group.items()}, space=threat["space"])
+        rows += [{**cell, "attack": " / ".join(group), **flag} for flag in found]
+    return rows
+
+
+def selection(paths: Iterable[Path]) -> pd.DataFrame:
+    """Return a row per candidate of every selection.json, the reference first."""
+    rows = []
+    for path in map(Path, paths):
+        found = json.loads(path.read_text())
+        defense, dataset = path.parent.name, path.parents[2].name
+        tried = [("reference", found["reference"], False)]
+        tried += [(_text(c["options"]), c, i == found["selected"]) for i, c in enumerate(found["candidates"])]
+        rows += [{"dataset": dataset, "defense": defense, "candidate": n, **c, "selected": s} for n, c, s in tried]
+    measured = ["status", "validation_accuracy", "robust_accuracy", "fuzziness", "near_zero", "max_abs"]
+    return pd.DataFrame(rows, columns=["dataset", "defense", "candidate", *measured, "selected"])
+
+
+def _text(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {value:g}" for name, value in options.items())
+
+
+def _caps(row: Mapping[str, Any], sizes: Mapping[str, int]) -> claim_table.Caps:
+    return claim_table.Caps(tuple(row["model"]), tuple(row["attack"]), tuple(row["size"]), sizes[row["dataset"]])

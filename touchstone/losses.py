@@ -1,0 +1,65 @@
+"""Losses that attacks maximise: (logits (B, C), y (B,) int64) -> (B,). Larger is nearer to a wrong class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from touchstone.registry import nearest
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def _split(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the true class's logit (B,) and the logits with that entry at -inf (B, C)."""
+    true = y[:, None]
+    return logits.gather(1, true).squeeze(1), logits.scatter(1, true, -torch.inf)
+
+
+def ce(logits: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy in the precision of the logits: no gradient is left once 1 - p_y rounds to zero."""
+    return F.cross_entropy(logits, y, reduction="none")
+
+
+def ce64(logits: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy in float64, as softplus(logsumexp of the others - z_y): accurate for p_y close to one."""
+    true, others = _split(logits.double(), y)
+    return F.softplus(others.logsumexp(dim=1) - true)
+
+
+def margin(logits: Tensor, y: Tensor) -> Tensor:
+    """Largest other logit minus the true one: positive exactly where the sample is misclassified.
+
+    Source: Carlini and Wagner (2017), f_6 with the sign of a loss to be maximised.
+    """
+    true, others = _split(logits, y)
+    return others.amax(dim=1) - true
+
+
+def dlr(logits: Tensor, y: Tensor) -> Tensor:
+    """Difference of logits ratio: the margin over the gap between the first and third largest logit.
+
+    Source: Croce and Hein (2020), eq. 6. Raises: ValueError with fewer than 3 classes.
+    """
+    if logits.shape[1] < 3:
+        raise ValueError(f"loss 'dlr' needs at least 3 classes, got {logits.shape[1]}: use 'margin'")
+    top = logits.topk(3, dim=1).values
+    return margin(logits, y) / (top[:, 0] - top[:, 2] + 1e-12)
+
+
+LOSSES: dict[str, Loss] = {"ce": ce, "ce64": ce64, "margin": margin, "dlr": dlr}
+
+
+def pick(name: str) -> Loss:
+    """Return the loss of that name, or raise ValueError with the names there are."""
+    if name not in LOSSES:
+        raise ValueError(f"unknown loss {name!r}; {nearest(name, LOSSES)}")
+    return LOSSES[name]
+
+
+def misclassified(logits: Tensor, y: Tensor) -> Tensor:
+    """Say for each row (B,) whether another class has a larger logit; ties and NaN mean no."""
+    return margin(logits, y) > 0

@@ -1,0 +1,328 @@
+"""The plan of a run: which models and attacks its claims ask for, and every value that decides their results.
+
+    claims + recipes -> cells -> training jobs -> attack jobs
+
+Nothing here imports torch: the Snakefile makes the plan before any job starts.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from touchstone import claims as claim_table
+from touchstone.attacks import ATTACKS
+from touchstone.config import Config, ConfigError, read
+from touchstone.config import load as load_config
+from touchstone.data import DATASETS
+from touchstone.studies import Study, for_dataset, starts
+from touchstone.validation import Checker, check_config, load_study
+
+LIMITS = ("steps", "attack_steps", "restarts", "binary_steps", "queries")  # options that a cap may lower
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One trained model. `original` is the dataset the study names, `dataset` the one that stands in for it."""
+
+    study: str
+    original: str
+    dataset: str
+    model: str
+    defense: str
+    seed: int
+
+    @property
+    def path(self) -> str:
+        """Path segments that identify the model within a study's folder."""
+        return f"{self.dataset}/{self.model}/{self.defense}/{self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every job that a run needs, with the values that decide its result."""
+
+    root: Path
+    config: Config
+    studies: dict[str, Study]
+    claims: dict[str, list[dict[str, Any]]] = field(repr=False)  # in-scope cells of each study, per reading
+
+    def actual(self, original: str) -> str:
+        """Return the dataset that stands in for `original` in this run."""
+        return self.config.substitute.get(original, original)
+
+    def originals(self, study: str) -> list[str]:
+        """Return the study's datasets that this run covers."""
+        only = self.config.only.datasets
+        return [d for d in self.studies[study].recipes if not only or d in only]
+
+    def limit(self, name: str, **cell: str | None) -> int | None:
+        """Return the smallest cap `name` whose `where` matches the cell, or None."""
+        matching = [
+            getattr(cap, name)
+            for cap in self.config.caps
+            if getattr(cap, name) is not None and all(cell.get(k) == v for k, v in cap.where if v is not None)
+        ]
+        return min(matching, default=None)
+
+    def capped(self, name: str, wanted: int, **cell: str | None) -> int:
+        """Return min(wanted, cap)."""
+        return min(wanted, self.limit(name, **cell) or wanted)
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """Every model to train, in a fixed order."""
+        found = set()
+        for study, claims in self.claims.items():
+            for claim in claims:
+                dataset, model, defense = claim["dataset"], claim["model"], claim["defense"]
+                for name in {defense, *starts(self.studies[study], defense)}:
+                    found |= set(self.seeds_of(study, dataset, model, name))
+        only = self.config.only
+        return sorted(
+            cell
+            for cell in found
+            if cell.original in self.originals(cell.study) and (not only.defenses or cell.defense in only.defenses)
+        )
+
+    def seeds_of(self, study: str, original: str, model: str, defense: str) -> Iterator[Cell]:
+        """Yield the cell of each seed."""
+        wanted = self.studies[study].seeds
+        n = self.capped("seeds", wanted, dataset=original, model=model, defense=defense)
+        for seed in range(n):
+            yield Cell(study, original, self.actual(original), model, defense, seed)
+
+    def attacks(self, cell: Cell) -> list[str]:
+        """Return the attacks that claims and the worst case ask for on this model, in the study's order."""
+        study = self.studies[cell.study]
+        asked = set(study.worst) | {"clean"}
+        for claim in self.claims[cell.study]:
+            if (claim["dataset"], claim["model"], claim["defense"]) == (cell.original, cell.model, cell.defense):
+                asked.add(claim["attack"])
+        where = {"dataset": cell.original, "model": cell.model, "defense": cell.defense}
+        return [
+            a for a in study.attacks if a in asked and cell.seed < self.capped("seeds", study.seeds, attack=a, **where)
+        ]
+
+    def has(self, study: str, original: str, defense: str) -> bool:
+        """Say whether this run trains a defense on a dataset."""
+        return any((c.study, c.original, c.defense) == (study, original, defense) for c in self.cells)
+
+    def epsilons(self, study: str, threat: str, original: str) -> list[float]:
+        """Return the radii of a threat on the dataset in use, in the threat's own space."""
+        definition = self.studies[study].threats[threat]
+        if not definition.covers:
+            return list(definition.epsilons[original])
+        return sorted({r for other in definition.covers for r in self.pixel_radii(study, other, original).values()})
+
+    def pixel_radii(self, study: str, threat: str, original: str) -> dict[float, float]:
+        """Map each radius of a threat to the radius of the largest pixel ball inside it.
+
+        In normalised space a step of r in every channel is r * std_c in pixels, so the ball of radius
+        r * min(std) in pixels lies inside for every norm: an attack that succeeds there succeeds under the threat.
+        """
+        definition = self.studies[study].threats[threat]
+        std = DATASETS[self.actual(original)].std
+        scale = min(std) if definition.space == "normalized" else 1.0
+        return {e: round(e * scale, 6) for e in definition.epsilons[original]}
+
+    def worst_of(self, study: str, attack: str, original: str) -> dict[float, tuple[str, float]]:
+        """Map each epsilon of a published attack to (worst-case attack, pixel radius) that judges it; {} if none."""
+        definition = self.studies[study]
+        threat = definition.attacks[attack].threat
+        for name in definition.worst:
+            if threat in definition.threats[definition.attacks[name].threat].covers:
+                radii = self.pixel_radii(study, threat, original)
+                return {epsilon: (name, radius) for epsilon, radius in radii.items()}
+        return {}
+
+    def _options(
+        self, given: Mapping[str, Any], original: str, caps: list[str], slug: str, **cell: str | None
+    ) -> dict[str, Any]:
+        """Resolve per-dataset values and caps; a capped number of steps keeps steps x step_size as it was."""
+        out = {k: for_dataset(v, original) for k, v in given.items()}
+        for name in LIMITS:
+            limit = self.limit(name, dataset=original, **cell)
+            if isinstance(out.get(name), int) and limit is not None and limit < out[name]:
+                caps.append(f"{slug}: {name} {limit} of {out[name]}")
+                if name in ("steps", "attack_steps") and out.get("step_size") is not None:
+                    out["step_size"] = out["step_size"] * out[name] / limit
+                out[name] = limit
+        return out
+
+    def phases(self, cell: Cell, epochs: int | None = None) -> tuple[list[dict[str, Any]], list[str]]:
+        """Return the resolved phases of a training and the caps that bit; `epochs` replaces the recipe's."""
+        study = self.studies[cell.study]
+        base = study.recipes[cell.original].model_dump()
+        caps, out = [], []
+        for phase in study.defenses[cell.defense].phases:
+            merged = {**base, **{k: v for k, v in phase.model_dump().items() if v is not None}}
+            wanted = merged["epochs"] if epochs is None else epochs
+            merged["epochs"] = self.capped(
+                "epochs", wanted, dataset=cell.original, model=cell.model, defense=cell.defense
+            )
+            if epochs is None and merged["epochs"] < wanted:
+                caps.append(f"{cell.defense}: epochs {merged['epochs']} of {wanted}")
+                # the schedule shrinks with the training, so that every rate still has its share
+                share = merged["epochs"] / wanted
+                merged["milestones"] = sorted({max(1, round(m * share)) for m in merged["milestones"]})
+            out.append(merged)
+        return out, caps
+
+    def defense(self, cell: Cell, caps: list[str]) -> dict[str, Any]:
+        """Return {fn, options} of a defense on a dataset."""
+        definition = self.studies[cell.study].defenses[cell.defense]
+        where = {"model": cell.model, "defense": cell.defense}
+        return {
+            "fn": definition.fn,
+            "options": self._options(definition.options, cell.original, caps, cell.defense, **where),
+        }
+
+    def _model(self, cell: Cell) -> dict[str, Any]:
+        definition = self.studies[cell.study].models[cell.model]
+        return {"fn": definition.fn, "options": definition.options}
+
+    def training(self, cell: Cell) -> dict[str, Any]:
+        """Return every value that decides the weights of one model."""
+        phases, caps = self.phases(cell)
+        return {
+            "dataset": cell.dataset,
+            "model": self._model(cell),
+            "defense": self.defense(cell, caps),
+            "phases": phases,
+            "seed": cell.seed,
+            "device": self.config.device,
+            "threads": self.config.threads,
+            "caps": caps,
+        }
+
+    def selection(self, cell: Cell) -> dict[str, Any]:
+        """Return every value that decides which candidate of a defense is selected."""
+        study = self.studies[cell.study]
+        criterion = study.selection
+        reference = Cell(cell.study, cell.original, cell.dataset, cell.model, criterion.reference, criterion.seed)
+        phases, _ = self.phases(cell, epochs=criterion.epochs[cell.original])
+        caps: list[str] = []
+        return {
+            "dataset": cell.dataset,
+            "model": self._model(cell),
+            "reference": self.defense(reference, caps),
+            "defense": self.defense(cell, caps),
+            "candidates": study.defenses[cell.defense].select,
+            "phases": phases,
+            "tolerance": criterion.tolerance,
+            "seed": criterion.seed,
+            "probe": self.attack(cell, criterion.probe),
+            "probe_samples": self.capped("samples", criterion.probe_samples),
+            "near_zero": study.near_zero.headline,
+            "device": self.config.device,
+            "threads": self.config.threads,
+        }
+
+    def evaluation(self, study: str) -> dict[str, Any]:
+        """Return what the verdicts of a study need besides records: readings, worst cases, and what was cut short."""
+        definition = self.studies[study]
+        worst: list[Any] = []
+        for reading, (attack, published) in product(definition.readings, definition.attacks.items()):
+            for original in self.originals(study) if published.threat and published.protocol == "published" else []:
+                key = [original, attack, reading]
+                if ATTACKS[published.fn].budget_rule == "unbounded":
+                    worst.append([key, f"{attack} is unbounded, so no radius bounds a worst case"])
+                    continue
+                judges = self.worst_of(study, attack, original)
+                worst += [[key, list(judge)] for judge in judges.values()]
+        cells = {(c.original, c.model, c.defense): c for c in reversed(self.cells) if c.study == study}
+        caps = [self._cut(cell, attack) for cell in cells.values() for attack in self.attacks(cell)]
+        readings = {name: reading.model_dump() for name, reading in definition.readings.items()}
+        return {"readings": readings, "worst": worst, "caps": caps}
+
+    def _cut(self, cell: Cell, attack: str) -> dict[str, Any]:
+        """Return what this run cuts short for one attack on one model, by what it affects."""
+        study, stand_in = self.studies[cell.study], []
+        if cell.dataset != cell.original:
+            stand_in = [f"{cell.dataset} stands in for {cell.original}"]
+        job = self.attack(cell, attack)
+        size = []
+        if job["samples"]:
+            size.append(f"at most {job['samples']} test images")
+        where = {"dataset": cell.original, "model": cell.model, "defense": cell.defense}
+        seeds = min(self.capped("seeds", study.seeds, **where), self.capped("seeds", study.seeds, attack=attack, **where))
+        if seeds < study.seeds:
+            size.append(f"{seeds} of {study.seeds} seeds")
+        return {
+            "cell": [cell.original, cell.model, cell.defense, attack],
+            "dataset": cell.dataset,
+            "model": stand_in + self.training(cell)["caps"],
+            "attack": job["caps"],
+            "size": size,
+        }
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the run as plain data: config, then every training and attack with its values."""
+        jobs = {}
+        for cell in self.cells:
+            key = f"{cell.study}/{cell.path}"
+            jobs[key] = {"training": self.training(cell), "attacks": [self.attack(cell, a) for a in self.attacks(cell)]}
+        return {"config": self.config.model_dump(exclude_none=True), "jobs": jobs}
+
+    def attack(self, cell: Cell, name: str) -> dict[str, Any]:
+        """Return every value that decides the records of one attack on one model."""
+        study = self.studies[cell.study]
+        definition = study.attacks[name]
+        where = {"model": cell.model, "defense": cell.defense}
+        caps: list[str] = []
+        members = [
+            {
+                "slug": slug,
+                "fn": member.fn,
+                "options": self._options(member.options, cell.original, caps, slug, attack=name, **where),
+            }
+            for slug, member in definition.members.items()
+        ]
+        own = self._options(definition.options, cell.original, caps, name, attack=name, **where)
+        threat = None
+        if definition.threat:
+            t = study.threats[definition.threat]
+            epsilons = self.epsilons(cell.study, definition.threat, cell.original)
+            threat = {"norm": t.norm, "space": t.space, "bounds": t.bounds, "epsilons": epsilons}
+        return {
+            "attack": name,
+            "fn": definition.fn,
+            "options": {**own, "members": members} if members else own,
+            "protocol": definition.protocol,
+            "threat": threat,
+            "samples": self.limit("samples", dataset=cell.original, attack=name, **where),
+            "batch_size": self.config.batch_size,
+            "seed": cell.seed,
+            "device": self.config.device,
+            "threads": self.config.threads,
+            "caps": caps,
+        }
+
+
+def make_plan(root: Path, config_file: Path) -> Plan:
+    """Read config, studies and claims, check all of them, and return the plan.
+
+    Raises:
+        ConfigError: with every problem of every file at once.
+    """
+    config = load_config(config_file)
+    _, lines = read(config_file)
+    check = Checker(config_file, lines)
+    available = sorted(p.parent.name for p in (root / "studies").glob("*/study.yaml"))
+    studies, claims = {}, {}
+    for number, name in enumerate(config.studies):
+        if not check.known(("studies", number), name, available, "study"):
+            continue
+        try:
+            studies[name] = load_study(root / "studies" / name / "study.yaml")
+            claims[name] = claim_table.cells(root / "studies" / name, studies[name])
+        except ConfigError as error:
+            check.problems += error.problems
+    if not check.problems:
+        check_config(check, config, studies)
+    if check.problems:
+        raise ConfigError(check.problems)
+    return Plan(root, config, studies, claims)

@@ -1,0 +1,180 @@
+"""What produced a result: a digest of the code, versions, the machine. Torch is not imported here."""
+
+import ast
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from touchstone.registry import module_path
+
+PACKAGE = "touchstone"
+# what these do decides no number
+BOOKKEEPING = frozenset({"touchstone.provenance", "touchstone.log", "touchstone.files"})
+LIBRARIES = ("torch", "torchvision", "numpy", "pandas", "scipy", "safetensors", "snakemake", "matplotlib", "typst")
+
+
+class _Strip(ast.NodeTransformer):
+    """Drop docstrings and annotations of nothing else: what is left decides what the code does."""
+
+    def _body(self, node: Any) -> Any:
+        self.generic_visit(node)
+        if ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+        return node
+
+    visit_Module = visit_FunctionDef = visit_ClassDef = visit_AsyncFunctionDef = _body
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    return ast.parse(module_path(module).read_text(encoding="utf-8"))
+
+
+@cache
+def _fingerprint(module: str) -> str:
+    return hashlib.sha256(ast.dump(_Strip().visit(ast.parse(ast.unparse(_tree(module))))).encode()).hexdigest()
+
+
+@cache
+def _imports(module: str) -> frozenset[str]:
+    """Modules of the package that a module imports, anywhere in its text."""
+    found: set[str] = set()
+    for node in ast.walk(_tree(module)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return frozenset(m for m in found if m.split(".")[0] == PACKAGE and _is_module(m))
+
+
+@cache
+def _is_module(name: str) -> bool:
+    root = module_path(PACKAGE).parent
+    path = root.joinpath(*name.split(".")[1:])
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+def reached(modules: Iterable[str]) -> list[str]:
+    """Return the package's modules that these import, directly or not, themselves included."""
+    todo, seen = list(modules), set[str]()
+    while todo:
+        module = todo.pop()
+        if module not in seen:
+            seen.add(module)
+            todo += _imports(module)
+    return sorted(seen)
+
+
+def digest(*targets: str) -> str:
+    """Return 16 hex digits over the syntax of all modules that "module:function" targets reach.
+
+    Comments, docstrings and layout do not count. Tables of names (the package `__init__` files) do not either:
+    a new entry must not re-run what exists, and the entry in use is itself among the targets.
+    """
+    modules = [m for m in reached(t.partition(":")[0] for t in targets) if not _is_package(m) and m not in BOOKKEEPING]
+    text = "\n".join(f"{m} {_fingerprint(m)}" for m in modules)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def _is_package(module: str) -> bool:
+    return module_path(module).name == "__init__.py"
+
+
+def check_unchanged(code: str, targets: Iterable[str]) -> None:
+    """Stop a job whose code changed after the plan was made.
+
+    Raises:
+        RuntimeError: if the digest differs.
+    """
+    targets = list(targets)
+    now = digest(*targets)
+    if now != code:
+        raise RuntimeError(
+            f"the code behind {', '.join(targets)} changed while the run was going on "
+            f"(planned {code}, now {now}); start snakemake again"
+        )
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in (PACKAGE, *LIBRARIES):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """Return CPU name, cores and memory of this machine (no host name)."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        cpu = names[0] if names else cpu
+    return {
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(memory, 1),
+    }
+
+
+def revision(root: Path) -> str:
+    """Return the git revision of a checkout, "+changes" where files differ from it, "not a checkout" elsewhere."""
+
+    def git(*args: str) -> str:
+        done = subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "not a checkout"
+
+
+def record(results: Path, command: str) -> dict[str, Any]:
+    """Return what produced the results of a run.
+
+    Args:
+        results: results/<run>; its benchmark files hold the seconds of each job, their age the start.
+        command: what starts the run again.
+    """
+    jobs = {
+        path: float(path.read_text().splitlines()[1].split("\t")[0]) for path in results.glob("benchmarks/**/*.tsv")
+    }
+    seconds: dict[str, float] = {}
+    for path, value in jobs.items():
+        rule = path.relative_to(results / "benchmarks").parts[0].removesuffix(".tsv")
+        seconds[rule] = seconds.get(rule, 0.0) + value
+    started = min(path.stat().st_mtime - jobs[path] for path in jobs)
+    finished = time.time()
+    return {
+        "touchstone": importlib.metadata.version(PACKAGE),
+        "git": revision(module_path(PACKAGE).parents[1]),
+        **machine(),
+        "versions": versions(),
+        "started": _utc(started),
+        "finished": _utc(finished),
+        "duration_s": round(finished - started),
+        "job_seconds": {rule: round(value, 1) for rule, value in sorted(seconds.items())},
+        "command": command,
+    }
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")

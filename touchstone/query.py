@@ -1,0 +1,177 @@
+"""The only way an attack touches a model: chunked, counted per sample, and leaving the model as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from touchstone.losses import Loss
+from touchstone.types import UNIT, Bounds
+
+
+class Query:
+    """A model that may be asked for logits and input gradients.
+
+    Args:
+        model: (B, *shape) -> logits (B, C). It sees 4-d inputs in channels_last memory (twice as fast on CPU),
+            so it must flatten with `flatten` or `reshape`, not `view`.
+        samples: how many samples to count for; None grows the counters to the largest block seen.
+        bounds: box of valid inputs.
+        batch_size: rows per call of the model; halved on out-of-memory.
+
+    Attributes:
+        forwards, backwards: (samples,) int64, passes spent on each sample.
+        zero_grads: (samples,) int64, how often a sample's gradient was zero everywhere.
+        classes: C, known after `as_query` or the first call.
+        flags: "out_of_memory_halved" once that has happened.
+    """
+
+    def __init__(
+        self, model: nn.Module, *, samples: int | None = None, bounds: Bounds = UNIT, batch_size: int = 512
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be >= 1, got {batch_size}")
+        self.model = model
+        self.bounds = bounds
+        self.batch_size = batch_size
+        self.classes: int | None = None
+        self.flags: set[str] = set()
+        self.forwards = torch.zeros(samples or 0, dtype=torch.int64)
+        self.backwards = self.forwards.clone()
+        self.zero_grads = self.forwards.clone()
+
+    def logits(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Return logits (B, C) without gradients; rows (B,) are the sample ids of x (None: 0..B-1)."""
+
+        def call(part: slice) -> tuple[Tensor]:
+            with torch.no_grad():
+                return (self._forward(_channels_last(x[part])),)
+
+        ids = self._ids(x, rows)
+        (logits,) = self._chunked(len(x), call)
+        self.forwards.index_add_(0, ids, torch.ones_like(ids))
+        return logits
+
+    def grad(self, x: Tensor, y: Tensor, loss: Loss, rows: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits (B, C), loss (B,) and the gradient (B, *shape) of each row's loss in that row of x."""
+
+        def call(part: slice) -> tuple[Tensor, Tensor, Tensor]:
+            inputs = _channels_last(x[part]).requires_grad_()
+            with torch.enable_grad():
+                logits = self._forward(inputs)
+                value = loss(logits, y[part])
+                (grad,) = torch.autograd.grad(value.sum(), inputs)
+            return logits.detach(), value.detach(), grad.contiguous()
+
+        ids = self._ids(x, rows)
+        logits, value, grad = self._chunked(len(x), call)
+        self.forwards.index_add_(0, ids, torch.ones_like(ids))
+        self.backwards.index_add_(0, ids, torch.ones_like(ids))
+        self.zero_grads.index_add_(0, ids, (grad == 0).flatten(1).all(dim=1).long())
+        return logits, value, grad
+
+    def jacobian(self, x: Tensor, classes: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return logits (B, C) and the gradients (B, K, *shape) of those of classes, (K,) or (B, K) int64."""
+        wanted = classes.expand(len(x), -1)
+
+        def call(part: slice) -> tuple[Tensor, Tensor]:
+            inputs = _channels_last(x[part]).requires_grad_()
+            jac = x.new_empty(len(inputs), wanted.shape[1], *x.shape[1:])
+            with torch.enable_grad():
+                logits = self._forward(inputs)
+                for k, column in enumerate(wanted[part].split(1, dim=1)):
+                    (grad,) = torch.autograd.grad(logits.gather(1, column).sum(), inputs, retain_graph=True)
+                    jac[:, k] = grad
+            return logits.detach(), jac
+
+        ids = self._ids(x, rows)
+        logits, jac = self._chunked(len(x), call)
+        self.forwards.index_add_(0, ids, torch.ones_like(ids))
+        self.backwards.index_add_(0, ids, torch.full_like(ids, wanted.shape[1]))
+        return logits, jac
+
+    def probe(self, x: Tensor) -> int:
+        """Return the number of classes, from one uncounted forward pass of one sample the first time."""
+        if self.classes is None:
+            with torch.no_grad(), _quiet(self.model):
+                self._forward(_channels_last(x[:1]))
+        return self.classes
+
+    def reserve(self, samples: int, device: torch.device) -> None:
+        """Make room for that many samples in the counters."""
+        extra = max(0, samples - len(self.forwards))
+        if extra or self.forwards.device != device:
+            pad = torch.zeros(extra, dtype=torch.int64, device=device)
+            for name in ("forwards", "backwards", "zero_grads"):
+                setattr(self, name, torch.cat([getattr(self, name).to(device), pad]))
+
+    def _forward(self, x: Tensor) -> Tensor:
+        logits = self.model(x)
+        if logits.ndim != 2 or len(logits) != len(x):
+            raise ValueError(f"the model must return logits ({len(x)}, C), got shape {tuple(logits.shape)}")
+        self.classes = logits.shape[1]
+        return logits
+
+    def _chunked(self, count: int, call: Callable[[slice], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """Call on consecutive slices of at most batch_size rows and join what comes back."""
+        parts, start = [], 0
+        with _quiet(self.model):
+            while start < count or not parts:
+                stop = min(count, start + self.batch_size)
+                try:
+                    parts.append(call(slice(start, stop)))
+                except torch.OutOfMemoryError:
+                    if stop - start <= 1:
+                        raise
+                    self.batch_size = (stop - start) // 2
+                    self.flags.add("out_of_memory_halved")
+                else:
+                    start = stop
+        if len(parts) == 1:
+            return parts[0]
+        return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+    def _ids(self, x: Tensor, rows: Tensor | None) -> Tensor:
+        """Return the sample of each row of x (B,), with room for them in the counters."""
+        if rows is not None and len(rows) != len(x):
+            raise ValueError(f"rows must name the sample of each of the {len(x)} inputs, got {len(rows)}")
+        self.reserve(len(x) if rows is None else 0, x.device)
+        return torch.arange(len(x), device=x.device) if rows is None else rows
+
+
+def as_query(model: nn.Module | Query, x: Tensor) -> Query:
+    """Return a Query for the block x (B, *shape): the one given, or a new one with bounds (0, 1)."""
+    query = model if isinstance(model, Query) else Query(model, samples=len(x))
+    query.reserve(len(x), x.device)
+    return query
+
+
+def tiles(count: int, size: int) -> Iterator[slice]:
+    """Yield consecutive slices of at most `size` rows: working by tiles keeps temporaries in the cache."""
+    return (slice(start, min(count, start + size)) for start in range(0, count, size))
+
+
+@contextmanager
+def _quiet(model: nn.Module) -> Iterator[None]:
+    """Put the model in eval mode with frozen parameters, and restore both afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        model.eval()
+        for parameter in trainable:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """Copy x, 4-d inputs into channels_last strides: with one channel `.to` would leave x as it is."""
+    memory_format = torch.channels_last if x.ndim == 4 else torch.contiguous_format
+    return torch.empty_like(x, memory_format=memory_format).copy_(x.detach())

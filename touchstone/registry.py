@@ -1,0 +1,109 @@
+"""Facts about what can be named in a study, readable without importing torch.
+
+The tables ATTACKS, DEFENSES, MODELS and DATASETS map a name to one of the records below. `fn` is written
+"module:function"; `load` imports it where it runs, `options` reads its signature from the source text, so
+that a study is validated before any job starts and without torch.
+"""
+
+import ast
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+NORMS = ("linf", "l2", "l1", "l0")
+
+
+@dataclass(frozen=True)
+class AttackSpec:
+    """What the evaluation must know about an attack besides its function."""
+
+    fn: str
+    kind: Literal["none", "fixed", "minimal", "suite"]
+    norms: tuple[str, ...]
+    source: str
+    criterion: Literal["misclassified", "confidence", "target"] = "misclassified"
+    budget_rule: Literal["ball", "distance", "shrink_and_retest", "unbounded"] = "ball"
+    droppable: bool = True  # solved rows may leave the block
+    coupled: bool = False  # rows influence one another: fixed batches, own forked RNG
+
+
+@dataclass(frozen=True)
+class DefenseSpec:
+    """A training objective: `fn` builds an object with `setup` and `steps`."""
+
+    fn: str
+    source: str
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """An architecture: `fn(shape, classes, **options) -> nn.Module`; `features` lists its convolution layers."""
+
+    fn: str
+    source: str
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A dataset. `mean` and `std` are per channel, in [0, 1] pixels; `files` maps raw file names to md5 sums."""
+
+    fn: str
+    shape: tuple[int, int, int]
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    source: str
+    validation: int  # how many training images the fixed validation split holds
+    files: tuple[tuple[str, str], ...] = ()
+
+
+class Option(NamedTuple):
+    """One keyword-only argument of a registered function."""
+
+    required: bool
+    annotation: str
+
+
+def load(target: str) -> Callable[..., Any]:
+    """Import "module:function"."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def module_path(module: str) -> Path:
+    """Return the source file of a module without executing it (its parent packages are imported)."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ValueError(f"no source file for module {module!r}")
+    return Path(spec.origin)
+
+
+@cache
+def options(target: str) -> dict[str, Option]:
+    """Read the keyword-only arguments of "module:function" from its source; torch is not imported.
+
+    For a class these are the annotated fields of its body (a dataclass).
+    """
+    module, _, name = target.partition(":")
+    tree = ast.parse(module_path(module).read_text())
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+            return {a.arg: Option(d is None, ast.unparse(a.annotation) if a.annotation else "") for a, d in pairs}
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            fields = [s for s in node.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)]
+            return {s.target.id: Option(s.value is None, ast.unparse(s.annotation)) for s in fields}
+    raise ValueError(f"no function or class {name!r} in module {module!r}")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Say which names exist and which one was probably meant: text for the end of an error message."""
+    known = sorted(names)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"allowed: {', '.join(known)}{hint}"

@@ -1,0 +1,70 @@
+"""Choose constants that no text and no code states, by a criterion fixed beforehand that reads no claim.
+
+Candidates are listed from weak to strong. The last one whose training stays finite and whose validation accuracy
+is at most `tolerance` below the reference's is taken. Everything else that is measured shows the sensitivity.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from touchstone.data.prepare import Dataset, to_float
+from touchstone.defenses.base import Defense
+from touchstone.metrics import fuzziness, max_abs, near_zero
+from touchstone.training import Phase, accuracy, fit
+
+log = logging.getLogger(__name__)
+
+
+def choose(candidates: Sequence[dict[str, Any]], reference_accuracy: float, tolerance: float) -> int | None:
+    """Return the index of the last finite candidate within the tolerance, or None."""
+    good = [
+        index
+        for index, candidate in enumerate(candidates)
+        if candidate["status"] == "ok" and candidate["validation_accuracy"] >= reference_accuracy - tolerance
+    ]
+    return good[-1] if good else None
+
+
+def try_out(
+    build: Callable[[], nn.Module],
+    defense: Defense,
+    data: Dataset,
+    phases: Sequence[Phase],
+    *,
+    seed: int,
+    probe: Callable[[nn.Module, Tensor, Tensor], float],
+    probe_samples: int,
+    threshold: float,
+) -> dict[str, Any]:
+    """Train on the training part less the validation split and measure one candidate on that split.
+
+    Args:
+        build: makes the untrained model.
+        defense: the objective with the candidate's constants.
+        data: prepared dataset; its test part is not touched.
+        phases: as for the real training, with the selection's epochs.
+        seed: of this training.
+        probe: (model, x float in [0, 1], y) -> robust accuracy, for the sensitivity table only.
+        probe_samples: validation images the probe sees.
+        threshold: |w| below which a weight of the first convolution counts as near zero.
+    """
+    keep = torch.ones(len(data.train.x), dtype=torch.bool)
+    keep[data.validation] = False
+    x_val, y_val = data.train.x[data.validation], data.train.y[data.validation]
+    model = build()
+    result = fit(model, defense, data.train.x[keep], data.train.y[keep], phases, seed=seed, on_epoch=log.info)
+    w = next(m for m in model.modules() if isinstance(m, nn.Conv2d)).weight.detach().cpu().numpy()
+    return {
+        "status": result.status,
+        "reason": result.reason,
+        "validation_accuracy": accuracy(model, x_val, y_val),
+        "robust_accuracy": probe(model, to_float(x_val[:probe_samples]), y_val[:probe_samples]),
+        "fuzziness": fuzziness(w),
+        "near_zero": near_zero(w, threshold),
+        "max_abs": max_abs(w),
+        "epochs": len(result.history),
+    }

@@ -1,0 +1,148 @@
+"""A study as data: the typed form of studies/<study>/study.yaml. Nothing here imports torch."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from touchstone.config import Count, Slug, Strict
+
+Positive = Annotated[float, Field(gt=0)]
+RESULT_TABLES = ("cells", "claims", "qualitative", "flags", "selection", "failures", "worst")
+
+
+class Open(BaseModel):
+    """A definition whose further keys are options of its `fn`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    fn: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The keys that are not the definition's own."""
+        return dict(self.model_extra or {})
+
+
+class ModelDef(Open):
+    """An architecture and its options."""
+
+
+class Recipe(Strict):
+    """How a dataset's models are trained unless a phase says otherwise."""
+
+    optimizer: Literal["adam", "sgd"]
+    lr: Positive
+    batch_size: Count
+    epochs: Count
+    milestones: list[Count] = []
+    gamma: Positive = 1.0
+
+
+class PhaseDef(Strict):
+    """One phase of a defense; what it leaves out comes from the dataset's recipe."""
+
+    init: Slug = "fresh"
+    optimizer: Literal["adam", "sgd"] | None = None
+    lr: Positive | None = None
+    batch_size: Count | None = None
+    epochs: Count | None = None
+    milestones: list[Count] | None = None
+    gamma: Positive | None = None
+
+
+class DefenseDef(Open):
+    """A training objective; `select` lists candidate options from weak to strong."""
+
+    phases: Annotated[list[PhaseDef], Field(min_length=1)] = [PhaseDef()]
+    select: list[dict[str, Any]] = []
+
+
+class ThreatDef(Strict):
+    """A norm with its radii per dataset, or the pixel radii of other threats (`covers`)."""
+
+    norm: Literal["linf", "l2", "l1", "l0"]
+    space: Literal["pixel", "normalized"]
+    bounds: Literal["data", "none"] = "data"
+    epsilons: dict[Slug, Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)]] = {}
+    covers: list[Slug] = []
+
+
+class AttackDef(Open):
+    """An attack, or a cascade of members, under one threat."""
+
+    threat: Slug | None = None
+    protocol: Literal["published", "worst"] = "published"
+    members: dict[Slug, Open] = {}
+
+
+class Selection(Strict):
+    """The criterion that chooses unstated constants; it reads no claim."""
+
+    reference: Slug
+    tolerance: Positive
+    seed: int
+    epochs: dict[Slug, Count]
+    probe: Slug
+    probe_samples: Count
+
+
+class Reading(Strict):
+    """Another reading of the claims: which slugs stand in for the headline's."""
+
+    mark: str = ""
+    defense: dict[Slug, Slug] = {}
+    attack: dict[Slug, Slug] = {}
+
+
+class NearZero(Strict):
+    """Thresholds under which a weight counts as near zero."""
+
+    headline: Positive
+    thresholds: list[Positive]
+
+
+class TableDef(Strict):
+    """One of the paper's tables."""
+
+    source_table: str
+    title: str
+    dataset: Slug | None = None
+
+
+class FigureDef(Open):
+    """A plot, and the models or the table (of tables/) that it shows."""
+
+    defenses: list[Slug] = []
+    dataset: Slug | None = None
+    table: Slug | None = None
+
+
+class Study(Strict):
+    """The whole of a study.yaml."""
+
+    study: Slug
+    title: str
+    citation: str
+    headline: str
+    seeds: Count
+    models: dict[Slug, ModelDef]
+    recipes: dict[Slug, Recipe]
+    defenses: dict[Slug, DefenseDef]
+    selection: Selection
+    threats: dict[Slug, ThreatDef]
+    attacks: dict[Slug, AttackDef]
+    worst: list[Slug] = []
+    readings: dict[Slug, Reading]
+    near_zero: NearZero
+    tables: dict[Slug, TableDef] = {}
+    figures: dict[Slug, FigureDef] = {}
+
+
+def for_dataset(value: Any, dataset: str) -> Any:
+    """Pick this dataset's value where it is written {dataset: value, ...}."""
+    return value[dataset] if isinstance(value, Mapping) else value
+
+
+def starts(study: Study, defense: str) -> list[str]:
+    """Defenses whose trained weights this one starts from."""
+    return [p.init for p in study.defenses[defense].phases if p.init in study.defenses]

@@ -1,0 +1,295 @@
+"""Check config and studies against the tables of the package, before any job is planned.
+
+Every problem is collected and reported at once, with file, line, key, value and what is allowed. Torch is not
+imported: the signatures of attacks and defenses are read from their source.
+"""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from touchstone.attacks import ATTACKS
+from touchstone.config import Config, ConfigError, Key, parse, problem, read
+from touchstone.data import DATASETS
+from touchstone.defenses import DEFENSES
+from touchstone.models import MODELS
+from touchstone.plots import PLOTS
+from touchstone.registry import AttackSpec, nearest, options
+from touchstone.studies import RESULT_TABLES, AttackDef, FigureDef, Study, for_dataset, starts
+
+CONTRACT = frozenset({"norm", "eps", "rng", "stop"})  # arguments of attacks that threat and protocol fill in
+
+
+class Checker:
+    """Collects problems of one file, each with its line."""
+
+    def __init__(self, path: Path, lines: Any) -> None:
+        self.path, self.lines, self.problems = path, lines, list[str]()
+
+    def add(self, key: Key, text: str) -> None:
+        """Note a problem at a key."""
+        self.problems.append(problem(self.path, self.lines, key, text))
+
+    def known(self, key: Key, name: str, names: Collection[str], what: str) -> bool:
+        """Say whether `name` is among `names`; if not, note it."""
+        if name in names:
+            return True
+        self.add(key, f"unknown {what} {name!r}; {nearest(name, names)}")
+        return False
+
+    def options(self, key: Key, target: str, given: Mapping[str, Any], leave_out: set[str] = frozenset()) -> None:
+        """Check names and plain types of options against the signature of `target`, read without importing it."""
+        allowed = {k: v for k, v in options(target).items() if k not in leave_out}
+        for name, value in given.items():
+            if self.known((*key, name), name, allowed, "option") and not fits(value, allowed[name].annotation):
+                self.add((*key, name), f"expected {allowed[name].annotation}, got {value!r}")
+        for name, option in allowed.items():
+            if option.required and name not in given:
+                self.add(key, f"option {name!r} is required")
+
+
+def fits(value: Any, annotation: str) -> bool:
+    """Say whether a YAML value can be passed where a parameter is annotated so (unknown annotations pass)."""
+    kinds = {part.strip() for part in annotation.split("|")}
+    if not kinds <= {"int", "float", "str", "bool", "None"}:
+        return True
+    if isinstance(value, bool) or value is None:
+        return ("None" if value is None else "bool") in kinds
+    if isinstance(value, int):
+        return bool({"int", "float"} & kinds)
+    return type(value).__name__ in kinds
+
+
+def load_study(path: Path) -> Study:
+    """Read and check one study.yaml.
+
+    Raises:
+        ConfigError: with every problem found, each with file, line, key, value and what is allowed.
+    """
+    values, lines = read(path)
+    study: Study = parse(Study, path, values, lines)
+    check = Checker(path, lines)
+    if study.study != path.parent.name:
+        check.add(("study",), f"must equal the folder's name {path.parent.name!r}, got {study.study!r}")
+    for name in study.recipes:
+        check.known(("recipes", name), name, DATASETS, "dataset")
+    for name, model in study.models.items():
+        if check.known(("models", name, "fn"), model.fn, MODELS, "model"):
+            check.options(("models", name), MODELS[model.fn].fn, model.options, leave_out={"shape", "classes"})
+    _check_defenses(check, study)
+    _check_threats(check, study)
+    for name, attack in study.attacks.items():
+        _check_attack(check, study, name, attack)
+    _check_references(check, study)
+    if check.problems:
+        raise ConfigError(check.problems)
+    return study
+
+
+def _check_per_dataset(check: Checker, key: Key, value: Any, study: Study) -> None:
+    """A value written per dataset must name every dataset of the recipes, and no other."""
+    if not isinstance(value, Mapping):
+        return
+    for name in value:
+        check.known((*key, name), str(name), study.recipes, "dataset")
+    for name in study.recipes.keys() - value.keys():
+        check.add(key, f"no value for dataset {name!r}")
+
+
+def _check_defenses(check: Checker, study: Study) -> None:
+    for name, defense in study.defenses.items():
+        key: Key = ("defenses", name)
+        if name == "fresh":
+            check.add(key, "'fresh' is reserved: it is a phase's untrained start")
+        if not check.known((*key, "fn"), defense.fn, DEFENSES, "defense"):
+            continue
+        for option, value in defense.options.items():
+            _check_per_dataset(check, (*key, option), value, study)
+        first = next(iter(study.recipes))
+        given = {k: for_dataset(v, first) if not isinstance(v, Mapping) or first in v else None
+                 for k, v in defense.options.items()}  # fmt: skip
+        for number, candidate in enumerate(defense.select or [{}]):
+            where = (*key, "select", number) if defense.select else key
+            check.options(where, DEFENSES[defense.fn].fn, {**given, **candidate})
+        for number, phase in enumerate(defense.phases):
+            if phase.init not in ("fresh", "continue"):
+                where = (*key, "phases", number, "init")
+                if check.known(where, phase.init, {"fresh", "continue", *study.defenses}, "start"):
+                    _check_cycle(check, where, study, name)
+
+
+def _check_cycle(check: Checker, key: Key, study: Study, start: str) -> None:
+    todo, seen = starts(study, start), set[str]()
+    while todo:
+        name = todo.pop()
+        if name == start:
+            check.add(key, f"{start!r} starts from itself")
+            return
+        if name not in seen:
+            seen.add(name)
+            todo += starts(study, name)
+
+
+def _check_threats(check: Checker, study: Study) -> None:
+    for name, threat in study.threats.items():
+        key: Key = ("threats", name)
+        if bool(threat.epsilons) == bool(threat.covers):
+            check.add(key, "give either epsilons or covers")
+        if threat.covers and threat.space != "pixel":
+            check.add((*key, "space"), "a threat that covers others is in pixel space")
+        if threat.epsilons:
+            _check_per_dataset(check, (*key, "epsilons"), threat.epsilons, study)
+        for dataset, grid in threat.epsilons.items():
+            if sorted(set(grid)) != grid:
+                check.add((*key, "epsilons", dataset), f"must rise without repeats, got {grid}")
+        for number, other in enumerate(threat.covers):
+            _check_covered(check, (*key, "covers", number), study, threat.norm, other)
+
+
+def _check_covered(check: Checker, key: Key, study: Study, norm: str, other: str) -> None:
+    if not check.known(key, other, study.threats, "threat"):
+        return
+    if study.threats[other].norm != norm:
+        check.add(key, f"{other!r} is measured in {study.threats[other].norm}, not in {norm}")
+    if study.threats[other].covers:
+        check.add(key, f"{other!r} covers others itself")
+
+
+def _check_attack(check: Checker, study: Study, name: str, attack: AttackDef) -> None:
+    key: Key = ("attacks", name)
+    if not check.known((*key, "fn"), attack.fn, ATTACKS, "attack"):
+        return
+    spec = ATTACKS[attack.fn]
+    if spec.kind == "none":
+        if attack.threat or attack.options:
+            check.add(key, f"{attack.fn!r} takes no threat and no options")
+        return
+    if attack.threat is None:
+        check.add(key, "a threat is required")
+    elif check.known((*key, "threat"), attack.threat, study.threats, "threat"):
+        _check_norm(check, (*key, "threat"), attack.fn, spec, study.threats[attack.threat].norm)
+    if spec.kind == "suite":
+        _check_members(check, key, study, attack)
+        return
+    if attack.members:
+        check.add((*key, "members"), f"{attack.fn!r} takes no members")
+    for option, value in attack.options.items():
+        _check_per_dataset(check, (*key, option), value, study)
+    check.options(key, spec.fn, attack.options, leave_out=CONTRACT)
+
+
+def _check_members(check: Checker, key: Key, study: Study, attack: AttackDef) -> None:
+    if not attack.members:
+        check.add(key, f"{attack.fn!r} needs members")
+    if attack.protocol != "worst":
+        check.add((*key, "protocol"), f"{attack.fn!r} runs under protocol worst only")
+    for option in attack.options:
+        check.add((*key, option), f"{attack.fn!r} takes no option but its members")
+    runnable = [a for a, s in ATTACKS.items() if s.kind in ("fixed", "minimal")]
+    for slug, member in attack.members.items():
+        where: Key = (*key, "members", slug)
+        if not check.known((*where, "fn"), member.fn, runnable, "attack"):
+            continue
+        check.options(where, ATTACKS[member.fn].fn, member.options, leave_out=CONTRACT)
+        if attack.threat in study.threats:
+            _check_norm(check, (*where, "fn"), member.fn, ATTACKS[member.fn], study.threats[attack.threat].norm)
+
+
+def _check_norm(check: Checker, key: Key, name: str, spec: AttackSpec, norm: str) -> None:
+    if norm not in spec.norms:
+        check.add(key, f"{name!r} does not work in norm {norm!r}; allowed: {', '.join(spec.norms)}")
+
+
+def _check_references(check: Checker, study: Study) -> None:
+    """Every slug that is mentioned elsewhere is defined."""
+    _check_selection(check, study)
+    for number, name in enumerate(study.worst):
+        if check.known(("worst", number), name, study.attacks, "attack") and study.attacks[name].protocol != "worst":
+            check.add(("worst", number), f"{name!r} is not under protocol worst")
+    _check_readings(check, study)
+    if study.near_zero.headline not in study.near_zero.thresholds:
+        check.add(("near_zero", "headline"), f"must be one of the thresholds {study.near_zero.thresholds}")
+    for name, table in study.tables.items():
+        if table.dataset:
+            check.known(("tables", name, "dataset"), table.dataset, study.recipes, "dataset")
+    for name, figure in study.figures.items():
+        _check_figure(check, ("figures", name), study, figure)
+
+
+def _check_readings(check: Checker, study: Study) -> None:
+    if "headline" not in study.readings:
+        check.add(("readings",), "the reading 'headline' is required")
+    for name, reading in study.readings.items():
+        for kind, defined in (("defense", study.defenses), ("attack", study.attacks)):
+            for ours, other in getattr(reading, kind).items():
+                check.known(("readings", name, kind, ours), ours, defined, kind)
+                check.known(("readings", name, kind, ours), other, defined, kind)
+
+
+def _check_selection(check: Checker, study: Study) -> None:
+    selection = study.selection
+    check.known(("selection", "reference"), selection.reference, study.defenses, "defense")
+    _check_per_dataset(check, ("selection", "epochs"), selection.epochs, study)
+    if not check.known(("selection", "probe"), selection.probe, study.attacks, "attack"):
+        return
+    spec = ATTACKS.get(study.attacks[selection.probe].fn)
+    if spec is not None and spec.kind != "fixed":
+        check.add(("selection", "probe"), f"must be an attack with a fixed budget, got one of kind {spec.kind!r}")
+
+
+def _check_figure(check: Checker, key: Key, study: Study, figure: FigureDef) -> None:
+    if check.known((*key, "fn"), figure.fn, PLOTS, "plot"):
+        check.options(key, PLOTS[figure.fn], figure.options)
+    if figure.dataset:
+        check.known((*key, "dataset"), figure.dataset, study.recipes, "dataset")
+    if figure.table:
+        check.known((*key, "table"), figure.table, RESULT_TABLES, "table")
+    if bool(figure.table) == bool(figure.dataset and figure.defenses):
+        check.add(key, "give either a table, or a dataset and defenses")
+    for number, defense in enumerate(figure.defenses):
+        check.known((*key, "defenses", number), defense, study.defenses, "defense")
+
+
+def check_config(check: Checker, config: Config, studies: Mapping[str, Study]) -> None:
+    """Check the names in a run's config against its studies, adding what is wrong to `check`."""
+    names = {
+        "dataset": {d for study in studies.values() for d in study.recipes},
+        "defense": {d for study in studies.values() for d in study.defenses},
+        "attack": {a for study in studies.values() for a in study.attacks},
+        "model": {m for study in studies.values() for m in study.models},
+    }
+    _check_substitutes(check, config, names["dataset"])
+    _check_sources(check, config)
+    for key, kind in (("datasets", "dataset"), ("defenses", "defense")):
+        for number, name in enumerate(getattr(config.only, key)):
+            check.known(("only", key, number), name, names[kind], kind)
+    for number, cap in enumerate(config.caps):
+        for kind, name in cap.where:
+            if name is not None:
+                check.known(("caps", number, "where", kind), name, names[kind], kind)
+        if not any(value is not None for limit, value in cap if limit != "where"):
+            check.add(("caps", number), "a cap limits something")
+
+
+def _check_substitutes(check: Checker, config: Config, originals: Collection[str]) -> None:
+    for original, actual in config.substitute.items():
+        known = check.known(("substitute", original), original, originals, "dataset")
+        if check.known(("substitute", original), actual, DATASETS, "dataset") and known:
+            want, got = DATASETS[original].shape, DATASETS[actual].shape
+            if want != got:
+                check.add(("substitute", original), f"{actual!r} has images of shape {got}, {original!r} of {want}")
+    used = [config.substitute.get(original, original) for original in sorted(originals)]
+    for actual in sorted(set(used)):
+        if used.count(actual) > 1:
+            check.add(("substitute",), f"{actual!r} would stand for two datasets of the study")
+        if actual not in config.data:
+            check.add(("data",), f"no source for dataset {actual!r}; write `{actual}: {{source: ...}}`")
+
+
+def _check_sources(check: Checker, config: Config) -> None:
+    for name, data in config.data.items():
+        if check.known(("data", name), name, DATASETS, "dataset"):
+            embedded = name.startswith("digits")
+            if embedded != (data.source == "embedded"):
+                allowed = "embedded" if embedded else "download, {mirror: URL} or {local: DIR}"
+                check.add(("data", name, "source"), f"the source of {name!r} must be {allowed}")

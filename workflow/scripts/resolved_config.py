@@ -1,0 +1,7 @@
+"""Write the configuration of the run with every recipe, cap and threat resolved."""
+
+from touchstone import log
+from touchstone.files import write_yaml
+
+log.set_up(snakemake.log[0])
+write_yaml(snakemake.output[0], snakemake.params.config)
