@@ -79,5 +79,7 @@ def test_a_tie_among_the_others_shares_the_gradient() -> None:
 
 
 def test_unknown_loss_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="unknown loss 'marign'; allowed: ce, ce64, dlr, margin; did you mean 'margin'?"):
+    with pytest.raises(
+        ValueError, match=r"unknown loss 'marign'; allowed: ce, ce64, dlr, margin; did you mean 'margin'\?"
+    ):
         pick("marign")

@@ -111,7 +111,7 @@ def test_unit_rows_have_norm_one_and_zero_stays_zero() -> None:
 
 @pytest.mark.parametrize("function", [distance, steepest, lambda rows, norm: project(rows, 1.0, norm)])
 def test_unknown_norm_lists_the_known_ones(function: object) -> None:
-    with pytest.raises(ValueError, match="unknown norm 'l3'; allowed: l1, l2, linf|allowed: l0, l1, l2, linf"):
+    with pytest.raises(ValueError, match=r"unknown norm 'l3'; allowed: (l0, )?l1, l2, linf"):
         function(torch.zeros(1, 2), "l3")
     with pytest.raises(ValueError, match="unknown norm 'l0'"):
         project(torch.zeros(1, 2), 1.0, "l0")

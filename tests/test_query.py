@@ -12,7 +12,7 @@ from touchstone.types import Bounds
 class Spy(nn.Module):
     """A small convolutional net that remembers what it was given, and fails when told to."""
 
-    def __init__(self, fail: Callable[[Tensor], None] = lambda x: None) -> None:
+    def __init__(self, fail: Callable[[Tensor], None] = lambda _: None) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.conv = nn.Conv2d(1, 2, 3)
@@ -48,7 +48,7 @@ def test_gradient_is_autograds_whatever_the_chunks() -> None:
         torch.testing.assert_close(logits, model(x))
         torch.testing.assert_close(loss, margin(model(x), y))
         assert grad.is_contiguous()
-        assert not (grad.requires_grad or logits.requires_grad or loss.requires_grad)
+        assert [out.requires_grad for out in (logits, loss, grad)] == [False] * 3
     assert max(len(seen) for seen in model.seen[1:4]) == 1
 
 
@@ -100,7 +100,7 @@ def test_zero_gradients_are_counted() -> None:
 
 
 def fail_with(error: Exception) -> Callable[[Tensor], None]:
-    def fail(x: Tensor) -> None:
+    def fail(_: Tensor) -> None:
         raise error
 
     return fail
@@ -108,7 +108,7 @@ def fail_with(error: Exception) -> Callable[[Tensor], None]:
 
 @pytest.mark.parametrize("error", [None, RuntimeError("broken model")])
 def test_the_model_comes_back_as_it_was(error: Exception | None) -> None:
-    model, (x, y) = Spy(fail_with(error) if error else lambda x: None), block()
+    model, (x, y) = Spy(fail_with(error) if error else lambda _: None), block()
     model.train()
     model.drop.eval()
     model.conv.weight.requires_grad_(False)
@@ -153,7 +153,7 @@ def out_of_memory_above(limit: int) -> Callable[[Tensor], None]:
 
 
 def test_out_of_memory_halves_the_batch_and_sets_a_flag() -> None:
-    model, (x, y) = Spy(), block()
+    model, (x, _) = Spy(), block()
     expected = Query(model).logits(x)
     query = Query(Spy(out_of_memory_above(2)), batch_size=100)
     torch.testing.assert_close(query.logits(x), expected)

@@ -146,6 +146,16 @@ def test_a_missing_file_stays_a_missing_file(tmp_path: Path) -> None:
         records.read(tmp_path / "none.parquet")
 
 
+def test_a_file_is_replaced_and_not_written_over(tmp_path: Path) -> None:
+    """A reader that has the old file open keeps it whole."""
+    path, opened = tmp_path / "a.parquet", tmp_path / "opened"
+    records.write(path, frame(), metadata())
+    os.link(path, opened)
+    before = opened.read_bytes()
+    records.write(path, frame(5), metadata())
+    assert opened.read_bytes() == before
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.parquet"
     records.write(path, frame(), metadata())

@@ -246,6 +246,7 @@ def test_empty_tables_are_said_and_not_numbered(material: Material) -> None:
     assert "No flag was raised." in report.flags(empty)
     assert "Nothing failed." in report.failures(empty)
     assert report.selection(empty) == report.qualitative(empty) == ""
+    assert not set(names) & set(report.own_tables(empty))
     assert list(report.own_tables(empty).values()) == [
         f"Table A{i}" for i in range(1, len(report.own_tables(empty)) + 1)
     ]

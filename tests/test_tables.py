@@ -87,13 +87,14 @@ def test_the_worst_case_comes_before_clean_accuracy() -> None:
             *({"value": value, "seed": seed} for seed, value in enumerate((0.1, 0.12, 0.14))),
             {"norm": "l2", "epsilon": 0.5, "value": 0.7, "n": 300},
             {"epsilon": 0.1, "value": 0.9, "status": "incomplete"},
+            {"epsilon": 0.1, "defense": "coded", "n": 200},
             {"epsilon": 0.1, "defense": "adv", "value": math.nan, "n": 0, "status": "failed"},
             {"metric": "fuzziness"},
         )
     )
     places = [["linf", "0.1"], ["linf", "0.3"], ["l2", "0.5"], ["clean", ""]]
     assert table[["norm", "epsilon"]].to_numpy().tolist() == places
-    assert table["n"].tolist() == ["1000", "1000", "300", "1000"]
+    assert table["n"].tolist() == ["200", "1000", "300", "1000"], "the fewest of the row"
     assert table.loc[1, "std"] == f"12.0 ±{100 * 4.302652729911275 * 0.02 / math.sqrt(3):.1f}"
     assert table.loc[0, "std"].endswith("*incomplete*")
     assert table.loc[0, "adv"] == table.loc[1, "adv"] == "–"

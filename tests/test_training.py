@@ -14,7 +14,7 @@ from touchstone.defenses.base import Defense
 from touchstone.defenses.ce import CrossEntropy
 from touchstone.defenses.minmax import MinMax
 from touchstone.models.classifier import build
-from touchstone.training import Fit, Phase, accuracy, draw_seed, fit
+from touchstone.training import Fit, Phase, accuracy, draw_seed, fit, fit_redrawn
 from touchstone.types import Step
 
 
@@ -156,3 +156,47 @@ def test_seeds_of_batches_are_spread() -> None:
     assert len(seeds) == 3000
     assert max(seeds) < 2**31
     assert draw_seed(1, 2) != draw_seed(2, 1)
+
+
+class _DeadOnArrival:
+    """CE, but nets initialised with a seed in `dead` have all their weights set to zero first."""
+
+    def __init__(self, dead: set[int]) -> None:
+        self.dead = dead
+        self.tried: list[int] = []
+
+    def build(self, seed: int) -> nn.Module:
+        self.tried.append(seed)
+        model = build("lenet", DATASETS["digits"], seed=seed)
+        if seed in self.dead:
+            for parameter in model.parameters():
+                parameter.data.zero_().requires_grad_(parameter is model.net.fc3.bias)
+        return model
+
+
+def test_an_initialisation_that_learns_nothing_is_drawn_again(digits: tuple[Tensor, Tensor]) -> None:
+    source = _DeadOnArrival({7, draw_seed(7, 1)})
+    phases = [Phase(epochs=20, batch_size=16, lr=3e-3)]
+    model, result = fit_redrawn(source.build, CrossEntropy(), *digits, phases, seed=7, redraws=5)
+    assert source.tried == [7, draw_seed(7, 1), draw_seed(7, 2)]
+    assert result.status == "ok"
+    assert accuracy(model, *digits) > 0.5
+    assert result.flags == [f"redrawn: initialisations {source.tried[:2]} learned nothing in their first epoch; "
+                            f"{source.tried[2]} was used"]  # fmt: skip
+
+
+def test_the_last_draw_is_trained_to_its_end_and_flagged(digits: tuple[Tensor, Tensor]) -> None:
+    source = _DeadOnArrival({7, draw_seed(7, 1)})
+    _, result = fit_redrawn(
+        source.build, CrossEntropy(), *digits, [Phase(epochs=2, batch_size=16, lr=1e-3)], seed=7, redraws=1
+    )
+    assert (result.status, len(result.history)) == ("ok", 2)
+    assert {flag.partition(":")[0] for flag in result.flags} == {"collapsed", "redrawn"}
+
+
+def test_a_net_that_learns_is_never_redrawn(digits: tuple[Tensor, Tensor]) -> None:
+    source = _DeadOnArrival(set())
+    phases = [Phase(epochs=3, batch_size=8, lr=3e-3)]
+    _, result = fit_redrawn(source.build, CrossEntropy(), *digits, phases, seed=7, redraws=5)
+    assert source.tried == [7]
+    assert result.flags == []

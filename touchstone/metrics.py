@@ -133,9 +133,8 @@ def fuzziness(weights: ArrayLike) -> float:
     Raises:
         ValueError: if there is no weight, or one is not finite.
     """
-    size = _magnitudes(weights)
-    rho, rest = 1.0 / (1.0 + size), size / (1.0 + size)  # 1 - rho would round to 0 below |w| = 1e-16
-    return float(-np.mean(xlogy(rho, rho) + xlogy(rest, rest)))
+    rho = 1.0 / (1.0 + _magnitudes(weights))
+    return float(-np.mean(xlogy(rho, rho) + xlogy(1.0 - rho, 1.0 - rho)))  # xlogy: 0 log 0 = 0
 
 
 def near_zero(weights: ArrayLike, threshold: float) -> float:

@@ -193,6 +193,7 @@ class Plan:
             "defense": self.defense(cell, caps),
             "phases": phases,
             "seed": cell.seed,
+            "redraws": self.studies[cell.study].redraws,
             "device": self.config.device,
             "threads": self.config.threads,
             "caps": caps,
@@ -214,6 +215,7 @@ class Plan:
             "phases": phases,
             "tolerance": criterion.tolerance,
             "seed": criterion.seed,
+            "redraws": study.redraws,
             "probe": self.attack(cell, criterion.probe),
             "probe_samples": self.capped("samples", criterion.probe_samples),
             "near_zero": study.near_zero.headline,
@@ -248,7 +250,9 @@ class Plan:
         if job["samples"]:
             size.append(f"at most {job['samples']} test images")
         where = {"dataset": cell.original, "model": cell.model, "defense": cell.defense}
-        seeds = min(self.capped("seeds", study.seeds, **where), self.capped("seeds", study.seeds, attack=attack, **where))
+        seeds = min(
+            self.capped("seeds", study.seeds, **where), self.capped("seeds", study.seeds, attack=attack, **where)
+        )
         if seeds < study.seeds:
             size.append(f"{seeds} of {study.seeds} seeds")
         return {

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from touchstone.data.prepare import Dataset, to_float
 from touchstone.defenses.base import Defense
 from touchstone.metrics import fuzziness, max_abs, near_zero
-from touchstone.training import Phase, accuracy, fit
+from touchstone.training import Phase, accuracy, fit_redrawn
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +30,13 @@ def choose(candidates: Sequence[dict[str, Any]], reference_accuracy: float, tole
 
 
 def try_out(
-    build: Callable[[], nn.Module],
+    build: Callable[[int], nn.Module],
     defense: Defense,
     data: Dataset,
     phases: Sequence[Phase],
     *,
     seed: int,
+    redraws: int,
     probe: Callable[[nn.Module, Tensor, Tensor], float],
     probe_samples: int,
     threshold: float,
@@ -43,11 +44,12 @@ def try_out(
     """Train on the training part less the validation split and measure one candidate on that split.
 
     Args:
-        build: makes the untrained model.
+        build: seed -> untrained model.
         defense: the objective with the candidate's constants.
         data: prepared dataset; its test part is not touched.
         phases: as for the real training, with the selection's epochs.
         seed: of this training.
+        redraws: as in `fit_redrawn`.
         probe: (model, x float in [0, 1], y) -> robust accuracy, for the sensitivity table only.
         probe_samples: validation images the probe sees.
         threshold: |w| below which a weight of the first convolution counts as near zero.
@@ -55,8 +57,8 @@ def try_out(
     keep = torch.ones(len(data.train.x), dtype=torch.bool)
     keep[data.validation] = False
     x_val, y_val = data.train.x[data.validation], data.train.y[data.validation]
-    model = build()
-    result = fit(model, defense, data.train.x[keep], data.train.y[keep], phases, seed=seed, on_epoch=log.info)
+    x, y = data.train.x[keep], data.train.y[keep]
+    model, result = fit_redrawn(build, defense, x, y, phases, seed=seed, redraws=redraws, on_epoch=log.info)
     w = next(m for m in model.modules() if isinstance(m, nn.Conv2d)).weight.detach().cpu().numpy()
     return {
         "status": result.status,
@@ -67,4 +69,5 @@ def try_out(
         "near_zero": near_zero(w, threshold),
         "max_abs": max_abs(w),
         "epochs": len(result.history),
+        "flags": result.flags,
     }

@@ -125,6 +125,7 @@ class Study(Strict):
     citation: str
     headline: str
     seeds: Count
+    redraws: Annotated[int, Field(ge=0)] = 0
     models: dict[Slug, ModelDef]
     recipes: dict[Slug, Recipe]
     defenses: dict[Slug, DefenseDef]

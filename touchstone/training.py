@@ -46,7 +46,7 @@ class Phase:
 
 @dataclass
 class Fit:
-    """What a training left behind: status "ok" or "failed", why, in which epoch, and a row per epoch."""
+    """What a training left behind: status "ok", "collapsed" or "failed", why, in which epoch, and a row per epoch."""
 
     status: str = "ok"
     reason: str = ""
@@ -109,6 +109,35 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
     return float(torch.stack(hits).sum()) / len(x)
 
 
+def fit_redrawn(
+    build: Callable[[int], nn.Module], defense: Defense, x: Tensor, y: Tensor, phases: Iterable[Phase], *, seed: int,
+    redraws: int, on_epoch: Callable[[str], None] = log.info,
+) -> tuple[nn.Module, Fit]:  # fmt: skip
+    """Train `build(seed)`; where it has learned nothing in its first epoch, draw another initialisation.
+
+    Some recipes kill all units of a net within an epoch for a share of the seeds, which nobody would have
+    published. Only training accuracy decides, and every redraw is a flag of the result.
+
+    Args:
+        build: seed -> untrained model.
+        defense, x, y, phases, seed, on_epoch: as in `fit`.
+        redraws: how many more initialisations may be tried, >= 0; the last one is trained to its end.
+    """
+    phases, dead = tuple(phases), []
+    for attempt in range(redraws + 1):
+        start = draw_seed(seed, attempt) if attempt else seed
+        model = build(start)
+        last = attempt == redraws
+        result = fit(model, defense, x, y, phases, seed=start, stop_collapsed=not last, on_epoch=on_epoch)
+        if result.status != "collapsed":
+            break
+        dead.append(start)
+        on_epoch(f"initialisation {start} has learned nothing in its first epoch and is drawn again")
+    if dead:
+        result.flags.append(f"redrawn: initialisations {dead} learned nothing in their first epoch; {start} was used")
+    return model, result
+
+
 def fit(
     model: nn.Module,
     defense: Defense,
@@ -119,12 +148,14 @@ def fit(
     seed: int,
     x_val: Tensor | None = None,
     y_val: Tensor | None = None,
+    stop_collapsed: bool = False,
     on_epoch: Callable[[str], None] = log.info,
 ) -> Fit:
     """Train `model` in place on x (N, C, H, W) uint8, y (N,) int64, both on the model's device.
 
     The order of the rows is a function of (seed, epoch) alone. A loss or a weight that is not finite ends the
-    training as "failed" with the epoch; the model then holds its last finite weights at an epoch's end.
+    training as "failed" with the epoch; the model then holds its last finite weights at an epoch's end. With
+    `stop_collapsed` a net whose accuracy after the first epoch is near chance ends it as "collapsed".
     """
     result, epoch = Fit(), 0
     model.to(memory_format=torch.channels_last)  # about twice as fast for small convolutions on a CPU (measured)
@@ -155,9 +186,16 @@ def fit(
                 f"epoch {epoch}/{total}: loss {row['loss']:.4f}, train accuracy {row['train_accuracy']:.4f}, "
                 f"{len(x) * epoch / row['seconds']:.0f} images/s, {left:.0f} s left"
             )
-    if result.history and result.history[-1]["train_accuracy"] < CHANCE_FACTOR / (int(y.max()) + 1):
+            if stop_collapsed and epoch == 1 and _near_chance(row, y):
+                result.status = "collapsed"
+                return result
+    if result.history and _near_chance(result.history[-1], y):
         result.flags.append("collapsed: the final training accuracy is close to chance")
     return result
+
+
+def _near_chance(row: dict[str, Any], y: Tensor) -> bool:
+    return row["train_accuracy"] < CHANCE_FACTOR / (int(y.max()) + 1)
 
 
 def _epoch(

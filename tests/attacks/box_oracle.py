@@ -1,6 +1,7 @@
 """Linear classifiers whose smallest adversarial perturbation inside the box is known exactly."""
 
 import math
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -40,7 +41,7 @@ def reach(w: Tensor, room: Tensor, gap: float, norm: str) -> float:
     if float((w.abs() * room).sum()) < gap:
         return math.inf
     low, high = 0.0, float((room / speed.clamp_min(1e-12)).max())
-    for _ in range(200):
+    for _ in range(60):
         middle = (low + high) / 2
         moved = torch.minimum(middle * speed, room)
         low, high = (middle, high) if float((w.abs() * moved).sum()) < gap else (low, middle)
@@ -62,15 +63,16 @@ def optimum(model: Linear, x: Tensor, y: Tensor, norm: str) -> Tensor:
     return best
 
 
+@cache
 def case(shape: tuple[int, ...], classes: int, norm: str, *, walls: bool, count: int = 8, seed: int = 0) -> Case:
-    """Make random weights and the `count` of 40 random points that are farthest from the other classes.
+    """Make random weights and the `count` of 24 random points that are farthest from the other classes.
 
     With walls, half of the pixels are exactly 0 or 1, so the box cuts off many directions; without, the pixels
     are near 0.5 and the box is out of reach. Far points, because steps of fixed length resolve no tiny distance.
     """
     torch.manual_seed(seed)
     weight = torch.randn(classes, math.prod(shape), dtype=torch.float64)
-    x = torch.rand(40, *shape, dtype=torch.float64)
+    x = torch.rand(24, *shape, dtype=torch.float64)
     x = torch.where(torch.rand_like(x) < 0.5, x.round(), x) if walls else 0.4 + 0.2 * x
     model = Linear(weight, -(x.flatten(1) @ weight.T).mean(dim=0))  # centred: every class is someone's
     y = model(x).argmax(dim=1)

@@ -174,7 +174,7 @@ def test_the_model_is_asked_in_eval_mode_and_left_as_it_was() -> None:
     assert not model.net[2].training
 
 
-def test_tf32_is_off_while_the_judge_looks_and_restored_after(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tf32_is_off_while_the_judge_looks_and_restored_after() -> None:
     class Watch(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             seen.append((torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision))
@@ -182,11 +182,16 @@ def test_tf32_is_off_while_the_judge_looks_and_restored_after(monkeypatch: pytes
 
     seen: list[tuple[str, str]] = []
     backends = torch.backends.cuda.matmul, torch.backends.cudnn.conv
-    for backend in backends:
-        monkeypatch.setattr(backend, "fp32_precision", "tf32")
-    logits(Watch(), torch.zeros(1, 3))
-    assert seen == [("ieee", "ieee")]
-    assert [backend.fp32_precision for backend in backends] == ["tf32", "tf32"]
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "tf32"
+        logits(Watch(), torch.zeros(1, 3))
+        assert seen == [("ieee", "ieee")]
+        assert [backend.fp32_precision for backend in backends] == ["tf32", "tf32"]
+    finally:
+        for backend, value in zip(backends, before, strict=True):
+            backend.fp32_precision = value
 
 
 def test_autocast_does_not_reach_the_judge() -> None:

@@ -13,8 +13,11 @@ from torch import nn
 from touchstone import records
 from touchstone.attacks import ATTACKS
 from touchstone.evaluation import flags, loop
+from touchstone.evaluation.block import make_block
+from touchstone.evaluation.noise import in_ball
 from touchstone.evaluation.threat import Threat
 from touchstone.registry import AttackSpec
+from touchstone.rng import SampleRng
 from touchstone.types import Bounds
 
 EPSILONS = (0.01, 0.03, 0.1)
@@ -42,6 +45,18 @@ def at(table: pd.DataFrame, epsilon: float) -> pd.Series:
     """Which samples are broken at an epsilon."""
     rows = table[table["epsilon"] == epsilon]
     return rows.groupby("sample")["success"].any()
+
+
+def watch(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
+    """Return the list that will hold the options of every attack that is run."""
+    asked, real = [], loop.propose
+
+    def propose(block: Any, spec: AttackSpec, options: dict, **more: Any) -> Any:
+        asked.append(options)
+        return real(block, spec, options, **more)
+
+    monkeypatch.setattr(loop, "propose", propose)
+    return asked
 
 
 @pytest.fixture
@@ -123,12 +138,20 @@ def test_the_rule_shrink_and_retest_adds_the_points_of_each_ball(plant: Any) -> 
     assert (shrunk["success"][:40].to_numpy() == near).all()
 
 
-@pytest.mark.parametrize("liar", ["outside_ball", "outside_box", "not_a_number"])
-def test_an_attack_that_leaves_the_threat_breaks_nothing_and_is_flagged(plant: Any, liar: str) -> None:
-    table, _, info = attack(conv(), plant(liar, kind="fixed"), Threat("linf", (0.45,)))
+@pytest.mark.parametrize(("liar", "epsilon"), [("outside_ball", 0.2), ("outside_box", 0.45), ("not_a_number", 0.1)])
+def test_an_attack_that_leaves_the_threat_breaks_nothing_and_is_flagged(plant: Any, liar: str, epsilon: float) -> None:
+    table, _, info = attack(conv(), plant(liar, kind="fixed"), Threat("linf", (epsilon,)))
     assert table["rejected"].all()
     assert not table["success"].any()
     assert [flag["flag"] for flag in info["flags"]] == ["rejected_points"]
+
+
+@pytest.mark.parametrize(("liar", "epsilon"), [("outside_ball", 0.2), ("outside_box", 0.45), ("not_a_number", 0.1)])
+def test_a_member_that_leaves_the_threat_breaks_nothing(plant: Any, liar: str, epsilon: float) -> None:
+    members = [{"slug": liar, "fn": plant(liar, kind="fixed"), "options": {}}]
+    table, _, _ = suite(conv(), members, Threat("linf", (epsilon - 0.01, epsilon)))
+    assert table[table["member"] == liar]["rejected"].all()
+    assert set(table[table["success"]]["member"]) == {"clean"}
 
 
 def test_what_an_attack_says_about_itself_is_kept_apart(plant: Any) -> None:
@@ -152,6 +175,8 @@ def test_rows_that_influence_one_another_get_fixed_batches(plant: Any) -> None:
     first = table[table["epsilon"] == 0.03]["dist_linf"]
     assert first.iloc[0] == pytest.approx(0.016, abs=1e-6)
     assert first.iloc[39] == pytest.approx(0.008, abs=1e-6)  # 40 = 16 + 16 + 8
+    table, _, _ = attack(conv(), plant("crowd", kind="fixed"), batch_size=16)
+    assert table[table["epsilon"] == 0.1]["dist_linf"].max() == pytest.approx(0.04, abs=1e-6)  # any other gets all
 
 
 # ---- the same again
@@ -270,9 +295,10 @@ def test_members_run_in_order_on_what_is_left() -> None:
         left -= set(rows[rows["success"]]["sample"])
 
 
-def test_a_minimal_norm_member_runs_once_and_is_read_at_every_epsilon() -> None:
-    members = [MEMBERS[3], MEMBERS[2]]  # gradient-free first
-    table, _, _ = suite(conv(), members)
+def test_a_minimal_norm_member_runs_once_and_is_read_at_every_epsilon(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = watch(monkeypatch)
+    table, _, _ = suite(conv(), [MEMBERS[3], MEMBERS[2]])  # gradient-free first
+    assert asked.count(MEMBERS[2]["options"]) == 1
     rows = table[(table["member"] == "deepfool") & ~table["carried"]]
     assert rows[rows["epsilon"] > EPSILONS[0]]["forwards"].sum() == 0
     assert (rows[rows["epsilon"] == EPSILONS[0]]["forwards"] > 0).all()
@@ -337,7 +363,7 @@ def test_a_cross_entropy_that_vanishes_looks_robust_and_the_cascade_sees_through
 def test_checks_add_preflight_and_flags_as_plain_data() -> None:
     _, _, info = attack(conv(), threat=Threat("linf", (0.03,)), options=PGD, checks=True, probe=True)
     assert json.loads(json.dumps(info)) == info
-    assert info["preflight"]["saturated_x"] == 0
+    assert info["preflight"]["saturated_x"] == info["preflight"]["saturated_ball"] == 0
     assert info["flags"] == []
 
 
@@ -353,22 +379,29 @@ def test_doubled_steps_are_tried_only_when_asked() -> None:
 
 
 def test_the_probe_doubles_the_default_steps_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    real = loop.propose
-
-    def watch(block: Any, spec: Any, options: dict, **more: Any) -> Any:
-        asked.append(options)
-        return real(block, spec, options, **more)
-
-    monkeypatch.setattr(loop, "propose", watch)
+    asked = watch(monkeypatch)
     attack(conv(), "bim", threat=Threat("linf", (0.1,)), probe=True)
     assert asked == [{}, {"steps": 20}]
+    attack(conv(), "bim", threat=Threat("linf", (0.1,)), probe=True, options={"steps": 3, "step_size": 0.02})
+    assert asked[2:] == [{"steps": 3, "step_size": 0.02}, {"steps": 6, "step_size": 0.02}]
 
 
 def test_noise_that_beats_the_attack_is_flagged(plant: Any) -> None:
     idle = plant("idle", fn="touchstone.attacks.clean:clean", kind="fixed")
     _, _, info = attack(conv(), idle, Threat("linf", (0.4,)), checks=True)
     assert "noise_stronger" in [flag["flag"] for flag in info["flags"]]
+
+
+def test_a_sample_that_any_random_point_breaks_counts_as_broken_by_noise() -> None:
+    model = conv()
+    x, y = samples(model)
+    block = make_block(model, x, y, Threat("linf", (0.3,)), 0, 512, None)
+    rng, ball = SampleRng(0, torch.arange(40)), {"norm": "linf", "eps": 0.3, "bounds": block.view.bounds}
+    with torch.no_grad():
+        answers = [model(in_ball(x, rng=rng, draw=draw, **ball)).argmax(1) for draw in range(loop.NOISE_DRAWS)]
+    broken = (torch.stack(answers) != y).any(0)
+    assert 4 < broken.sum() < 40
+    assert torch.equal(loop._noise(block, 0.3)["success"], broken)
 
 
 def test_accuracy_above_chance_at_half_the_range_is_flagged(plant: Any) -> None:
@@ -411,6 +444,7 @@ def nonsense() -> Iterator[tuple[dict, str]]:
     yield {**worst, "options": {"members": []}}, r"needs members and epsilons, got 0 and 3"
     yield {**worst, "options": {"members": MEMBERS}, "threat": Threat("linf")}, r"got 4 and 0"
     yield {**worst, "options": {"members": MEMBERS[:1] * 2}}, r"slugs of their own.*\['pgd-ce', 'pgd-ce'\]"
+    yield {**worst, "options": {"members": [{**MEMBERS[0], "slug": "clean"}]}}, r"'clean' is taken"
     inner = {"slug": "inner", "fn": "cascade", "options": {"members": MEMBERS}}
     yield {**worst, "options": {"members": [inner]}}, r"member 'inner': expected one attack, got the suite 'cascade'"
     ddn = {"slug": "ddn", "fn": "ddn", "options": {}}

@@ -63,8 +63,9 @@ def prepare(
     if not bool(((x >= bounds.lower - SLACK) & (x <= bounds.upper + SLACK)).all()):
         found = f"[{x.min():g}, {x.max():g}]"
         raise ValueError(f"x must lie within the query's bounds, got values in {found}: pass Query(bounds=...)")
-    if len(x) and not 0 <= int(y.min()) <= int(y.max()) < query.probe(x):
-        raise ValueError(f"y must be in [0, {query.classes}), got values in [{int(y.min())}, {int(y.max())}]")
+    classes = query.probe(x) if len(x) else 0
+    if len(x) and not bool(((y >= 0) & (y < classes)).all()):
+        raise ValueError(f"y must be in [0, {classes}), got values in [{int(y.min())}, {int(y.max())}]")
     return Problem(query, x, y, radius.expand(len(x)), bounds, as_rng(rng, len(x), x.device))
 
 

@@ -135,11 +135,11 @@ def descend(
 def coordinates(bounds: Bounds) -> Coordinates:
     """Return variables in which the box has no walls: tanh for a finite box, the identity without one."""
     lower, upper = bounds
-    half, middle = (upper - lower) / 2, (upper + lower) / 2
-    if not bool(half.isfinite().any()):
+    if bool(lower.isinf().all() & upper.isinf().all()):
         return Coordinates(lambda x: x.clone(), lambda w: (w.clone(), 1.0))
-    if not bool(half.isfinite().all()):
+    if not bool(lower.isfinite().all() & upper.isfinite().all()):
         raise ValueError("cw needs a box that is finite, or unbounded on both sides, in every channel")
+    half, middle = (upper - lower) / 2, (upper + lower) / 2
     unit = torch.where(half > 0, half, 1.0)
 
     def enter(x: Tensor) -> Tensor:

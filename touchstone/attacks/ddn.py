@@ -71,7 +71,8 @@ def ddn(
             if flat.any():
                 noise = task.rng.at(rows[tile][flat]).normal(tuple(x.shape[1:]), step=step, dtype=x.dtype)
                 direction[flat] = unit(noise, "l2")
-            eps[tile] = torch.minimum(eps[tile] * torch.where(fooled, 1 - gamma, 1 + gamma), widest[tile])
+            resized = torch.where(fooled, eps[tile] * (1 - gamma), eps[tile] * (1 + gamma))
+            eps[tile] = torch.minimum(resized, widest[tile])
             offset = unit(offset.add_(direction, alpha=rate), "l2").mul_(rowwise(eps[tile], offset))
             z[tile] = task.bounds.clip(offset.add_(x[tile]))
     best.offer(rows, z, distance(z - x, "l2"), misclassified(query.logits(z), y))

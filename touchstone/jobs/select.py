@@ -41,11 +41,12 @@ def select(params: Mapping[str, Any], prepared: Path, out: Path) -> None:
     def candidate(definition: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
         log.info("candidate %s %s", definition["fn"], dict(options))
         found = try_out(
-            lambda: make_model(params["model"], params["dataset"], seed).to(device),
+            lambda start: make_model(params["model"], params["dataset"], start).to(device),
             make_defense(definition, **options),
             data,
             make_phases(params["phases"]),
             seed=seed,
+            redraws=params["redraws"],
             probe=measure,
             probe_samples=params["probe_samples"],
             threshold=params["near_zero"],

@@ -51,7 +51,9 @@ def tables(
         caps={tuple(row["cell"]): _caps(row, sizes) for row in params["caps"]},
         **shared,
     )
-    statements = claim_table.load_qualitative(study_file.parent, set.union(*known.values()) | set(claim_table.METRICS) | {"rho_extreme"})
+    statements = claim_table.load_qualitative(
+        study_file.parent, set.union(*known.values()) | set(claim_table.METRICS) | {"rho_extreme"}
+    )
     frames = {
         "cells": cells,
         "claims": verdicts,
@@ -87,7 +89,10 @@ def _between(members: list[tuple[Path, pd.DataFrame, dict[str, Any]]]) -> list[d
     threats: dict[str, dict[str, tuple[pd.DataFrame, dict]]] = {}
     for _, frame, metadata in members:
         if metadata["protocol"] == "published" and metadata["threat"] and metadata["status"] == "ok":
-            threats.setdefault(json.dumps(metadata["threat"], sort_keys=True), {})[metadata["cell"]["attack"]] = (frame, metadata)
+            threats.setdefault(json.dumps(metadata["threat"], sort_keys=True), {})[metadata["cell"]["attack"]] = (
+                frame,
+                metadata,
+            )
     rows = []
     for group in threats.values():
         cell, threat = next(iter(group.values()))[1]["cell"], next(iter(group.values()))[1]["threat"]

@@ -11,12 +11,13 @@ from typing import Any
 import pandas as pd
 import safetensors.torch
 import torch
+from torch import nn
 
 from touchstone import provenance
 from touchstone.data.prepare import load as load_dataset
 from touchstone.files import write_bytes, write_json
 from touchstone.jobs.common import load_weights, make_defense, make_model, make_phases, run_json, set_up, to_device
-from touchstone.training import fit
+from touchstone.training import fit_redrawn
 
 log = logging.getLogger(__name__)
 
@@ -42,20 +43,27 @@ def train(
         chosen = json.loads(selection.read_text())["selected_options"]
         reason = "" if chosen is not None else "no candidate met the selection criterion (see selection.json)"
     if init is not None:
-        start = run_json(init.with_name("run.json"))
-        load_weights(model, init)
-        if start["status"] != "ok":
-            reason = f"the model it starts from failed: {start['reason']}"
+        before = run_json(init.with_name("run.json"))
+        if before["status"] != "ok":
+            reason = f"the model it starts from failed: {before['reason']}"
     started = time.monotonic()
     history, flags, failed_in, status = [], [], None, "failed" if reason else "ok"
     if not reason:
-        result = fit(
-            model,
+
+        def start(seed: int) -> nn.Module:
+            fresh = make_model(params["model"], params["dataset"], seed).to(device)
+            if init is not None:
+                load_weights(fresh, init)
+            return fresh
+
+        model, result = fit_redrawn(
+            start,
             make_defense(params["defense"], **(chosen or {})),
             data.train.x,
             data.train.y,
             make_phases(params["phases"]),
             seed=params["seed"],
+            redraws=params["redraws"] if init is None else 0,
             on_epoch=log.info,
         )
         history, flags, failed_in = result.history, result.flags, result.epoch_failed

@@ -1,0 +1,259 @@
+"""What every attack promises, for each norm, batch and input shape. A new attack adds a row to OPTIONS."""
+
+import inspect
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from touchstone.attacks import ATTACKS
+from touchstone.norms import distance
+from touchstone.query import Query
+from touchstone.registry import load
+from touchstone.rng import SampleRng
+from touchstone.types import Bounds
+
+OPTIONS: dict[str, dict[str, Any]] = {  # fewer steps than the defaults, to be quick
+    "clean": {},
+    "fgsm": {},
+    "bim": {"steps": 5},
+    "pgd": {"steps": 5, "step_size": 0.1, "restarts": 2},
+    "mim": {"steps": 5, "step_size": 0.1},
+    "cw": {"steps": 60, "binary_steps": 4, "lr": 0.1, "init_const": 0.1},
+    "deepfool": {"steps": 10},
+    "ddn": {"steps": 20},
+    "square": {"queries": 40},
+}
+RUNNABLE = {name: spec for name, spec in ATTACKS.items() if spec.kind != "suite"}
+EPS = {"linf": 0.1, "l2": 0.4, "l1": 1.0, "l0": 2.0}
+CLASSES = 4
+
+
+def net(shape: tuple[int, ...]) -> nn.Module:
+    """Make a smooth float64 net in training mode, with layers that would notice a change of mode."""
+    torch.manual_seed(0)
+    size = torch.Size(shape).numel()
+    layers = (nn.Flatten(), nn.Linear(size, 12), nn.BatchNorm1d(12), nn.Tanh(), nn.Dropout(), nn.Linear(12, CLASSES))
+    model = nn.Sequential(*layers).double().train()
+    model[2].running_mean.normal_()
+    model[1].bias.grad = torch.ones_like(model[1].bias)
+    centre = Query(model).logits(torch.rand(50, *shape, dtype=torch.float64)).mean(dim=0)
+    model[5].bias.data -= centre  # every class is near
+    return model
+
+
+def predict(model: nn.Module, x: Tensor) -> Tensor:
+    return Query(model).logits(x).argmax(dim=1)
+
+
+def block(model: nn.Module, shape: tuple[int, ...], count: int) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(1)
+    x = torch.rand(count, *shape, dtype=torch.float64)
+    return x, predict(model, x)
+
+
+def run(
+    name: str,
+    model: nn.Module | Query,
+    x: Tensor,
+    y: Tensor,
+    norm: str,
+    *,
+    eps: float | Tensor,
+    rng: SampleRng,
+    **more: Any,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Run any kind of attack; return x_adv, and dist and found of the minimal ones."""
+    spec = ATTACKS[name]
+    budget = {} if spec.kind == "minimal" else {"eps": eps}
+    out = load(spec.fn)(model, x, y, norm=norm, rng=rng, **budget, **{**OPTIONS[name], **more})
+    return tuple(out) if spec.kind == "minimal" else (out, None, None)
+
+
+def draws(count: int) -> SampleRng:
+    return SampleRng(0, torch.arange(count))
+
+
+def snapshot(model: nn.Module) -> list[Any]:
+    return [
+        *(value.clone() for value in model.state_dict().values()),
+        *(None if p.grad is None else p.grad.clone() for p in model.parameters()),
+        *(p.requires_grad for p in model.parameters()),
+        *(module.training for module in model.modules()),
+        torch.get_rng_state(),
+    ]
+
+
+def same(a: Any, b: Any) -> bool:
+    return torch.equal(a, b) if isinstance(a, Tensor) else a == b
+
+
+SHAPES = pytest.mark.parametrize("shape", [(8,), (3, 4, 4)], ids=str)
+COUNTS = pytest.mark.parametrize("count", [1, 3])
+EACH = pytest.mark.parametrize(
+    ("name", "norm"), [(name, norm) for name, spec in RUNNABLE.items() for norm in spec.norms]
+)
+FIXED = pytest.mark.parametrize(
+    ("name", "norm"), [(name, norm) for name, spec in RUNNABLE.items() if spec.kind == "fixed" for norm in spec.norms]
+)
+
+
+def test_every_attack_has_a_row() -> None:
+    assert set(OPTIONS) == set(RUNNABLE)
+    assert {name for name, spec in ATTACKS.items() if spec.kind == "suite"} == {"cascade"}
+
+
+@SHAPES
+@COUNTS
+@EACH
+def test_result_is_a_detached_point_inside_ball_and_box(
+    name: str, norm: str, count: int, shape: tuple[int, ...]
+) -> None:
+    model = net(shape)
+    x, y = block(model, shape, count)
+    x_adv, dist, found = run(name, model, x, y, norm, eps=EPS[norm], rng=draws(count))
+    assert (x_adv.shape, x_adv.dtype, x_adv.device) == (x.shape, x.dtype, x.device)
+    assert not x_adv.requires_grad
+    assert x_adv.data_ptr() != x.data_ptr()
+    assert x_adv.min() >= 0
+    assert x_adv.max() <= 1
+    if dist is None:
+        assert (distance(x_adv - x, norm) <= EPS[norm] * (1 + 1e-6)).all()
+    else:
+        assert (dist.shape, found.shape, found.dtype) == (y.shape, y.shape, torch.bool)
+        assert found.all()
+        assert torch.equal(found, predict(model, x_adv) != y)
+        torch.testing.assert_close(dist, distance(x_adv - x, norm))
+
+
+@SHAPES
+@EACH
+def test_nothing_the_caller_owns_is_changed(name: str, norm: str, shape: tuple[int, ...]) -> None:
+    model = net(shape)
+    x, y = block(model, shape, 3)
+    before, kept = snapshot(model), (x.clone(), y.clone())
+    run(name, model, x, y, norm, eps=EPS[norm], rng=draws(3))
+    assert all(same(a, b) for a, b in zip(before, snapshot(model), strict=True))
+    assert torch.equal(x, kept[0])
+    assert torch.equal(y, kept[1])
+
+
+@SHAPES
+@pytest.mark.parametrize("stop", ["never", "first"])
+@FIXED
+def test_zero_budget_returns_x(name: str, norm: str, stop: str, shape: tuple[int, ...]) -> None:
+    model = net(shape)
+    x, y = block(model, shape, 3)
+    assert torch.equal(run(name, model, x, y, norm, eps=0.0, rng=draws(3), stop=stop)[0], x)
+
+
+@SHAPES
+@pytest.mark.parametrize("stop", ["never", "first"])
+@EACH
+def test_a_sample_alone_is_the_sample_in_its_batch(name: str, norm: str, stop: str, shape: tuple[int, ...]) -> None:
+    model = net(shape)
+    x, y = block(model, shape, 6)
+    more = {} if RUNNABLE[name].kind == "minimal" else {"stop": stop}
+    whole = run(name, Query(model, batch_size=4), x, y, norm, eps=EPS[norm], rng=draws(6), **more)[0]
+    for row in ([4], [5], [0]):
+        alone = run(name, model, x[row], y[row], norm, eps=EPS[norm], rng=draws(6).at(torch.tensor(row)), **more)[0]
+        torch.testing.assert_close(alone, whole[row], rtol=0, atol=1e-9)
+        assert torch.equal(predict(model, alone), predict(model, whole[row]))
+
+
+@FIXED
+def test_a_vector_of_budgets_is_the_scalar_for_each_row(name: str, norm: str) -> None:
+    model = net((3, 4, 4))
+    x, y = block(model, (3, 4, 4), 3)
+    each = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64) * EPS[norm]
+    vector = run(name, model, x, y, norm, eps=each, rng=draws(3))[0]
+    for row, eps in enumerate(each.tolist()):
+        torch.testing.assert_close(vector[row], run(name, model, x, y, norm, eps=eps, rng=draws(3))[0][row])
+
+
+@EACH
+def test_the_querys_box_is_obeyed_channel_by_channel(name: str, norm: str) -> None:
+    model = net((3, 4, 4))
+    x, y = block(model, (3, 4, 4), 3)
+    lower, upper = torch.tensor([-1.0, 0.2, 0.4]).view(1, 3, 1, 1), torch.tensor([0.5, 0.8, 3.0]).view(1, 3, 1, 1)
+    x = lower + (upper - lower) * x
+    query = Query(model, bounds=Bounds(lower, upper))
+    x_adv, _, _ = run(name, query, x, predict(model, x), norm, eps=3 * EPS[norm], rng=draws(3))
+    assert (x_adv >= lower).all()
+    assert (x_adv <= upper).all()
+    assert x_adv.dtype == torch.float64
+    if name not in ("clean", "fgsm", "pgd", "bim", "mim"):
+        return
+    free = Query(model, bounds=Bounds(-torch.inf, torch.inf))
+    far = run(name, free, 9 * x, y, norm, eps=EPS[norm], rng=draws(3))[0]
+    assert name == "clean" or not ((far >= 0) & (far <= 1)).all()
+
+
+@EACH
+def test_float32_images_stay_float32(name: str, norm: str) -> None:
+    model = net((3, 4, 4)).float()
+    x = block(net((3, 4, 4)), (3, 4, 4), 3)[0].float()
+    assert run(name, model, x, predict(model, x), norm, eps=EPS[norm], rng=draws(3))[0].dtype == torch.float32
+
+
+@EACH
+def test_an_empty_block_stays_empty(name: str, norm: str) -> None:
+    x = torch.rand(0, 3, 4, 4, dtype=torch.float64)
+    y = torch.zeros(0, dtype=torch.int64)
+    assert run(name, net((3, 4, 4)), x, y, norm, eps=EPS[norm], rng=draws(0))[0].shape == x.shape
+
+
+X, Y = torch.linspace(0, 1, 16, dtype=torch.float64).view(2, 8), torch.tensor([0, 1])
+BAD = {
+    "norm": ({"norm": "l7"}, "norm 'l7' is not supported here; allowed: "),
+    "dtype": ({"x": X.mul(9).int()}, "x must be floating point, got torch.int32"),
+    "box": ({"x": X + 0.5}, r"x must lie within the query's bounds, got values in \[.*\]: pass Query\(bounds=...\)"),
+    "nan": ({"x": X * torch.nan}, "x must lie within the query's bounds"),
+    "labels": ({"y": torch.tensor([0, 4])}, r"y must be in \[0, 4\), got values in \[0, 4\]"),
+    "negative label": ({"y": torch.tensor([0, -1])}, r"y must be in \[0, 4\), got values in \[-1, 0\]"),
+    "shape of y": ({"y": torch.tensor([0])}, r"y must be \(2,\) int64, got \(1,\) torch.int64"),
+    "dtype of y": ({"y": torch.zeros(2)}, r"y must be \(2,\) int64, got \(2,\) torch.float32"),
+    "rng": ({"rng": draws(3)}, "rng is for 3 samples, got a block of 2"),
+    "stop": ({"stop": "frist"}, "stop 'frist' is not supported here; allowed: first, never; did you mean 'first'?"),
+    "eps": ({"eps": -0.1}, "eps must be finite and >= 0, got -0.1"),
+    "infinite eps": ({"eps": torch.tensor([0.1, torch.inf])}, "eps must be finite and >= 0"),
+    "shape of eps": ({"eps": torch.ones(3)}, r"eps must be a number or \(2,\), got shape \(3,\)"),
+    "loss": ({"loss": "dice"}, "unknown loss 'dice'; allowed: ce, ce64, dlr, margin"),
+    "steps": ({"steps": 0}, "steps must be >= 1, got 0"),
+    "restarts": ({"restarts": 0}, "restarts must be >= 1, got 0"),
+    "step_size": ({"step_size": -1.0}, "step_size must be >= 0, got -1.0"),
+    "decay": ({"decay": -1.0}, "decay must be >= 0, got -1.0"),
+    "lr": ({"lr": 0.0}, "lr must be > 0, got 0.0"),
+    "binary_steps": ({"binary_steps": 0}, "binary_steps must be >= 1, got 0"),
+    "init_const": ({"init_const": 0.0}, "init_const must be > 0, got 0.0"),
+    "confidence": ({"confidence": -1.0}, "confidence must be >= 0, got -1.0"),
+    "overshoot": ({"overshoot": -1.0}, "overshoot must be >= 0, got -1.0"),
+    "init_eps": ({"init_eps": 0.0}, "init_eps must be > 0, got 0.0"),
+    "gamma": ({"gamma": 1.5}, r"gamma must be in \[0, 1\], got 1.5"),
+    "queries": ({"queries": 0}, "queries must be >= 1, got 0"),
+    "p_init": ({"p_init": 1.5}, r"p_init must be in \[0, 1\], got 1.5"),
+}
+
+
+def parameters(name: str) -> dict[str, inspect.Parameter]:
+    return dict(inspect.signature(load(ATTACKS[name].fn)).parameters)
+
+
+@pytest.mark.parametrize(
+    ("name", "bad"),
+    [(name, bad) for name in RUNNABLE for bad, (change, _) in BAD.items() if set(change) <= set(parameters(name))],
+)
+def test_wrong_arguments_are_refused_with_what_would_be_right(name: str, bad: str) -> None:
+    change, message = BAD[bad]
+    common = {"x": X, "y": Y, "norm": ATTACKS[name].norms[-1], "rng": draws(2), "eps": 0.1, "stop": "never"}
+    arguments = {key: value for key, value in (common | change).items() if key in parameters(name)}
+    with pytest.raises(ValueError, match=message):
+        load(ATTACKS[name].fn)(net((8,)), **arguments)
+
+
+def test_every_option_of_every_attack_is_checked() -> None:
+    """Except those that are true or false."""
+    names = {key: p for name in RUNNABLE for key, p in parameters(name).items()}
+    free = {"model", *(key for key, p in names.items() if p.annotation == "bool")}
+    assert set(names) - free == {key for change, _ in BAD.values() for key in change}

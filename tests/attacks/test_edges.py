@@ -1,0 +1,190 @@
+"""Models that have broken other implementations: flat, NaN, all-negative, saturated, badly scaled."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from box_oracle import Linear, case
+from torch import Tensor, nn
+
+from touchstone.attacks import ATTACKS
+from touchstone.losses import misclassified
+from touchstone.query import Query
+from touchstone.registry import load
+
+STEPS = {"steps": 30, "step_size": 0.1, "relative": True}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "fgsm": {},
+    "bim": STEPS,
+    "pgd": STEPS,
+    "mim": STEPS,
+    "square": {"queries": 200},
+    "cw": {"steps": 200, "binary_steps": 4, "init_const": 0.1, "lr": 0.05},
+    "ddn": {"steps": 60},
+    "deepfool": {},
+}
+EACH = pytest.mark.parametrize(("name", "norm"), [(name, norm) for name in OPTIONS for norm in ATTACKS[name].norms])
+
+
+class Wrapped(nn.Module):
+    """A model whose logits go through a function of (x, logits)."""
+
+    def __init__(self, model: nn.Module, change: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.model, self.change = model, change
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.change(x, self.model(x))
+
+
+def run(name: str, model: nn.Module | Query, x: Tensor, y: Tensor, norm: str, eps: Tensor, **more: Any) -> Tensor:
+    budget = {} if ATTACKS[name].kind == "minimal" else {"eps": eps}
+    out = load(ATTACKS[name].fn)(model, x, y, norm=norm, rng=0, **budget, **{**OPTIONS[name], **more})
+    return out.x_adv if ATTACKS[name].kind == "minimal" else out
+
+
+def setting(norm: str, classes: int = 4, factor: float = 1.2) -> tuple[Linear, Tensor, Tensor, Tensor]:
+    model, x, y, best = case((3, 4, 4), classes, norm, walls=False, count=6)
+    return model, x, y, factor * best.amin(dim=1)
+
+
+def broken(model: nn.Module, x_adv: Tensor, y: Tensor) -> list[bool]:
+    return misclassified(model(x_adv), y).tolist()
+
+
+@EACH
+@pytest.mark.parametrize("offset", [-100.0, 100.0])
+def test_a_shift_of_all_logits_changes_no_success(name: str, norm: str, offset: float) -> None:
+    """An other-class maximum that starts from 0 instead of -inf fails for the negative ones."""
+    model, x, y, eps = setting(norm, factor=3.0 if (name, norm) == ("square", "l2") else 1.2)
+    moved = Wrapped(model, lambda _, z: z + offset)
+    plain = broken(model, run(name, model, x, y, norm, eps), y)
+    assert broken(moved, run(name, moved, x, y, norm, eps), y) == plain
+    assert any(plain)
+
+
+@EACH
+def test_a_shift_for_each_sample_changes_no_success(name: str, norm: str) -> None:
+    model, x, y, eps = setting(norm)
+    moved = Wrapped(model, lambda x, z: z + 20 * x.detach().flatten(1).sum(dim=1, keepdim=True))
+    assert broken(moved, run(name, moved, x, y, norm, eps), y) == broken(model, run(name, model, x, y, norm, eps), y)
+
+
+@EACH
+def test_renaming_the_classes_changes_no_success(name: str, norm: str) -> None:
+    model, x, y, eps = setting(norm)
+    order = torch.tensor([2, 0, 3, 1])
+    renamed, z = Wrapped(model, lambda _, logits: logits[:, order]), order.argsort()[y]
+    assert broken(renamed, run(name, renamed, x, z, norm, eps), z) == broken(
+        model, run(name, model, x, y, norm, eps), y
+    )
+
+
+@pytest.mark.parametrize("power", [-10, 10])
+@pytest.mark.parametrize(
+    ("name", "norm", "options"),
+    [
+        (name, norm, options)
+        for name, options in (
+            ("pgd", {"loss": "margin"}),
+            ("mim", {"loss": "margin"}),
+            ("deepfool", {}),
+            ("square", {}),
+        )
+        for norm in ATTACKS[name].norms
+    ],
+)
+def test_scaling_the_logits_changes_no_bit(name: str, norm: str, options: dict[str, Any], power: int) -> None:
+    model, x, y, eps = setting(norm)
+    scaled = Wrapped(model, lambda _, z: z * 2.0**power)
+    assert torch.equal(run(name, scaled, x, y, norm, eps, **options), run(name, model, x, y, norm, eps, **options))
+
+
+@EACH
+@pytest.mark.parametrize("classes", [2, 3])
+def test_few_classes(name: str, norm: str, classes: int) -> None:
+    model, x, y, eps = setting(norm, classes, factor=3.0)
+    assert all(broken(model, run(name, model, x, y, norm, eps), y))
+
+
+@EACH
+def test_pixels_at_both_walls_move(name: str, norm: str) -> None:
+    torch.manual_seed(3)
+    model = Linear(torch.randn(2, 48).double(), torch.zeros(2).double())
+    x = torch.rand(8, 3, 4, 4).round().double()
+    y = model(x).argmax(dim=1)
+    eps = torch.full((8,), {"linf": 0.5, "l2": 4.0}[norm])
+    assert all(broken(model, run(name, model, x, y, norm, eps, **({"steps": 800} if name == "cw" else {})), y))
+
+
+class Flat(nn.Module):
+    """Logits that do not depend on x, but are part of its graph."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0 * x.flatten(1)[:, :3] + torch.tensor([1.0, 0.0, 0.0], dtype=x.dtype)
+
+
+@EACH
+def test_a_flat_model_is_not_fooled_and_nothing_is_nan(name: str, norm: str) -> None:
+    x, y = torch.rand(3, 8, dtype=torch.float64), torch.zeros(3, dtype=torch.int64)
+    query = Query(Flat())
+    x_adv = run(name, query, x, y, norm, torch.full((3,), 0.1))
+    assert x_adv.isfinite().all()
+    if name in ("fgsm", "bim", "mim", "cw", "deepfool", "ddn"):
+        assert torch.equal(x_adv, x)
+    if query.backwards.any() and name != "deepfool":
+        assert torch.equal(query.zero_grads, query.backwards)
+
+
+def test_ddn_looks_around_where_the_gradient_is_zero() -> None:
+    seen = []
+    spy = Wrapped(Flat(), lambda x, z: (seen.append(x.detach().clone()), z)[1])
+    x, y = torch.rand(3, 8, dtype=torch.float64), torch.zeros(3, dtype=torch.int64)
+    run("ddn", spy, x, y, "l2", torch.ones(3))
+    steps = torch.stack([points for points in seen if len(points) == 3])[2:]
+    assert (steps[1:] != steps[:-1]).flatten(1).any(dim=1).all()
+
+
+@EACH
+@pytest.mark.parametrize("also_at_x", [True, False])
+def test_nan_logits_fool_nobody_and_stay_in_their_row(name: str, norm: str, also_at_x: bool) -> None:
+    """Bright images get NaN, dark ones do not; no attack here moves the mean of an image by 0.2."""
+    torch.manual_seed(1)
+    x = torch.rand(6, 3, 4, 4).double() * 0.2 + 0.1
+    sick = torch.tensor([False, True, False, False, True, False])
+    x[sick] += 0.6
+    model = Linear(torch.randn(4, 48).double(), torch.zeros(4).double())
+    y = model(x).argmax(dim=1)
+    eps = torch.full((6,), {"linf": 0.05, "l2": 0.5}[norm])
+
+    def poison(z: Tensor, logits: Tensor) -> Tensor:
+        rows = z.detach().flatten(1).mean(dim=1) > 0.5
+        if not also_at_x:
+            rows &= (z.detach()[:, None] != x).flatten(2).any(dim=2).all(dim=1)
+        return torch.where(rows[:, None], torch.nan, logits)
+
+    poisoned = Wrapped(model, poison)
+    more = {"init_eps": 0.3, "gamma": 0.01} if name == "ddn" else {}
+    healthy, x_adv = (run(name, net, x, y, norm, eps, **more) for net in (model, poisoned))
+    torch.testing.assert_close(x_adv[~sick], healthy[~sick])
+    assert any(broken(model, healthy, y))
+    assert not misclassified(poisoned(x_adv), y)[sick].any()
+    assert x_adv.isfinite().all()
+
+
+@EACH
+def test_what_is_misclassified_already_needs_nothing(name: str, norm: str) -> None:
+    model, x, y, eps = setting(norm)
+    wrong = (y + 1) % 4
+    if ATTACKS[name].kind == "minimal":
+        options = OPTIONS[name]
+        x_adv, dist, found = load(ATTACKS[name].fn)(model, x, wrong, norm=norm, rng=0, **options)
+        assert found.all()
+        assert not dist.any()
+    elif name in ("fgsm", "bim", "mim"):
+        x_adv = run(name, model, x, wrong, norm, eps, stop="first")
+    else:  # starts at random, or asks for a point that is better than x
+        assert all(broken(model, run(name, model, x, wrong, norm, 0 * eps, stop="first"), wrong))
+        return
+    assert torch.equal(x_adv, x)
