@@ -41,27 +41,7 @@ def changed(material: Material, **tables: pd.DataFrame) -> Material:
     return replace(material, tables={**material.tables, **tables})
 
 
-# ---- what is on disk
-
-
-@pytest.mark.parametrize(
-    ("file", "rule"),
-    [
-        ("minmax/tables/flags.csv", "tables"),
-        ("minmax/tables/paper/table2.csv", "tables"),
-        ("provenance.json", "provenance"),
-        ("config.yaml", "resolved_config"),
-    ],
-)
-def test_missing_file_names_the_rule(results: Path, file: str, rule: str) -> None:
-    path = results / file
-    kept = path.read_bytes()
-    path.unlink()
-    try:
-        with pytest.raises(FileNotFoundError, match=rf"{file} is missing; `snakemake .*` makes it \(rule {rule}\)"):
-            report.gather(results, "minmax")
-    finally:
-        path.write_bytes(kept)
+# ---- figures and captions
 
 
 def test_missing_figure_names_the_rule(material: Material, tmp_path: Path) -> None:
@@ -83,12 +63,6 @@ def test_every_figure_of_every_study_has_a_caption(study: str) -> None:
     captions = read(ROOT / f"reports/captions/{study}.yaml")[0]
     assert set(captions) == {"claim", *figures}
     assert all("\n" not in text.strip() and "{" not in text.replace("\\rVert_2^{", "") for text in captions.values())
-
-
-def test_rules_that_messages_name_exist() -> None:
-    declared = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
-    for rule in report.RULES.values():
-        assert f"rule {rule}:" in declared
 
 
 # ---- page one
@@ -294,23 +268,23 @@ def test_both_reports_from_end_to_end(results: Path, material: Material, monkeyp
     monkeypatch.chdir(results.parents[1])
     parameters = {"results_dir": "results/demo", "study": "minmax"}
     out = Path("results/demo/minmax/report.ipynb")
-    report.execute(ROOT / "reports/study.ipynb", out, parameters, "results/demo/logs/report.log")
+    notebooks.execute(ROOT / "reports/study.ipynb", out, parameters, "results/demo/logs/report.log")
     assert str(results.parent) not in out.read_text()
 
-    report.to_pdf(out, out.with_suffix(".pdf"))
+    notebooks.to_pdf(out, out.with_suffix(".pdf"))
     source = notebooks.typst_source(out)
     for claim in material.tables["claims"]["id"].unique():
         assert f"[{claim}" in source.replace("\\", "")
     assert r"\@madry" in source
     assert source.count("image(") == len(material.study["figures"]) == 7
-    report.to_html(out, out.with_suffix(".html"))
+    notebooks.to_html(out, out.with_suffix(".html"))
     html = out.with_suffix(".html").read_text()
     assert html.count("data:image/svg+xml;base64,") == 7
     assert html.count("<h2") == 11
 
     out = Path("results/demo/report.ipynb")
     parameters = {"results_dir": "results/demo", "studies": ["minmax"]}
-    report.execute(ROOT / "reports/summary.ipynb", out, parameters, "results/demo/logs/report.log")
-    report.to_html(out, out.with_suffix(".html"))
-    report.to_pdf(out, out.with_suffix(".pdf"))
+    notebooks.execute(ROOT / "reports/summary.ipynb", out, parameters, "results/demo/logs/report.log")
+    notebooks.to_html(out, out.with_suffix(".html"))
+    notebooks.to_pdf(out, out.with_suffix(".pdf"))
     assert "minmax/report.pdf" in out.with_suffix(".html").read_text()

@@ -4,27 +4,22 @@ The notebook only calls these; `touchstone.notebooks` runs it and makes HTML and
 the paper keep its numbers, what only the re-run has is numbered A1, A2, ...
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from touchstone.config import read as read_yaml
-from touchstone.notebooks import captioned, escape, execute, figure, join, pipe_table, to_html, to_pdf
+from touchstone.material import Material, existing, gather, substitutes
+from touchstone.notebooks import captioned, escape, figure, join, pipe_table
 from touchstone.registry import nearest
 from touchstone.tables import CERTAINTY_MARKS, HEADLINE, kind, legend
 from touchstone.tables import summary as summarise
 
-__all__ = ["Material", "execute", "gather", "summary", "to_html", "to_pdf"]
+__all__ = ["Material", "gather", "summary"]  # the notebooks need no other module
 
-ROOT = Path(__file__).resolve().parents[1]
 PAPER = "paper"  # the run whose numbers may be compared with the published ones
-RULES = {"tables": "tables", "figures": "figure", "config.yaml": "resolved_config", "provenance.json": "provenance"}
 
 # verdict -> what it means; the marks are in touchstone.tables
 MEANINGS = {
@@ -40,72 +35,6 @@ MEANINGS = {
     "out of scope": "not a number that a re-run can produce",
 }
 ELSEWHERE = "reproduced, but only under another reading of the paper than the one fixed beforehand"
-
-
-# ---- material: what is on disk
-
-
-@dataclass(frozen=True)
-class Material:
-    """All that a study's report is written from, as read from disk; tables hold strings, digits as written."""
-
-    folder: Path
-    run: str
-    study: Mapping[str, Any]
-    captions: Mapping[str, str]
-    config: Mapping[str, Any]
-    provenance: Mapping[str, Any]
-    tables: Mapping[str, pd.DataFrame]
-    models: Sequence[Mapping[str, Any]]
-
-
-def gather(results_dir: str | Path, study: str, root: str | Path = ROOT) -> Material:
-    """Read a study's results.
-
-    Args:
-        results_dir: results/<run>.
-        study: slug; its definition is read from root/studies, its captions from root/reports/captions.
-        root: the checkout.
-
-    Raises:
-        FileNotFoundError: for a file that is not there; names it and the rule that makes it.
-    """
-    results, root = Path(results_dir), Path(root)
-    folder = results / study
-    definition, captions = (
-        read_yaml(path)[0] for path in (root / f"studies/{study}/study.yaml", root / f"reports/captions/{study}.yaml")
-    )
-    names = ["cells", "claims", "qualitative", "flags", "selection", "failures", "worst"]
-    files = {name: folder / "tables" / f"{name}.csv" for name in names}
-    files |= {name: folder / "tables" / "paper" / f"{name}.csv" for name in definition.get("tables", {})}
-    return Material(
-        folder=folder,
-        run=results.name,
-        study=definition,
-        captions=captions,
-        config=_config(results),
-        provenance=json.loads(_existing(results / "provenance.json").read_text(encoding="utf-8")),
-        tables={name: _table(path) for name, path in files.items()},
-        models=[json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("models/*/*/*/*/run.json"))],
-    )
-
-
-def _existing(path: Path) -> Path:
-    if not path.exists():
-        rule = next((rule for part, rule in RULES.items() if part in path.parts), "all")
-        raise FileNotFoundError(f"{path} is missing; `snakemake {path}` makes it (rule {rule})")
-    return path
-
-
-def _table(path: Path) -> pd.DataFrame:
-    table = pd.read_csv(_existing(path), dtype=str, keep_default_na=False)
-    return table.rename(columns=lambda name: re.sub(r"^Unnamed: \d+$", "", name))  # a header left empty
-
-
-def _config(results: Path) -> Mapping[str, Any]:
-    """Return the run's configuration; the resolved file holds it under `config`, beside every job."""
-    values = read_yaml(_existing(results / "config.yaml"))[0]
-    return values.get("config", values)
 
 
 # ---- small words
@@ -162,7 +91,7 @@ def show_figures(material: Material, names: Iterable[str]) -> str:
     """
     labels, figures, parts = figure_labels(material), material.study["figures"], []
     for name in names:
-        _existing(material.folder / "figures" / f"{name}.svg")
+        existing(material.folder / "figures" / f"{name}.svg")
         if name not in material.captions:
             raise ValueError(
                 f"reports/captions/{material.study['study']}.yaml has no caption for figure {name!r}; "
@@ -175,7 +104,7 @@ def show_figures(material: Material, names: Iterable[str]) -> str:
 
 def _stands_in(material: Material, dataset: str | None) -> str:
     """Say which data were used in place of a dataset of the paper; empty if it is the paper's own."""
-    actual = {pair[1]: pair[0] for pair in _substitutes(material.tables["cells"])}.get(dataset)
+    actual = {pair[1]: pair[0] for pair in substitutes(material.tables["cells"])}.get(dataset)
     return f"Here: {actual} in place of {dataset}." if actual else ""
 
 
@@ -219,14 +148,8 @@ def banner(run: str, config: Mapping[str, Any], cells: pd.DataFrame) -> str:
     )
 
 
-def _substitutes(cells: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return (dataset that was used, dataset of the paper) where they differ."""
-    pairs = cells[["dataset", "original_dataset"]].drop_duplicates().itertuples(index=False, name=None)
-    return [pair for pair in pairs if pair[0] != pair[1]]
-
-
 def _stand_ins(cells: pd.DataFrame) -> list[str]:
-    return [f"{dataset} for {original}" for dataset, original in _substitutes(cells)]
+    return [f"{dataset} for {original}" for dataset, original in substitutes(cells)]
 
 
 def headline(material: Material) -> str:

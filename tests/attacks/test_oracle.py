@@ -57,13 +57,14 @@ def label(row: tuple) -> str:
 
 
 # DeepFool goes to the nearest class, so it is held to the best of all; the 1.05 is its overshoot of 0.02 and the
-# 1e-4 it adds to each step. The losses of C&W and DDN pick a class by its logit, not by its distance, so they are
+# 1e-4 it adds to each step. It does not see the box when it picks the class, so with walls it is held to the class
+# it reaches. The losses of C&W and DDN pick a class by its logit, not by its distance, so they are
 # held to the optimum of the class they reach. DDN's cross-entropy mixes the gradients of classes whose logits are
 # close, as they are at a boundary; with two classes nothing can mix.
 MINIMAL = [
     (deepfool, "linf", {}, 4, "any", 1.05),
     (deepfool, "l2", {}, 4, "any", 1.05),
-    (cw, "l2", {"steps": 700, "init_const": 0.1, "binary_steps": 5}, 4, "reached", 1.05),
+    (cw, "l2", {"steps": 700, "init_const": 0.1, "binary_steps": 5, "abort_early": False}, 4, "reached", 1.05),
     (ddn, "l2", {"steps": 200}, 2, "reached", 1.01),
     (ddn, "l2", {"steps": 200, "loss": "margin"}, 4, "reached", 1.01),
     (ddn, "l2", {"steps": 200, "loss": "ce"}, 4, "reached", 1.5),
@@ -83,7 +84,7 @@ def test_minimal_attack_is_near_the_exact_optimum_in_the_box(row: tuple, shape: 
     assert (reached != y).all()
     overall = best.amin(dim=1)
     assert (dist >= LOWEST * overall).all()
-    assert (dist <= bound * (overall if target == "any" else best[torch.arange(len(x)), reached])).all()
+    assert (dist <= bound * (overall if target == "any" and not walls else best[torch.arange(len(x)), reached])).all()
 
 
 SMALL = {"steps": 20, "step_size": 0.2, "relative": True}
@@ -135,7 +136,7 @@ def test_walls_make_the_optimum_larger(norm: str) -> None:
 def test_what_the_box_puts_out_of_reach_is_not_found(attack: Callable, norm: str) -> None:
     model = Linear(torch.tensor([[1.0, 1.0], [-1.0, -1.0]]).double(), torch.tensor([4.0, -4.0]).double())
     x, y = torch.tensor([[0.5, 0.5]]).double(), torch.tensor([0])
-    options = {"steps": 400, "init_const": 1.0, "binary_steps": 6} if attack is cw else {"steps": 200}
+    options = {"steps": 150, "lr": 0.05, "init_const": 2.0, "binary_steps": 4} if attack is cw else {"steps": 200}
     x_adv, dist, found = attack(model, x, y, norm=norm, rng=0, **options)
     assert (found.tolist(), dist.tolist()) == ([False], [torch.inf])
     assert torch.equal(x_adv, x)
