@@ -1,0 +1,181 @@
+"""The jobs of the workflow, on embedded digits, without Snakemake: what they write, and what a failure leaves."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from touchstone import records
+from touchstone.data.prepare import prepare
+from touchstone.jobs.attack import attack
+from touchstone.jobs.common import load_weights, make_model, set_up
+from touchstone.jobs.select import select
+from touchstone.jobs.tables import flags, selection
+from touchstone.jobs.train import train
+from touchstone.plan import Cell, Plan, make_plan
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("data") / "digits.safetensors"
+    prepare("digits", out.parent, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def plan(root: Path) -> Plan:
+    return make_plan(root, root / "tests" / "config.yaml")
+
+
+def cell(plan: Plan, defense: str) -> Cell:
+    return next(c for c in plan.cells if c.defense == defense)
+
+
+def identity(one: Cell) -> dict[str, Any]:
+    keys = ("study", "original", "dataset", "model", "defense", "seed")
+    return {"run": "tiny", **{k: getattr(one, k) for k in keys}}
+
+
+Train = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run_train(plan: Plan, prepared: Path) -> Train:
+    def run(out: Path, defense: str = "std", init: Path | None = None, chosen: Path | None = None, **more: Any) -> dict:
+        one = cell(plan, defense)
+        params = plan.training(one) | {"code": "0"} | more
+        train(params, identity(one), prepared, selection=chosen, init=init, out=out)
+        return json.loads((out / "run.json").read_text())
+
+    return run
+
+
+def attack_params(plan: Plan, defense: str, name: str) -> dict[str, Any]:
+    one = cell(plan, defense)
+    job = plan.attack(one, name)
+    return job | {"model": plan.training(one)["model"], "dataset": one.dataset, "code": "0"}
+
+
+def test_training_writes_weights_history_and_what_made_them(tmp_path: Path, run_train: Train) -> None:
+    run = run_train(tmp_path)
+    assert run["status"] == "ok"
+    assert (run["epochs"], run["cell"]["defense"], run["phases"][0]["lr"]) == (1, "std", 0.001)
+    assert run["caps"] == ["std: epochs 1 of 10"]
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert list(history["epoch"]) == [1]
+    assert {"loss", "ce", "penalty", "train_accuracy", "lr", "seconds"} <= set(history)
+    model = make_model({"fn": "lenet", "options": {}}, "digits", seed=0)
+    assert load_weights(model, tmp_path / "model.safetensors") == run["model_sha256"]
+
+
+def test_training_twice_gives_the_same_bytes(tmp_path: Path, run_train: Train) -> None:
+    a, b = run_train(tmp_path / "a"), run_train(tmp_path / "b")
+    assert a["model_sha256"] == b["model_sha256"]
+
+
+def test_training_from_a_trained_start(tmp_path: Path, run_train: Train) -> None:
+    run_train(tmp_path / "a")
+    same = run_train(tmp_path / "b", init=tmp_path / "a" / "model.safetensors", phases=[])
+    assert same["model_sha256"] == json.loads((tmp_path / "a" / "run.json").read_text())["model_sha256"]
+
+
+def test_training_from_a_failed_start_fails_with_its_reason(tmp_path: Path, run_train: Train) -> None:
+    run_train(tmp_path / "a")
+    file = tmp_path / "a" / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"status": "failed", "reason": "loss not finite"}))
+    run = run_train(tmp_path / "b", init=tmp_path / "a" / "model.safetensors")
+    assert run["status"] == "failed"
+    assert "the model it starts from failed: loss not finite" in run["reason"]
+    assert (tmp_path / "b" / "model.safetensors").is_file()
+
+
+def test_divergence_is_a_result(tmp_path: Path, run_train: Train, plan: Plan) -> None:
+    phase = plan.training(cell(plan, "std"))["phases"][0] | {"optimizer": "sgd", "lr": 1e20}
+    run = run_train(tmp_path, phases=[phase])
+    assert (run["status"], run["epoch_failed"]) == ("failed", 1)
+    assert "not finite in epoch 1" in run["reason"]
+
+
+def test_selection_and_the_training_that_uses_it(tmp_path: Path, plan: Plan, prepared: Path, run_train: Train) -> None:
+    params = plan.selection(cell(plan, "minmax-printed"))
+    params["candidates"] = [{"lam": 1e-4, "mu": 1e-4}, {"lam": 1e3, "mu": 0.0}]
+    params["tolerance"] = 0.05
+    out = tmp_path / "digits" / "lenet" / "minmax-printed" / "selection.json"
+    select(params, prepared, out)
+    found = json.loads(out.read_text())
+    assert found["selected"] == 0
+    assert found["selected_options"] == {"lam": 1e-4, "mu": 1e-4}
+    assert found["candidates"][1]["validation_accuracy"] < found["reference_accuracy"] - 0.05
+    run = run_train(tmp_path / "model", defense="minmax-printed", chosen=out)
+    assert run["selected_options"] == {"lam": 1e-4, "mu": 1e-4}
+    table = selection([out])
+    assert list(table["candidate"]) == ["reference", "lam = 0.0001, mu = 0.0001", "lam = 1000, mu = 0"]
+    assert list(table["selected"]) == [False, True, False]
+    assert set(table["dataset"]) == {"digits"}
+
+
+def test_no_usable_candidate_is_a_failed_training(tmp_path: Path, run_train: Train) -> None:
+    chosen = tmp_path / "selection.json"
+    chosen.write_text(json.dumps({"selected_options": None}))
+    run = run_train(tmp_path / "model", defense="minmax-printed", chosen=chosen)
+    assert run["status"] == "failed"
+    assert "no candidate met the selection criterion" in run["reason"]
+
+
+@pytest.mark.parametrize("name", ["clean", "pgd40-linf", "cw-l2", "worst-linf"])
+def test_attack_writes_records_and_examples(
+    tmp_path: Path, plan: Plan, prepared: Path, run_train: Train, name: str
+) -> None:
+    run = run_train(tmp_path)
+    params = attack_params(plan, "std", name)
+    one = identity(cell(plan, "std")) | {"attack": name}
+    out = tmp_path / name
+    attack(params, one, prepared, tmp_path / "model.safetensors", out)
+    frame, metadata = records.read(out / "records.parquet")
+    assert frame["sample"].nunique() == 30
+    assert metadata["model_sha256"] == run["model_sha256"]
+    assert metadata["cell"] == one
+    first = (out / "records.parquet").read_bytes()
+    attack(params, one, prepared, tmp_path / "model.safetensors", out)
+    assert (out / "records.parquet").read_bytes() == first
+
+
+def test_attack_on_a_failed_model_leaves_empty_records_with_the_reason(
+    tmp_path: Path, plan: Plan, prepared: Path, run_train: Train
+) -> None:
+    run_train(tmp_path)
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"status": "failed", "reason": "loss not finite"}))
+    one = identity(cell(plan, "std")) | {"attack": "clean"}
+    attack(attack_params(plan, "std", "clean"), one, prepared, tmp_path / "model.safetensors", tmp_path / "clean")
+    frame, metadata = records.read(tmp_path / "clean" / "records.parquet")
+    assert frame.empty
+    assert (metadata["status"], metadata["reason"]) == ("failed", "loss not finite")
+
+
+def test_flags_of_trainings_reach_the_table(tmp_path: Path, run_train: Train) -> None:
+    run_train(tmp_path)
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"flags": ["redrawn: twice"]}))
+    table = flags([], [file])
+    assert table[["attack", "flag", "detail"]].to_numpy().tolist() == [["training", "redrawn", "redrawn: twice"]]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"half a checkpoint"])
+def test_a_broken_checkpoint_is_named_with_its_rule(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "model.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    model = make_model({"fn": "lenet", "options": {}}, "digits", seed=0)
+    with pytest.raises(ValueError, match=r"model\.safetensors cannot be used .*rule train"):
+        load_weights(model, path)
+
+
+def test_cuda_without_a_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RuntimeError, match="set `device: cpu`"):
+        set_up("cuda", 1)
