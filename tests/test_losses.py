@@ -55,6 +55,7 @@ def gradient(name: str, z: Tensor) -> Tensor:
 def test_ce64_keeps_a_gradient_where_float32_has_lost_it(gap: float) -> None:
     logits = torch.tensor([[gap, 0.0, -1.0]])
     assert gradient("ce", logits)[0, 0] == 0
+    assert pick("ce64")(logits, torch.tensor([0])).dtype == torch.float64
     kept = gradient("ce64", logits)
     assert kept[0, 0] == pytest.approx(-(1 + np.exp(-1)) * np.exp(-gap), rel=1e-5)
     assert kept.dtype == torch.float32

@@ -73,7 +73,7 @@ def test_the_smallest_matching_cap_counts_and_says_so(laptop: Plan) -> None:
     assert job["phases"][0]["milestones"] == [2, 3]
     assert job["caps"] == ["adv: epochs 5 of 90", "adv: attack_steps 5 of 40"]
     attack = laptop.attack(cell(laptop, "mnist", "std"), "cw-l2")
-    assert (attack["options"]["steps"], attack["samples"]) == (1000, 100)
+    assert (attack["options"]["steps"], attack["samples"]) == (1000, 50)
     assert attack["caps"] == ["cw-l2: steps 1000 of 10000"]
 
 

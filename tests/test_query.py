@@ -155,9 +155,11 @@ def out_of_memory_above(limit: int) -> Callable[[Tensor], None]:
 def test_out_of_memory_halves_the_batch_and_sets_a_flag() -> None:
     model, (x, _) = Spy(), block()
     expected = Query(model).logits(x)
-    query = Query(Spy(out_of_memory_above(2)), batch_size=100)
+    small = Spy(out_of_memory_above(2))
+    query = Query(small, batch_size=100)
     torch.testing.assert_close(query.logits(x), expected)
-    assert query.batch_size == 1  # 7 -> 3 -> 1
+    assert [len(seen) for seen in small.seen] == [7, 3] + [1] * 7
+    assert query.batch_size == 1
     assert query.flags == {"out_of_memory_halved"}
     assert query.forwards.tolist() == [1] * 7
     assert Query(model).flags == set()
