@@ -20,9 +20,9 @@ include: "rules/report.smk"
 
 
 rule all:
+    default_target: True
     input:
         f"{RESULTS}/report.pdf",
         expand(f"{RESULTS}/{{study}}/report.pdf", study=PLAN.studies),
         f"{RESULTS}/claims.csv",
-    default_target: True
     localrule: True

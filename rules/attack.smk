@@ -2,14 +2,6 @@
 # (`jobs: per_model`: a job costs seconds to start, which is most of a demo attack's time).
 
 
-def attack_params(cell, attack):
-    """Every value that decides one attack's records."""
-    job = PLAN.attack(cell, attack)
-    job["model"] = PLAN.training(cell)["model"]
-    job["dataset"] = cell.dataset
-    return job | code("touchstone.jobs.attack:attack", *attack_targets(cell, job))
-
-
 if PLAN.config.jobs == "per_attack":
 
     rule attack:
@@ -20,20 +12,20 @@ if PLAN.config.jobs == "per_attack":
         output:
             f"{ATTACK}/{{attack}}/records.parquet",
             f"{ATTACK}/{{attack}}/examples.safetensors",
-        params:
-            jobs=lambda w: [attack_params(cell_of(w), w.attack)],
-            cell=lambda w: identity(cell_of(w)),
         log:
             f"{RESULTS}/logs/attack/{{study}}/{{dataset}}/{{model}}/{{defense}}/{{seed}}/{{attack}}.log",
         benchmark:
             f"{RESULTS}/benchmarks/attack/{{study}}/{{dataset}}/{{model}}/{{defense}}/{{seed}}/{{attack}}.tsv"
+        conda:
+            ENV
         threads: PLAN.config.threads
         resources:
             mem_mb=6000,
             runtime=720,
             gpu=GPU,
-        conda:
-            ENV
+        params:
+            jobs=lambda w: [attack_params(cell_of(w), w.attack)],
+            cell=lambda w: identity(cell_of(w)),
         script:
             "../workflow/scripts/attack.py"
 
@@ -49,20 +41,23 @@ else:
                 run=f"{model_dir(cell)}/run.json",
             output:
                 records_of(cell),
-                [r.replace("records.parquet", "examples.safetensors") for r in records_of(cell)],
-            params:
-                jobs=[attack_params(cell, a) for a in PLAN.attacks(cell)],
-                cell=identity(cell),
+                [
+                    r.replace("records.parquet", "examples.safetensors")
+                    for r in records_of(cell)
+                ],
             log:
                 f"{RESULTS}/logs/attack/{cell.study}/{cell.path}.log",
             benchmark:
                 f"{RESULTS}/benchmarks/attack/{cell.study}/{cell.path}.tsv"
+            conda:
+                ENV
             threads: PLAN.config.threads
             resources:
                 mem_mb=6000,
                 runtime=720,
                 gpu=GPU,
-            conda:
-                ENV
+            params:
+                jobs=[attack_params(cell, a) for a in PLAN.attacks(cell)],
+                cell=identity(cell),
             script:
                 "../workflow/scripts/attack.py"

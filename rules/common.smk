@@ -21,7 +21,9 @@ def config_file():
     if len(given) > 1:
         raise WorkflowError("give one --configfile: each is complete in itself")
     if workflow.config_settings.config:
-        raise WorkflowError("--config is not supported: copy the config file and change it, so that the run has a record")
+        raise WorkflowError(
+            "--config is not supported: copy the config file and change it, so that the run has a record"
+        )
     return Path(given[0])
 
 
@@ -31,7 +33,9 @@ except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
 CONFIG_FILE = config_file()
-COMMAND = "snakemake --cores all" + (f" --configfile {CONFIG_FILE}" if CONFIG_FILE != ROOT / "config.yaml" else "")
+COMMAND = "snakemake --cores all" + (
+    f" --configfile {CONFIG_FILE}" if CONFIG_FILE != ROOT / "config.yaml" else ""
+)
 RESULTS = f"results/{PLAN.config.run}"
 MODEL = f"{RESULTS}/{{study}}/models/{{dataset}}/{{model}}/{{defense}}/{{seed}}"
 ATTACK = f"{RESULTS}/{{study}}/attacks/{{dataset}}/{{model}}/{{defense}}/{{seed}}"
@@ -62,12 +66,22 @@ def code(*targets):
 
 
 def cell_of(wildcards):
-    return CELLS[(wildcards.study, wildcards.dataset, wildcards.model, wildcards.defense, wildcards.seed)]
+    return CELLS[
+        (
+            wildcards.study,
+            wildcards.dataset,
+            wildcards.model,
+            wildcards.defense,
+            wildcards.seed,
+        )
+    ]
 
 
 def any_seed(wildcards):
     """The cell of the first seed: a selection is made once per dataset, model and defense."""
-    return CELLS[(wildcards.study, wildcards.dataset, wildcards.model, wildcards.defense, "0")]
+    return CELLS[
+        (wildcards.study, wildcards.dataset, wildcards.model, wildcards.defense, "0")
+    ]
 
 
 def identity(cell, **more):
@@ -81,13 +95,18 @@ def model_dir(cell):
 
 def selections_of(study):
     """The selection.json files of a study."""
-    selects = {d for d, definition in PLAN.studies[study].defenses.items() if definition.select}
+    selects = {
+        d for d, definition in PLAN.studies[study].defenses.items() if definition.select
+    }
     chosen = [c for c in cells_in(study) if c.defense in selects]
     return sorted({str(Path(model_dir(c)).parent / "selection.json") for c in chosen})
 
 
 def records_of(cell):
-    return [f"{RESULTS}/{cell.study}/attacks/{cell.path}/{a}/records.parquet" for a in PLAN.attacks(cell)]
+    return [
+        f"{RESULTS}/{cell.study}/attacks/{cell.path}/{a}/records.parquet"
+        for a in PLAN.attacks(cell)
+    ]
 
 
 def cells_in(study):
@@ -102,3 +121,77 @@ def attack_targets(cell, attack):
     members = [m["fn"] for m in attack["options"].get("members", [])]
     model = PLAN.training(cell)["model"]["fn"]
     return [MODELS[model].fn, *(ATTACKS[fn].fn for fn in [attack["fn"], *members])]
+
+
+def attack_params(cell, attack):
+    """Every value that decides one attack's records."""
+    job = PLAN.attack(cell, attack)
+    job["model"] = PLAN.training(cell)["model"]
+    job["dataset"] = cell.dataset
+    return job | code("touchstone.jobs.attack:attack", *attack_targets(cell, job))
+
+
+def start_of(wildcards):
+    """The trained weights that this training starts from, if any."""
+    cell = cell_of(wildcards)
+    inits = [
+        p["init"]
+        for p in PLAN.phases(cell)[0]
+        if p["init"] not in ("fresh", "continue")
+    ]
+    return [
+        f"{RESULTS}/{cell.study}/models/{cell.dataset}/{cell.model}/{d}/{cell.seed}/model.safetensors"
+        for d in inits
+    ]
+
+
+def selection_of(wildcards):
+    """The choice of unstated constants, where the defense has any."""
+    cell = cell_of(wildcards)
+    selects = PLAN.studies[cell.study].defenses[cell.defense].select
+    return [str(Path(model_dir(cell)).parent / "selection.json")] if selects else []
+
+
+def select_params(wildcards):
+    params = PLAN.selection(any_seed(wildcards))
+    probe = attack_targets(any_seed(wildcards), params["probe"])
+    reference = DEFENSES[params["reference"]["fn"]].fn
+    return params | code(
+        "touchstone.jobs.select:select", reference, *defense_targets(params), *probe
+    )
+
+
+def train_params(wildcards):
+    params = PLAN.training(cell_of(wildcards))
+    return params | code("touchstone.jobs.train:train", *defense_targets(params))
+
+
+def sources_of(wildcards):
+    """What a figure draws: model folders per defense, or one table."""
+    figure = PLAN.studies[wildcards.study].figures[wildcards.figure]
+    if figure.table:
+        return {
+            figure.table: [f"{RESULTS}/{wildcards.study}/tables/{figure.table}.csv"]
+        }
+    chosen = [c for c in cells_in(wildcards.study) if c.original == figure.dataset]
+    return {
+        d: [model_dir(c) for c in chosen if c.defense == d] for d in figure.defenses
+    }
+
+
+def figure_inputs(wildcards):
+    paths = [p for group in sources_of(wildcards).values() for p in group]
+    return [
+        p if p.endswith(".csv") else f"{p}/{f}"
+        for p in paths
+        for f in ("run.json", "history.csv", "model.safetensors")
+    ]
+
+
+def figure_params(wildcards):
+    figure = PLAN.studies[wildcards.study].figures[wildcards.figure]
+    return {
+        "plot": figure.fn,
+        "options": figure.options,
+        "sources": sources_of(wildcards),
+    } | code("touchstone.plots.sources:table", PLOTS[figure.fn])

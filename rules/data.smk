@@ -1,20 +1,20 @@
 rule fetch:
     output:
         "data/raw/{dataset}/fetched.json",
-    params:
-        source=lambda w: PLAN.config.data[w.dataset].model_dump()["source"],
-        code=code("touchstone.data.sources:fetch"),
     log:
         f"{RESULTS}/logs/fetch/{{dataset}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/fetch/{{dataset}}.tsv"
+    conda:
+        ENV
     threads: 1
     resources:
         mem_mb=2000,
         runtime=60,
         gpu=0,
-    conda:
-        ENV
+    params:
+        source=lambda w: PLAN.config.data[w.dataset].model_dump()["source"],
+        code=code("touchstone.data.sources:fetch"),
     script:
         "../workflow/scripts/fetch.py"
 
@@ -25,18 +25,18 @@ rule prepare:
     output:
         "data/prepared/{dataset}.safetensors",
         "data/prepared/{dataset}.json",
-    params:
-        code=lambda w: code("touchstone.data.prepare:prepare", DATASETS[w.dataset].fn),
     log:
         f"{RESULTS}/logs/prepare/{{dataset}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/prepare/{{dataset}}.tsv"
+    conda:
+        ENV
     threads: 1
     resources:
         mem_mb=4000,
         runtime=30,
         gpu=0,
-    conda:
-        ENV
+    params:
+        code=lambda w: code("touchstone.data.prepare:prepare", DATASETS[w.dataset].fn),
     script:
         "../workflow/scripts/prepare.py"

@@ -1,20 +1,20 @@
 rule resolved_config:
     output:
         f"{RESULTS}/config.yaml",
-    params:
-        config=PLAN.resolved(),
     log:
         f"{RESULTS}/logs/resolved_config.log",
     benchmark:
         f"{RESULTS}/benchmarks/resolved_config.tsv"
+    localrule: True
+    conda:
+        ENV
     threads: 1
     resources:
         mem_mb=1000,
         runtime=5,
         gpu=0,
-    localrule: True
-    conda:
-        ENV
+    params:
+        config=PLAN.resolved(),
     script:
         "../workflow/scripts/resolved_config.py"
 
@@ -24,20 +24,20 @@ rule claims:
         expand(f"{RESULTS}/{{study}}/tables/claims.csv", study=PLAN.studies),
     output:
         f"{RESULTS}/claims.csv",
-    params:
-        code=code("touchstone.tables:gather"),
     log:
         f"{RESULTS}/logs/claims.log",
     benchmark:
         f"{RESULTS}/benchmarks/claims.tsv"
+    localrule: True
+    conda:
+        ENV
     threads: 1
     resources:
         mem_mb=1000,
         runtime=5,
         gpu=0,
-    localrule: True
-    conda:
-        ENV
+    params:
+        code=code("touchstone.tables:gather"),
     script:
         "../workflow/scripts/claims.py"
 
@@ -48,28 +48,30 @@ rule provenance:
         config=f"{RESULTS}/config.yaml",
     output:
         f"{RESULTS}/provenance.json",
-    params:
-        results=RESULTS,
-        command=COMMAND,
     log:
         f"{RESULTS}/logs/provenance.log",
     benchmark:
         f"{RESULTS}/benchmarks/provenance.tsv"
+    localrule: True
+    conda:
+        ENV
     threads: 1
     resources:
         mem_mb=1000,
         runtime=5,
         gpu=0,
-    localrule: True
-    conda:
-        ENV
+    params:
+        command=COMMAND,
     script:
         "../workflow/scripts/provenance.py"
 
 
 rule study_report:
     input:
-        lambda w: [f"{RESULTS}/{w.study}/figures/{f}.svg" for f in PLAN.studies[w.study].figures],
+        lambda w: [
+            f"{RESULTS}/{w.study}/figures/{f}.svg"
+            for f in PLAN.studies[w.study].figures
+        ],
         lambda w: [f"{RESULTS}/{w.study}/tables/{t}.csv" for t in TABLES],
         f"{RESULTS}/provenance.json",
         f"{RESULTS}/config.yaml",
@@ -81,22 +83,22 @@ rule study_report:
         f"{RESULTS}/{{study}}/report.ipynb",
         f"{RESULTS}/{{study}}/report.html",
         f"{RESULTS}/{{study}}/report.pdf",
-    params:
-        parameters=lambda w: {"results_dir": RESULTS, "study": w.study},
-        title=lambda w: PLAN.studies[w.study].title,
-        code=code("touchstone.report:gather", "touchstone.notebooks:execute"),
     log:
         f"{RESULTS}/logs/study_report/{{study}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/study_report/{{study}}.tsv"
+    localrule: True
+    conda:
+        ENV
     threads: 1
     resources:
         mem_mb=2000,
         runtime=15,
         gpu=0,
-    localrule: True
-    conda:
-        ENV
+    params:
+        parameters=lambda w: {"results_dir": RESULTS, "study": w.study},
+        title=lambda w: PLAN.studies[w.study].title,
+        code=code("touchstone.report:gather", "touchstone.notebooks:execute"),
     script:
         "../workflow/scripts/report.py"
 
@@ -113,21 +115,21 @@ rule summary_report:
         f"{RESULTS}/report.ipynb",
         f"{RESULTS}/report.html",
         f"{RESULTS}/report.pdf",
-    params:
-        parameters={"results_dir": RESULTS, "studies": list(PLAN.studies)},
-        title=f"Touchstone: {PLAN.config.run} run",
-        code=code("touchstone.report:summary", "touchstone.notebooks:execute"),
     log:
         f"{RESULTS}/logs/summary_report.log",
     benchmark:
         f"{RESULTS}/benchmarks/summary_report.tsv"
+    localrule: True
+    conda:
+        ENV
     threads: 1
     resources:
         mem_mb=2000,
         runtime=15,
         gpu=0,
-    localrule: True
-    conda:
-        ENV
+    params:
+        parameters={"results_dir": RESULTS, "studies": list(PLAN.studies)},
+        title=f"Touchstone: {PLAN.config.run} run",
+        code=code("touchstone.report:summary", "touchstone.notebooks:execute"),
     script:
         "../workflow/scripts/report.py"

@@ -29,7 +29,8 @@ def digest(target: str = "gauge.a:f") -> str:
     return provenance.digest(target)
 
 
-def test_reach_follows_imports(package: Path) -> None:
+@pytest.mark.usefixtures("package")
+def test_reach_follows_imports() -> None:
     digest()
     assert [m for m in provenance.reached(["gauge.a"]) if m != "gauge"] == ["gauge.a", "gauge.b"]
 

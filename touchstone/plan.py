@@ -228,7 +228,7 @@ class Plan:
         definition = self.studies[study]
         worst: list[Any] = []
         for reading, (attack, published) in product(definition.readings, definition.attacks.items()):
-            for original in self.originals(study) if published.threat and published.protocol == "published" else []:
+            for original in definition.recipes if published.threat and published.protocol == "published" else []:
                 key = [original, attack, reading]
                 if ATTACKS[published.fn].budget_rule == "unbounded":
                     worst.append([key, f"{attack} is unbounded, so no radius bounds a worst case"])

@@ -120,7 +120,12 @@ def fit_redrawn(
 
     Args:
         build: seed -> untrained model.
-        defense, x, y, phases, seed, on_epoch: as in `fit`.
+        defense: as in `fit`, as are x, y, phases, seed and on_epoch.
+        x: (N, C, H, W) uint8.
+        y: (N,) int64.
+        phases: in order.
+        seed: of the first initialisation and of the order of the rows.
+        on_epoch: receives a line of progress.
         redraws: how many more initialisations may be tried, >= 0; the last one is trained to its end.
     """
     phases, dead = tuple(phases), []

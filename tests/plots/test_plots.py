@@ -117,6 +117,12 @@ def test_sources_say_why_a_run_is_missing(tmp_path: Path) -> None:
     assert found.notes == ["std+l1: failed in epoch 3"]
 
 
+def test_a_defense_outside_the_run_is_said() -> None:
+    (found,) = read_weights({"std+l1": []})
+    assert found.notes == ["std+l1: not part of this run"]
+    assert "std+l1: not part of this run" in texts(weights.rho_grid([found]))
+
+
 def test_failure_before_the_first_epoch_ended_is_an_empty_history(tmp_path: Path) -> None:
     run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0, failed=True)
     (run / "history.csv").write_text("\n")

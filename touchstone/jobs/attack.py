@@ -46,7 +46,8 @@ def attack(params: Mapping[str, Any], cell: Mapping[str, Any], prepared: Path, m
     spec = ATTACKS[params["fn"]]
     metadata = {
         "cell": dict(cell),
-        **{k: params[k] for k in ("attack", "fn", "options", "protocol", "threat", "caps", "device", "threads", "batch_size", "code")},
+        **{k: params[k] for k in ("attack", "fn", "options", "protocol", "threat", "caps")},
+        **{k: params[k] for k in ("device", "threads", "batch_size", "code")},
         "kind": spec.kind,
         "status": "ok",
         "reason": "",
@@ -55,7 +56,7 @@ def attack(params: Mapping[str, Any], cell: Mapping[str, Any], prepared: Path, m
         "versions": provenance.versions(),
         "dataset_sha256": data.sha256,
         "model_sha256": sha256,
-    }  # fmt: skip
+    }
     records.write(out / "records.parquet", frame, metadata)
     write_bytes(
         out / "examples.safetensors", safetensors.torch.save({k: v.cpu().contiguous() for k, v in examples.items()})

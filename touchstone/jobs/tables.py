@@ -17,9 +17,15 @@ from touchstone.validation import load_study
 
 
 def tables(
-    params: Mapping[str, Any], study_file: Path, record_files: Iterable[Path], runs: Iterable[Path], selections: Iterable[Path],
-    prepared: Iterable[Path], out: Path,
-) -> None:  # fmt: skip
+    params: Mapping[str, Any],
+    study_file: Path,
+    record_files: Iterable[Path],
+    *,
+    runs: Iterable[Path],
+    selections: Iterable[Path],
+    prepared: Iterable[Path],
+    out: Path,
+) -> None:
     """Write cells, claims, qualitative, flags, selection, failures and worst as CSV under `out`, the paper's in paper/.
 
     Args:

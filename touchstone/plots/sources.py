@@ -68,6 +68,8 @@ def table(sources: dict[str, list[str]]) -> pd.DataFrame:
 
 def _series(label: str, paths: list[str], read: Any, *, keep_failed: bool = False) -> Series:
     series = Series(label)
+    if not paths:
+        series.missing["-"] = "not part of this run"
     for path in map(Path, paths):
         status = _status(path)
         if status:

@@ -15,7 +15,7 @@ def loss(series: list[Series], *, columns: tuple[str, ...] = ("loss",)) -> Figur
 
     A run that failed is drawn alone up to its last finite epoch, marked with a cross and named in the legend.
 
-    Source: Shen et al. (2021), figure 3.
+    Source: Shen et al. (2020), figure 3.
 
     Args:
         series: of histories, a row per epoch, with the columns to draw.

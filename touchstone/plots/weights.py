@@ -18,7 +18,7 @@ COUNT = "weights per model"
 def histogram(series: list[Series], *, near_zero: float = 0.01) -> Figure:
     """Draw the distribution of the weights, a panel per label, counts averaged over seeds.
 
-    Source: Shen et al. (2021), figures 4 and 5.
+    Source: Shen et al. (2020), figures 4 and 5.
 
     Args:
         series: of arrays of any shape.
@@ -36,7 +36,7 @@ def histogram(series: list[Series], *, near_zero: float = 0.01) -> Figure:
 def histogram_and_values(series: list[Series], *, near_zero: float = 0.01) -> Figure:
     """Draw, a row per label, (a) the distribution of the weights and (b) their values in order of position.
 
-    Source: Shen et al. (2021), figure 2. Column (b) shows the first seed that finished, since positions
+    Source: Shen et al. (2020), figure 2. Column (b) shows the first seed that finished, since positions
     of different seeds have nothing in common.
 
     Args:
@@ -67,7 +67,7 @@ def histogram_and_values(series: list[Series], *, near_zero: float = 0.01) -> Fi
 def rho_grid(series: list[Series], *, margin: float = 0.05) -> Figure:
     """Draw rho = 1 / (1 + |w|) of every weight, a panel per label: filters side by side, input channels below.
 
-    Source: Shen et al. (2021), eq. 15 and figure 6. The first seed that finished is shown.
+    Source: Shen et al. (2020), eq. 15 and figure 6. The first seed that finished is shown.
 
     Args:
         series: of weight arrays (out, in, kernel, kernel).
