@@ -12,7 +12,10 @@ from touchstone.training import Phase
 
 
 def candidates(*accuracies: float | None) -> list[dict]:
-    return [{"status": "failed" if a is None else "ok", "validation_accuracy": a or 0.0} for a in accuracies]
+    return [
+        {"status": "failed" if a is None else "ok", "bounded": True, "validation_accuracy": a or 0.0}
+        for a in accuracies
+    ]
 
 
 @pytest.mark.parametrize(
@@ -27,6 +30,12 @@ def candidates(*accuracies: float | None) -> list[dict]:
 )
 def test_the_last_finite_candidate_within_the_tolerance(found: tuple, index: int | None) -> None:
     assert choose(candidates(*found), 0.98, 0.01) == index
+
+
+def test_weights_that_the_objective_drives_outwards_are_not_taken() -> None:
+    found = candidates(0.98, 0.98)
+    found[1]["bounded"] = False
+    assert choose(found, 0.98, 0.01) == 0
 
 
 def test_a_candidate_never_sees_the_validation_rows_or_the_test_set() -> None:

@@ -125,10 +125,28 @@ def test_the_printed_minmax_penalty_diverges_and_says_when(digits: tuple[Tensor,
     assert result.epoch_failed == len(result.history) + 1
 
 
-def test_collapse_is_flagged(digits: tuple[Tensor, Tensor]) -> None:
+def test_collapse_to_chance_fails_from_its_first_epoch(digits: tuple[Tensor, Tensor]) -> None:
     _, result = train(CrossEntropy(l1=1e3), digits, Phase(epochs=3, batch_size=16, lr=0.1))
-    assert result.status == "ok"
-    assert any("collapsed" in flag for flag in result.flags)
+    assert (result.status, result.epoch_failed, len(result.history)) == ("failed", 1, 3)
+    assert "at chance from epoch 1 on" in result.reason
+
+
+class _DiesInEpoch3:
+    """Learns for two epochs, then has its last layer set to zero."""
+
+    def setup(self, model: nn.Module, rng: int) -> None: ...
+
+    def steps(self, model: Any, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+        loss = F.cross_entropy(model(x), y)
+        yield Step(model.parameters(), loss, {"ce": loss})
+        if epoch >= 3:
+            model.net.fc3.weight.data.zero_()
+            model.net.fc3.bias.data.copy_(torch.arange(10.0))
+
+
+def test_a_net_that_dies_is_given_up_after_five_epochs(digits: tuple[Tensor, Tensor]) -> None:
+    _, result = train(_DiesInEpoch3(), digits, Phase(epochs=30, batch_size=8, lr=3e-3))
+    assert (result.status, result.epoch_failed, len(result.history)) == ("failed", 3, 7)
 
 
 class _Two:
@@ -190,8 +208,8 @@ def test_the_last_draw_is_trained_to_its_end_and_flagged(digits: tuple[Tensor, T
     _, result = fit_redrawn(
         source.build, CrossEntropy(), *digits, [Phase(epochs=2, batch_size=16, lr=1e-3)], seed=7, redraws=1
     )
-    assert (result.status, len(result.history)) == ("ok", 2)
-    assert {flag.partition(":")[0] for flag in result.flags} == {"collapsed", "redrawn"}
+    assert (result.status, result.epoch_failed, len(result.history)) == ("failed", 1, 2)
+    assert [flag.partition(":")[0] for flag in result.flags] == ["redrawn"]
 
 
 def test_a_net_that_learns_is_never_redrawn(digits: tuple[Tensor, Tensor]) -> None:

@@ -159,14 +159,16 @@ class Plan:
         caps, out = [], []
         for phase in study.defenses[cell.defense].phases:
             merged = {**base, **{k: v for k, v in phase.model_dump().items() if v is not None}}
-            wanted = merged["epochs"] if epochs is None else epochs
+            full = merged["epochs"]
+            wanted = full if epochs is None else epochs
             merged["epochs"] = self.capped(
                 "epochs", wanted, dataset=cell.original, model=cell.model, defense=cell.defense
             )
-            if epochs is None and merged["epochs"] < wanted:
-                caps.append(f"{cell.defense}: epochs {merged['epochs']} of {wanted}")
+            if merged["epochs"] < full:
+                if epochs is None:
+                    caps.append(f"{cell.defense}: epochs {merged['epochs']} of {full}")
                 # the schedule shrinks with the training, so that every rate still has its share
-                share = merged["epochs"] / wanted
+                share = merged["epochs"] / full
                 merged["milestones"] = sorted({max(1, round(m * share)) for m in merged["milestones"]})
             out.append(merged)
         return out, caps
@@ -203,6 +205,7 @@ class Plan:
         """Return every value that decides which candidate of a defense is selected."""
         study = self.studies[cell.study]
         criterion = study.selection
+        probe = self.attack(cell, criterion.probe)
         reference = Cell(cell.study, cell.original, cell.dataset, cell.model, criterion.reference, criterion.seed)
         phases, _ = self.phases(cell, epochs=criterion.epochs[cell.original])
         caps: list[str] = []
@@ -216,7 +219,7 @@ class Plan:
             "tolerance": criterion.tolerance,
             "seed": criterion.seed,
             "redraws": study.redraws,
-            "probe": self.attack(cell, criterion.probe),
+            "probe": {k: probe[k] for k in ("fn", "options", "threat", "batch_size")},
             "probe_samples": self.capped("samples", criterion.probe_samples),
             "near_zero": study.near_zero.headline,
             "device": self.config.device,

@@ -1,7 +1,8 @@
 """Choose constants that no text and no code states, by a criterion fixed beforehand that reads no claim.
 
-Candidates are listed from weak to strong. The last one whose training stays finite and whose validation accuracy
-is at most `tolerance` below the reference's is taken. Everything else that is measured shows the sensitivity.
+Candidates are listed from weak to strong. The last one is taken whose training does not fail, whose weights the
+objective keeps bounded, and whose validation accuracy is at most `tolerance` below the reference's. Everything else
+that is measured shows the sensitivity.
 """
 
 import logging
@@ -20,11 +21,13 @@ log = logging.getLogger(__name__)
 
 
 def choose(candidates: Sequence[dict[str, Any]], reference_accuracy: float, tolerance: float) -> int | None:
-    """Return the index of the last finite candidate within the tolerance, or None."""
+    """Return the index of the last candidate that meets the criterion, or None."""
     good = [
         index
         for index, candidate in enumerate(candidates)
-        if candidate["status"] == "ok" and candidate["validation_accuracy"] >= reference_accuracy - tolerance
+        if candidate["status"] == "ok"
+        and candidate["bounded"]
+        and candidate["validation_accuracy"] >= reference_accuracy - tolerance
     ]
     return good[-1] if good else None
 
@@ -63,6 +66,7 @@ def try_out(
     return {
         "status": result.status,
         "reason": result.reason,
+        "bounded": defense.bounded(model),
         "validation_accuracy": accuracy(model, x_val, y_val),
         "robust_accuracy": probe(model, to_float(x_val[:probe_samples]), y_val[:probe_samples]),
         "fuzziness": fuzziness(w),

@@ -21,6 +21,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "sgd": torch.optim.SGD}
 EVAL_BATCH = 1000
 TRAIN_PROBE = 5000  # rows that the training accuracy of an epoch is measured on
 CHANCE_FACTOR = 1.5  # a net below 1.5 / classes has learned nothing worth the name
+PATIENCE = 5  # epochs at chance after which a net is given up
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,9 @@ def fit(
     """Train `model` in place on x (N, C, H, W) uint8, y (N,) int64, both on the model's device.
 
     The order of the rows is a function of (seed, epoch) alone. A loss or a weight that is not finite ends the
-    training as "failed" with the epoch; the model then holds its last finite weights at an epoch's end. With
-    `stop_collapsed` a net whose accuracy after the first epoch is near chance ends it as "collapsed".
+    training as "failed" with the epoch; the model then holds its last finite weights at an epoch's end. So does a
+    training accuracy that is at chance for PATIENCE epochs or at the end, from its first such epoch. With
+    `stop_collapsed` a net that is at chance after its first epoch ends as "collapsed" at once.
     """
     result, epoch = Fit(), 0
     model.to(memory_format=torch.channels_last)  # about twice as fast for small convolutions on a CPU (measured)
@@ -194,9 +196,24 @@ def fit(
             if stop_collapsed and epoch == 1 and _near_chance(row, y):
                 result.status = "collapsed"
                 return result
-    if result.history and _near_chance(result.history[-1], y):
-        result.flags.append("collapsed: the final training accuracy is close to chance")
+            if _collapsed(result, y, last=epoch == total):
+                on_epoch(f"epoch {epoch}/{total}: {result.reason}")
+                return result
     return result
+
+
+def _collapsed(result: Fit, y: Tensor, *, last: bool) -> bool:
+    """Mark a training that has stayed at chance as failed, from the first epoch of its last stretch there."""
+    stretch = 0
+    for row in reversed(result.history):
+        if not _near_chance(row, y):
+            break
+        stretch += 1
+    if not stretch or (stretch < PATIENCE and not last):
+        return False
+    result.status, result.epoch_failed = "failed", len(result.history) - stretch + 1
+    result.reason = f"training accuracy at chance from epoch {result.epoch_failed} on"
+    return True
 
 
 def _near_chance(row: dict[str, Any], y: Tensor) -> bool:

@@ -59,8 +59,8 @@ def test_penalties_are_sums_over_weights_without_biases(model: nn.Module, batch:
         for n, p in model.named_parameters()
         if "weight" in n
     )
-    assert float(step.terms["penalty"]) == pytest.approx(expected, rel=1e-5)
-    assert float(step.loss) == pytest.approx(float(step.terms["ce"]) + expected, rel=1e-5)
+    assert step.terms["penalty"].item() == pytest.approx(expected, rel=1e-5)
+    assert step.loss.item() == pytest.approx(step.terms["ce"].item() + expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(("variant", "layers"), [("printed", "conv"), ("coded", "conv"), ("coded", "conv1")])
@@ -70,7 +70,7 @@ def test_minmax_value_and_gradient(variant: str, layers: str, model: nn.Module, 
     ws = [model.net.conv1.weight] + ([model.net.conv2.weight] if layers == "conv" else [])
     l2 = sum((w**2).sum() if variant == "printed" else (w**2).sum().sqrt() for w in ws)
     l1 = sum(w.abs().sum() for w in ws)
-    assert float(step.loss) == pytest.approx(float(step.terms["ce"] + lam * l1 - mu * l2), rel=1e-5)
+    assert step.loss.item() == pytest.approx((step.terms["ce"] + lam * l1 - mu * l2).item(), rel=1e-5)
     w = ws[0]
     (whole,) = torch.autograd.grad(step.loss, w, retain_graph=True)
     (ce,) = torch.autograd.grad(step.terms["ce"], w)
@@ -86,11 +86,22 @@ def test_the_printed_penalty_turns_at_one_half_and_the_coded_one_is_never_negati
         with torch.no_grad():
             w.fill_(0).view(-1)[0] = size
         l1, l2 = MinMax(variant="printed", lam=1.0, mu=1.0, layers="conv1").penalty(model)
-        values.append(float(l1 - l2))
+        values.append((l1 - l2).item())
         l1, l2 = MinMax(variant="coded", lam=1.0, mu=1.0, layers="conv1").penalty(model)
-        assert float(l1 - l2) == pytest.approx(0.0, abs=1e-6)
+        assert (l1 - l2).item() == pytest.approx(0.0, abs=1e-6)
     assert values[1] == max(values) == pytest.approx(0.25)
     assert values[-1] == pytest.approx(-90.0)
+
+
+@pytest.mark.parametrize(
+    ("variant", "lam", "mu", "bounded"),
+    [("printed", 1.0, 1.0, True), ("printed", 0.5, 1.0, False), ("printed", 0.0, 0.0, True), ("coded", 0.1, 1.0, True)],
+)
+def test_bounded_below_the_turning_point(model: nn.Module, variant: str, lam: float, mu: float, bounded: bool) -> None:
+    """The printed penalty turns at lam / (2 mu); the largest weight is 0.4."""
+    with torch.no_grad():
+        model.net.conv2.weight[0, 0, 0, 0] = -0.4
+    assert MinMax(variant=variant, lam=lam, mu=mu).bounded(model) is bounded
 
 
 def test_adv_takes_a_clean_step_then_one_on_the_pgd_version(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
@@ -114,7 +125,7 @@ def test_adv_attacks_the_updated_model(model: nn.Module, batch: tuple[Tensor, Te
     with torch.no_grad():
         model.net.fc3.weight.zero_()
         model.net.fc3.bias.zero_()
-    assert float(next(stream).loss) == pytest.approx(torch.log(torch.tensor(10.0)).item(), rel=1e-5)
+    assert next(stream).loss.item() == pytest.approx(torch.log(torch.tensor(10.0)).item(), rel=1e-5)
 
 
 def test_layers(model: nn.Module) -> None:

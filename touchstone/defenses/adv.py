@@ -55,3 +55,7 @@ class Alternating:
         )
         adversarial = F.cross_entropy(view.model(z), y)
         yield Step(model.parameters(), adversarial, {"adversarial_ce": adversarial})
+
+    def bounded(self, model: nn.Module) -> bool:  # noqa: ARG002
+        """Cross-entropy and norms are bounded below."""
+        return True

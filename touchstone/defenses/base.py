@@ -17,6 +17,9 @@ class Defense(Protocol):
     def steps(self, model: nn.Module, extra: Any, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:
         """Yield the optimiser steps of one batch; x (B, C, H, W) in [0, 1], y (B,) int64."""
 
+    def bounded(self, model: nn.Module) -> bool:
+        """Say whether the objective keeps these weights from growing without limit."""
+
 
 LAYERS = {
     "all": (nn.Conv2d, nn.Linear),

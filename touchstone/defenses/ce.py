@@ -38,3 +38,7 @@ class CrossEntropy:
             ws = weights(model, self.layers)
             penalty = self.l1 * sum(w.abs().sum() for w in ws) + self.l2 * sum(w.square().sum() for w in ws)
         yield Step(model.parameters(), ce + penalty, {"ce": ce, "penalty": penalty})
+
+    def bounded(self, model: nn.Module) -> bool:  # noqa: ARG002
+        """Cross-entropy and norms are bounded below."""
+        return True

@@ -56,3 +56,12 @@ class MinMax:
         ce = F.cross_entropy(model(x), y)
         l1, l2 = self.penalty(model)
         yield Step(model.parameters(), ce + l1 - l2, {"ce": ce, "l1": l1, "l2": l2})
+
+    def bounded(self, model: nn.Module) -> bool:
+        """Say whether every penalised weight is below lam / (2 mu), where the printed penalty turns downwards.
+
+        A weight beyond it is pushed outwards however large it is; only the cross-entropy can hold it.
+        """
+        if self.variant != "printed" or not self.mu:
+            return True
+        return all(float(w.detach().abs().max()) <= self.lam / (2 * self.mu) for w in weights(model, self.layers))

@@ -60,8 +60,8 @@ def select(params: Mapping[str, Any], prepared: Path, out: Path) -> None:
     write_json(
         out,
         {
-            "criterion": "the last candidate, from weak to strong, that stays finite and loses at most `tolerance` of "
-            "validation accuracy against the reference",
+            "criterion": "the last candidate, from weak to strong, whose training does not fail, whose weights the "
+            "objective keeps bounded, and which loses at most `tolerance` of validation accuracy against the reference",
             "tolerance": params["tolerance"],
             "reference_accuracy": reference["validation_accuracy"],
             "reference": reference,

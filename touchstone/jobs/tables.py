@@ -116,7 +116,7 @@ def selection(paths: Iterable[Path]) -> pd.DataFrame:
         tried = [("reference", found["reference"], False)]
         tried += [(_text(c["options"]), c, i == found["selected"]) for i, c in enumerate(found["candidates"])]
         rows += [{"dataset": dataset, "defense": defense, "candidate": n, **c, "selected": s} for n, c, s in tried]
-    measured = ["status", "validation_accuracy", "robust_accuracy", "fuzziness", "near_zero", "max_abs"]
+    measured = ["status", "bounded", "validation_accuracy", "robust_accuracy", "fuzziness", "near_zero", "max_abs"]
     return pd.DataFrame(rows, columns=["dataset", "defense", "candidate", *measured, "selected"])
 
 
