@@ -209,6 +209,7 @@ def _selection() -> pd.DataFrame:
                         "candidate": f"{name}=1e-0{6 - index}" if name else f"lam=0.1, mu=0.0{index + 1}",
                         "status": "failed" if index == 4 else "ok",
                         "validation_accuracy": 0.983 - 0.01 * index,
+                        "bounded": index != 1,
                         "robust_accuracy": 0.1 + 0.1 * index,
                         "fuzziness": 0.44 - 0.05 * index,
                         "near_zero": 0.056,

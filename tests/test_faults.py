@@ -1,0 +1,108 @@
+"""What happens when a run is killed, or an input is broken: slow, since whole runs are started."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+BIN = Path(sys.executable).parent
+PARTS = ("Snakefile", "rules", "workflow", "profiles", "studies", "reports", "envs", "configs", "touchstone")
+MODEL = Path("results/tiny/minmax/models/digits/lenet/std/0")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, root: Path) -> Path:
+    for part in PARTS:
+        source = root / part
+        (shutil.copytree if source.is_dir() else shutil.copy2)(source, tmp_path / part)
+    text = (root / "tests" / "config.yaml").read_text()
+    (tmp_path / "config.yaml").write_text(
+        text.replace("epochs: 1,", "epochs: 10,").replace("adv, minmax-printed", "adv")
+    )
+    return tmp_path
+
+
+def start(folder: Path, *args: str) -> subprocess.Popen[str]:
+    env = {**os.environ, "PYTHONPATH": str(folder)}
+    command = [str(BIN / "snakemake"), "--cores", "1", *args]
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(folder: Path, *args: str) -> tuple[int, str]:
+    done = start(folder, *args)
+    output, _ = done.communicate(timeout=900)
+    return done.returncode, output
+
+
+def wait_for(path: Path, text: str, seconds: float = 300) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if path.exists() and text in path.read_text():
+            return
+        time.sleep(0.1)
+    pytest.fail(f"{path} never said {text!r}")
+
+
+def test_a_killed_training_is_run_again_and_ends_with_the_same_weights(checkout: Path) -> None:
+    code, output = finish(checkout, "--", str(MODEL / "run.json"))
+    assert code == 0, output
+    whole = hashlib.sha256((checkout / MODEL / "model.safetensors").read_bytes()).hexdigest()
+    shutil.rmtree(checkout / MODEL)
+    log = checkout / "results/tiny/logs/train/minmax/digits/lenet/std/0.log"
+    log.unlink()
+    run = start(checkout, "--", str(MODEL / "run.json"))
+    wait_for(log, "epoch 2/10")
+    os.killpg(run.pid, signal.SIGKILL)
+    run.communicate()
+    assert not (checkout / MODEL / "run.json").exists()
+    code, output = finish(checkout, "--unlock")
+    assert code == 0, output
+    code, output = finish(checkout, "--", str(MODEL / "run.json"))
+    assert code == 0, output
+    assert json.loads((checkout / MODEL / "run.json").read_text())["status"] == "ok"
+    assert hashlib.sha256((checkout / MODEL / "model.safetensors").read_bytes()).hexdigest() == whole
+
+
+def test_a_file_with_another_md5_stops_the_run_with_both_sums(checkout: Path, tmp_path: Path) -> None:
+    raw = tmp_path / "raw" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (raw / f"{name}-ubyte.gz").write_bytes(b"<html>not found</html>")
+    text = (checkout / "config.yaml").read_text()
+    text = text.replace("substitute: {mnist: digits, ", "substitute: {").replace(
+        "  digits: {source: embedded}\n", f"  mnist: {{source: {{local: {tmp_path / 'raw'}}}}}\n"
+    )
+    (checkout / "config.yaml").write_text(text)
+    code, output = finish(checkout, "--", "data/prepared/mnist.safetensors")
+    assert code != 0
+    wrong = hashlib.md5(b"<html>not found</html>").hexdigest()
+    assert wrong in output
+    assert "f68b3c2dcbeaaa9fbdd348bbdeb94873" in output
+    assert (raw / "train-images-idx3-ubyte.gz").exists()
+
+
+def test_the_default_run_ends_and_a_second_has_nothing_to_do(checkout: Path, root: Path) -> None:
+    shutil.copy2(root / "config.yaml", checkout / "config.yaml")
+    code, output = finish(checkout, "--cores", "all")
+    assert code == 0, output[-6000:]
+    assert (checkout / "results/demo/report.pdf").read_bytes().startswith(b"%PDF")
+    code, output = finish(checkout, "--cores", "all")
+    assert code == 0
+    assert "Nothing to be done" in output
