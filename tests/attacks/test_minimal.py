@@ -92,6 +92,15 @@ def test_cw_gives_up_row_by_row() -> None:
     assert alone.backwards[0] == hasty.backwards[2]
 
 
+def test_cw_spends_nothing_on_rows_that_are_adversarial_already() -> None:
+    model, x, y = setting()
+    y[[0, 3]] = (y[[0, 3]] + 1) % 4
+    query = Query(model)
+    cw(query, x, y, norm="l2", rng=0, steps=20, binary_steps=2, abort_early=False)
+    assert query.backwards.tolist() == [0, 40, 40, 0, 40, 40]
+    assert query.forwards.tolist() == [1, 41, 41, 1, 41, 41]
+
+
 def test_cw_keeps_trying_larger_constants_until_one_works() -> None:
     """With scores of a thousandth, only a constant above 10 outweighs the distance."""
     model, x, y = setting()
