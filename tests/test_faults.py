@@ -6,14 +6,12 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from checkouts import BIN, copy_checkout, environment
 
-BIN = Path(sys.executable).parent
-PARTS = ("Snakefile", "rules", "workflow", "profiles", "studies", "reports", "envs", "configs", "touchstone")
 MODEL = Path("results/tiny/minmax/models/digits/lenet/std/0")
 
 pytestmark = pytest.mark.slow
@@ -21,9 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def checkout(tmp_path: Path, root: Path) -> Path:
-    for part in PARTS:
-        source = root / part
-        (shutil.copytree if source.is_dir() else shutil.copy2)(source, tmp_path / part)
+    copy_checkout(root, tmp_path, "tests/config.yaml")
     text = (root / "tests" / "config.yaml").read_text()
     (tmp_path / "config.yaml").write_text(
         text.replace("epochs: 1,", "epochs: 10,").replace("adv, minmax-printed", "adv")
@@ -32,12 +28,11 @@ def checkout(tmp_path: Path, root: Path) -> Path:
 
 
 def start(folder: Path, *args: str) -> subprocess.Popen[str]:
-    env = {**os.environ, "PYTHONPATH": str(folder)}
     command = [str(BIN / "snakemake"), "--cores", "1", *args]
     return subprocess.Popen(
         command,
         cwd=folder,
-        env=env,
+        env=environment(folder),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

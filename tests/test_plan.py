@@ -69,11 +69,11 @@ def test_no_caps_no_cuts(paper: Plan) -> None:
 
 def test_the_smallest_matching_cap_counts_and_says_so(laptop: Plan) -> None:
     job = laptop.training(cell(laptop, "cifar10", "adv"))
-    assert job["phases"][0]["epochs"] == 5
-    assert job["phases"][0]["milestones"] == [2, 3]
-    assert job["caps"] == ["adv: epochs 5 of 90", "adv: attack_steps 5 of 40"]
+    assert job["phases"][0]["epochs"] == 10
+    assert job["phases"][0]["milestones"] == [3, 7]
+    assert job["caps"] == ["adv: epochs 10 of 90", "adv: attack_steps 10 of 40"]
     attack = laptop.attack(cell(laptop, "mnist", "std"), "cw-l2")
-    assert (attack["options"]["steps"], attack["samples"]) == (1000, 50)
+    assert (attack["options"]["steps"], attack["samples"]) == (1000, 200)
     assert attack["caps"] == ["cw-l2: steps 1000 of 10000"]
 
 

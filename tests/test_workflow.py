@@ -1,37 +1,24 @@
 """The whole pipeline at its smallest, and what Snakemake's users rely on: no-op second runs, lint, profile, errors."""
 
 import json
-import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from checkouts import BIN, copy_checkout, environment
 
 from touchstone import records
 
-BIN = Path(sys.executable).parent
-PARTS = ("Snakefile", "rules", "workflow", "profiles", "studies", "reports", "envs", "configs", "touchstone")
-
 
 def snakemake(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(folder), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     command = [str(BIN / "snakemake"), "--cores", "2", *args]
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="session")
 def checkout(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
-    """A copy of the checkout, so that a test may change it."""
-    folder = tmp_path_factory.mktemp("touchstone")
-    for part in PARTS:
-        source = root / part
-        copy = shutil.copytree if source.is_dir() else shutil.copy2
-        copy(source, folder / part)
-    shutil.copy2(root / "tests" / "config.yaml", folder / "config.yaml")
-    return folder
+    return copy_checkout(root, tmp_path_factory.mktemp("touchstone"), "tests/config.yaml")
 
 
 @pytest.fixture(scope="session")
