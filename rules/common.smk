@@ -1,4 +1,5 @@
 # Helpers of the rules: the plan, paths, and what every rule declares. No rule is defined here.
+import os
 import re
 from pathlib import Path
 
@@ -33,9 +34,8 @@ except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
 CONFIG_FILE = config_file()
-COMMAND = "snakemake --cores all" + (
-    f" --configfile {CONFIG_FILE}" if CONFIG_FILE != ROOT / "config.yaml" else ""
-)
+# relative, so that the record of a run names no folder of a machine
+COMMAND = f"snakemake --cores all --configfile {os.path.relpath(CONFIG_FILE, ROOT)}"
 RESULTS = f"results/{PLAN.config.run}"
 MODEL = f"{RESULTS}/{{study}}/models/{{dataset}}/{{model}}/{{defense}}/{{seed}}"
 ATTACK = f"{RESULTS}/{{study}}/attacks/{{dataset}}/{{model}}/{{defense}}/{{seed}}"
