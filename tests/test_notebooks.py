@@ -116,6 +116,13 @@ def test_no_row_of_a_long_table_is_cut(tmp_path: Path, count: int) -> None:
     assert (np.diff([place["page"] for place in places]) >= 0).all()
 
 
+def test_short_table_of_tall_rows_is_not_cut(tmp_path: Path) -> None:
+    table = rows(20, 3, "many words " * 40)
+    places = row_places(notebooks.typst_source(notebook(tmp_path, "# Title", captioned("Table 1", "tall", table))))
+    assert len(places) == 20
+    assert all(40 < place["y"] < POINTS[1] - 50 for place in places)
+
+
 def test_caption_stays_with_its_table(tmp_path: Path) -> None:
     firsts = set()
     for lines in range(28, 36):  # the table moves over the end of the page
