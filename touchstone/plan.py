@@ -216,7 +216,7 @@ class Plan:
             "defense": self.defense(cell, caps),
             "candidates": study.defenses[cell.defense].select,
             "phases": phases,
-            "tolerance": criterion.tolerance,
+            "tolerance": criterion.tolerance[cell.original],
             "seed": criterion.seed,
             "redraws": study.redraws,
             "probe": {k: probe[k] for k in ("fn", "options", "threat", "batch_size")},

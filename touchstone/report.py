@@ -411,13 +411,18 @@ def selection(material: Material) -> str:
         "## Unstated constants",
         f"Neither the paper nor its authors' code states them. Candidates were trained without the validation split, "
         f"and the last one, from weak to strong, was taken whose training does not fail, whose weights the objective "
-        f"keeps bounded, and which loses at most {rule.get('tolerance', '?')} of validation accuracy against "
+        f"keeps bounded, and which loses at most {_per_dataset(rule.get('tolerance', {}))} of validation accuracy against "
         f"`{rule.get('reference', '?')}`. The criterion reads no published number; the other columns show what depends "
         f"on the choice. *Unbounded*: a weight lies where the objective drives it outwards however large it is.",
         captioned(own_tables(material)["selection"], "Candidates and what they give on the validation split.",
                   pipe_table(shown, right=shown.columns[4:])),
         show_figures(material, _figures_of(material, "selection")),
     )  # fmt: skip
+
+
+def _per_dataset(values: Mapping[str, Any]) -> str:
+    """Write {mnist: 0.01, cifar10: 0.05} as "0.01 (mnist), 0.05 (cifar10)"."""
+    return ", ".join(f"{value} ({dataset})" for dataset, value in values.items()) or "?"
 
 
 def flags(material: Material) -> str:

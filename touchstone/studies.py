@@ -79,7 +79,7 @@ class Selection(Strict):
     """The criterion that chooses unstated constants; it reads no claim."""
 
     reference: Slug
-    tolerance: Positive
+    tolerance: dict[Slug, Positive]
     seed: int
     epochs: dict[Slug, Count]
     probe: Slug

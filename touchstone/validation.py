@@ -229,7 +229,8 @@ def _check_readings(check: Checker, study: Study) -> None:
 def _check_selection(check: Checker, study: Study) -> None:
     selection = study.selection
     check.known(("selection", "reference"), selection.reference, study.defenses, "defense")
-    _check_per_dataset(check, ("selection", "epochs"), selection.epochs, study)
+    for key in ("tolerance", "epochs"):
+        _check_per_dataset(check, ("selection", key), getattr(selection, key), study)
     if not check.known(("selection", "probe"), selection.probe, study.attacks, "attack"):
         return
     spec = ATTACKS.get(study.attacks[selection.probe].fn)
