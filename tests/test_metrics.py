@@ -129,6 +129,16 @@ def test_a_missing_attack_makes_the_worst_case_incomplete_unless_nothing_is_left
     assert member["incomplete"].tolist() == [""], "slugs of members count as well"
 
 
+def test_a_small_attack_of_another_kind_does_not_shrink_the_samples() -> None:
+    suite = points(sample=[0, 1, 2, 3], success=[False] * 4, dist_linf=[0.1] * 4)
+    small = points(sample=[1, 9], success=[True, True], dist_linf=[0.1, 0.1])
+    frames = {"suite": suite, "small": small}
+    found = metrics.worst_case(frames, norm="linf", epsilons=[0.1], over=["suite"])
+    assert found[["value", "n"]].to_numpy().tolist() == [[0.75, 4]]
+    both = metrics.worst_case(frames, norm="linf", epsilons=[0.1])
+    assert both[["value", "n"]].to_numpy().tolist() == [[0.0, 1]]
+
+
 def test_without_a_common_sample_there_is_no_worst_case() -> None:
     frames = {"a": points(sample=[0, 1]), "b": points(sample=[2, 3])}
     for given in (frames, {}):

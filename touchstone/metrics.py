@@ -71,23 +71,29 @@ def norms(records: pd.DataFrame, norm: str) -> dict[str, float]:
     return dict(zip(NORM_METRICS, map(float, values), strict=True))
 
 
-def worst_distances(frames: Iterable[pd.DataFrame], norm: str) -> pd.Series:
+def worst_distances(frames: Mapping[str, pd.DataFrame], norm: str, *, over: Collection[str] | None = None) -> pd.Series:
     """Return per sample the smallest distance at which any of the attacks breaks it.
 
     Args:
-        frames: records of attacks on one model, all in pixels inside [0, 1]. Any attack's point counts, also
-            one that was made for another norm or budget.
+        frames: attack slug -> its records on one model, all in pixels inside [0, 1]. Any attack's point counts,
+            also one that was made for another norm or budget.
         norm: of the threat; distances are read in it.
+        over: slugs of the attacks that must have met a sample for it to count, all of them if not given. What
+            the others found counts on the samples that they have met.
 
     Returns:
-        Distances by sample, on the intersection of the frames' samples: 0 for a clean error, inf if unbroken.
+        Distances by sample, on the intersection of the samples of `over`: 0 for a clean error, inf if unbroken.
         The worst-case accuracy at eps is the share above eps + TOLERANCE, hence never rises with eps.
     """
-    nearest = []
-    for records in frames:
+    if not frames:
+        return pd.Series(dtype=float)
+    nearest = {}
+    for slug, records in frames.items():
         wrong = (records["clean_pred"] != records["label"]).groupby(records["sample"]).any()
-        nearest.append(distances(records, norm).mask(wrong, 0.0))
-    return pd.concat(nearest, axis=1, join="inner").min(axis=1)
+        nearest[slug] = distances(records, norm).mask(wrong, 0.0)
+    table = pd.concat(nearest, axis=1)
+    met = table.index[table[list(frames if over is None else over)].notna().all(axis=1)]
+    return table.loc[met].min(axis=1)
 
 
 def worst_case(
@@ -96,6 +102,7 @@ def worst_case(
     norm: str,
     epsilons: Sequence[float],
     required: Collection[str] = (),
+    over: Collection[str] | None = None,
 ) -> pd.DataFrame:
     """Return the accuracy against the union of all attacks, per sample.
 
@@ -104,12 +111,13 @@ def worst_case(
         norm: of the threat.
         epsilons: radii in pixels.
         required: slugs (attacks, or members of a cascade) without which the result is incomplete.
+        over: as in `worst_distances`.
 
     Returns:
         epsilon, value (nan without samples), n, incomplete (what is missing; empty at accuracy 0, which no
         further attack can lower).
     """
-    dist = worst_distances(frames.values(), norm) if frames else pd.Series(dtype=float)
+    dist = worst_distances(frames, norm, over=over)
     seen = set(frames).union(*(records["member"].unique() for records in frames.values()))
     missing = ", ".join(slug for slug in required if slug not in seen)
     rows = []
@@ -290,8 +298,9 @@ def cells(
 
     Returns:
         Metrics: accuracy, of the published protocol; worst_accuracy under the slug of each attack of protocol
-        `worst` (its union with every other attack on the same model that made images: pixels inside [0, 1];
-        status "incomplete": says what is missing); for minimal norm success_rate, median_dist, mean_dist;
+        `worst`, on its samples (and those of the attacks it requires): its union with what every other attack
+        on the same model that made images (pixels inside [0, 1]) found there; status "incomplete" says what is
+        missing; for minimal norm success_rate, median_dist, mean_dist;
         and, under the attack "clean", fuzziness, near_zero_<t>, max_abs_conv, rho_extreme. A failed run has
         rows without a value. `member` repeats the attack.
 
@@ -370,7 +379,9 @@ def _worst_rows(
         yield from _failed_rows(metadata, ["worst_accuracy"])
         return
     norm, epsilons = metadata["threat"]["norm"], metadata["threat"]["epsilons"]
-    for found in worst_case(frames, norm=norm, epsilons=epsilons, required=required).to_dict("records"):
+    over = [metadata["cell"]["attack"], *(slug for slug in required if slug in frames)]
+    table = worst_case(frames, norm=norm, epsilons=epsilons, required=required, over=over)
+    for found in table.to_dict("records"):
         reason = found.pop("incomplete")
         yield _row(metadata, metric="worst_accuracy", status="incomplete" if reason else "ok", reason=reason, **found)
 

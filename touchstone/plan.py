@@ -5,14 +5,17 @@
 Nothing here imports torch: the Snakefile makes the plan before any job starts.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from touchstone import claims as claim_table
+from touchstone import statements
 from touchstone.attacks import ATTACKS
 from touchstone.config import Config, ConfigError, read
 from touchstone.config import load as load_config
@@ -237,7 +240,8 @@ class Plan:
                     worst.append([key, f"{attack} is unbounded, so no radius bounds a worst case"])
                     continue
                 judges = self.worst_of(study, attack, original)
-                worst += [[key, list(judge)] for judge in judges.values()]
+                if judges:
+                    worst.append([key, [[epsilon, *judge] for epsilon, judge in judges.items()]])
         cells = {(c.original, c.model, c.defense): c for c in reversed(self.cells) if c.study == study}
         caps = [self._cut(cell, attack) for cell in cells.values() for attack in self.attacks(cell)]
         readings = {name: reading.model_dump() for name, reading in definition.readings.items()}
@@ -325,7 +329,7 @@ def make_plan(root: Path, config_file: Path) -> Plan:
             continue
         try:
             studies[name] = load_study(root / "studies" / name / "study.yaml")
-            claims[name] = claim_table.cells(root / "studies" / name, studies[name])
+            claims[name] = asked(root / "studies" / name, studies[name])
         except ConfigError as error:
             check.problems += error.problems
     if not check.problems:
@@ -333,3 +337,43 @@ def make_plan(root: Path, config_file: Path) -> Plan:
     if check.problems:
         raise ConfigError(check.problems)
     return Plan(root, config, studies, claims)
+
+
+def asked(folder: Path, study: Study) -> list[dict[str, Any]]:
+    """Return what the claims of a study ask to be run: dataset, model, defense, attack of each, per reading.
+
+    Metrics that compare with the reference defense ask for its cell too.
+
+    Raises:
+        ConfigError: with every problem of claims.csv and qualitative.csv.
+    """
+    known = dict(zip(claim_table.SLOTS, (study.recipes, study.models, study.defenses, study.attacks), strict=True))
+    words = {*claim_table.METRICS, "rho_extreme"}.union(*known.values())
+    problems, claims = [], None
+    try:
+        claims = claim_table.load(folder, known, _budgets(study))
+    except ConfigError as error:
+        problems += error.problems
+    try:
+        statements.load(folder, words)
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    rows = claim_table.expand(claims, {name: reading.model_dump() for name, reading in study.readings.items()})
+    rows = rows[rows["out_of_scope"] == ""]
+    reference = rows[rows["cell_metric"].isin(claim_table.COMPARED)].assign(cell_defense=study.selection.reference)
+    wanted = pd.concat([rows, reference])[claim_table.CELL].drop_duplicates()
+    return [dict(zip(claim_table.SLOTS, row, strict=True)) for row in wanted.itertuples(index=False)]
+
+
+def _budgets(study: Study) -> dict[tuple[str, str], Collection[float]]:
+    """(dataset, attack) -> the epsilons it is run at; attacks whose definition is faulty are left out."""
+    budgets = {}
+    for slug, attack in study.attacks.items():
+        for dataset in study.recipes:
+            if attack.fn in ATTACKS and ATTACKS[attack.fn].kind in ("none", "minimal"):
+                budgets[dataset, slug] = ()
+            elif attack.threat in study.threats:
+                budgets[dataset, slug] = study.threats[attack.threat].epsilons.get(dataset, ())
+    return budgets

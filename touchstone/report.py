@@ -411,9 +411,10 @@ def selection(material: Material) -> str:
         "## Unstated constants",
         f"Neither the paper nor its authors' code states them. Candidates were trained without the validation split, "
         f"and the last one, from weak to strong, was taken whose training does not fail, whose weights the objective "
-        f"keeps bounded, and which loses at most {_per_dataset(rule.get('tolerance', {}))} of validation accuracy against "
-        f"`{rule.get('reference', '?')}`. The criterion reads no published number; the other columns show what depends "
-        f"on the choice. *Unbounded*: a weight lies where the objective drives it outwards however large it is.",
+        f"keeps bounded, and which loses at most {_per_dataset(rule.get('tolerance', {}))} of validation accuracy "
+        f"against `{rule.get('reference', '?')}`. The criterion reads no published number; the other columns show what "
+        f"depends on the choice. *Unbounded*: a weight lies where the objective drives it outwards however large it "
+        f"is.",
         captioned(own_tables(material)["selection"], "Candidates and what they give on the validation split.",
                   pipe_table(shown, right=shown.columns[4:])),
         show_figures(material, _figures_of(material, "selection")),

@@ -135,6 +135,7 @@ class Study(Strict):
     worst: list[Slug] = []
     readings: dict[Slug, Reading]
     near_zero: NearZero
+    labels: dict[str, str] = {}
     tables: dict[Slug, TableDef] = {}
     figures: dict[Slug, FigureDef] = {}
 

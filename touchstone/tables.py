@@ -65,7 +65,7 @@ def paper_table(
     """Return one of the paper's tables, with "published / **ours** ±h mark" in every cell, in the paper's unit.
 
     Args:
-        verdicts: as `claims.verdicts` returns them.
+        verdicts: as `verdicts.verdicts` returns them.
         source_table: its name in the claims.
         reading: whose numbers of ours are shown.
         axes: published columns that give the rows and the columns; by default attack and defense, or defense
@@ -111,10 +111,10 @@ def worst_cases(cells: pd.DataFrame) -> pd.DataFrame:
     clean = cells[(cells["metric"] == "accuracy") & (cells["norm"] == "none")]
     shown = pd.concat([cells[cells["metric"] == "worst_accuracy"], clean])
     groups = shown.groupby(["metric", "dataset", "model", "defense", "norm", "epsilon"], dropna=False)
-    pooled = {
-        metric: metrics.pooled_deviation(seeds["value"].dropna() for (name, *_), seeds in groups if name == metric)
-        for metric in shown["metric"].unique()
-    }
+    by_norm: dict[tuple[str, str], list[pd.Series]] = {}
+    for (metric, _, _, _, norm, _), seeds in groups:
+        by_norm.setdefault((metric, norm), []).append(seeds["value"].dropna())
+    pooled = {key: metrics.pooled_deviation(values) for key, values in by_norm.items()}
     lines: dict[tuple, dict[str, str]] = {}
     samples: dict[tuple, int] = {}
     for (metric, dataset, model, defense, norm, epsilon), seeds in groups:
@@ -122,7 +122,7 @@ def worst_cases(cells: pd.DataFrame) -> pd.DataFrame:
         good = seeds.dropna(subset="value")
         if len(good):
             samples[place] = min(samples.get(place, int(good["n"].min())), int(good["n"].min()))
-        lines.setdefault(place, {})[defense] = _percent(good, pooled[metric])
+        lines.setdefault(place, {})[defense] = _percent(good, pooled[metric, norm])
     defenses = list(dict.fromkeys(shown["defense"]))
     rows = []
     for place in sorted(lines):

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from touchstone import claims as claim_table
-from touchstone import metrics, records
+from touchstone import metrics, records, statements, verdicts
 from touchstone import tables as table
 from touchstone.evaluation import flags as flag_rules
 from touchstone.files import write_bytes
@@ -49,28 +49,26 @@ def tables(
     }
     published = claim_table.load(study_file.parent, known)
     shared = {"near_zero": f"near_zero_{study.near_zero.headline:g}", "reference": study.selection.reference}
-    verdicts = claim_table.verdicts(
+    judged = verdicts.verdicts(
         published,
         cells,
         readings=params["readings"],
-        worst={tuple(key): value if isinstance(value, str) else tuple(value) for key, value in params["worst"]},
+        worst={tuple(key): _judges(value) for key, value in params["worst"]},
         caps={tuple(row["cell"]): _caps(row, sizes) for row in params["caps"]},
         **shared,
     )
-    statements = claim_table.load_qualitative(
-        study_file.parent, set.union(*known.values()) | set(claim_table.METRICS) | {"rho_extreme"}
-    )
+    words = statements.load(study_file.parent, set.union(*known.values()) | set(claim_table.METRICS) | {"rho_extreme"})
     frames = {
         "cells": cells,
-        "claims": verdicts,
-        "qualitative": claim_table.qualitative(statements, published, cells, **shared),
+        "claims": judged,
+        "qualitative": statements.qualitative(words, published, cells, **shared),
         "flags": flags(record_files, runs),
         "selection": selection(selections),
         "failures": table.failures(cells, str(out.parent)),
         "worst": table.worst_cases(cells),
     }
     for name, definition in study.tables.items():
-        frames[f"paper/{name}"] = table.paper_table(verdicts, definition.source_table)
+        frames[f"paper/{name}"] = table.paper_table(judged, definition.source_table, labels=study.labels)
     for name, frame in frames.items():
         write_bytes(out / f"{name}.csv", frame.to_csv(index=False).encode())
 
@@ -124,5 +122,9 @@ def _text(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} = {value:g}" for name, value in options.items())
 
 
-def _caps(row: Mapping[str, Any], sizes: Mapping[str, int]) -> claim_table.Caps:
-    return claim_table.Caps(tuple(row["model"]), tuple(row["attack"]), tuple(row["size"]), sizes[row["dataset"]])
+def _judges(value: str | list[list[Any]]) -> str | dict[float, tuple[str, float]]:
+    return value if isinstance(value, str) else {epsilon: (attack, radius) for epsilon, attack, radius in value}
+
+
+def _caps(row: Mapping[str, Any], sizes: Mapping[str, int]) -> verdicts.Caps:
+    return verdicts.Caps(tuple(row["model"]), tuple(row["attack"]), tuple(row["size"]), sizes[row["dataset"]])

@@ -1,0 +1,97 @@
+"""Claims and cells as tests need them: a toy claim, its cell, and the verdict on it."""
+
+import csv
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from touchstone import claims, metrics, verdicts
+from touchstone.validation import load_study
+
+STUDY = Path(claims.__file__).parents[1] / "studies" / "minmax"
+KNOWN = {
+    "dataset": {"mnist", "cifar10"},
+    "model": {"lenet"},
+    "defense": {"std", "std+l1", "minmax-printed", "minmax-coded"},
+    "attack": {"clean", "pgd40-linf", "cw-l2", "pgd40-linf-px"},
+}
+READINGS = {
+    "headline": {"mark": "", "defense": {}, "attack": {}},
+    "coded": {"mark": "only as coded", "defense": {"minmax-printed": "minmax-coded"}},
+    "pixel": {"mark": "only with epsilon in pixels", "attack": {"pgd40-linf": "pgd40-linf-px"}},
+}
+WORST = {
+    ("mnist", "pgd40-linf", "headline"): {0.3: ("worst-linf", 0.0924)},
+    ("mnist", "cw-l2", "headline"): "C&W is unbounded",
+}
+ROW = {
+    **dict.fromkeys([*claims.COLUMNS, *claims.OPTIONAL], ""),
+    **{"id": "a", "paper": "toy", "source_table": "Table 1", "dataset": "mnist", "model": "lenet", "defense": "std"},
+    **{"attack": "pgd", "norm": "linf", "epsilon": "0.3", "metric": "accuracy", "value": "0.5000", "unit": "fraction"},
+    **{"certainty": "certain", "cell_dataset": "mnist", "cell_model": "lenet", "cell_defense": "std"},
+    **{"cell_attack": "pgd40-linf", "cell_epsilon": "0.3", "cell_metric": "accuracy"},
+}
+CLEAN = {"attack": "clean", "norm": "none", "epsilon": "", "cell_attack": "clean", "cell_epsilon": ""}
+NO_CELL = dict.fromkeys([*claims.CELL, "cell_epsilon", "cell_metric"], "")
+
+
+def write(folder: Path, *rows: Mapping[str, str], name: str = "claims.csv") -> Path:
+    with (folder / name).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder
+
+
+def load(folder: Path, *rows: Mapping[str, str], **more: Any) -> pd.DataFrame:
+    return claims.load(write(folder, *rows), KNOWN, **more)
+
+
+def cell(value: float, *, seed: int = 0, **changes: Any) -> dict[str, Any]:
+    """One row of cells.csv."""
+    base = {"dataset": "mnist", "original_dataset": "mnist", "model": "lenet", "defense": "std", "seed": seed}
+    base |= {"attack": "pgd40-linf", "member": "pgd40-linf", "protocol": "published", "space": "normalized"}
+    base |= {"norm": "linf", "epsilon": 0.3, "metric": "accuracy", "value": value, "n": 10000}
+    return {**base, "status": "ok", "reason": "", **changes}
+
+
+def seeds(*values: float, **changes: Any) -> list[dict[str, Any]]:
+    return [cell(value, seed=seed, **changes) for seed, value in enumerate(values)]
+
+
+def worst(*values: float, **changes: Any) -> list[dict[str, Any]]:
+    place = {"attack": "worst-linf", "protocol": "worst", "space": "pixel", "epsilon": 0.0924}
+    return seeds(*values, **place | {"metric": "worst_accuracy"} | changes)
+
+
+def judged(folder: Path, rows: list[dict[str, str]], cells: list[dict[str, Any]], **more: Any) -> pd.DataFrame:
+    given = {"readings": READINGS, "worst": WORST, "caps": {}, "near_zero": "near_zero_0.01"} | more
+    table = pd.DataFrame(cells, columns=metrics.CELL_COLUMNS)
+    return verdicts.verdicts(load(folder, *rows), table, **given)
+
+
+def slugs() -> dict[str, Any]:
+    definition = load_study(STUDY / "study.yaml")
+    slots = (definition.recipes, definition.models, definition.defenses, definition.attacks)
+    return dict(zip(claims.SLOTS, slots, strict=True))
+
+
+def printed() -> pd.DataFrame:
+    """The study's own claims."""
+    return claims.load(STUDY, slugs())
+
+
+def printed_as_ours(study: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for claim in study[study["cell_metric"].isin(["accuracy", "fuzziness"])].to_dict("records"):
+        place = {"original_dataset": claim["cell_dataset"], "norm": "none" if claim["attack"] == "clean" else "linf"}
+        place |= {"defense": claim["cell_defense"], "attack": claim["cell_attack"], "epsilon": claim["cell_epsilon"]}
+        rows += seeds(*[float(claim["value"])] * 3, **place, metric=claim["cell_metric"])
+    zeros = {"attack": "clean", "epsilon": math.nan, "norm": "none", "metric": "near_zero_0.01"}
+    for dataset, low, high in (("mnist", 0.05, 0.9), ("cifar10", 0.006, 0.87)):
+        for defense, share in (("std", low), ("minmax-printed", high), ("adv", 0.2)):
+            rows += seeds(*[share] * 3, original_dataset=dataset, defense=defense, **zeros)
+    return pd.DataFrame(rows, columns=metrics.CELL_COLUMNS)
