@@ -25,6 +25,7 @@ class Query:
     Attributes:
         forwards, backwards: (samples,) int64, passes spent on each sample.
         zero_grads: (samples,) int64, how often a sample's gradient was zero everywhere.
+        restarts: (samples,) int64, the restart each sample was last in, which is the one its point comes from.
         classes: C, known after `as_query` or the first call.
         flags: "out_of_memory_halved" once that has happened.
     """
@@ -42,6 +43,7 @@ class Query:
         self.forwards = torch.zeros(samples or 0, dtype=torch.int64)
         self.backwards = self.forwards.clone()
         self.zero_grads = self.forwards.clone()
+        self.restarts = self.forwards.clone()
 
     def logits(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return logits (B, C) without gradients; rows (B,) are the sample ids of x (None: 0..B-1)."""
@@ -105,7 +107,7 @@ class Query:
         extra = max(0, samples - len(self.forwards))
         if extra or self.forwards.device != device:
             pad = torch.zeros(extra, dtype=torch.int64, device=device)
-            for name in ("forwards", "backwards", "zero_grads"):
+            for name in ("forwards", "backwards", "zero_grads", "restarts"):
                 setattr(self, name, torch.cat([getattr(self, name).to(device), pad]))
 
     def _forward(self, x: Tensor) -> Tensor:

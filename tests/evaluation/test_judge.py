@@ -6,7 +6,7 @@ from tiny_nets import Lambda, classifier, conv, linear, samples
 from torch import Tensor, nn
 
 from touchstone.evaluation.judge import BATCH, distances, judge, logits, margin, predict
-from touchstone.evaluation.threat import Threat, View, in_space
+from touchstone.threat import Threat, View, in_space
 
 PIXEL = Threat("linf", (0.1,))
 

@@ -15,7 +15,7 @@ from touchstone.attacks import ATTACKS
 from touchstone.evaluation import flags, loop
 from touchstone.evaluation.block import make_block
 from touchstone.evaluation.noise import in_ball
-from touchstone.evaluation.threat import Threat
+from touchstone.threat import Threat
 from touchstone.registry import AttackSpec
 from touchstone.rng import SampleRng
 from touchstone.types import Bounds

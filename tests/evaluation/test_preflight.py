@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from touchstone.evaluation import flags
 from touchstone.evaluation.preflight import preflight
-from touchstone.evaluation.threat import Threat
+from touchstone.threat import Threat
 
 THREAT = Threat("linf", (0.05, 0.1))
 

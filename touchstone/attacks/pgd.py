@@ -120,6 +120,7 @@ def pgd(
     x_adv = task.x.clone()
     left = torch.arange(len(x), device=x.device)
     for restart in range(restarts):
+        task.query.restarts[left] = restart
         start = random_points(task, left, norm, restart) if random_start else task.x[left]
         ends, solved = climber(start, left)
         x_adv[left] = ends

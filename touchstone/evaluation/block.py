@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from touchstone import records
 from touchstone.evaluation.judge import judge, logits
-from touchstone.evaluation.threat import Threat, View, in_space
+from touchstone.threat import Threat, View, in_space
 from touchstone.query import Query
 from touchstone.registry import AttackSpec, load
 from touchstone.rng import SampleRng
@@ -21,6 +21,7 @@ Columns = dict[str, Tensor]
 
 _DTYPES = {"int": "int64", "float": "float64", "bool": "bool", "text": "str"}
 _COSTS = ("forwards", "backwards", "zero_grad_steps")
+_COUNTS = ("restart", *_COSTS)
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class Proposal:
         found: (n,) the attack's own word; None from an attack with a fixed budget, which gives none.
         forwards: (n,) passes through the model.
         backwards: (n,) gradients.
-        zero_grad_steps: (n,) steps that met a zero gradient; 0 where the query does not count them.
+        zero_grad_steps: (n,) steps that met a zero gradient.
+        restart: (n,) the restart that the point comes from.
         flags: of the query.
     """
 
@@ -87,13 +89,14 @@ class Proposal:
     forwards: Tensor
     backwards: Tensor
     zero_grad_steps: Tensor
+    restart: Tensor
     flags: frozenset[str] = frozenset()
 
     def again(self, rows: Tensor) -> "Proposal":
         """Return what is known of those rows (k,): reading it a second time costs nothing."""
         nothing = torch.zeros(len(rows), dtype=torch.int64)
         found = None if self.found is None else self.found[rows.cpu()]
-        return Proposal(self.points[rows], found, nothing, nothing, nothing)
+        return Proposal(self.points[rows], found, nothing, nothing, nothing, self.restart[rows.cpu()])
 
 
 def make_block(
@@ -123,7 +126,7 @@ def propose(
     parts = [_propose(block.at(rows), spec, options, eps, stop) for rows in block.rows.split(size)]
     if len(parts) == 1:
         return parts[0]
-    columns = {name: [getattr(part, name) for part in parts] for name in ("points", "found", *_COSTS)}
+    columns = {name: [getattr(part, name) for part in parts] for name in ("points", "found", *_COUNTS)}
     joined = {name: None if values[0] is None else torch.cat(values) for name, values in columns.items()}
     return Proposal(**joined, flags=frozenset().union(*(part.flags for part in parts)))
 
@@ -134,9 +137,8 @@ def _propose(block: Block, spec: AttackSpec, options: Mapping[str, Any], eps: fl
     budget = {"eps": eps, "stop": stop} if spec.kind == "fixed" else {}
     out = load(spec.fn)(query, block.x, block.y, norm=block.threat.norm, rng=rng, **budget, **options)
     points, found = (out, None) if spec.kind == "fixed" else (out.x_adv, out.found.cpu())
-    forwards, backwards = query.forwards.cpu(), query.backwards.cpu()
-    zero = getattr(query, "zero_grads", torch.zeros_like(forwards)).cpu()
-    return Proposal(points, found, forwards, backwards, zero, frozenset(query.flags))
+    counts = (query.forwards, query.backwards, query.zero_grads, query.restarts)
+    return Proposal(points, found, *(count.cpu() for count in counts), frozenset(query.flags))
 
 
 def frame(
@@ -167,11 +169,10 @@ def frame(
         "label": block.y.cpu().numpy(),
         "norm": norm or block.threat.norm,
         "epsilon": epsilon,
-        "restart": 0,  # restarts run inside the attack, which returns one point
         "member": member,
         "found": (columns["success"] if silent else proposal.found).numpy(),
         "carried": carried,
-        **{name: getattr(proposal, name).numpy() if proposal else 0 for name in _COSTS},
+        **{name: getattr(proposal, name).numpy() if proposal else 0 for name in _COUNTS},
     }
     made = pd.DataFrame({name: row[name] for name in records.COLUMNS}, index=range(len(block)))
     return made.astype({name: _DTYPES[kind] for name, kind in records.COLUMNS.items()})

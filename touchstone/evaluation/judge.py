@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from touchstone.evaluation.threat import Threat, View
+from touchstone.threat import Threat, View
 
 BATCH = 512
 TOLERANCE = 1e-6  # absolute, on distances and on the box: float32 rounding of x + delta

@@ -23,7 +23,7 @@ from touchstone.evaluation.block import Block, Columns, Proposal, frame, join, m
 from touchstone.evaluation.judge import TOLERANCE
 from touchstone.evaluation.noise import in_ball, own_generator
 from touchstone.evaluation.preflight import preflight
-from touchstone.evaluation.threat import Threat
+from touchstone.threat import Threat
 from touchstone.norms import project
 from touchstone.registry import AttackSpec, load, nearest
 from touchstone.rng import SampleRng

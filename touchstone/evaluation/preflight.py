@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from touchstone.evaluation.judge import logits
 from touchstone.evaluation.noise import in_ball, own_generator
-from touchstone.evaluation.threat import Threat, View, in_space
+from touchstone.threat import Threat, View, in_space
 from touchstone.losses import LOSSES
 from touchstone.query import Query
 from touchstone.rng import SampleRng

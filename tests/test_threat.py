@@ -5,7 +5,7 @@ import torch
 from tiny_nets import MEAN, STD, conv, samples
 from torch import nn
 
-from touchstone.evaluation.threat import Threat, in_space
+from touchstone.threat import Threat, in_space
 from touchstone.types import Bounds
 
 
