@@ -1,4 +1,4 @@
-"""Numbers from records and weights, each with its count; intervals; the table cells.csv.
+"""Numbers from records and runs, each with its count; intervals; the table cells.csv.
 
 Accuracies and shares are fractions in [0, 1]. Nothing here knows a published number.
 """
@@ -12,16 +12,12 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
-from safetensors import SafetensorError, safe_open
 from scipy import stats
-from scipy.special import xlogy
 
 from touchstone import records as records_io
+from touchstone import weights as weights_of
 
 TOLERANCE = 1e-6  # the judge's: float32 distances of points projected onto the ball
-FIRST_CONV = "net.conv1.weight"
-EXTREME = 0.05  # rho within this of 0 or 1 counts as extreme (the reading of Min-Max fig. 6 that we test)
 
 MODEL = ["dataset", "model", "defense", "seed"]
 CELL_COLUMNS = [
@@ -29,7 +25,6 @@ CELL_COLUMNS = [
     *["norm", "epsilon", "metric", "value", "n", "status", "reason"],
 ]
 NORM_METRICS = ("success_rate", "median_dist", "mean_dist")
-_RETRAIN = "delete it and run snakemake again (rule train)"
 _ORDER = ["original_dataset", "model", "defense", "seed", "protocol", "attack", "metric", "member", "epsilon"]
 _NUMERIC = {"seed": "int64", "epsilon": "float64", "value": "float64", "n": "int64"}
 
@@ -126,62 +121,6 @@ def worst_case(
         incomplete = f"missing {missing}" if missing and value != 0 else ""
         rows.append((float(eps), value, len(dist), incomplete if len(dist) else "no sample met every attack"))
     return pd.DataFrame(rows, columns=["epsilon", "value", "n", "incomplete"])
-
-
-# ---- weights -> numbers
-
-
-def fuzziness(weights: ArrayLike) -> float:
-    """Return the fuzziness of a weight tensor, in [0, ln 2]; Shen, Chen and Wang (Min-Max), eq. 14-15.
-
-    rho = 1 / (1 + |w|), fuzziness = -mean(rho log rho + (1 - rho) log(1 - rho)). The paper leaves the base of
-    the logarithm open; natural here. It peaks at |w| = 1, the paper's penalty |w| (1 - |w|) at 0.5, so for
-    weights between the two it rises while the penalty falls, against the sentence after eq. 15.
-
-    Raises:
-        ValueError: if there is no weight, or one is not finite.
-    """
-    rho = 1.0 / (1.0 + _magnitudes(weights))
-    return float(-np.mean(xlogy(rho, rho) + xlogy(1.0 - rho, 1.0 - rho)))  # xlogy: 0 log 0 = 0
-
-
-def near_zero(weights: ArrayLike, threshold: float) -> float:
-    """Return the share of weights with |w| < threshold. Raises ValueError as `fuzziness`."""
-    return float(np.mean(_magnitudes(weights) < threshold))
-
-
-def max_abs(weights: ArrayLike) -> float:
-    """Return the largest |w|. Raises ValueError as `fuzziness`."""
-    return float(_magnitudes(weights).max())
-
-
-def rho_extreme(weights: ArrayLike, margin: float = EXTREME) -> float:
-    """Return the share of weights whose rho = 1 / (1 + |w|) is within margin of 0 or 1 (Min-Max, fig. 6)."""
-    rho = 1.0 / (1.0 + _magnitudes(weights))
-    return float(np.mean((rho < margin) | (rho > 1.0 - margin)))
-
-
-def _magnitudes(weights: ArrayLike) -> np.ndarray:
-    size = np.abs(np.asarray(weights, dtype=np.float64)).ravel()
-    if not size.size or not np.isfinite(size).all():
-        bad = int((~np.isfinite(size)).sum())
-        raise ValueError(f"expected finite weights, at least one; got {size.size} of which {bad} not finite")
-    return size
-
-
-def read_weights(path: Path, key: str = FIRST_CONV) -> np.ndarray:
-    """Return one tensor of a model.safetensors.
-
-    Raises:
-        ValueError: if the file is truncated or has no such tensor.
-    """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            if key in (names := file.keys()):
-                return file.get_tensor(key)
-    except SafetensorError as error:
-        raise ValueError(f"{path}: expected a whole safetensors file, got: {error}; {_RETRAIN}") from error
-    raise ValueError(f"{path}: expected tensor {key!r}, got {', '.join(sorted(names))}")
 
 
 # ---- intervals
@@ -284,7 +223,7 @@ def cells(
     *,
     thresholds: Sequence[float] = (),
     required: Mapping[str, Sequence[str]] | None = None,
-    first_conv: str | None = FIRST_CONV,
+    first_conv: str | None = weights_of.FIRST_CONV,
 ) -> pd.DataFrame:
     """Return every measured number, one row each: the columns CELL_COLUMNS.
 
@@ -396,7 +335,7 @@ def _model_rows(path: Path, thresholds: Sequence[float], key: str | None) -> Ite
     try:
         run = json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: expected JSON, got: {error}; {_RETRAIN}") from error
+        raise ValueError(f"{path}: expected JSON, got: {error}; {weights_of.RETRAIN}") from error
     names = ["fuzziness", *(f"near_zero_{t:g}" for t in thresholds), "max_abs_conv", "rho_extreme"]
     base = _identity(run["cell"])
     base |= {"attack": "clean", "member": "clean", "protocol": "published", "space": "", "norm": "none"}
@@ -406,8 +345,8 @@ def _model_rows(path: Path, thresholds: Sequence[float], key: str | None) -> Ite
     if run["status"] == "failed":
         yield from ({**base, "metric": name, "value": math.nan, "n": 0} for name in names)
         return
-    weights = read_weights(path.with_name("model.safetensors"), key)
-    shares = (near_zero(weights, threshold) for threshold in thresholds)
-    values = [fuzziness(weights), *shares, max_abs(weights), rho_extreme(weights)]
+    weights = weights_of.read(path.with_name("model.safetensors"), key)
+    shares = (weights_of.near_zero(weights, threshold) for threshold in thresholds)
+    values = [weights_of.fuzziness(weights), *shares, weights_of.max_abs(weights), weights_of.rho_extreme(weights)]
     for name, value in zip(names, values, strict=True):
         yield {**base, "metric": name, "value": value, "n": weights.size}

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from touchstone.data.prepare import Dataset, to_float
 from touchstone.defenses.base import Defense
-from touchstone.metrics import fuzziness, max_abs, near_zero
 from touchstone.training import Phase, accuracy, fit_redrawn
+from touchstone.weights import fuzziness, max_abs, near_zero
 
 log = logging.getLogger(__name__)
 

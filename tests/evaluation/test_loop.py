@@ -15,9 +15,9 @@ from touchstone.attacks import ATTACKS
 from touchstone.evaluation import flags, loop
 from touchstone.evaluation.block import make_block
 from touchstone.evaluation.noise import in_ball
-from touchstone.threat import Threat
 from touchstone.registry import AttackSpec
 from touchstone.rng import SampleRng
+from touchstone.threat import Threat
 from touchstone.types import Bounds
 
 EPSILONS = (0.01, 0.03, 0.1)
@@ -262,6 +262,25 @@ def test_broken_samples_are_carried_and_cost_nothing_more() -> None:
     columns = ["member", "adv_pred", "dist_linf", "adv_margin"]
     pd.testing.assert_frame_equal(later.loc[first.index, columns], first[columns])
     assert not table[table["epsilon"] == EPSILONS[0]]["carried"].any()
+
+
+def test_the_rows_say_which_restart_a_point_comes_from() -> None:
+    model = conv()
+    x, y = samples(model)
+    options, given = {**PGD, "steps": 1, "restarts": 4}, {"protocol": "worst", "x": x, "y": y}
+    table, _, _ = attack(model, options=options, threat=Threat("linf", (0.03, 0.06)), **given)
+    fresh = table[~table["carried"] & (table["member"] != "clean")]
+    broken = fresh[fresh["success"]]
+    assert set(fresh.loc[~fresh["success"], "restart"]) == {3}, "what is left has seen every restart"
+    assert broken["restart"].nunique() > 1
+    for restart in broken["restart"].unique():
+        nested = {**options, "restarts": restart + 1}
+        fewer, _, _ = attack(model, options=nested, threat=Threat("linf", (0.03,)), **given)
+        within = broken[(broken["epsilon"] == 0.03) & (broken["restart"] <= restart)]
+        assert set(fewer.loc[fewer["success"] & (fewer["member"] != "clean"), "sample"]) == set(within["sample"])
+    carried = table[table["carried"] & (table["member"] != "clean")].set_index("sample")["restart"]
+    first = broken[broken["epsilon"] == 0.03].set_index("sample")["restart"]
+    assert carried.to_dict() == first.to_dict()
 
 
 def test_samples_that_are_wrong_by_themselves_are_not_attacked() -> None:

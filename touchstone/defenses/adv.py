@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from touchstone.attacks.pgd import pgd
-from touchstone.threat import Threat, in_space
 from touchstone.query import Query
+from touchstone.threat import Threat, in_space
 from touchstone.types import Step
 
 

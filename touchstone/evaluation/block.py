@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from touchstone import records
 from touchstone.evaluation.judge import judge, logits
-from touchstone.threat import Threat, View, in_space
 from touchstone.query import Query
 from touchstone.registry import AttackSpec, load
 from touchstone.rng import SampleRng
+from touchstone.threat import Threat, View, in_space
 
 Columns = dict[str, Tensor]
 
@@ -155,7 +155,7 @@ def frame(
 
     Args:
         block: the samples.
-        columns: what the judge says.
+        columns: what the judge says, and more columns if there are any.
         epsilon: radius; nan without a budget.
         member: slug of the attack, or one per sample.
         proposal: cost, and the attack's own word for `found`; without one, nothing and the judge's.
@@ -164,6 +164,7 @@ def frame(
     """
     silent = proposal is None or proposal.found is None
     row = {
+        **dict.fromkeys(_COUNTS, 0),
         **{name: values.numpy() for name, values in columns.items()},
         "sample": block.index.cpu().numpy(),
         "label": block.y.cpu().numpy(),
@@ -172,7 +173,7 @@ def frame(
         "member": member,
         "found": (columns["success"] if silent else proposal.found).numpy(),
         "carried": carried,
-        **{name: getattr(proposal, name).numpy() if proposal else 0 for name in _COUNTS},
+        **({name: getattr(proposal, name).numpy() for name in _COUNTS} if proposal else {}),
     }
     made = pd.DataFrame({name: row[name] for name in records.COLUMNS}, index=range(len(block)))
     return made.astype({name: _DTYPES[kind] for name, kind in records.COLUMNS.items()})

@@ -23,10 +23,10 @@ from touchstone.evaluation.block import Block, Columns, Proposal, frame, join, m
 from touchstone.evaluation.judge import TOLERANCE
 from touchstone.evaluation.noise import in_ball, own_generator
 from touchstone.evaluation.preflight import preflight
-from touchstone.threat import Threat
 from touchstone.norms import project
 from touchstone.registry import AttackSpec, load, nearest
 from touchstone.rng import SampleRng
+from touchstone.threat import Threat
 
 PROTOCOLS = ("published", "worst")
 EXAMPLES = 16  # points that are kept as images
@@ -157,6 +157,7 @@ def cascade(
     block = make_block(model, x, y, threat, seed, batch_size, index)
     report = _reporter(progress, len(threat.epsilons) * len(members))
     best, points = block.judge(block.x, 0.0), block.x.clone()  # the point that broke each sample
+    best["restart"] = torch.zeros(len(block), dtype=torch.int64)
     owner = np.full(len(block), "clean", dtype=object)  # and whose it is
     known: dict[str, tuple[Tensor, Columns, Proposal]] = {}
     tables, shown, flagged = [], {}, set()
@@ -175,7 +176,7 @@ def cascade(
             points[left[new]] = proposal.points[new]
             owner[left[new].cpu().numpy()] = member["slug"]
             for name, values in best.items():
-                values[left[new].cpu()] = columns[name][new.cpu()]
+                values[left[new].cpu()] = (columns | {"restart": proposal.restart})[name][new.cpu()]
             flagged |= proposal.flags
             report(stage, columns)
         shown[f"epsilon-{epsilon:g}"] = block.images(points, examples)

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from touchstone.evaluation.judge import logits
 from touchstone.evaluation.noise import in_ball, own_generator
-from touchstone.threat import Threat, View, in_space
 from touchstone.losses import LOSSES
 from touchstone.query import Query
 from touchstone.rng import SampleRng
+from touchstone.threat import Threat, View, in_space
 
 SAMPLES = 200
 TINY = 1e-12

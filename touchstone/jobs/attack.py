@@ -11,10 +11,10 @@ from touchstone.attacks import ATTACKS
 from touchstone.data.prepare import load as load_dataset
 from touchstone.data.prepare import to_float
 from touchstone.evaluation import loop
-from touchstone.threat import Threat
 from touchstone.files import write_bytes
 from touchstone.jobs.common import load_weights, make_model, run_json, set_up, to_device
 from touchstone.log import progress
+from touchstone.threat import Threat
 from touchstone.types import UNIT
 
 

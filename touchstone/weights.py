@@ -1,0 +1,65 @@
+"""Numbers that read the weights of one layer and nothing else; torch is not needed."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+from safetensors import SafetensorError, safe_open
+from scipy.special import xlogy
+
+FIRST_CONV = "net.conv1.weight"
+EXTREME = 0.05  # rho within this of 0 or 1 counts as extreme (the reading of Min-Max fig. 6 that we test)
+RETRAIN = "delete it and run snakemake again (rule train)"
+
+
+def fuzziness(weights: ArrayLike) -> float:
+    """Return the fuzziness of a weight tensor, in [0, ln 2]; Shen, Chen and Wang (Min-Max), eq. 14-15.
+
+    rho = 1 / (1 + |w|), fuzziness = -mean(rho log rho + (1 - rho) log(1 - rho)). The paper leaves the base of
+    the logarithm open; natural here. It peaks at |w| = 1, the paper's penalty |w| (1 - |w|) at 0.5, so for
+    weights between the two it rises while the penalty falls, against the sentence after eq. 15.
+
+    Raises:
+        ValueError: if there is no weight, or one is not finite.
+    """
+    rho = 1.0 / (1.0 + _magnitudes(weights))
+    return float(-np.mean(xlogy(rho, rho) + xlogy(1.0 - rho, 1.0 - rho)))  # xlogy: 0 log 0 = 0
+
+
+def near_zero(weights: ArrayLike, threshold: float) -> float:
+    """Return the share of weights with |w| < threshold. Raises ValueError as `fuzziness`."""
+    return float(np.mean(_magnitudes(weights) < threshold))
+
+
+def max_abs(weights: ArrayLike) -> float:
+    """Return the largest |w|. Raises ValueError as `fuzziness`."""
+    return float(_magnitudes(weights).max())
+
+
+def rho_extreme(weights: ArrayLike, margin: float = EXTREME) -> float:
+    """Return the share of weights whose rho = 1 / (1 + |w|) is within margin of 0 or 1 (Min-Max, fig. 6)."""
+    rho = 1.0 / (1.0 + _magnitudes(weights))
+    return float(np.mean((rho < margin) | (rho > 1.0 - margin)))
+
+
+def _magnitudes(weights: ArrayLike) -> np.ndarray:
+    size = np.abs(np.asarray(weights, dtype=np.float64)).ravel()
+    if not size.size or not np.isfinite(size).all():
+        bad = int((~np.isfinite(size)).sum())
+        raise ValueError(f"expected finite weights, at least one; got {size.size} of which {bad} not finite")
+    return size
+
+
+def read(path: Path, key: str = FIRST_CONV) -> np.ndarray:
+    """Return one tensor of a model.safetensors.
+
+    Raises:
+        ValueError: if the file is truncated or has no such tensor.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            if key in (names := file.keys()):
+                return file.get_tensor(key)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: expected a whole safetensors file, got: {error}; {RETRAIN}") from error
+    raise ValueError(f"{path}: expected tensor {key!r}, got {', '.join(sorted(names))}")
