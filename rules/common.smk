@@ -1,6 +1,7 @@
 # Helpers of the rules: the plan, paths, and what every rule declares. No rule is defined here.
 import os
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -11,7 +12,7 @@ from touchstone.config import ConfigError
 from touchstone.data import DATASETS
 from touchstone.defenses import DEFENSES
 from touchstone.models import MODELS
-from touchstone.plots import PLOTS
+from touchstone.plots import PLOTS, READS
 
 ROOT = Path(workflow.basedir)
 
@@ -63,6 +64,11 @@ wildcard_constraints:
 def code(*targets):
     """What a job recomputes before it starts: the functions it runs and the digest of their code."""
     return {"code": provenance.digest(*targets), "targets": list(targets)}
+
+
+def facts(spec):
+    """What a table says of a dataset, attack or model besides where its function is; a source decides nothing."""
+    return {key: value for key, value in asdict(spec).items() if key != "source"}
 
 
 def cell_of(wildcards):
@@ -128,6 +134,9 @@ def attack_params(cell, attack):
     job = PLAN.attack(cell, attack)
     job["model"] = PLAN.training(cell)["model"]
     job["dataset"] = cell.dataset
+    members = [m["fn"] for m in job["options"].get("members", [])]
+    job["facts"] = [facts(DATASETS[cell.dataset])]
+    job["facts"] += [facts(ATTACKS[fn]) for fn in [job["fn"], *members]]
     return job | code("touchstone.jobs.attack:attack", *attack_targets(cell, job))
 
 
@@ -156,6 +165,8 @@ def select_params(wildcards):
     params = PLAN.selection(any_seed(wildcards))
     probe = attack_targets(any_seed(wildcards), params["probe"])
     reference = DEFENSES[params["reference"]["fn"]].fn
+    params["facts"] = [facts(DATASETS[params["dataset"]])]
+    params["facts"].append(facts(ATTACKS[params["probe"]["fn"]]))
     return params | code(
         "touchstone.jobs.select:select", reference, *defense_targets(params), *probe
     )
@@ -163,6 +174,7 @@ def select_params(wildcards):
 
 def train_params(wildcards):
     params = PLAN.training(cell_of(wildcards))
+    params["facts"] = [facts(DATASETS[params["dataset"]])]
     return params | code("touchstone.jobs.train:train", *defense_targets(params))
 
 
@@ -194,4 +206,4 @@ def figure_params(wildcards):
         "plot": figure.fn,
         "options": figure.options,
         "sources": sources_of(wildcards),
-    } | code("touchstone.plots.sources:table", PLOTS[figure.fn])
+    } | code("touchstone.plots.output:save", READS[figure.fn], PLOTS[figure.fn])

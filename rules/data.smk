@@ -37,6 +37,7 @@ rule prepare:
         runtime=30,
         gpu=0,
     params:
+        facts=lambda w: facts(DATASETS[w.dataset]),
         code=lambda w: code("touchstone.data.prepare:prepare", DATASETS[w.dataset].fn),
     script:
         "../workflow/scripts/prepare.py"

@@ -15,6 +15,7 @@ rule resolved_config:
         gpu=0,
     params:
         config=PLAN.resolved(),
+        code=code("touchstone.files:write_yaml"),
     script:
         "../workflow/scripts/resolved_config.py"
 
@@ -62,6 +63,7 @@ rule provenance:
         gpu=0,
     params:
         command=COMMAND,
+        code=code("touchstone.provenance:record"),
     script:
         "../workflow/scripts/provenance.py"
 
@@ -78,6 +80,7 @@ rule study_report:
         "studies/{study}/study.yaml",
         "reports/captions/{study}.yaml",
         "reports/head.typ",
+        "reports/report.html.j2",
         template="reports/study.ipynb",
     output:
         f"{RESULTS}/{{study}}/report.ipynb",
@@ -110,6 +113,7 @@ rule summary_report:
         f"{RESULTS}/provenance.json",
         f"{RESULTS}/config.yaml",
         "reports/head.typ",
+        "reports/report.html.j2",
         template="reports/summary.ipynb",
     output:
         f"{RESULTS}/report.ipynb",

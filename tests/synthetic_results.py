@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
 
-from touchstone import plots, tables
+from touchstone import tables
 from touchstone.config import read
+from touchstone.plots import output
 
 ROOT = Path(__file__).resolve().parents[1]
 STAND_IN = {"mnist": "digits", "cifar10": "digits-rgb"}
@@ -54,7 +55,7 @@ def make_results(root: Path, run: str = "demo", seeds: int = 2) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         table.to_csv(path, index=False)
     for name, figure in study["figures"].items():
-        plots.save(plots.draw(figure["fn"], figure_sources(folder, figure)), folder / "figures" / name)
+        output.save(output.draw(figure["fn"], figure_sources(folder, figure)), folder / "figures" / name)
     config = {
         "run": run,
         "studies": ["minmax"],
@@ -74,7 +75,7 @@ def make_results(root: Path, run: str = "demo", seeds: int = 2) -> Path:
         "versions": {"python": "3.11.4", "torch": "2.15.0", "numpy": "2.4.6"},
         "started": "2026-01-01 10:00 UTC",
         "finished": "2026-01-01 10:07 UTC",
-        "duration_s": 424,
+        "seconds": 424,
         "command": f"snakemake --cores all --configfile results/{run}/config.yaml",
     }
     (results / "provenance.json").write_text(json.dumps(provenance))
@@ -82,7 +83,7 @@ def make_results(root: Path, run: str = "demo", seeds: int = 2) -> Path:
 
 
 def figure_sources(folder: Path, figure: dict) -> dict[str, list[str]]:
-    """Return what the figure rule passes to `plots.draw`."""
+    """Return what the figure rule passes to `plots.output.draw`."""
     if "table" in figure:
         return {figure["table"]: [str(folder / "tables" / f"{figure['table']}.csv")]}
     models = folder / "models" / STAND_IN[figure["dataset"]] / MODEL

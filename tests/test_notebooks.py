@@ -13,8 +13,9 @@ import typst
 from matplotlib.figure import Figure
 from PIL import Image
 
-from touchstone import notebooks, plots
+from touchstone import notebooks
 from touchstone.notebooks import captioned, escape, figure, for_pandoc, join, pipe_table
+from touchstone.plots import output
 
 POINTS = (595.28, 841.89)  # A4
 
@@ -180,7 +181,7 @@ def test_same_notebook_same_pdf(tmp_path: Path) -> None:
     path = notebook(tmp_path, "# Title", captioned("Table 1", "c", rows(5)), figure("Figure 1", "c", "figures/a.svg"))
     picture = Figure(figsize=(2, 1))
     picture.subplots().plot([1, 2])
-    plots.save(picture, tmp_path / "figures/a")
+    output.save(picture, tmp_path / "figures/a")
     notebooks.to_pdf(path, tmp_path / "1.pdf")
     book = nbformat.read(path, as_version=4)
     book.metadata["papermill"] = {"start_time": "2026-01-01", "duration": 3.0}
@@ -203,7 +204,7 @@ def test_failed_pdf_leaves_the_old_one(tmp_path: Path) -> None:
 
 
 def test_html_is_one_file_without_code(tmp_path: Path) -> None:
-    plots.save(Figure(figsize=(2, 1)), tmp_path / "figures/a")
+    output.save(Figure(figsize=(2, 1)), tmp_path / "figures/a")
     text = join(
         captioned("Table 1", "c $\\lVert x\\rVert$ @madry", rows(3)), figure("Figure 1", "cap", "figures/a.svg")
     )

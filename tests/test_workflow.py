@@ -1,6 +1,7 @@
 """The whole pipeline at its smallest, and what Snakemake's users rely on: no-op second runs, lint, profile, errors."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -76,6 +77,16 @@ def test_logs_and_benchmarks(finished: tuple[Path, str]) -> None:
     assert list((folder / "results/tiny/benchmarks").rglob("*.tsv"))
 
 
+def test_every_rule_says_what_it_needs_and_writes(root: Path) -> None:
+    rules = "\n".join(path.read_text() for path in sorted((root / "rules").glob("*.smk")))
+    blocks = re.split(r"^\s*rule\b", rules, flags=re.MULTILINE)[1:]
+    assert len(blocks) >= 11
+    for block in blocks:
+        for word in ("log", "benchmark", "conda", "threads", "mem_mb", "runtime", "gpu", "params", "script"):
+            assert re.search(rf"^\s*{word}\b", block, flags=re.MULTILINE), f"{word} in rule{block[:40]}"
+        assert re.search(r"code\(|_params", block), f"digest in rule{block[:40]}"
+
+
 def test_the_default_profile_is_loaded(finished: tuple[Path, str]) -> None:
     assert "Using workflow specific profile profiles/default" in finished[1]
 
@@ -101,16 +112,32 @@ def test_a_changed_attack_reruns_what_it_reaches_and_no_training(finished: tuple
     assert "rule prepare" not in said
 
 
-def test_a_changed_recipe_reruns_its_training(finished: tuple[Path, str]) -> None:
-    folder, _ = finished
-    path = folder / "studies" / "minmax" / "study.yaml"
+@pytest.mark.parametrize(
+    ("file", "old", "new", "rule"),
+    [
+        (
+            "studies/minmax/study.yaml",
+            "mnist: {optimizer: adam, lr: 0.001",
+            "mnist: {optimizer: adam, lr: 0.002",
+            "train",
+        ),
+        ("touchstone/data/__init__.py", "std=(0.3247,)", "std=(0.5,)", "train"),
+        ("touchstone/data/__init__.py", "validation=138", "validation=100", "prepare"),
+        ("touchstone/attacks/__init__.py", 'norms=("linf",),', 'norms=("linf",), droppable=False,', "attack_minmax"),
+    ],
+)
+def test_a_changed_value_reruns_what_depends_on_it(
+    finished: tuple[Path, str], file: str, old: str, new: str, rule: str
+) -> None:
+    path = finished[0] / file
     text = path.read_text()
+    assert old in text
     try:
-        path.write_text(text.replace("mnist: {optimizer: adam, lr: 0.001", "mnist: {optimizer: adam, lr: 0.002"))
-        done = snakemake(folder, "-n")
+        path.write_text(text.replace(old, new))
+        done = snakemake(finished[0], "-n")
     finally:
         path.write_text(text)
-    assert "rule train" in done.stdout + done.stderr
+    assert f"rule {rule}" in done.stdout + done.stderr
 
 
 def test_a_wrong_config_stops_before_any_job(checkout: Path, tmp_path: Path) -> None:

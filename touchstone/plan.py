@@ -151,7 +151,9 @@ class Plan:
             if isinstance(out.get(name), int) and limit is not None and limit < out[name]:
                 caps.append(f"{slug}: {name} {limit} of {out[name]}")
                 if name in ("steps", "attack_steps") and out.get("step_size") is not None:
-                    out["step_size"] = out["step_size"] * out[name] / limit
+                    longer = out["step_size"] * out[name] / limit
+                    caps[-1] += f", each {longer:g} instead of {out['step_size']:g}"
+                    out["step_size"] = longer
                 out[name] = limit
         return out
 

@@ -5,6 +5,7 @@ import hashlib
 import importlib.metadata
 import os
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Iterable
@@ -77,10 +78,11 @@ def reached(modules: Iterable[str]) -> list[str]:
 def digest(*targets: str) -> str:
     """Return 16 hex digits over the syntax of all modules that "module:function" targets reach.
 
-    Comments, docstrings and layout do not count. Tables of names (the package `__init__` files) do not either:
-    a new entry must not re-run what exists, and the entry in use is itself among the targets.
+    Comments, docstrings and layout do not count. Tables of names (the package `__init__` files) do not either: a
+    new entry must not re-run what exists. What an entry in use says is for the params of its job.
     """
-    modules = [m for m in reached(t.partition(":")[0] for t in targets) if not _is_package(m) and m not in BOOKKEEPING]
+    named = {target.partition(":")[0] for target in targets}
+    modules = [m for m in reached(named) if m in named or not (_is_package(m) or m in BOOKKEEPING)]
     text = "\n".join(f"{m} {_fingerprint(m)}" for m in modules)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -117,7 +119,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """Return CPU name, cores and memory of this machine (no host name)."""
+    """Return CPU name, cores, memory and GPUs of this machine (no host name)."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
@@ -131,7 +133,17 @@ def machine() -> dict[str, Any]:
         "cpu": cpu,
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(memory, 1),
+        **({"gpu": gpu} if (gpu := _gpu()) else {}),
     }
+
+
+def _gpu() -> str:
+    """Names of the GPUs, as their driver's own tool lists them; empty without one."""
+    if shutil.which("nvidia-smi") is None:
+        return ""
+    ask = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    done = subprocess.run(ask, capture_output=True, text=True, check=False)
+    return ", ".join(done.stdout.split("\n")).strip(", ") if done.returncode == 0 else ""
 
 
 def revision(root: Path) -> str:
@@ -170,7 +182,7 @@ def record(results: Path, command: str) -> dict[str, Any]:
         "versions": versions(),
         "started": _utc(started),
         "finished": _utc(finished),
-        "duration_s": round(finished - started),
+        "seconds": round(sum(jobs.values())),  # of all jobs: a run may be interrupted and resumed
         "job_seconds": {rule: round(value, 1) for rule, value in sorted(seconds.items())},
         "command": command,
     }

@@ -42,7 +42,7 @@ class DefenseSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """An architecture: `fn(shape, classes, **options) -> nn.Module`; `features` lists its convolution layers."""
+    """An architecture: `fn(shape, classes, **options) -> nn.Module`."""
 
     fn: str
     source: str
@@ -50,7 +50,7 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """A dataset. `mean` and `std` are per channel, in [0, 1] pixels; `files` maps raw file names to md5 sums."""
+    """A dataset. `mean` and `std` are per channel, in [0, 1] pixels; an `embedded` one needs no file."""
 
     fn: str
     shape: tuple[int, int, int]
@@ -59,7 +59,7 @@ class DatasetSpec:
     std: tuple[float, ...]
     source: str
     validation: int  # how many training images the fixed validation split holds
-    files: tuple[tuple[str, str], ...] = ()
+    embedded: bool = False
 
 
 class Option(NamedTuple):

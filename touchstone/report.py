@@ -232,7 +232,7 @@ def what_was_run(material: Material) -> str:
 
 def machine(run: str, config: Mapping[str, Any], provenance: Mapping[str, Any], cells: pd.DataFrame) -> str:
     """Return a table of facts about the run; what was not recorded is left out."""
-    memory, seconds = provenance.get("memory_gb"), provenance.get("duration_s")
+    memory, seconds = provenance.get("memory_gb"), provenance.get("seconds")
     facts = {
         "run": run,
         "data": "; ".join(_stand_ins(cells)) or "the paper's datasets",
@@ -247,7 +247,7 @@ def machine(run: str, config: Mapping[str, Any], provenance: Mapping[str, Any], 
         "versions": ", ".join(f"{k} {v}" for k, v in provenance.get("versions", {}).items()),
         "code": f"touchstone {provenance.get('touchstone', '?')}, revision {provenance.get('git', '?')}",
         "time": f"{provenance.get('started', '?')} to {provenance.get('finished', '?')}"
-        + (f" ({_duration(float(seconds))})" if seconds is not None else ""),
+        + (f"; the jobs took {_duration(float(seconds))} in all" if seconds is not None else ""),
     }
     rows = [(key, value) for key, value in facts.items() if value]
     return pipe_table(_escaped(pd.DataFrame(rows, columns=["what", "value"])))
@@ -414,11 +414,20 @@ def selection(material: Material) -> str:
         f"keeps bounded, and which loses at most {_per_dataset(rule.get('tolerance', {}))} of validation accuracy "
         f"against `{rule.get('reference', '?')}`. The criterion reads no published number; the other columns show what "
         f"depends on the choice. *Unbounded*: a weight lies where the objective drives it outwards however large it "
-        f"is.",
+        f"is. One seed trains each candidate, so neighbours can change places.",
+        _amendments(rule),
         captioned(own_tables(material)["selection"], "Candidates and what they give on the validation split.",
                   pipe_table(shown, right=shown.columns[4:])),
         show_figures(material, _figures_of(material, "selection")),
     )  # fmt: skip
+
+
+def _amendments(rule: Mapping[str, Any]) -> str:
+    """Say how the criterion was changed after results of the selection had been seen."""
+    if not rule.get("amended"):
+        return ""
+    items = "\n".join(f"- {escape(text.strip())}" for text in rule["amended"])
+    return f"The criterion was amended after results of the selection itself (never a claim) had been seen:\n\n{items}"
 
 
 def _per_dataset(values: Mapping[str, Any]) -> str:

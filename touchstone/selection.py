@@ -1,4 +1,4 @@
-"""Choose constants that no text and no code states, by a criterion fixed beforehand that reads no claim.
+"""Choose constants that no text and no code states, by a criterion that reads no claim.
 
 Candidates are listed from weak to strong. The last one is taken whose training does not fail, whose weights the
 objective keeps bounded, and whose validation accuracy is at most `tolerance` below the reference's. Everything else

@@ -84,6 +84,7 @@ class Selection(Strict):
     epochs: dict[Slug, Count]
     probe: Slug
     probe_samples: Count
+    amended: list[str] = []
 
 
 class Reading(Strict):

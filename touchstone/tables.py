@@ -28,7 +28,7 @@ MARKS = {
 }
 ANOTHER_READING = "(✓)"  # for the mark of a reading, such as "only as coded"
 CERTAINTY_MARKS = {"certain": "", "inferred": "‡", "uncertain": "†"}
-UNSETTLED = ("higher", "lower", "inconclusive", "label ambiguous")  # what another reading may explain
+UNSETTLED = ("higher", "lower", "inconclusive", "label ambiguous", "failed")  # what another reading may explain
 NORMS = ["linf", "l2", "l1", "l0", "none"]
 
 

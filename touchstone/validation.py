@@ -290,7 +290,7 @@ def _check_substitutes(check: Checker, config: Config, originals: Collection[str
 def _check_sources(check: Checker, config: Config) -> None:
     for name, data in config.data.items():
         if check.known(("data", name), name, DATASETS, "dataset"):
-            embedded = name.startswith("digits")
+            embedded = DATASETS[name].embedded
             if embedded != (data.source == "embedded"):
                 allowed = "embedded" if embedded else "download, {mirror: URL} or {local: DIR}"
                 check.add(("data", name, "source"), f"the source of {name!r} must be {allowed}")

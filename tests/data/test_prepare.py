@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from torch.nn.functional import interpolate
 
 from touchstone.data import DATASETS, readers
-from touchstone.data.prepare import Dataset, load, prepare, to_float
+from touchstone.data.prepare import Dataset, load, prepare, spread, to_float
 
 BOTH = pytest.mark.parametrize("mini", ["mnist", "cifar10"], indirect=True)
 EMBEDDED = pytest.mark.parametrize("name", ["digits", "digits-rgb"])
@@ -263,6 +263,18 @@ def test_a_dataset_cannot_be_changed(copy: Path) -> None:
     assert isinstance(data, Dataset)
     with pytest.raises(dataclasses.FrozenInstanceError):
         data.name = "other"
+
+
+def test_every_part_of_a_test_set_holds_the_classes_in_proportion() -> None:
+    y = torch.tensor([0] * 600 + [1] * 300 + [2] * 100)
+    order = spread(y)
+    assert sorted(order.tolist()) == list(range(1000))
+    for count in (10, 50, 137, 500):
+        found = y[order[:count]].bincount(minlength=3) / count
+        assert (found - torch.tensor([0.6, 0.3, 0.1])).abs().max() <= 2 / count
+    within = order[y[order] == 0]
+    assert (within.diff() > 0).float().mean() == pytest.approx(0.5, abs=0.1), "no order of the file is left"
+    assert torch.equal(spread(y), order)
 
 
 def test_to_float_is_exact_division_by_255() -> None:

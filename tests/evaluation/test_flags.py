@@ -89,6 +89,19 @@ def test_a_cascade_and_clean_records_take_no_part() -> None:
     assert flags.between(frames) == []
 
 
+def test_a_blind_member_that_breaks_what_gradients_left_is_flagged() -> None:
+    def cascade(blind: int) -> pd.DataFrame:
+        left = table(blind, 80, backwards=0, sample=np.arange(20, 100), member="square")
+        return pd.concat([table(20, member="pgd"), left])
+
+    (flag,) = flags.black_box(cascade(30))
+    assert flag["flag"] == "black_box_stronger"
+    assert "square breaks 30.0 % of 100 samples" in flag["detail"]
+    assert flags.black_box(cascade(3)) == []
+    assert flags.black_box(table(30, backwards=0)) == [], "there is nothing to compare with"
+    assert flags.black_box(cascade(30).assign(carried=True)) == []
+
+
 def test_more_steps_that_gain_are_flagged() -> None:
     assert names(flags.doubled_steps(table(40), table(60))) == ["doubled_steps_gain"]
     assert flags.doubled_steps(table(60), table(60)) == []

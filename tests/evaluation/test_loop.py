@@ -434,7 +434,8 @@ def test_progress_is_told_stage_by_stage() -> None:
     attack(conv(), options=PGD, progress=lambda *line: said.append(line))
     assert [(done, total) for done, total, _ in said] == [(1, 3), (2, 3), (3, 3)]
     assert said[0][2].startswith("epsilon 0.01, pgd: ")
-    assert said[0][2].endswith("samples/s")
+    assert said[0][2].endswith(" s left")
+    assert said[2][2].endswith("samples/s")
     said.clear()
     suite(conv(), progress=lambda *line: said.append(line))
     assert [(done, total) for done, total, _ in said] == [(n + 1, 12) for n in range(12)]

@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from synthetic_results import make_run
 
 from touchstone import plots
-from touchstone.plots import robustness, selection, training, weights
+from touchstone.plots import output, robustness, selection, training, weights
 from touchstone.plots.sources import Series, histories
 from touchstone.plots.sources import weights as read_weights
 from touchstone.registry import load, options
@@ -59,7 +59,7 @@ def test_the_table_is_read_without_matplotlib_and_drawing_needs_no_torch() -> No
 
 def test_unknown_plot_names_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"no plot named 'worstcase'.*did you mean 'worst-case'"):
-        plots.draw("worstcase", {})
+        output.draw("worstcase", {})
 
 
 def test_matplotlib_settings_are_left_alone() -> None:
@@ -74,8 +74,8 @@ def test_matplotlib_settings_are_left_alone() -> None:
 def test_files_are_the_same_bytes_in_every_process(tmp_path: Path) -> None:
     run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0)
     code = (
-        "import sys; from touchstone import plots;"
-        "plots.save(plots.draw('rho-grid', {'std': [sys.argv[1]]}), sys.argv[2])"
+        "import sys; from touchstone.plots import output;"
+        "output.save(output.draw('rho-grid', {'std': [sys.argv[1]]}), sys.argv[2])"
     )
     written = []
     for number in (1, 2):
@@ -95,7 +95,7 @@ def test_truncated_checkpoint_names_file_and_rule(tmp_path: Path) -> None:
     file = run / "model.safetensors"
     file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(ValueError, match=r"std/0/model.safetensors: not a readable.*rule train"):
-        plots.draw("rho-grid", {"std": [str(run)]})
+        output.draw("rho-grid", {"std": [str(run)]})
 
 
 def test_unknown_parameter_lists_what_there_is(tmp_path: Path) -> None:
@@ -126,12 +126,12 @@ def test_a_defense_outside_the_run_is_said() -> None:
 def test_failure_before_the_first_epoch_ended_is_an_empty_history(tmp_path: Path) -> None:
     run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0, failed=True)
     (run / "history.csv").write_text("\n")
-    assert "std: failed in epoch 3" in texts(plots.draw("training-loss", {"std": [str(run)]}))
+    assert "std: failed in epoch 3" in texts(output.draw("training-loss", {"std": [str(run)]}))
 
 
 def test_a_plot_of_a_table_takes_one(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="reads one table, got 2 paths"):
-        plots.draw("worst-case", {"cells": [str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]})
+        output.draw("worst-case", {"cells": [str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]})
 
 
 # ---- weights

@@ -13,6 +13,7 @@ DATASETS: dict[str, DatasetSpec] = {
         std=(0.3247,),
         source=f"{_DIGITS}; upscaled to 28x28",
         validation=138,
+        embedded=True,
     ),
     "digits-rgb": DatasetSpec(
         fn="touchstone.data.readers:digits_rgb",
@@ -22,6 +23,7 @@ DATASETS: dict[str, DatasetSpec] = {
         std=(0.3236, 0.3236, 0.3236),
         source=f"{_DIGITS}; upscaled to 32x32, three equal channels",
         validation=138,
+        embedded=True,
     ),
     "mnist": DatasetSpec(
         fn="touchstone.data.readers:mnist",

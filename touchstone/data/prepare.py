@@ -13,6 +13,7 @@ from torch import LongTensor, Tensor
 from touchstone import registry
 from touchstone.data import DATASETS
 from touchstone.files import write_bytes, write_json
+from touchstone.rng import SampleRng
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,21 @@ def to_float(x: Tensor) -> Tensor:
     if x.dtype != torch.uint8:
         raise ValueError(f"pixels must be uint8 in 0..255, got {x.dtype}")
     return x.to(torch.float32).div_(255)
+
+
+def spread(y: Tensor) -> Tensor:
+    """Return a fixed order (n,) of samples with labels y (n,) in which every prefix stands for the whole.
+
+    A test set has an order of its own (the first half of MNIST's is harder than the second), so a part of it is
+    drawn: at random within each class, and every prefix holds the classes in their proportions.
+    """
+    index = torch.arange(len(y))
+    shuffled = SampleRng(0, index).uniform(()).argsort(stable=True)
+    place = torch.empty(len(y))
+    for label in y.unique():
+        members = shuffled[y[shuffled] == label]
+        place[members] = (torch.arange(len(members)) + 0.5) / len(members)
+    return shuffled[place[shuffled].argsort(stable=True)]
 
 
 def prepare(name: str, raw_dir: str | Path, out: str | Path) -> None:

@@ -91,6 +91,27 @@ def between(frames: Mapping[str, pd.DataFrame], *, space: str = "pixel") -> list
     ]
 
 
+def black_box(records: pd.DataFrame) -> list[Flag]:
+    """Flag a cascade in which an attack without gradients breaks what those with gradients left.
+
+    Args:
+        records: of a cascade. A member sees only what all before it left, so the share of all samples that a
+            member without backward passes breaks is what it gained; it counts above two standard errors.
+    """
+    tried = records[~records["carried"] & (records["member"] != "clean")]
+    blind = tried.groupby("member")["backwards"].max() == 0
+    gains = tried[tried["member"].isin(blind.index[blind])].groupby(["epsilon", "member"])["success"].sum()
+    samples = records.groupby("epsilon")["sample"].nunique()
+    found = []
+    for (epsilon, member), gained in gains.items():
+        count = samples[epsilon]
+        share = gained / count
+        if share > 2 * math.sqrt(share * (1 - share) / count) and not blind.all():
+            seen = f"{member} breaks {_percent(share)} of {count} samples at epsilon {epsilon:g} that gradients left"
+            found.append({"flag": "black_box_stronger", "detail": f"{seen}: {_ORDER['black-box', 'iterative'][1]}"})
+    return found
+
+
 def doubled_steps(once: pd.DataFrame, doubled: pd.DataFrame) -> list[Flag]:
     """Flag an attack that still gains when its steps are doubled; records of both on the same samples."""
     advice = "it has not converged, and the number is too high; raise its steps"

@@ -118,6 +118,8 @@ def run(
                 probed = _probe(block, request, table, doubled=probe)
                 info = {**probed, "flags": info["flags"] + probed["flags"]}
     found, measured = info["flags"] + flags.rejected(table), {}
+    if protocol == "worst":
+        found += flags.black_box(table)
     if checks and spec.kind != "none":
         measured = preflight(model, x, y, threat=threat, seed=seed, batch_size=batch_size)
         found += flags.preflight(measured)
@@ -292,15 +294,17 @@ def _machine_flags(names: Iterable[str]) -> list[flags.Flag]:
 
 def _reporter(progress: Progress | None, total: int) -> Callable[[str, Columns], None]:
     """Return a function that tells what a stage broke and at what rate; stages done carry the time left."""
-    done, began = 0, time.perf_counter()
+    done, start = 0, time.perf_counter()
+    began = start
 
     def report(text: str, columns: Columns) -> None:
         nonlocal done, began
         done, now = done + 1, time.perf_counter()
         hit, count = int(columns["success"].sum()), len(columns["success"])
         rate, began = count / max(now - began, 1e-9), now
+        left = f", about {(now - start) / done * (total - done):.0f} s left" if done < total else ""
         if progress is not None:
-            progress(done, total, f"{text}: {hit} of {count} broken, {rate:.0f} samples/s")
+            progress(done, total, f"{text}: {hit} of {count} broken, {rate:.0f} samples/s{left}")
 
     return report
 

@@ -9,7 +9,7 @@ import safetensors.torch
 from touchstone import provenance, records
 from touchstone.attacks import ATTACKS
 from touchstone.data.prepare import load as load_dataset
-from touchstone.data.prepare import to_float
+from touchstone.data.prepare import spread, to_float
 from touchstone.evaluation import loop
 from touchstone.files import write_bytes
 from touchstone.jobs.common import load_weights, make_model, run_json, set_up, to_device
@@ -25,15 +25,15 @@ def attack(params: Mapping[str, Any], cell: Mapping[str, Any], prepared: Path, m
     model = make_model(params["model"], params["dataset"], params["seed"]).to(device)
     sha256 = load_weights(model, model_file)
     training = run_json(model_file.with_name("run.json"))
-    n = min(params["samples"] or len(data.test.y), len(data.test.y))
+    index = spread(data.test.y.cpu())[: params["samples"]].to(device)
     threat = threat_of(params["threat"])
     if training["status"] != "ok":
         frame, examples, info = loop.empty(training["reason"])
     else:
         frame, examples, info = loop.run(
             model.eval(),
-            to_float(data.test.x[:n]),
-            data.test.y[:n],
+            to_float(data.test.x[index]),
+            data.test.y[index],
             spec_name=params["fn"],
             options=params["options"],
             threat=threat,
@@ -42,6 +42,8 @@ def attack(params: Mapping[str, Any], cell: Mapping[str, Any], prepared: Path, m
             batch_size=params["batch_size"],
             progress=progress(params["attack"]),
             slug=params["attack"],
+            index=index,
+            probe=params["protocol"] == "published",
         )
     spec = ATTACKS[params["fn"]]
     metadata = {
@@ -52,7 +54,7 @@ def attack(params: Mapping[str, Any], cell: Mapping[str, Any], prepared: Path, m
         "status": "ok",
         "reason": "",
         **info,
-        "samples": n,
+        "samples": len(index),
         "versions": provenance.versions(),
         "dataset_sha256": data.sha256,
         "model_sha256": sha256,

@@ -56,7 +56,8 @@ def select(params: Mapping[str, Any], prepared: Path, out: Path) -> None:
 
     reference = candidate(params["reference"], {})
     tried = [candidate(params["defense"], options) for options in params["candidates"]]
-    index = choose(tried, reference["validation_accuracy"], params["tolerance"])
+    accuracy = reference["validation_accuracy"]
+    index = choose(tried, accuracy, params["tolerance"]) if reference["status"] == "ok" else None
     write_json(
         out,
         {
