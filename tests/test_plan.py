@@ -73,7 +73,7 @@ def test_the_smallest_matching_cap_counts_and_says_so(laptop: Plan) -> None:
     assert job["phases"][0]["milestones"] == [3, 7]
     assert job["caps"] == ["adv: epochs 10 of 90", "adv: attack_steps 10 of 40, each 0.04 instead of 0.01"]
     attack = laptop.attack(cell(laptop, "mnist", "std"), "cw-l2")
-    assert (attack["options"]["steps"], attack["samples"]) == (1000, 200)
+    assert (attack["options"]["steps"], attack["samples"]) == (1000, 100)
     assert attack["caps"] == ["cw-l2: steps 1000 of 10000"]
 
 

@@ -125,7 +125,7 @@ def test_run_and_machine(material: Material) -> None:
     facts = dict(table_rows(text, "The run."))
     assert facts["caps"] == "epochs 10, samples 300; steps 200 (attack cw-l2)"
     assert facts["machine"] == "Some CPU @ 2.40GHz, 2 cores, 7.8 GB, Linux x86\\_64"
-    assert facts["time"].endswith("(7 min 4 s)")
+    assert facts["time"].endswith("the jobs took 7 min 4 s in all")
     models = table_rows(text, "Trained models.")
     assert len(models) == 12
     assert ["digits", "lenet", "std", "0, 1", "10", "12", "ok"] in models
