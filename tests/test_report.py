@@ -211,7 +211,7 @@ def test_flags_join_seeds_and_attacks(material: Material) -> None:
     many = pd.concat([material.tables["flags"][:1]] * 5)
     many = many.assign(attack=[f"a{i}" for i in range(5)], detail=[f"d {i % 2}" for i in range(5)])
     (row,) = table_rows(report.flags(changed(material, flags=many)), "Flags.")
-    assert row[5:] == ["a0, a1, a2, and 2 more", "d 0; d 1"]
+    assert row[5:] == ["a0, and 4 more", "d 0; d 1"]
 
 
 def test_empty_tables_are_said_and_not_numbered(material: Material) -> None:

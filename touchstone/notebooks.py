@@ -20,7 +20,6 @@ from touchstone.files import write_bytes
 
 REPORTS = Path(__file__).resolve().parents[1] / "reports"
 READER = "markdown-citations"  # with citations, `@name` in a text would end the conversion
-WIDEST = 60  # characters of the longest cell that count for the width of its column
 TABLE = r"(?:\|[^\n]*\n)+"  # lines of a Markdown table
 PORTRAIT = 140  # characters of head.typ's smallest letters that fit into a line of the upright page
 WRAP = 20  # characters from which a cell is wrapped rather than its table turned
@@ -41,16 +40,10 @@ def escape(text: Any) -> str:
 
 
 def pipe_table(frame: pd.DataFrame, right: Iterable[str] = ()) -> str:
-    """Return a Markdown table of strings; columns named in `right` are aligned right. Cells are not escaped.
-
-    Where a line is too long for the page, pandoc shares the page by the lengths of the dashes: here those of the
-    longest cells, of which one column takes no more than WIDEST.
-    """
-    right, cells = set(right), frame.astype(str)
-    longest = [min(WIDEST, max([len(str(c)), *cells[c].str.len()])) for c in frame.columns]
-    dashes = ["-" * max(2, size - 1) for size in longest]
-    rule = [f"{line}:" if c in right else f":{line}" for c, line in zip(frame.columns, dashes, strict=True)]
-    lines = [list(map(str, frame.columns)), rule, *cells.to_numpy().tolist()]
+    """Return a Markdown table of strings; columns named in `right` are aligned right. Cells are not escaped."""
+    right = set(right)
+    lines = [list(map(str, frame.columns)), ["--:" if c in right else ":--" for c in frame.columns]]
+    lines += frame.astype(str).to_numpy().tolist()
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

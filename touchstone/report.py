@@ -443,7 +443,7 @@ def flags(material: Material) -> str:
         return join("## Flags", intro, "No flag was raised.")
     keys = ["flag", "dataset", "model", "defense"]
     rows = [
-        [*key, _few(group["seed"], 9), _few(group["attack"]), _few(group["detail"], 2)]
+        [*key, _few(group["seed"], 9), _few(group["attack"], 1), _few(group["detail"], 2)]
         for key, group in table.groupby(keys, sort=False)
     ]
     shown = pd.DataFrame(rows, columns=[*keys, "seeds", "attacks", "detail"])
