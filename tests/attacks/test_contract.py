@@ -24,6 +24,7 @@ OPTIONS: dict[str, dict[str, Any]] = {  # fewer steps than the defaults, to be q
     "deepfool": {"steps": 10},
     "ddn": {"steps": 20},
     "square": {"queries": 40},
+    "noise": {"restarts": 3},
 }
 RUNNABLE = {name: spec for name, spec in ATTACKS.items() if spec.kind != "suite"}
 EPS = {"linf": 0.1, "l2": 0.4, "l1": 1.0, "l0": 2.0}
@@ -183,7 +184,7 @@ def test_the_querys_box_is_obeyed_channel_by_channel(name: str, norm: str) -> No
     assert (x_adv >= lower).all()
     assert (x_adv <= upper).all()
     assert x_adv.dtype == torch.float64
-    if name not in ("clean", "fgsm", "pgd", "bim", "mim"):
+    if name not in ("clean", "fgsm", "pgd", "bim", "mim", "noise"):
         return
     free = Query(model, bounds=Bounds(-torch.inf, torch.inf))
     far = run(name, free, 9 * x, y, norm, eps=EPS[norm], rng=draws(3))[0]
@@ -223,6 +224,8 @@ BAD = {
     "steps": ({"steps": 0}, "steps must be >= 1, got 0"),
     "restarts": ({"restarts": 0}, "restarts must be >= 1, got 0"),
     "step_size": ({"step_size": -1.0}, "step_size must be >= 0, got -1.0"),
+    "step_sizes": ({"step_sizes": (0.1, -1.0)}, "step_size must be >= 0, got -1.0"),
+    "sparsity": ({"sparsity": 1.5}, r"sparsity must be in \[0, 1\], got 1.5"),
     "decay": ({"decay": -1.0}, "decay must be >= 0, got -1.0"),
     "lr": ({"lr": 0.0}, "lr must be > 0, got 0.0"),
     "binary_steps": ({"binary_steps": 0}, "binary_steps must be >= 1, got 0"),

@@ -12,25 +12,25 @@ ATTACKS: dict[str, AttackSpec] = {
     "fgsm": AttackSpec(
         fn="touchstone.attacks.pgd:fgsm",
         kind="fixed",
-        norms=("linf", "l2"),
+        norms=("linf", "l2", "l1"),
         source="Goodfellow, Shlens, Szegedy (2015)",
     ),
     "bim": AttackSpec(
         fn="touchstone.attacks.pgd:bim",
         kind="fixed",
-        norms=("linf", "l2"),
+        norms=("linf", "l2", "l1"),
         source="Kurakin, Goodfellow, Bengio (2017)",
     ),
     "pgd": AttackSpec(
         fn="touchstone.attacks.pgd:pgd",
         kind="fixed",
-        norms=("linf", "l2"),
-        source="Madry et al. (2018)",
+        norms=("linf", "l2", "l1"),
+        source="Madry et al. (2018); l1: Tramer, Boneh (2019)",
     ),
     "mim": AttackSpec(
         fn="touchstone.attacks.mim:mim",
         kind="fixed",
-        norms=("linf",),
+        norms=("linf", "l2", "l1"),
         source="Dong et al. (2018)",
     ),
     "cw": AttackSpec(
@@ -59,6 +59,12 @@ ATTACKS: dict[str, AttackSpec] = {
         kind="fixed",
         norms=("linf", "l2"),
         source="Andriushchenko et al. (2020)",
+    ),
+    "noise": AttackSpec(
+        fn="touchstone.attacks.noise:noise",
+        kind="fixed",
+        norms=("linf", "l2", "l1"),
+        source="uniform random points: the floor under every attack",
     ),
     "cascade": AttackSpec(
         fn="touchstone.evaluation.loop:cascade",
