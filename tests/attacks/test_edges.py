@@ -23,6 +23,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "cw": {"steps": 200, "binary_steps": 4, "init_const": 0.1, "lr": 0.05},
     "ddn": {"steps": 60},
     "deepfool": {},
+    "spsa": {"steps": 30, "lr": 0.05, "directions": 64},
+    "daa": STEPS,
+    "mta": {"steps": 20, "step_size": 0.1},
 }
 BUDGETS = {"linf": 0.05, "l2": 0.5, "l1": 2.0}
 EACH = pytest.mark.parametrize(("name", "norm"), [(name, norm) for name in OPTIONS for norm in ATTACKS[name].norms])

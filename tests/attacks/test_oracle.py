@@ -11,10 +11,13 @@ from box_oracle import SHAPES, Linear, case, reach
 from scipy.optimize import LinearConstraint, linprog, minimize
 
 from touchstone.attacks.cw import cw
+from touchstone.attacks.daa import daa
 from touchstone.attacks.ddn import ddn
 from touchstone.attacks.deepfool import deepfool
 from touchstone.attacks.mim import mim
+from touchstone.attacks.mta import mta
 from touchstone.attacks.pgd import bim, fgsm, pgd
+from touchstone.attacks.spsa import spsa
 from touchstone.attacks.square import square
 from touchstone.losses import misclassified
 from touchstone.norms import distance
@@ -109,6 +112,10 @@ FIXED = [
     (mim, "l2", {**SMALL, "steps": 50}, 1.05),
     (mim, "l1", SPARSE, 1.05),
     (square, "linf", {"queries": 600}, 1.05),
+    (spsa, "linf", {"steps": 60, "directions": 64, "lr": 0.05}, 1.05),
+    (daa, "linf", {**SMALL, "weight": 0.1}, 1.05),
+    (mta, "linf", {"steps": 20, "step_size": 0.2}, 1.05),
+    (mta, "l2", {"steps": 50, "step_size": 0.2}, 1.05),
     (square, "l2", {"queries": 400}, 2.2),
 ]
 
