@@ -24,7 +24,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ddn": {"steps": 60},
     "deepfool": {},
     "spsa": {"steps": 30, "lr": 0.05, "directions": 64},
-    "daa": STEPS,
+    "daa": {**STEPS, "loss": "margin"},  # where cross-entropy is flat only the pull of the batch is left
     "mta": {"steps": 20, "step_size": 0.1},
 }
 BUDGETS = {"linf": 0.05, "l2": 0.5, "l1": 2.0}
@@ -171,7 +171,8 @@ def test_nan_logits_fool_nobody_and_stay_in_their_row(name: str, norm: str, also
     poisoned = Wrapped(model, poison)
     more = {"init_eps": 0.3, "gamma": 0.01} if name == "ddn" else {}
     healthy, x_adv = (run(name, net, x, y, norm, eps, **more) for net in (model, poisoned))
-    torch.testing.assert_close(x_adv[~sick], healthy[~sick])
+    if not ATTACKS[name].coupled:
+        torch.testing.assert_close(x_adv[~sick], healthy[~sick])
     assert any(broken(model, healthy, y))
     assert not misclassified(poisoned(x_adv), y)[sick].any()
     assert x_adv.isfinite().all()
