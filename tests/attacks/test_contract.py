@@ -14,6 +14,26 @@ from touchstone.registry import load
 from touchstone.rng import SampleRng
 from touchstone.types import Bounds
 
+
+class Look(nn.Module):
+    """A substitute for images of any shape: it sees the first eight values."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.linspace(-1, 1, 8 * classes).cos().view(8, classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)[:, :8] @ self.weight.to(x.dtype)
+
+
+class Net(nn.Sequential):
+    """A sequence whose last layer is the classifier."""
+
+    @property
+    def classifier(self) -> nn.Module:
+        return self[-1]
+
+
 OPTIONS: dict[str, dict[str, Any]] = {  # fewer steps than the defaults, to be quick
     "clean": {},
     "fgsm": {},
@@ -24,6 +44,13 @@ OPTIONS: dict[str, dict[str, Any]] = {  # fewer steps than the defaults, to be q
     "deepfool": {"steps": 10},
     "ddn": {"steps": 20},
     "square": {"queries": 40},
+    "noise": {"restarts": 3},
+    "spsa": {"steps": 4, "directions": 8, "lr": 0.05},
+    "daa": {"steps": 5, "step_size": 0.1, "restarts": 2},
+    "mta": {"steps": 3, "step_size": 0.3},
+    "mta-center": {"steps": 3, "step_size": 0.3},
+    "mta-coded": {"steps": 3, "step_size": 0.3},
+    "transfer": {"substitute": Look(4), "options": {"steps": 3, "step_size": 0.1}},
 }
 RUNNABLE = {name: spec for name, spec in ATTACKS.items() if spec.kind != "suite"}
 EPS = {"linf": 0.1, "l2": 0.4, "l1": 1.0, "l0": 2.0}
@@ -35,7 +62,7 @@ def net(shape: tuple[int, ...]) -> nn.Module:
     torch.manual_seed(0)
     size = torch.Size(shape).numel()
     layers = (nn.Flatten(), nn.Linear(size, 12), nn.BatchNorm1d(12), nn.Tanh(), nn.Dropout(), nn.Linear(12, CLASSES))
-    model = nn.Sequential(*layers).double().train()
+    model = Net(*layers).double().train()
     model[2].running_mean.normal_()
     model[1].bias.grad = torch.ones_like(model[1].bias)
     centre = Query(model).logits(torch.rand(50, *shape, dtype=torch.float64)).mean(dim=0)
@@ -94,6 +121,10 @@ COUNTS = pytest.mark.parametrize("count", [1, 3])
 EACH = pytest.mark.parametrize(
     ("name", "norm"), [(name, norm) for name, spec in RUNNABLE.items() for norm in spec.norms]
 )
+ALONE = pytest.mark.parametrize(  # rows of a coupled attack influence one another
+    ("name", "norm"),
+    [(name, norm) for name, spec in RUNNABLE.items() if not spec.coupled for norm in spec.norms],
+)
 FIXED = pytest.mark.parametrize(
     ("name", "norm"), [(name, norm) for name, spec in RUNNABLE.items() if spec.kind == "fixed" for norm in spec.norms]
 )
@@ -150,7 +181,7 @@ def test_zero_budget_returns_x(name: str, norm: str, stop: str, shape: tuple[int
 
 @SHAPES
 @pytest.mark.parametrize("stop", ["never", "first"])
-@EACH
+@ALONE
 def test_a_sample_alone_is_the_sample_in_its_batch(name: str, norm: str, stop: str, shape: tuple[int, ...]) -> None:
     model = net(shape)
     x, y = block(model, shape, 6)
@@ -167,6 +198,8 @@ def test_a_vector_of_budgets_is_the_scalar_for_each_row(name: str, norm: str) ->
     model = net((3, 4, 4))
     x, y = block(model, (3, 4, 4), 3)
     each = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64) * EPS[norm]
+    if ATTACKS[name].coupled:
+        each = torch.full_like(each, EPS[norm])
     vector = run(name, model, x, y, norm, eps=each, rng=draws(3))[0]
     for row, eps in enumerate(each.tolist()):
         torch.testing.assert_close(vector[row], run(name, model, x, y, norm, eps=eps, rng=draws(3))[0][row])
@@ -183,7 +216,7 @@ def test_the_querys_box_is_obeyed_channel_by_channel(name: str, norm: str) -> No
     assert (x_adv >= lower).all()
     assert (x_adv <= upper).all()
     assert x_adv.dtype == torch.float64
-    if name not in ("clean", "fgsm", "pgd", "bim", "mim"):
+    if name not in ("clean", "fgsm", "pgd", "bim", "mim", "noise", "spsa", "daa", "mta", "transfer"):
         return
     free = Query(model, bounds=Bounds(-torch.inf, torch.inf))
     far = run(name, free, 9 * x, y, norm, eps=EPS[norm], rng=draws(3))[0]
@@ -223,6 +256,14 @@ BAD = {
     "steps": ({"steps": 0}, "steps must be >= 1, got 0"),
     "restarts": ({"restarts": 0}, "restarts must be >= 1, got 0"),
     "step_size": ({"step_size": -1.0}, "step_size must be >= 0, got -1.0"),
+    "step_sizes": ({"step_sizes": (0.1, -1.0)}, "step_size must be >= 0, got -1.0"),
+    "sparsity": ({"sparsity": 1.5}, r"sparsity must be in \[0, 1\], got 1.5"),
+    "directions": ({"directions": 0}, "directions must be >= 1, got 0"),
+    "delta": ({"delta": 0.0}, "delta must be > 0, got 0.0"),
+    "weight": ({"weight": -1.0}, "weight must be >= 0, got -1.0"),
+    "substitute": ({"substitute": Look(3)}, "substitute must have the model's 4 classes, got 3"),
+    "attack": ({"attack": "cw"}, "attack 'cw' is not supported here; allowed: bim, fgsm, mim, pgd"),
+    "options": ({"attack": "bim", "options": {"stps": 3}}, "option 'stps' is not supported .* did you mean 'steps'?"),
     "decay": ({"decay": -1.0}, "decay must be >= 0, got -1.0"),
     "lr": ({"lr": 0.0}, "lr must be > 0, got 0.0"),
     "binary_steps": ({"binary_steps": 0}, "binary_steps must be >= 1, got 0"),
@@ -247,7 +288,8 @@ def parameters(name: str) -> dict[str, inspect.Parameter]:
 def test_wrong_arguments_are_refused_with_what_would_be_right(name: str, bad: str) -> None:
     change, message = BAD[bad]
     common = {"x": X, "y": Y, "norm": ATTACKS[name].norms[-1], "rng": draws(2), "eps": 0.1, "stop": "never"}
-    arguments = {key: value for key, value in (common | change).items() if key in parameters(name)}
+    given = {key: value for key, value in (common | change).items() if key in parameters(name)}
+    arguments = OPTIONS[name] | given
     with pytest.raises(ValueError, match=message):
         load(ATTACKS[name].fn)(net((8,)), **arguments)
 

@@ -11,10 +11,13 @@ from box_oracle import SHAPES, Linear, case, reach
 from scipy.optimize import LinearConstraint, linprog, minimize
 
 from touchstone.attacks.cw import cw
+from touchstone.attacks.daa import daa
 from touchstone.attacks.ddn import ddn
 from touchstone.attacks.deepfool import deepfool
 from touchstone.attacks.mim import mim
+from touchstone.attacks.mta import mta
 from touchstone.attacks.pgd import bim, fgsm, pgd
+from touchstone.attacks.spsa import spsa
 from touchstone.attacks.square import square
 from touchstone.losses import misclassified
 from touchstone.norms import distance
@@ -37,9 +40,12 @@ def test_oracle_agrees_with_a_linear_and_a_quadratic_program() -> None:
             rows += [[*unit, -1.0], [*(-v for v in unit), -1.0]]
         linear = linprog([0] * 6 + [1], rows, [-gap] + [0] * 12, bounds=[*walls, (0, None)])
         if linear.status == 2:
-            assert reach(w, room, gap, "linf") == float("inf")
+            assert reach(w, room, gap, "linf") == reach(w, room, gap, "l1") == float("inf")
             continue
         assert reach(w, room, gap, "linf") == pytest.approx(linear.fun, rel=1e-6)
+        # l1: the sum of |d|, where no coordinate of the optimum moves against w
+        cost, room_ = w.sign().tolist(), [(0, r) if v > 0 else (-r, 0) for v, r in zip(w, room, strict=True)]
+        assert reach(w, room, gap, "l1") == pytest.approx(linprog(cost, [(-w).tolist()], [-gap], bounds=room_).fun)
         quadratic = minimize(
             lambda d: d @ d,
             [b if v > 0 else a for (a, b), v in zip(walls, w.tolist(), strict=True)],
@@ -88,18 +94,28 @@ def test_minimal_attack_is_near_the_exact_optimum_in_the_box(row: tuple, shape: 
 
 
 SMALL = {"steps": 20, "step_size": 0.2, "relative": True}
+SPARSE = {"steps": 60, "step_size": 0.1, "relative": True}
 # Two classes, where a loss has one direction. FGSM in l2 cannot make up for what the box cuts off, so it is held to
 # the free case. The smallest l2 window of Square has three pixels a side, most of these images.
 FIXED = [
     (fgsm, "linf", {}, 1.05),
     (fgsm, "l2", {}, 1.05),
+    (fgsm, "l1", {}, 1.001),
     (bim, "linf", SMALL, 1.05),
     (bim, "l2", SMALL, 1.05),
+    (bim, "l1", SPARSE, 1.05),
     (pgd, "linf", SMALL, 1.05),
     (pgd, "l2", {**SMALL, "steps": 50}, 1.05),
+    (pgd, "l1", SPARSE, 1.05),
     (pgd, "l2", {**SMALL, "steps": 50, "loss": "margin"}, 1.05),
     (mim, "linf", SMALL, 1.05),
+    (mim, "l2", {**SMALL, "steps": 50}, 1.05),
+    (mim, "l1", SPARSE, 1.05),
     (square, "linf", {"queries": 600}, 1.05),
+    (spsa, "linf", {"steps": 60, "directions": 64, "lr": 0.05}, 1.05),
+    (daa, "linf", {**SMALL, "weight": 0.1}, 1.05),
+    (mta, "linf", {"steps": 20, "step_size": 0.2}, 1.05),
+    (mta, "l2", {"steps": 50, "step_size": 0.2}, 1.05),
     (square, "l2", {"queries": 400}, 2.2),
 ]
 

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from touchstone.evaluation.noise import BALLS, in_ball, own_generator
+from touchstone.attacks.common import BALLS
+from touchstone.evaluation.noise import in_ball, own_generator
 from touchstone.norms import distance
 from touchstone.rng import SampleRng
 from touchstone.types import UNIT, Bounds
@@ -43,7 +44,7 @@ def test_points_are_clipped_to_the_box() -> None:
 
 
 def test_an_unknown_ball_is_refused() -> None:
-    with pytest.raises(ValueError, match="no random points for norm 'l0'; allowed: l1, l2, linf"):
+    with pytest.raises(ValueError, match="norm 'l0' is not supported here; allowed: l1, l2, linf"):
         draw("l0")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -15,7 +16,10 @@ from touchstone.rng import SampleRng, as_rng
 from touchstone.types import Bounds, MinNorm
 
 STOPS = ("never", "first")
+BALLS = ("linf", "l2", "l1")
 SLACK = 1e-6  # how far x may lie outside the box: rounding of a normalisation, no more
+
+ROUNDING = 100  # machine epsilons of an l1 radius left free: x + delta is rounded in each entry and the errors add up
 
 
 class Problem(NamedTuple):
@@ -107,21 +111,61 @@ def confine(z: Tensor, x: Tensor, eps: Tensor, norm: str, bounds: Bounds) -> Ten
     """Bring z (B, *shape) into the box, then into the ball of radius eps (B,) around x.
 
     The projection moves every coordinate towards x, which is in the box, so the second step does not undo
-    the first; the last clip removes only rounding. For l2 this is the order of advertorch, not the nearest
-    point of the intersection.
+    the first; the last clip removes only rounding. For l2 and l1 this is the order of advertorch, not the
+    nearest point of the intersection.
     """
     delta = bounds.clip(z).sub_(x)
+    if norm == "l1":
+        eps = eps * (1 - ROUNDING * torch.finfo(x.dtype).eps)
     return bounds.clip(project(delta, eps, norm).add_(x))
 
 
-def in_unit_ball(rng: SampleRng, like: Tensor, norm: str, *, restart: int) -> Tensor:
-    """Draw one point per row, shaped like `like` (B, *shape), uniform in the unit ball of linf or l2."""
+def in_unit_ball(rng: SampleRng, like: Tensor, norm: str, *, restart: int = 0, stream: int = 0) -> Tensor:
+    """Draw one point per row, shaped like `like` (B, *shape), uniform in the unit ball of linf, l2 or l1."""
+    choose("norm", norm, BALLS)
     shape = tuple(like.shape[1:])
+    draw = partial(rng.uniform, restart=restart, dtype=like.dtype)
     if norm == "linf":
-        return rng.uniform(shape, restart=restart, dtype=like.dtype).mul_(2).sub_(1)
-    direction = unit(rng.normal(shape, restart=restart, dtype=like.dtype), "l2")
-    radius = rng.uniform((), restart=restart, stream=1, dtype=like.dtype) ** (1 / max(1, math.prod(shape)))
-    return direction * rowwise(radius, like)
+        return draw(shape, stream=stream).mul_(2).sub_(1)
+    if norm == "l2":
+        surface = unit(rng.normal(shape, restart=restart, stream=stream, dtype=like.dtype), "l2")
+    else:  # exponential variables over their sum are uniform on the simplex
+        surface = unit(signs(draw(shape, stream=stream + 2)) * draw(shape, stream=stream).neg_().log1p_(), "l1")
+    return surface * rowwise(draw((), stream=stream + 1) ** (1 / max(1, math.prod(shape))), like)
+
+
+def in_ball(
+    x: Tensor,
+    *,
+    norm: str,
+    eps: float | Tensor,
+    bounds: Bounds,
+    rng: SampleRng,
+    restart: int = 0,
+    stream: int = 0,
+) -> Tensor:
+    """Draw one point per row of x (B, *shape), uniform in the ball of radius eps, then clipped to the box.
+
+    Args:
+        x: (B, *shape) centres, inside the box.
+        norm: a name in BALLS.
+        eps: radius, >= 0, float or (B,).
+        bounds: box of valid points.
+        rng: of these rows.
+        restart: which of the independent points.
+        stream: three streams from this one on are used.
+
+    Raises:
+        ValueError: for a norm that has no ball here.
+    """
+    radius = torch.as_tensor(eps, dtype=x.dtype, device=x.device).expand(len(x))
+    offset = in_unit_ball(rng, x, norm, restart=restart, stream=stream)
+    return bounds.clip(offset.mul_(rowwise(radius, x)).add_(x))
+
+
+def signs(u: Tensor) -> Tensor:
+    """Turn uniform numbers in [0, 1) into -1 or 1."""
+    return torch.where(u < 0.5, -1.0, 1.0).to(u.dtype)
 
 
 class Best:

@@ -26,18 +26,21 @@ def mim(
     step_size: float = 0.01,
     relative: bool = False,
     decay: float = 1.0,
+    sparsity: float = 0.99,
     loss: str = "ce",
 ) -> Tensor:
-    """Return the last iterate of sign steps along an accumulated gradient.
+    """Return the last iterate of steps along the steepest direction of an accumulated gradient.
 
-    Source: Dong et al. (2018), alg. 1; defaults of advertorch (MomentumIterativeAttack).
+    Source: Dong et al. (2018), alg. 1, and section 3.3 for l2; defaults of advertorch (MomentumIterativeAttack).
+    The paper has no l1: there the step is that of `pgd`.
 
-    Arguments, result and errors are those of `pgd` for linf. `decay` >= 0 is the factor on the old momentum, to
+    Arguments, result and errors are those of `pgd`. `decay` >= 0 is the factor on the old momentum, to
     which each gradient over its l1 norm is added. Nothing is drawn from rng.
     """
     task = prepare(model, x, y, norm=norm, norms=ATTACKS["mim"].norms, rng=rng, eps=eps, stop=stop)
     between(1, steps=steps)
     between(0, step_size=step_size, decay=decay)
+    between(0, 1, sparsity=sparsity)
     everyone = torch.arange(len(task.x), device=task.x.device)
     return climb(
         task,
@@ -48,5 +51,6 @@ def mim(
         steps=steps,
         step_size=lengths(task, step_size, relative),
         loss=pick(loss),
+        sparsity=sparsity,
         decay=decay,
     )[0]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from touchstone.attacks import ATTACKS
-from touchstone.attacks.common import between, compact, prepare
+from touchstone.attacks.common import between, compact, prepare, signs
 from touchstone.losses import margin
 from touchstone.norms import distance, rowwise, unit
 from touchstone.query import Query, tiles
@@ -180,11 +180,6 @@ def pyramid(height: int, width: int, like: Tensor) -> Tensor:
     level = torch.arange(max(height, width) // 2 + 1, dtype=like.dtype, device=like.device)
     heights = torch.where(level >= ring, 1 / (level + 1) ** 2, 0.0).sum(dim=-1)
     return heights / heights.norm() if height else heights
-
-
-def signs(u: Tensor) -> Tensor:
-    """Turn uniform numbers in [0, 1) into -1 or 1."""
-    return torch.where(u < 0.5, -1.0, 1.0).to(u.dtype)
 
 
 def corners(u: Tensor, size: tuple[int, int], x: Tensor) -> tuple[Tensor, Tensor]:

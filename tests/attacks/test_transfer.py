@@ -1,0 +1,59 @@
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from touchstone.attacks.mim import mim
+from touchstone.attacks.pgd import pgd
+from touchstone.attacks.transfer import CRAFTS, transfer
+from touchstone.query import Query
+from touchstone.types import Bounds
+
+
+def net(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Flatten(), nn.Linear(12, 16), nn.Tanh(), nn.Linear(16, 4)).double()
+
+
+def images() -> tuple[Tensor, Tensor]:
+    torch.manual_seed(5)
+    return torch.rand(9, 3, 2, 2, dtype=torch.float64), torch.arange(9) % 4
+
+
+@pytest.mark.parametrize(
+    ("attack", "options"), [("pgd", {"steps": 3, "restarts": 2}), ("mim", {"steps": 3}), ("fgsm", {})]
+)
+@pytest.mark.parametrize("stop", ["never", "first"])
+def test_points_are_those_of_the_attack_on_the_substitute(attack: str, options: dict[str, Any], stop: str) -> None:
+    (x, y), query, proxy = images(), Query(net(0)), Query(net(1))
+    common = {"norm": "linf", "eps": 0.2, "rng": 3}
+    ours = transfer(query, x, y, substitute=net(1), attack=attack, options=options, stop=stop, **common)
+    theirs = CRAFTS[attack](proxy, x, y, **common, **options)
+    assert torch.equal(ours, theirs)
+    assert torch.equal(query.restarts, proxy.restarts)
+    assert not query.forwards.any()
+    assert not query.backwards.any()
+
+
+def test_the_default_is_pgd_and_the_box_is_the_targets() -> None:
+    (x, y), wide = images(), Bounds(-1.0, 2.0)
+    ours = transfer(Query(net(0), bounds=wide), x, y, norm="l2", eps=2.0, rng=0, substitute=net(1))
+    assert torch.equal(ours, pgd(Query(net(1), bounds=wide), x, y, norm="l2", eps=2.0, rng=0))
+    assert ours.max() > 1
+
+
+def test_the_substitute_comes_back_as_it_was() -> None:
+    (x, y), substitute = images(), net(1).train()
+    transfer(net(0), x, y, norm="linf", eps=0.1, rng=0, substitute=substitute, options={"steps": 2})
+    assert substitute.training
+    assert all(p.requires_grad and p.grad is None for p in substitute.parameters())
+
+
+def test_options_are_those_of_the_attack() -> None:
+    (x, y), common = images(), {"norm": "linf", "eps": 0.1, "rng": 0, "substitute": net(1)}
+    for name in ("decay", "norm", "stop"):
+        with pytest.raises(ValueError, match=f"option '{name}' is not supported here"):
+            transfer(net(0), x, y, options={name: 1.0}, **common)
+    mimicked = transfer(net(0), x, y, attack="mim", options={"decay": 0.5, "steps": 2}, **common)
+    assert torch.equal(mimicked, mim(net(1), x, y, norm="linf", eps=0.1, rng=0, decay=0.5, steps=2))

@@ -1,0 +1,160 @@
+"""MTA: projected ascent towards each wrong class in turn, by logits or by the centres of the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from touchstone.attacks import ATTACKS
+from touchstone.attacks.common import Problem, between, prepare
+from touchstone.attacks.pgd import climb, lengths, random_points, sweep
+from touchstone.query import Query
+from touchstone.rng import SampleRng
+
+Gain = Callable[[Tensor, Tensor, Tensor], Tensor]  # (logits (B, C), y (B,), target (B,)) -> (B,), maximised
+
+
+def mta(
+    model: nn.Module | Query,
+    x: Tensor,
+    y: Tensor,
+    *,
+    norm: str,
+    eps: float | Tensor,
+    rng: int | SampleRng,
+    stop: str = "never",
+    steps: int = 100,
+    step_size: float = 0.1,
+    relative: bool = True,
+) -> Tensor:
+    """Return adversarial candidates by PGD on the logit of each wrong class less that of the true one.
+
+    Source: Gowal et al. (2019), MultiTargeted; number of steps and step size (on CIFAR) of Xu et al. (2021),
+    table 1. Whoever attacks a net whose logits hardly differ should take this form, not the one by centres.
+
+    Args:
+        model: Module or Query, (B, *shape) -> logits (B, C).
+        x: (B, *shape) float, inside the query's box.
+        y: (B,) int64 true classes.
+        norm: linf or l2.
+        eps: radius in the units of x, >= 0, float or (B,).
+        rng: seed or SampleRng of the block; used for the random start of each target.
+        stop: "never" runs all steps and looks at the last iterate; "first" leaves a row alone as soon as an
+            iterate is misclassified. In both modes the next target is tried on rows that are not misclassified.
+        steps: gradient steps per target, >= 1.
+        step_size: length of a step in the norm, >= 0: in units of eps, or of x if not `relative`.
+        relative: read step_size as a multiple of eps.
+
+    Returns: (B, *shape), within eps of x and inside the box. The query's restarts count the targets, which are
+    the wrong classes in ascending order.
+
+    Raises:
+        ValueError: an argument outside what is said above.
+    """
+    task = prepare(model, x, y, norm=norm, norms=ATTACKS["mta"].norms, rng=rng, eps=eps, stop=stop)
+
+    def gain(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+        return (logits.gather(1, target[:, None]) - logits.gather(1, y[:, None])).squeeze(1)
+
+    return towards(task, gain, norm, stop, steps, step_size, relative)
+
+
+def mta_center(
+    model: nn.Module | Query,
+    x: Tensor,
+    y: Tensor,
+    *,
+    norm: str,
+    eps: float | Tensor,
+    rng: int | SampleRng,
+    stop: str = "never",
+    steps: int = 100,
+    step_size: float = 0.1,
+    relative: bool = True,
+) -> Tensor:
+    """Return adversarial candidates by PGD that brings the features near the centre of each wrong class.
+
+    The centre of a class is its row in the weight of the last layer; the squared l2 distance to it is minimised.
+
+    Source: Tramer et al. (2020), the attack on the Max-Mahalanobis centre loss, as Xu et al. (2021), section 2.2,
+    describe it.
+
+    Arguments, result and errors are those of `mta`. ValueError too if the model's `classifier` is not its last
+    linear layer.
+    """
+    task = prepare(model, x, y, norm=norm, norms=ATTACKS["mta-center"].norms, rng=rng, eps=eps, stop=stop)
+    with features(task.query.model) as away:
+        return towards(task, lambda _, __, target: -away(target), norm, stop, steps, step_size, relative)
+
+
+def mta_coded(
+    model: nn.Module | Query,
+    x: Tensor,
+    y: Tensor,
+    *,
+    norm: str,
+    eps: float | Tensor,
+    rng: int | SampleRng,
+    stop: str = "never",
+    steps: int = 50,
+    step_size: float = 0.1,
+    relative: bool = True,
+) -> Tensor:
+    """Return what `mta_center` returns with the sign of the step reversed: away from the wrong centres.
+
+    Source: the code of Xu et al. (2021), for comparison only: the paper says the opposite.
+
+    Arguments, result and errors are those of `mta_center`.
+    """
+    task = prepare(model, x, y, norm=norm, norms=ATTACKS["mta-coded"].norms, rng=rng, eps=eps, stop=stop)
+    with features(task.query.model) as away:
+        return towards(task, lambda _, __, target: away(target), norm, stop, steps, step_size, relative)
+
+
+def towards(task: Problem, gain: Gain, norm: str, stop: str, steps: int, step_size: float, relative: bool) -> Tensor:
+    """Climb the gain for each wrong class, from a random start, on the rows that are left."""
+    between(1, steps=steps)
+    between(0, step_size=step_size)
+    if not len(task.x):
+        return task.x.clone()
+    options = {"norm": norm, "stop": stop, "steps": steps, "step_size": lengths(task, step_size, relative)}
+
+    def attempt(number: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+        def loss(logits: Tensor, y: Tensor) -> Tensor:
+            return gain(logits, y, number + (y <= number).long())
+
+        task.query.restarts[rows] = number
+        return climb(task, random_points(task, rows, norm, number), rows, loss=loss, **options)
+
+    return sweep(task, task.query.classes - 1, attempt)
+
+
+@contextmanager
+def features(model: nn.Module) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Watch what enters the last layer; yields target (B,) -> squared distance (B,) from it to those centres.
+
+    The distance is that of the rows which the model saw last, so it belongs inside a loss.
+
+    Raises:
+        ValueError: if model.classifier is not a linear layer.
+    """
+    layer, seen = getattr(model, "classifier", None), {}
+    if not isinstance(layer, nn.Linear):
+        raise ValueError(
+            f"attacks on centres need a model whose `classifier` is its last linear layer, got {type(model).__name__}"
+            f" with {type(layer).__name__}; use mta"
+        )
+
+    def watch(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        seen["features"] = inputs[0]
+
+    def away(target: Tensor) -> Tensor:
+        return (seen["features"] - layer.weight.detach()[target]).square().sum(dim=1)
+
+    handle = layer.register_forward_pre_hook(watch)
+    try:
+        yield away
+    finally:
+        handle.remove()

@@ -1,0 +1,56 @@
+"""Noise: uniform random points of the ball, the floor under every attack."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from touchstone.attacks import ATTACKS
+from touchstone.attacks.common import between, in_ball, prepare
+from touchstone.attacks.pgd import sweep
+from touchstone.query import Query
+from touchstone.rng import SampleRng
+
+STREAM = 1000  # apart from the streams of the other attacks: their random starts are not these points
+
+
+def noise(
+    model: nn.Module | Query,
+    x: Tensor,
+    y: Tensor,
+    *,
+    norm: str,
+    eps: float | Tensor,
+    rng: int | SampleRng,
+    stop: str = "never",
+    restarts: int = 10,
+) -> Tensor:
+    """Return the first misclassified one of some random points, else the last.
+
+    Source: none; an attack that is worth its passes breaks more than this. Points are uniform in the ball, then
+    clipped to the box. A row is left alone once it is misclassified whatever `stop` says.
+
+    Args:
+        model: Module or Query, (B, *shape) -> logits (B, C).
+        x: (B, *shape) float, inside the query's box.
+        y: (B,) int64 true classes.
+        norm: linf, l2 or l1.
+        eps: radius in the units of x, >= 0, float or (B,).
+        rng: seed or SampleRng of the block.
+        stop: never or first, see above.
+        restarts: how many points, >= 1; the last one costs no forward pass, since nothing follows from it.
+
+    Returns: (B, *shape), within eps of x and inside the box.
+
+    Raises:
+        ValueError: an argument outside what is said above.
+    """
+    task = prepare(model, x, y, norm=norm, norms=ATTACKS["noise"].norms, rng=rng, eps=eps, stop=stop)
+    between(1, restarts=restarts)
+
+    def attempt(restart: int, rows: Tensor) -> tuple[Tensor, Tensor]:
+        task.query.restarts[rows] = restart
+        ball = {"norm": norm, "eps": task.eps[rows], "bounds": task.bounds, "rng": task.rng.at(rows)}
+        return in_ball(task.x[rows], **ball, restart=restart, stream=STREAM), torch.zeros_like(rows, dtype=torch.bool)
+
+    return sweep(task, restarts, attempt)

@@ -1,0 +1,91 @@
+"""SPSA: ascent along a gradient estimated from logits at random points nearby."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from touchstone.attacks import ATTACKS
+from touchstone.attacks.common import between, compact, confine, positive, prepare, signs
+from touchstone.attacks.cw import adam_
+from touchstone.losses import Loss, misclassified, pick
+from touchstone.query import Query, tiles
+from touchstone.rng import SampleRng
+
+
+def spsa(
+    model: nn.Module | Query,
+    x: Tensor,
+    y: Tensor,
+    *,
+    norm: str,
+    eps: float | Tensor,
+    rng: int | SampleRng,
+    stop: str = "never",
+    steps: int = 100,
+    lr: float = 0.01,
+    delta: float = 0.01,
+    directions: int = 128,
+    loss: str = "margin",
+) -> Tensor:
+    """Return the last iterate of Adam on finite differences of the loss along random sign vectors.
+
+    Source: Uesato et al. (2018), alg. 1; defaults of advertorch (LinfSPSAAttack), but for its single step.
+    Deviation: every sample has directions of its own, where advertorch gives one set to the whole batch. As
+    published, the search starts at x, and the model is asked up to delta outside the box.
+
+    Args:
+        model: Module or Query, (B, *shape) -> logits (B, C); its gradient is not used.
+        x: (B, *shape) float, inside the query's box.
+        y: (B,) int64 true classes.
+        norm: linf.
+        eps: radius in the units of x, >= 0, float or (B,).
+        rng: seed or SampleRng of the block.
+        stop: "never" takes all steps; "first" looks at each iterate, for one more forward pass, and leaves a row
+            alone once it is misclassified.
+        steps: Adam steps, >= 1; each costs 2 x directions forward passes.
+        lr: Adam's step size in the units of x, > 0.
+        delta: half the distance over which a difference is taken, > 0.
+        directions: sign vectors per step, >= 1.
+        loss: a name of touchstone.losses.LOSSES, maximised.
+
+    Returns: (B, *shape), within eps of x and inside the box.
+
+    Raises:
+        ValueError: an argument outside what is said above.
+    """
+    task = prepare(model, x, y, norm=norm, norms=ATTACKS["spsa"].norms, rng=rng, eps=eps, stop=stop)
+    between(1, steps=steps, directions=directions)
+    positive(lr=lr, delta=delta)
+    query, objective = task.query, pick(loss)
+    ends, at = task.x.clone(), torch.arange(len(x), device=x.device)
+    x, y, eps, z = task.x.clone(), task.y.clone(), task.eps.clone(), task.x.clone()
+    m, v = torch.zeros_like(z), torch.zeros_like(z)
+    for step in range(steps):
+        if stop == "first":
+            fooled = misclassified(query.logits(z, rows=at), y)
+            ends[at[fooled]] = z[fooled]
+            x, y, eps, z, m, v, at = compact(fooled, x, y, eps, z, m, v, at)
+        for tile in tiles(len(z), max(1, query.batch_size // (2 * directions))):
+            rows = at[tile]
+            u = task.rng.at(rows).uniform((directions, *z.shape[1:]), step=step, dtype=z.dtype)
+            uphill = slope(query, z[tile], y[tile], rows, signs(u), delta, objective)
+            adam_(z[tile], m[tile], v[tile], uphill.neg_(), lr, step)
+            z[tile] = confine(z[tile], x[tile], eps[tile], norm, task.bounds)
+    ends[at] = z
+    return ends
+
+
+def slope(query: Query, z: Tensor, y: Tensor, rows: Tensor, signs: Tensor, delta: float, loss: Loss) -> Tensor:
+    """Estimate the gradient of the loss at z (B, *shape) from differences along signs (B, N, *shape) of +-1.
+
+    A difference that is not finite counts as none.
+    """
+    count = signs.shape[1]
+    offset = signs * delta
+    points = torch.cat([z[:, None] + offset, z[:, None] - offset], dim=1).flatten(0, 1)
+    logits = query.logits(points, rows=rows.repeat_interleave(2 * count))
+    ahead, behind = loss(logits, y.repeat_interleave(2 * count)).view(-1, 2, 1, count).unbind(1)
+    change = ahead - behind
+    change = torch.where(change.isfinite(), change, 0.0)
+    return (change @ signs.flatten(2)).div_(2 * delta * count).view_as(z)
