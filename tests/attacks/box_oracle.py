@@ -35,8 +35,17 @@ def reach(w: Tensor, room: Tensor, gap: float, norm: str) -> float:
     """Return the smallest |d| with <w, d> >= gap, where |d_i| <= room_i in the direction of w_i.
 
     The optimum moves every coordinate along w (l2) or sign w (linf) and stops it at the wall:
-    d_i = sign(w_i) min(t g_i, room_i); <w, d> grows with t, so bisection finds t. inf if the walls are too near.
+    d_i = sign(w_i) min(t g_i, room_i); <w, d> grows with t, so bisection finds t. In l1 it takes the coordinates
+    from the largest |w_i| on, each to its wall, until the gap is closed. inf if the walls are too near.
     """
+    if norm == "l1":
+        best_first = w.abs().argsort(descending=True)
+        moved = 0.0
+        for slope, wall in zip(w.abs()[best_first].tolist(), room[best_first].tolist(), strict=True):
+            if slope * wall >= gap:
+                return moved + gap / slope
+            moved, gap = moved + wall, gap - slope * wall
+        return math.inf
     speed = w.abs() if norm == "l2" else torch.ones_like(w)
     if float((w.abs() * room).sum()) < gap:
         return math.inf

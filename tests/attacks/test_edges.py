@@ -19,6 +19,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "bim": STEPS,
     "pgd": STEPS,
     "mim": STEPS,
+    "apgd": {"steps": 40},
+    "apgd-t": {"steps": 40, "targets": 2},
     "square": {"queries": 200},
     "cw": {"steps": 200, "binary_steps": 4, "init_const": 0.1, "lr": 0.05},
     "ddn": {"steps": 60},
@@ -114,7 +116,7 @@ def test_pixels_at_both_walls_move(name: str, norm: str) -> None:
     model = Linear(torch.randn(2, 48).double(), torch.zeros(2).double())
     x = torch.rand(8, 3, 4, 4).round().double()
     y = model(x).argmax(dim=1)
-    eps = torch.full((8,), {"linf": 0.5, "l2": 4.0}[norm])
+    eps = torch.full((8,), {"linf": 0.5, "l2": 4.0, "l1": 24.0}[norm])
     assert all(broken(model, run(name, model, x, y, norm, eps, **({"steps": 800} if name == "cw" else {})), y))
 
 
@@ -156,7 +158,7 @@ def test_nan_logits_fool_nobody_and_stay_in_their_row(name: str, norm: str, also
     x[sick] += 0.6
     model = Linear(torch.randn(4, 48).double(), torch.zeros(4).double())
     y = model(x).argmax(dim=1)
-    eps = torch.full((6,), {"linf": 0.05, "l2": 0.5}[norm])
+    eps = torch.full((6,), {"linf": 0.05, "l2": 0.5, "l1": 2.0}[norm])
 
     def poison(z: Tensor, logits: Tensor) -> Tensor:
         rows = z.detach().flatten(1).mean(dim=1) > 0.5

@@ -27,6 +27,18 @@ ATTACKS: dict[str, AttackSpec] = {
         norms=("linf", "l2"),
         source="Madry et al. (2018)",
     ),
+    "apgd": AttackSpec(
+        fn="touchstone.attacks.apgd:apgd",
+        kind="fixed",
+        norms=("linf", "l2", "l1"),
+        source="Croce, Hein (2020); l1: Croce, Hein (2021)",
+    ),
+    "apgd-t": AttackSpec(
+        fn="touchstone.attacks.apgd:apgd_t",
+        kind="fixed",
+        norms=("linf", "l2", "l1"),
+        source="Croce, Hein (2020); l1: Croce, Hein (2021)",
+    ),
     "mim": AttackSpec(
         fn="touchstone.attacks.mim:mim",
         kind="fixed",
