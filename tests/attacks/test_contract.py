@@ -25,6 +25,8 @@ OPTIONS: dict[str, dict[str, Any]] = {  # fewer steps than the defaults, to be q
     "cw": {"steps": 60, "binary_steps": 4, "lr": 0.1, "init_const": 0.1},
     "deepfool": {"steps": 10},
     "ddn": {"steps": 20},
+    "fab": {"steps": 10, "restarts": 2},
+    "fab-t": {"steps": 10, "targets": 2},
     "square": {"queries": 40},
 }
 RUNNABLE = {name: spec for name, spec in ATTACKS.items() if spec.kind != "suite"}
@@ -226,6 +228,9 @@ BAD = {
     "restarts": ({"restarts": 0}, "restarts must be >= 1, got 0"),
     "step_size": ({"step_size": -1.0}, "step_size must be >= 0, got -1.0"),
     "targets": ({"targets": 0}, "targets must be >= 1, got 0"),
+    "alpha_max": ({"alpha_max": 1.5}, r"alpha_max must be in \[0, 1\], got 1.5"),
+    "eta": ({"eta": 0.9}, "eta must be >= 1, got 0.9"),
+    "beta": ({"beta": -0.1}, r"beta must be in \[0, 1\], got -0.1"),
     "decay": ({"decay": -1.0}, "decay must be >= 0, got -1.0"),
     "lr": ({"lr": 0.0}, "lr must be > 0, got 0.0"),
     "binary_steps": ({"binary_steps": 0}, "binary_steps must be >= 1, got 0"),

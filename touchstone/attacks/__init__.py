@@ -66,6 +66,20 @@ ATTACKS: dict[str, AttackSpec] = {
         budget_rule="distance",
         source="Rony et al. (2019)",
     ),
+    "fab": AttackSpec(
+        fn="touchstone.attacks.fab:fab",
+        kind="minimal",
+        norms=("linf", "l2", "l1"),
+        budget_rule="distance",
+        source="Croce, Hein (2020)",
+    ),
+    "fab-t": AttackSpec(
+        fn="touchstone.attacks.fab:fab_t",
+        kind="minimal",
+        norms=("linf", "l2", "l1"),
+        budget_rule="distance",
+        source="Croce, Hein (2020)",
+    ),
     "square": AttackSpec(
         fn="touchstone.attacks.square:square",
         kind="fixed",
