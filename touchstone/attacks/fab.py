@@ -121,7 +121,7 @@ def search(task: Problem, go: Callable[..., None], places: Iterable[int | None],
     best, everyone = Best(task.x), torch.arange(len(task.x), device=task.x.device)
     logits = task.query.logits(task.x)
     best.offer(everyone, task.x, torch.zeros_like(best.dist), misclassified(logits, task.y))
-    rows = everyone[best.dist > 0]
+    rows, clean = everyone[best.dist > 0], margin(logits, task.y)
     likely = logits.scatter(1, task.y[:, None], -torch.inf)[rows].argsort(dim=1, descending=True, stable=True)
     for number, place in enumerate(places if len(rows) else ()):
         target = None if place is None else likely[:, place]
@@ -129,8 +129,10 @@ def search(task: Problem, go: Callable[..., None], places: Iterable[int | None],
             before = best.dist[rows]
             start = task.x[rows] if restart == number * restarts else random_start(task, rows, before, norm, restart)
             go(best, rows, start, target)
-            task.query.restarts[rows[best.dist[rows] < before]] = restart
-    last_search(task, best, rows[best.dist[rows].isfinite()], margin(logits, task.y), norm)
+            nearer = rows[best.dist[rows] < before]
+            task.query.restarts[nearer] = restart
+            if len(nearer):
+                last_search(task, best, nearer, clean, norm)
     return best.result()
 
 
