@@ -27,6 +27,7 @@ OPTIONS: dict[str, dict[str, Any]] = {  # fewer steps than the defaults, to be q
     "ddn": {"steps": 20},
     "fab": {"steps": 10, "restarts": 2},
     "fab-t": {"steps": 10, "targets": 2},
+    "sparsefool": {"steps": 20, "boundary_steps": 10},
     "square": {"queries": 40},
 }
 RUNNABLE = {name: spec for name, spec in ATTACKS.items() if spec.kind != "suite"}
@@ -231,6 +232,8 @@ BAD = {
     "alpha_max": ({"alpha_max": 1.5}, r"alpha_max must be in \[0, 1\], got 1.5"),
     "eta": ({"eta": 0.9}, "eta must be >= 1, got 0.9"),
     "beta": ({"beta": -0.1}, r"beta must be in \[0, 1\], got -0.1"),
+    "boundary_steps": ({"boundary_steps": 0}, "boundary_steps must be >= 1, got 0"),
+    "reach": ({"reach": 0.5}, "reach must be >= 1, got 0.5"),
     "decay": ({"decay": -1.0}, "decay must be >= 0, got -1.0"),
     "lr": ({"lr": 0.0}, "lr must be > 0, got 0.0"),
     "binary_steps": ({"binary_steps": 0}, "binary_steps must be >= 1, got 0"),

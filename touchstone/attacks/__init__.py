@@ -80,6 +80,13 @@ ATTACKS: dict[str, AttackSpec] = {
         budget_rule="distance",
         source="Croce, Hein (2020)",
     ),
+    "sparsefool": AttackSpec(
+        fn="touchstone.attacks.sparsefool:sparsefool",
+        kind="minimal",
+        norms=("l1", "l0"),
+        budget_rule="distance",
+        source="Modas, Moosavi-Dezfooli, Frossard (2019)",
+    ),
     "square": AttackSpec(
         fn="touchstone.attacks.square:square",
         kind="fixed",
