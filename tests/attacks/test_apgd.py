@@ -5,7 +5,7 @@ import torch
 from scipy.optimize import linprog
 from torch import Tensor, nn
 
-from touchstone.attacks.apgd import apgd, apgd_t, checkpoints, into_l1_ball, sparse_direction
+from touchstone.attacks.apgd import Climb, apgd, apgd_t, checkpoints, halved, into_l1_ball, sparse_direction
 from touchstone.attacks.common import in_unit_ball
 from touchstone.losses import misclassified, pick
 from touchstone.norms import distance
@@ -75,6 +75,22 @@ def test_checkpoints_are_those_of_the_paper() -> None:
     assert list(checkpoints(100).values()) == [0, 22, 41, 57, 70, 80, 87, 93]
     assert list(checkpoints(20)) == [5, 9, 12, 14, 16, 18, 19, 20]
     assert list(checkpoints(1)) == [1]
+
+
+def test_a_step_is_halved_where_the_loss_oscillates_or_is_stuck_at_an_unchanged_step() -> None:
+    empty = torch.zeros(5, 0)
+    now = Climb(*[empty] * len(Climb._fields))._replace(
+        rises=torch.tensor([14, 15, 20, 20, 20]),  # of 20 steps
+        top=torch.tensor([2.0, 2.0, 2.0, 2.0, 3.0]),
+        then=torch.tensor([1.0, 1.0, 2.0, 2.0, 2.0]),
+        kept=torch.tensor([True, True, True, False, True]),
+        step=torch.ones(5),
+    )
+    assert halved(now, 20).tolist() == [True, False, True, False, False]
+    assert now.step.tolist() == [0.5, 1.0, 0.5, 1.0, 1.0]
+    assert now.kept.tolist() == [False, True, False, True, True]
+    assert torch.equal(now.then, now.top)
+    assert not now.rises.any()
 
 
 @pytest.mark.parametrize("loss", ["ce", "margin"])
