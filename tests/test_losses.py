@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from touchstone.losses import LOSSES, dlr, margin, misclassified, pick
+from touchstone.losses import LOSSES, dlr, dlr_targeted, margin, margin_targeted, misclassified, pick
 
 NEGATIVE = torch.tensor([[-3.0, -1.0, -2.0, -9.0], [-5.0, -4.5, -7.0, -6.0]], dtype=torch.float64)
 LABELS = torch.tensor([1, 0])
@@ -84,3 +84,15 @@ def test_unknown_loss_lists_the_known_ones() -> None:
         ValueError, match=r"unknown loss 'marign'; allowed: ce, ce64, dlr, margin; did you mean 'margin'\?"
     ):
         pick("marign")
+
+
+def test_targeted_losses_are_their_formulas() -> None:
+    target = torch.tensor([3, 1])
+    assert margin_targeted(NEGATIVE, LABELS, target).tolist() == [-8.0, 0.5]
+    # eq. 7: the gap over z_1 - (z_3 + z_4) / 2 of the sorted logits
+    assert dlr_targeted(NEGATIVE, LABELS, target).tolist() == pytest.approx([-8 / (-1 + 6), 0.5 / (-4.5 + 6.5)])
+
+
+def test_targeted_dlr_needs_four_classes() -> None:
+    with pytest.raises(ValueError, match="needs at least 4 classes, got 3: use 'margin_targeted'"):
+        dlr_targeted(torch.zeros(1, 3), torch.tensor([0]), torch.tensor([1]))

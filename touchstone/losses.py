@@ -50,6 +50,22 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
     return margin(logits, y) / (top[:, 0] - top[:, 2] + 1e-12)
 
 
+def margin_targeted(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    """Target's logit minus the true one; target is (B,) int64."""
+    return (logits.gather(1, target[:, None]) - logits.gather(1, y[:, None])).squeeze(1)
+
+
+def dlr_targeted(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    """Difference of logits ratio for a target: their gap over that of the largest to the mean of third and fourth.
+
+    Source: Croce and Hein (2020), eq. 7. Raises: ValueError with fewer than 4 classes.
+    """
+    if logits.shape[1] < 4:
+        raise ValueError(f"loss 'dlr_targeted' needs at least 4 classes, got {logits.shape[1]}: use 'margin_targeted'")
+    top = logits.topk(4, dim=1).values
+    return margin_targeted(logits, y, target) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + 1e-12)
+
+
 LOSSES: dict[str, Loss] = {"ce": ce, "ce64": ce64, "margin": margin, "dlr": dlr}
 
 

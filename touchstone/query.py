@@ -27,7 +27,8 @@ class Query:
         zero_grads: (samples,) int64, how often a sample's gradient was zero everywhere.
         restarts: (samples,) int64, the restart each sample was last in, which is the one its point comes from.
         classes: C, known after `as_query` or the first call.
-        flags: "out_of_memory_halved" once that has happened.
+        flags: what has to be said beside the result, e.g. "out_of_memory_halved"; touchstone.evaluation.flags.QUERY
+            has a sentence for each.
     """
 
     def __init__(

@@ -35,17 +35,20 @@ def reach(w: Tensor, room: Tensor, gap: float, norm: str) -> float:
     """Return the smallest |d| with <w, d> >= gap, where |d_i| <= room_i in the direction of w_i.
 
     The optimum moves every coordinate along w (l2) or sign w (linf) and stops it at the wall:
-    d_i = sign(w_i) min(t g_i, room_i); <w, d> grows with t, so bisection finds t. In l1 it moves the coordinates
-    of largest |w_i| to the wall, one after the other. inf if the walls are too near.
+    d_i = sign(w_i) min(t g_i, room_i); <w, d> grows with t, so bisection finds t. In l1 it takes the coordinates
+    from the largest |w_i| on, each to its wall, until the gap is closed. inf if the walls are too near.
     """
+    if norm == "l1":
+        best_first = w.abs().argsort(descending=True)
+        moved = 0.0
+        for slope, wall in zip(w.abs()[best_first].tolist(), room[best_first].tolist(), strict=True):
+            if slope * wall >= gap:
+                return moved + gap / slope
+            moved, gap = moved + wall, gap - slope * wall
+        return math.inf
     speed = w.abs() if norm == "l2" else torch.ones_like(w)
     if float((w.abs() * room).sum()) < gap:
         return math.inf
-    if norm == "l1":
-        order = w.abs().argsort(descending=True)
-        gains = (w.abs() * room)[order]
-        before = gains.cumsum(0) - gains
-        return float((torch.minimum(gains, (gap - before).clamp_min(0)) / w.abs()[order]).sum())
     low, high = 0.0, float((room / speed.clamp_min(1e-12)).max())
     for _ in range(60):
         middle = (low + high) / 2

@@ -19,6 +19,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "bim": STEPS,
     "pgd": STEPS,
     "mim": STEPS,
+    "apgd": {"steps": 40},
+    "apgd-t": {"steps": 40, "targets": 2},
     "square": {"queries": 200},
     "cw": {"steps": 200, "binary_steps": 4, "init_const": 0.1, "lr": 0.05},
     "ddn": {"steps": 60},
@@ -26,6 +28,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "spsa": {"steps": 30, "lr": 0.05, "directions": 64},
     "daa": {**STEPS, "loss": "margin"},  # where cross-entropy is flat only the pull of the batch is left
     "mta": {"steps": 20, "step_size": 0.1},
+    "fab": {"steps": 20},
+    "fab-t": {"steps": 20, "targets": 3},
 }
 BUDGETS = {"linf": 0.05, "l2": 0.5, "l1": 2.0}
 EACH = pytest.mark.parametrize(("name", "norm"), [(name, norm) for name in OPTIONS for norm in ATTACKS[name].norms])
@@ -94,6 +98,8 @@ def test_renaming_the_classes_changes_no_success(name: str, norm: str) -> None:
             ("pgd", {"loss": "margin"}),
             ("mim", {"loss": "margin"}),
             ("deepfool", {}),
+            ("fab", {}),
+            ("fab-t", {}),
             ("square", {}),
         )
         for norm in ATTACKS[name].norms
@@ -135,9 +141,9 @@ def test_a_flat_model_is_not_fooled_and_nothing_is_nan(name: str, norm: str) -> 
     query = Query(Flat())
     x_adv = run(name, query, x, y, norm, torch.full((3,), 0.1))
     assert x_adv.isfinite().all()
-    if name in ("fgsm", "bim", "mim", "cw", "deepfool", "ddn"):
+    if name in ("fgsm", "bim", "mim", "cw", "deepfool", "ddn", "fab", "fab-t"):
         assert torch.equal(x_adv, x)
-    if query.backwards.any() and name != "deepfool":
+    if query.backwards.any() and name not in ("deepfool", "fab"):  # these ask for Jacobians
         assert torch.equal(query.zero_grads, query.backwards)
 
 

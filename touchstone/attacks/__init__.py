@@ -27,6 +27,18 @@ ATTACKS: dict[str, AttackSpec] = {
         norms=("linf", "l2", "l1"),
         source="Madry et al. (2018); l1: Tramer, Boneh (2019)",
     ),
+    "apgd": AttackSpec(
+        fn="touchstone.attacks.apgd:apgd",
+        kind="fixed",
+        norms=("linf", "l2", "l1"),
+        source="Croce, Hein (2020); l1: Croce, Hein (2021)",
+    ),
+    "apgd-t": AttackSpec(
+        fn="touchstone.attacks.apgd:apgd_t",
+        kind="fixed",
+        norms=("linf", "l2", "l1"),
+        source="Croce, Hein (2020); l1: Croce, Hein (2021)",
+    ),
     "mim": AttackSpec(
         fn="touchstone.attacks.mim:mim",
         kind="fixed",
@@ -53,6 +65,27 @@ ATTACKS: dict[str, AttackSpec] = {
         norms=("l2",),
         budget_rule="distance",
         source="Rony et al. (2019)",
+    ),
+    "fab": AttackSpec(
+        fn="touchstone.attacks.fab:fab",
+        kind="minimal",
+        norms=("linf", "l2", "l1"),
+        budget_rule="distance",
+        source="Croce, Hein (2020)",
+    ),
+    "fab-t": AttackSpec(
+        fn="touchstone.attacks.fab:fab_t",
+        kind="minimal",
+        norms=("linf", "l2", "l1"),
+        budget_rule="distance",
+        source="Croce, Hein (2020)",
+    ),
+    "sparsefool": AttackSpec(
+        fn="touchstone.attacks.sparsefool:sparsefool",
+        kind="minimal",
+        norms=("l1", "l0"),
+        budget_rule="distance",
+        source="Modas, Moosavi-Dezfooli, Frossard (2019)",
     ),
     "square": AttackSpec(
         fn="touchstone.attacks.square:square",

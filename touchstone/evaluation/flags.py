@@ -55,6 +55,12 @@ PREFLIGHT = {
 }
 
 
+QUERY = {  # what an attack leaves in Query.flags
+    "out_of_memory_halved": "the device ran out of memory, the batch was halved: last bits may differ; set it lower",
+    "margin_instead_of_dlr": "the targeted DLR loss needs 4 classes: the margin to the target was climbed instead",
+}
+
+
 def preflight(measured: Mapping[str, float | bool]) -> list[Flag]:
     """Flag each preflight measurement above its limit.
 

@@ -182,7 +182,7 @@ def cascade(
             flagged |= proposal.flags
             report(stage, columns)
         shown[f"epsilon-{epsilon:g}"] = block.images(points, examples)
-    return join(tables), shown, {"flags": _machine_flags(flagged)}
+    return join(tables), shown, {"flags": _query_flags(flagged)}
 
 
 def _attempt(
@@ -234,7 +234,7 @@ def _fixed(block: Block, request: Request) -> Result:
         shown[f"epsilon-{epsilon:g}"] = block.images(proposal.points, request.examples)
         flagged |= proposal.flags
         report(f"epsilon {epsilon:g}, {request.slug}", columns)
-    return join(tables), shown, {"flags": _machine_flags(flagged)}
+    return join(tables), shown, {"flags": _query_flags(flagged)}
 
 
 def _minimal(block: Block, request: Request) -> Result:
@@ -250,7 +250,7 @@ def _minimal(block: Block, request: Request) -> Result:
         columns = block.judge(shrunk, epsilon)
         tables.append(frame(block, columns, epsilon, request.slug, proposal.again(block.rows)))
         shown[f"epsilon-{epsilon:g}"] = block.images(shrunk, request.examples)
-    return join(tables), shown, {"flags": _machine_flags(proposal.flags)}
+    return join(tables), shown, {"flags": _query_flags(proposal.flags)}
 
 
 _PUBLISHED = {"none": _clean, "fixed": _fixed, "minimal": _minimal}
@@ -287,9 +287,8 @@ def _where(mask: Tensor, device: torch.device) -> Tensor:
     return mask.nonzero().squeeze(1).to(device)
 
 
-def _machine_flags(names: Iterable[str]) -> list[flags.Flag]:
-    detail = "the device ran out of memory, so the batch was halved: last bits may differ; lower batch_size"
-    return [{"flag": name, "detail": detail} for name in sorted(names)]
+def _query_flags(names: Iterable[str]) -> list[flags.Flag]:
+    return [{"flag": name, "detail": flags.QUERY[name]} for name in sorted(names)]
 
 
 def _reporter(progress: Progress | None, total: int) -> Callable[[str, Columns], None]:

@@ -1,0 +1,124 @@
+"""FAB's projection against exact optima in the box, and what its restarts, targets and last search do."""
+
+import pytest
+import torch
+from box_oracle import Linear, reach
+from torch import Tensor, nn
+
+from touchstone.attacks.common import Best, prepare
+from touchstone.attacks.fab import fab, fab_t, last_search, onto_plane
+from touchstone.losses import margin, misclassified
+from touchstone.norms import distance
+from touchstone.query import Query
+from touchstone.types import UNIT, Bounds
+
+NORMS = pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+
+
+def setting(count: int = 12, classes: int = 5) -> tuple[nn.Module, Tensor, Tensor]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 16), nn.Tanh(), nn.Linear(16, classes)).double()
+    model[1].weight.data *= 4
+    x = torch.rand(count, 3, 2, 2, dtype=torch.float64)
+    x[:, 0] = x[:, 0].round()
+    model[3].bias.data -= model(x).mean(dim=0)
+    return model, x, model(x).argmax(dim=1)
+
+
+@NORMS
+def test_projection_closes_the_gap_with_the_smallest_step_in_the_box(norm: str) -> None:
+    torch.manual_seed(0)
+    z, slope = torch.rand(40, 3, 2, 2).double(), torch.randn(40, 3, 2, 2).double()
+    z[:20] = torch.where(torch.rand(20, 3, 2, 2) < 0.7, z[:20].round(), z[:20])
+    slope[:, 0] *= (torch.rand(40, 2, 2) < 0.5).double()  # zero entries
+    gap = torch.linspace(-4, 4, 40).double()
+    d = onto_plane(z, slope, gap, UNIT, norm)
+    assert ((z + d >= -1e-12) & (z + d <= 1 + 1e-12)).all()
+    for row in range(40):
+        w = (slope[row] * gap[row].sign()).flatten()
+        room = torch.where(w > 0, 1 - z[row].flatten(), z[row].flatten())
+        best = reach(w[w != 0], room[w != 0], abs(float(gap[row])), norm)
+        closed = float((slope[row] * d[row]).sum())
+        if best == float("inf"):  # the corner: every value at its wall
+            torch.testing.assert_close(d[row].flatten(), torch.where(w == 0, 0.0, room) * w.sign())
+        else:
+            assert closed == pytest.approx(float(gap[row]), rel=1e-9)
+            assert float(distance(d[row : row + 1], norm)) == pytest.approx(best, rel=1e-6)
+
+
+@NORMS
+def test_projection_without_a_box_is_the_formula_and_a_flat_slope_moves_nothing(norm: str) -> None:
+    z, slope = torch.zeros(2, 3).double(), torch.tensor([[3.0, -4.0, 0.0], [0.0, 0.0, 0.0]]).double()
+    free = Bounds(torch.tensor(-torch.inf), torch.tensor(torch.inf))
+    expected = {"linf": [1.0, -1.0, 0.0], "l2": [0.84, -1.12, 0.0], "l1": [0.0, -1.75, 0.0]}[norm]
+    d = onto_plane(z, slope, torch.tensor([7.0, 7.0]).double(), free, norm)
+    torch.testing.assert_close(d, torch.tensor([expected, [0.0, 0.0, 0.0]]).double())
+
+
+@NORMS
+def test_projection_survives_tiny_gradients_in_float32(norm: str) -> None:
+    z, slope = torch.full((1, 4), 0.5), torch.tensor([[1.0, -2.0, 0.5, 0.0]])
+    d = onto_plane(z, slope, torch.tensor([0.6]), UNIT, norm)
+    small = onto_plane(z, slope * 2.0**-100, torch.tensor([0.6 * 2.0**-100]), UNIT, norm)
+    torch.testing.assert_close(small, d)
+
+
+@pytest.mark.parametrize(("attack", "backwards"), [(fab, 5), (fab_t, 1)])
+def test_a_step_costs_two_forwards_and_one_gradient_per_class(attack: object, backwards: int) -> None:
+    model, x, y = setting()
+    y[3] = (y[3] + 1) % 5  # wrong already: one look, nothing else
+    query, options = Query(model, batch_size=5), {} if attack is fab else {"targets": 1}
+    found = attack(query, x, y, norm="l2", rng=0, steps=7, **options)
+    others = torch.arange(12) != 3
+    assert found.dist[3] == 0
+    assert found.found.all()
+    assert (query.backwards[others] == 7 * backwards).all()
+    assert (query.forwards[others] == 1 + 14 + 4).all()  # at x, the steps, the last search
+    assert (query.forwards[3], query.backwards[3]) == (1, 0)
+
+
+@NORMS
+@pytest.mark.parametrize("attack", [fab, fab_t])
+def test_restarts_and_targets_find_nothing_worse_and_say_which_it_was(attack: object, norm: str) -> None:
+    model, x, y = setting(30)
+    model[1].weight.data *= 4  # curved, so that it matters where one starts
+    y = model(x).argmax(dim=1)
+    options = {"norm": norm, "rng": 0, "steps": 5, **({"targets": 2} if attack is fab_t else {})}
+    query = Query(model)
+    once, more = attack(model, x, y, **options), attack(query, x, y, restarts=4, **options)
+    # Between two starts towards one target lie others towards another: the last search may begin elsewhere.
+    assert (more.dist <= once.dist * (1.1 if attack is fab_t else 1)).all()
+    assert (more.dist < 0.98 * once.dist).any()
+    later = query.restarts > 0
+    assert later.any()
+    if attack is fab:
+        assert torch.equal(more.dist[~later], once.dist[~later])
+    assert (query.restarts < (4 if attack is fab else 8)).all()
+
+
+def test_the_targeted_variant_counts_any_misclassification() -> None:
+    """On the way to class 1, class 2 comes first: it is found although it is no target."""
+    weight = torch.tensor([[0.0, 0.0], [2.0, 0.0], [1.9, 0.0]]).double()
+    model = Linear(weight, torch.tensor([0.0, -1.0, -0.96]).double())
+    x, y = torch.tensor([[0.1, 0.5]]).double(), torch.tensor([0])
+    x_adv, dist, found = fab_t(model, x, y, norm="l2", rng=0, steps=20, targets=1)
+    assert found.item()
+    assert dist.item() == pytest.approx(0.4, rel=0.01)
+    assert misclassified(model(x_adv), y).item()
+
+
+def test_the_last_search_goes_to_the_boundary_but_not_over_it() -> None:
+    model, x, y = setting(30)
+    task = prepare(model, x, y, norm="l2", norms=("l2",), rng=0)
+    best, rows = Best(x), torch.arange(30)
+    far = fab(model, x, y, norm="l2", rng=0, steps=3).x_adv
+    z = (x + 1.3 * (far - x)).clamp(0, 1)
+    best.offer(rows, z, distance(z - x, "l2"), misclassified(model(z), y))
+    before, rows = best.dist.clone(), rows[best.dist.isfinite()]
+    last_search(task, best, rows, margin(model(x), y).detach(), "l2")
+    assert len(rows) > 20
+    assert misclassified(model(best.x_adv[rows]), y[rows]).all()
+    assert (best.dist[rows] < 0.9 * before[rows]).sum() > 15
+    assert (best.dist[rows] <= before[rows]).all()
+    on_segment = (best.x_adv - x)[rows].flatten(1) / (z - x)[rows].flatten(1).norm(dim=1, keepdim=True)
+    torch.testing.assert_close(on_segment.norm(dim=1), best.dist[rows] / before[rows])

@@ -1,0 +1,257 @@
+"""FAB: steps onto the linearised decision boundary inside the box, drawn back towards the original point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from touchstone.attacks import ATTACKS
+from touchstone.attacks.common import Best, Problem, between, prepare
+from touchstone.losses import margin, margin_targeted, misclassified
+from touchstone.norms import DUAL, distance, rowwise, unit
+from touchstone.query import Query, tiles
+from touchstone.rng import SampleRng
+from touchstone.types import Bounds, MinNorm
+
+START_RADIUS = {"linf": 0.3, "l2": 1.0, "l1": 5.0}  # largest perturbation whose half a random start takes
+LAST_SEARCH = 3  # secant steps between x and the best point
+SHORT = 0.999  # of a secant step is taken: on the boundary itself, rounding would decide
+TINY = 1e-8  # keeps the ratio of two step lengths defined
+
+
+def fab(
+    model: nn.Module | Query,
+    x: Tensor,
+    y: Tensor,
+    *,
+    norm: str,
+    rng: int | SampleRng,
+    steps: int = 100,
+    restarts: int = 1,
+    alpha_max: float = 0.1,
+    eta: float = 1.05,
+    beta: float = 0.9,
+) -> MinNorm:
+    """Return the nearest misclassified point of a walk along the boundary to the nearest linearised class.
+
+    Source: Croce and Hein (2020), "Minimally distorted adversarial examples with a fast adaptive boundary attack",
+    alg. 1 and section 2; defaults and random starts of the authors' code. Deviation: the last search follows the
+    margin instead of the class reached first, and stops a thousandth short of the boundary.
+
+    Args:
+        model: Module or Query, (B, *shape) -> logits (B, C).
+        x: (B, *shape) float, inside the query's box.
+        y: (B,) int64 true classes.
+        norm: linf, l2 or l1.
+        rng: seed or SampleRng of the block; used for the starts of restarts, the first of which is x itself.
+        steps: linearisations per restart, >= 1.
+        restarts: number of starts, >= 1; later ones lie half as far from x as the best point so far.
+        alpha_max: largest share of the projection of x in a step, in [0, 1].
+        eta: steps are stretched by this factor to get over the boundary, >= 1.
+        beta: a misclassified iterate goes back to this share of its distance from x, in [0, 1].
+
+    Returns: x_adv (B, *shape), its distance in the query's space, and where one was found.
+
+    Raises:
+        ValueError: an argument outside what is said above.
+    """
+    task = prepare(model, x, y, norm=norm, norms=ATTACKS["fab"].norms, rng=rng)
+    check(steps, restarts, alpha_max, eta, beta)
+    go = partial(walk, task, norm=norm, steps=steps, alpha_max=alpha_max, eta=eta, beta=beta)
+    return search(task, go, [None], norm, restarts)
+
+
+def fab_t(
+    model: nn.Module | Query,
+    x: Tensor,
+    y: Tensor,
+    *,
+    norm: str,
+    rng: int | SampleRng,
+    steps: int = 100,
+    restarts: int = 1,
+    targets: int = 9,
+    alpha_max: float = 0.1,
+    eta: float = 1.05,
+    beta: float = 0.9,
+) -> MinNorm:
+    """Return the nearest misclassified point of walks along the boundary to one likely class after another.
+
+    Source: Croce and Hein (2020), AutoAttack's targeted version of `fab`: a step costs one gradient, whatever the
+    number of classes. Any misclassification counts, not only the target.
+
+    Args:
+        model: Module or Query, (B, *shape) -> logits (B, C).
+        x: (B, *shape) float, inside the query's box.
+        y: (B,) int64 true classes.
+        norm: linf, l2 or l1.
+        rng: seed or SampleRng of the block; used for the starts of restarts, the first of which is x itself.
+        steps: linearisations per start, >= 1.
+        restarts: number of starts for each target, >= 1. Target k starts with restart k * restarts.
+        targets: how many of the other classes are tried, those of largest logit at x first, >= 1; all of them if
+            there are fewer.
+        alpha_max: largest share of the projection of x in a step, in [0, 1].
+        eta: steps are stretched by this factor to get over the boundary, >= 1.
+        beta: a misclassified iterate goes back to this share of its distance from x, in [0, 1].
+
+    Returns: x_adv (B, *shape), its distance in the query's space, and where one was found.
+
+    Raises:
+        ValueError: an argument outside what is said above.
+    """
+    task = prepare(model, x, y, norm=norm, norms=ATTACKS["fab-t"].norms, rng=rng)
+    check(steps, restarts, alpha_max, eta, beta)
+    between(1, targets=targets)
+    places = range(min(targets, (task.query.classes or 1) - 1))  # an empty block has no classes
+    go = partial(walk, task, norm=norm, steps=steps, alpha_max=alpha_max, eta=eta, beta=beta)
+    return search(task, go, places, norm, restarts)
+
+
+def check(steps: int, restarts: int, alpha_max: float, eta: float, beta: float) -> None:
+    """Raise ValueError for an option of either variant that is out of range."""
+    between(1, steps=steps, restarts=restarts, eta=eta)
+    between(0, 1, alpha_max=alpha_max, beta=beta)
+
+
+def search(task: Problem, go: Callable[..., None], places: Iterable[int | None], norm: str, restarts: int) -> MinNorm:
+    """Walk towards the classes at those places in the order of their logits at x; None is the nearest class."""
+    best, everyone = Best(task.x), torch.arange(len(task.x), device=task.x.device)
+    logits = task.query.logits(task.x)
+    best.offer(everyone, task.x, torch.zeros_like(best.dist), misclassified(logits, task.y))
+    rows, clean = everyone[best.dist > 0], margin(logits, task.y)
+    likely = logits.scatter(1, task.y[:, None], -torch.inf)[rows].argsort(dim=1, descending=True, stable=True)
+    for number, place in enumerate(places if len(rows) else ()):
+        target = None if place is None else likely[:, place]
+        for restart in range(number * restarts, (number + 1) * restarts):
+            before = best.dist[rows]
+            start = task.x[rows] if restart == number * restarts else random_start(task, rows, before, norm, restart)
+            go(best, rows, start, target)
+            nearer = rows[best.dist[rows] < before]
+            task.query.restarts[nearer] = restart
+            if len(nearer):
+                last_search(task, best, nearer, clean, norm)
+    return best.result()
+
+
+def random_start(task: Problem, rows: Tensor, dist: Tensor, norm: str, restart: int) -> Tensor:
+    """Draw a point for each of rows (K,) at half of the distance (K,) of the best one, then clip it to the box."""
+    x, draws = task.x[rows], task.rng.at(rows)
+    draw = draws.uniform if norm == "linf" else draws.normal
+    noise = draw(tuple(x.shape[1:]), restart=restart, dtype=x.dtype)
+    direction = unit(2 * noise - 1 if norm == "linf" else noise, norm)
+    return task.bounds.clip(x + direction * rowwise(dist.clamp_max(START_RADIUS[norm]) / 2, x))
+
+
+def walk(
+    task: Problem,
+    best: Best,
+    rows: Tensor,
+    start: Tensor,
+    target: Tensor | None,
+    *,
+    norm: str,
+    steps: int,
+    alpha_max: float,
+    eta: float,
+    beta: float,
+) -> None:
+    """Walk from start (K, *shape) for the rows (K,) of the block, and offer what is misclassified to `best`.
+
+    Each step mixes the projections of the iterate and of x onto the boundary linearised at the iterate. Whoever
+    gets across goes part of the way back to x.
+    """
+    query, bounds, z = task.query, task.bounds, start.clone()
+    for _ in range(steps):
+        for tile in tiles(len(rows), query.batch_size):
+            ids = rows[tile]
+            x, y, here = task.x[ids], task.y[ids], z[tile]
+            slope, gap = boundary(query, here, y, None if target is None else target[tile], ids, norm)
+            onto = onto_plane(here, slope, gap, bounds, norm)
+            x_onto = onto_plane(x, slope, gap - (slope * (x - here)).flatten(1).sum(dim=1), bounds, norm)
+            way, x_way = distance(onto, norm).clamp_min_(TINY), distance(x_onto, norm).clamp_min_(TINY)
+            alpha = rowwise((way / (way + x_way)).clamp_max_(alpha_max), here)
+            here = bounds.clip(torch.lerp(here + eta * onto, x + eta * x_onto, alpha))
+            fooled = misclassified(query.logits(here, rows=ids), y)
+            offset = here - x
+            best.offer(ids, here, distance(offset, norm), fooled)
+            z[tile] = torch.where(rowwise(fooled, x), x + beta * offset, here)
+
+
+def boundary(
+    query: Query, z: Tensor, y: Tensor, target: Tensor | None, rows: Tensor, norm: str
+) -> tuple[Tensor, Tensor]:
+    """Return slope (B, *shape) and gap (B,) of the linearised boundary {z + d: <slope, d> = gap} to a class.
+
+    The class is the target, or the one whose boundary is nearest (without the box). Both are zero where no
+    boundary is found: a flat model, or NaN.
+    """
+    if target is None:
+        classes = torch.arange(query.classes, device=z.device)
+        logits, jac = query.jacobian(z, classes, rows=rows)
+        one = torch.arange(len(z), device=z.device)
+        gaps = logits[one, y][:, None] - logits
+        slopes = jac - jac[one, y][:, None]
+        steepness = distance(slopes.flatten(0, 1), DUAL[norm]).view_as(gaps)
+        away = torch.where(steepness > 0, gaps.abs() / steepness, torch.inf)  # NaN: inf too, y itself: no slope
+        nearest = away.argmin(dim=1)
+        slope, gap, usable = slopes[one, nearest], gaps[one, nearest], away[one, nearest].isfinite()
+    else:
+        pair = torch.stack([y, target], dim=1)
+        _, lead, slope = query.grad(z, pair, lambda logits, p: margin_targeted(logits, p[:, 0], p[:, 1]), rows=rows)
+        gap, usable = -lead, lead.isfinite() & slope.isfinite().flatten(1).all(dim=1)
+    return torch.where(rowwise(usable, z), slope, 0.0), torch.where(usable, gap, 0.0)
+
+
+def onto_plane(z: Tensor, slope: Tensor, gap: Tensor, bounds: Bounds, norm: str) -> Tensor:
+    """Return the d (B, *shape) of smallest norm with <slope, d> = gap and z + d in the box.
+
+    Every value moves along +-slope and not beyond its wall. In linf all move equally far, in l2 in proportion to
+    the slope, in l1 the steepest first, until the gap is closed: a sum that is linear between the walls, so
+    sorting finds the end exactly. Where the box is too small for the gap, z + d is its corner (section 2.2).
+    """
+    sign = slope.flatten(1).sign() * gap.sign()[:, None]
+    pull = unit(slope, "linf").flatten(1).abs()  # largest entry one: nothing underflows
+    need = gap.abs() / distance(slope, "linf").clamp_min(torch.finfo(slope.dtype).tiny)
+    room = torch.where(sign.view_as(z) > 0, bounds.upper - z, z - bounds.lower).flatten(1).clamp_min_(0)
+    room = torch.where(pull > 0, room, 0.0)
+    if norm == "l1":
+        pulls, order = pull.sort(dim=1, descending=True)
+        gained = running_sum(pulls * room.gather(1, order))
+        moved = ((need[:, None] - gained) / torch.where(pulls > 0, pulls, 1.0)).clamp_min_(0)
+        moved = torch.zeros_like(pull).scatter_(1, order, moved)
+    else:
+        speed = pull if norm == "l2" else torch.where(pull > 0, 1.0, 0.0).to(pull.dtype)
+        until, order = torch.where(speed > 0, room / speed, 0.0).sort(dim=1)  # time at which each value stops
+        gained = running_sum((pull * room).gather(1, order))  # by those that stopped before
+        rate = (pull * speed).gather(1, order).flip(1).cumsum(dim=1).flip(1)  # of those that still move
+        stops = (gained + until * rate < need[:, None]).sum(dim=1, keepdim=True).clamp_max_(pull.shape[1] - 1)
+        time = (need[:, None] - gained.gather(1, stops)) / rate.gather(1, stops)
+        moved = torch.where(speed > 0, time * speed, 0.0)
+    return torch.minimum(moved, room).mul_(sign).view_as(z)
+
+
+def running_sum(values: Tensor) -> Tensor:
+    """Sum the values to the left of each place of values (B, N)."""
+    return torch.cat([torch.zeros_like(values[:, :1]), values[:, :-1]], dim=1).cumsum(dim=1)
+
+
+def last_search(task: Problem, best: Best, rows: Tensor, clean: Tensor, norm: str) -> None:
+    """Look for nearer points between x and the best ones of rows (K,) (section 2.4); clean (B,) are margins at x.
+
+    The margin is taken to be linear on the segment between the innermost misclassified point and the outermost
+    one that is not.
+    """
+    out, near = best.x_adv[rows], task.x[rows]
+    above, below = margin(task.query.logits(out, rows=rows), task.y[rows]), clean[rows]
+    for _ in range(LAST_SEARCH):
+        share = SHORT * above / (above - below)  # of the way back
+        share = torch.where((share > 0) & (share < 1), share, 0.5)
+        trial = task.bounds.clip(torch.lerp(out, near, rowwise(share, out)))
+        value = margin(task.query.logits(trial, rows=rows), task.y[rows])
+        fooled = value > 0
+        best.offer(rows, trial, distance(trial - task.x[rows], norm), fooled)
+        out, near = torch.where(rowwise(fooled, out), trial, out), torch.where(rowwise(fooled, out), near, trial)
+        above, below = torch.where(fooled, value, above), torch.where(fooled, below, value)

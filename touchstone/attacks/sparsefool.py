@@ -1,0 +1,90 @@
+"""SparseFool: DeepFool finds the boundary, a linear program crosses it by changing few values."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from touchstone.attacks import ATTACKS
+from touchstone.attacks.common import Best, Problem, between, compact, prepare
+from touchstone.attacks.deepfool import boundary_step
+from touchstone.attacks.fab import onto_plane
+from touchstone.losses import margin, misclassified
+from touchstone.norms import distance
+from touchstone.query import Query, tiles
+from touchstone.rng import SampleRng
+from touchstone.types import MinNorm
+
+
+def sparsefool(
+    model: nn.Module | Query,
+    x: Tensor,
+    y: Tensor,
+    *,
+    norm: str,
+    rng: int | SampleRng,
+    steps: int = 20,
+    boundary_steps: int = 50,
+    reach: float = 3.0,
+    overshoot: float = 0.02,
+) -> MinNorm:
+    """Return the first misclassified point on a path of sparse steps across the linearised boundary.
+
+    Source: Modas, Moosavi-Dezfooli, Frossard (2019), alg. 1 and 2; defaults of the authors' code. The linear solver
+    (alg. 1) takes the values of steepest slope, each to its wall, which is the l1 projection onto the plane inside
+    the box. Deviation: DeepFool's iterates are clipped to the box.
+
+    Args:
+        model: Module or Query, (B, *shape) -> logits (B, C).
+        x: (B, *shape) float, inside the query's box.
+        y: (B,) int64 classes to leave.
+        norm: l1 or l0 (pixels); it only says what is measured.
+        rng: seed or SampleRng of the block; nothing is drawn.
+        steps: sparse steps, >= 1.
+        boundary_steps: linearisations of DeepFool in each of them, >= 1.
+        reach: the plane lies that many times as far away as the boundary DeepFool found, >= 1; the paper's lambda.
+        overshoot: the summed steps are stretched by 1 + overshoot, >= 0.
+
+    Returns: x_adv (B, *shape), its distance in the query's space, and where one was found.
+
+    Raises:
+        ValueError: an argument outside what is said above.
+    """
+    task = prepare(model, x, y, norm=norm, norms=ATTACKS["sparsefool"].norms, rng=rng)
+    between(1, steps=steps, boundary_steps=boundary_steps, reach=reach)
+    between(0, overshoot=overshoot)
+    query, best = task.query, Best(task.x)
+    rows = torch.arange(len(task.x), device=task.x.device)
+    z, x, y = task.x.clone(), task.x.clone(), task.y.clone()
+    for step in range(steps + 1):
+        trial = task.bounds.clip(x + (1 + overshoot) * (z - x))
+        fooled = misclassified(query.logits(trial, rows=rows), y)
+        best.offer(rows, trial, distance(trial - x, norm), fooled)
+        rows, z, x, y = compact(fooled, rows, z, x, y)
+        if step == steps or not len(rows):
+            break
+        for tile in tiles(len(rows), query.batch_size):
+            z[tile] += sparse_step(task, z[tile], y[tile], rows[tile], boundary_steps, reach)
+    return best.result()
+
+
+def sparse_step(task: Problem, z: Tensor, y: Tensor, rows: Tensor, boundary_steps: int, reach: float) -> Tensor:
+    """Return the sparsest step (B, *shape), as measured by l1, to the plane behind the boundary near z."""
+    beyond = across(task, z, y, rows, boundary_steps)
+    _, _, slope = task.query.grad(beyond, y, margin, rows=rows)
+    slope = slope.nan_to_num(nan=0.0)
+    gap = reach * (slope * (beyond - z)).flatten(1).sum(dim=1)
+    return onto_plane(z, slope, gap, task.bounds, "l1")
+
+
+def across(task: Problem, z: Tensor, y: Tensor, rows: Tensor, steps: int) -> Tensor:
+    """Return where l2 DeepFool, without overshoot, gets from z (B, *shape): as a rule just across the boundary."""
+    ends, at = z.clone(), torch.arange(len(z), device=z.device)
+    now, y, rows = z.clone(), y.clone(), rows.clone()
+    for _ in range(steps):
+        now = task.bounds.clip(now + boundary_step(task.query, now, y, rows, "l2"))
+        ends[at] = now
+        now, y, rows, at = compact(misclassified(task.query.logits(now, rows=rows), y), now, y, rows, at)
+        if not len(at):
+            break
+    return ends
