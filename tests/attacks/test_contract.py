@@ -23,6 +23,8 @@ OPTIONS: dict[str, dict[str, Any]] = {  # fewer steps than the defaults, to be q
     "cw": {"steps": 60, "binary_steps": 4, "lr": 0.1, "init_const": 0.1},
     "deepfool": {"steps": 10},
     "ddn": {"steps": 20},
+    "pdgd": {"steps": 20, "restarts": 2, "start": 0.2, "ratio": 1e-3},
+    "pdpgd": {"steps": 20, "restarts": 2, "start": 0.2, "ratio": 1e-3},
     "square": {"queries": 40},
 }
 RUNNABLE = {name: spec for name, spec in ATTACKS.items() if spec.kind != "suite"}
@@ -231,6 +233,10 @@ BAD = {
     "overshoot": ({"overshoot": -1.0}, "overshoot must be >= 0, got -1.0"),
     "init_eps": ({"init_eps": 0.0}, "init_eps must be > 0, got 0.0"),
     "gamma": ({"gamma": 1.5}, r"gamma must be in \[0, 1\], got 1.5"),
+    "variant": ({"variant": "code"}, "variant 'code' is not supported here; allowed: coded, printed; did you mean"),
+    "operator": ({"operator": "soft"}, "operator 'soft' is not supported here; allowed: hard, two-thirds"),
+    "start": ({"start": -0.1}, "start must be >= 0, got -0.1"),
+    "ratio": ({"ratio": 0.0}, "ratio must be > 0, got 0.0"),
     "queries": ({"queries": 0}, "queries must be >= 1, got 0"),
     "p_init": ({"p_init": 1.5}, r"p_init must be in \[0, 1\], got 1.5"),
 }

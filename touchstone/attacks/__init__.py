@@ -54,6 +54,20 @@ ATTACKS: dict[str, AttackSpec] = {
         budget_rule="distance",
         source="Rony et al. (2019)",
     ),
+    "pdgd": AttackSpec(
+        fn="touchstone.attacks.pdgd:pdgd",
+        kind="minimal",
+        norms=("l2",),
+        budget_rule="distance",
+        source="Matyasko (2020), algorithm 2",
+    ),
+    "pdpgd": AttackSpec(
+        fn="touchstone.attacks.pdpgd:pdpgd",
+        kind="minimal",
+        norms=("linf", "l1", "l0"),
+        budget_rule="distance",
+        source="Matyasko (2020), algorithm 3",
+    ),
     "square": AttackSpec(
         fn="touchstone.attacks.square:square",
         kind="fixed",

@@ -152,9 +152,13 @@ def coordinates(bounds: Bounds) -> Coordinates:
     return Coordinates(enter, leave)
 
 
-def adam_(w: Tensor, m: Tensor, v: Tensor, grad: Tensor, lr: float, step: int) -> None:
-    """Take Adam's step number `step` (from 0) on every row of w, in place (Kingma and Ba 2015, alg. 1)."""
+def adam_(w: Tensor, m: Tensor, v: Tensor, grad: Tensor, lr: float, step: int) -> Tensor:
+    """Take Adam's step number `step` (from 0) on every row of w, in place (Kingma and Ba 2015, alg. 1).
+
+    Returns: what the mean gradient was divided by, shaped as w.
+    """
     m.lerp_(grad, 1 - BETA1)
     v.mul_(BETA2).addcmul_(grad, grad, value=1 - BETA2)
     spread = v.sqrt().div_((1 - BETA2 ** (step + 1)) ** 0.5).add_(TINY)
     w.addcdiv_(m, spread, value=-lr / (1 - BETA1 ** (step + 1)))
+    return spread
