@@ -25,6 +25,8 @@ OPTIONS: dict[str, dict[str, Any]] = {  # fewer steps than the defaults, to be q
     "ddn": {"steps": 20},
     "pdgd": {"steps": 20, "restarts": 2, "start": 0.2, "ratio": 1e-3},
     "pdpgd": {"steps": 20, "restarts": 2, "start": 0.2, "ratio": 1e-3},
+    "ead": {"steps": 30, "binary_steps": 4, "lr": 0.1, "init_const": 0.1, "beta": 1e-2},
+    "high_confidence": {"steps": 60},
     "square": {"queries": 40},
 }
 RUNNABLE = {name: spec for name, spec in ATTACKS.items() if spec.kind != "suite"}
@@ -237,6 +239,10 @@ BAD = {
     "operator": ({"operator": "soft"}, "operator 'soft' is not supported here; allowed: hard, two-thirds"),
     "start": ({"start": -0.1}, "start must be >= 0, got -0.1"),
     "ratio": ({"ratio": 0.0}, "ratio must be > 0, got 0.0"),
+    "beta": ({"beta": -0.1}, "beta must be >= 0, got -0.1"),
+    "rule": ({"rule": "l2"}, "rule 'l2' is not supported here; allowed: en, l1"),
+    "target_confidence": ({"target_confidence": 1.5}, r"target_confidence must be in \[0, 1\], got 1.5"),
+    "longest": ({"longest": 0.0}, "longest must be > 0, got 0.0"),
     "queries": ({"queries": 0}, "queries must be >= 1, got 0"),
     "p_init": ({"p_init": 1.5}, r"p_init must be in \[0, 1\], got 1.5"),
 }

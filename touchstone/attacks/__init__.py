@@ -68,6 +68,21 @@ ATTACKS: dict[str, AttackSpec] = {
         budget_rule="distance",
         source="Matyasko (2020), algorithm 3",
     ),
+    "ead": AttackSpec(
+        fn="touchstone.attacks.ead:ead",
+        kind="minimal",
+        norms=("l1",),
+        budget_rule="unbounded",
+        source="Chen et al. (2018)",
+    ),
+    "high_confidence": AttackSpec(
+        fn="touchstone.attacks.high_confidence:high_confidence",
+        kind="minimal",
+        norms=("l2",),
+        criterion="confidence",
+        budget_rule="unbounded",
+        source="Matyasko (2020), algorithm 1",
+    ),
     "square": AttackSpec(
         fn="touchstone.attacks.square:square",
         kind="fixed",

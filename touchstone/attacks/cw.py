@@ -82,10 +82,15 @@ def cw(
     lower, upper = torch.zeros_like(const), torch.full_like(const, UPPER)
     for _ in range(binary_steps if len(rows) else 0):
         reached = descend(task, rows, const, best, steps=steps, lr=lr, confidence=confidence, abort_early=abort_early)
-        upper = torch.where(reached, torch.minimum(upper, const), upper)
-        lower = torch.where(reached, lower, torch.maximum(lower, const))
-        const = torch.where(upper < UPPER, (lower + upper) / 2, const * 10)
+        const, lower, upper = bisect(const, lower, upper, reached)
     return best.result()
+
+
+def bisect(const: Tensor, lower: Tensor, upper: Tensor, reached: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the next constants (K,) and their bounds: smaller after a success, ten times larger before the first."""
+    upper = torch.where(reached, torch.minimum(upper, const), upper)
+    lower = torch.where(reached, lower, torch.maximum(lower, const))
+    return torch.where(upper < UPPER, (lower + upper) / 2, const * 10), lower, upper
 
 
 def descend(
