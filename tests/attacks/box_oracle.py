@@ -35,20 +35,22 @@ def reach(w: Tensor, room: Tensor, gap: float, norm: str) -> float:
     """Return the smallest |d| with <w, d> >= gap, where |d_i| <= room_i in the direction of w_i.
 
     The optimum moves every coordinate along w (l2) or sign w (linf) and stops it at the wall:
-    d_i = sign(w_i) min(t g_i, room_i); <w, d> grows with t, so bisection finds t. In l1 it takes the coordinates
-    from the largest |w_i| on, each to its wall, until the gap is closed. inf if the walls are too near.
+    d_i = sign(w_i) min(t g_i, room_i); <w, d> grows with t, so bisection finds t. For l1 it moves the coordinates
+    with the largest |w_i| to their walls, one after the other; for l0 it does so with the pixels (w is (C, H, W), or
+    has no channels) that contribute most. inf if the walls are too near.
     """
+    gain = w.abs() * room
+    if float(gain.sum()) < gap:
+        return math.inf
+    if norm == "l0":
+        gains = (gain.sum(dim=0) if gain.ndim == 3 else gain).flatten().sort(descending=True).values
+        return 1.0 + int((gains.cumsum(0) < gap).sum())
     if norm == "l1":
-        best_first = w.abs().argsort(descending=True)
-        moved = 0.0
-        for slope, wall in zip(w.abs()[best_first].tolist(), room[best_first].tolist(), strict=True):
-            if slope * wall >= gap:
-                return moved + gap / slope
-            moved, gap = moved + wall, gap - slope * wall
-        return math.inf
+        order = w.abs().flatten().argsort(descending=True)
+        gains, rooms, slopes = (values.flatten()[order] for values in (gain, room, w.abs()))
+        full = int((gains.cumsum(0) < gap).sum())
+        return float(rooms[:full].sum() + (gap - gains[:full].sum()) / slopes[full])
     speed = w.abs() if norm == "l2" else torch.ones_like(w)
-    if float((w.abs() * room).sum()) < gap:
-        return math.inf
     low, high = 0.0, float((room / speed.clamp_min(1e-12)).max())
     for _ in range(60):
         middle = (low + high) / 2
@@ -65,9 +67,8 @@ def optimum(model: Linear, x: Tensor, y: Tensor, norm: str) -> Tensor:
     for i in range(len(x)):
         for k in range(len(model.weight)):
             if k != y[i]:
-                w = (model.weight[k] - model.weight[y[i]]).detach()
-                flat = x[i].flatten()
-                room = torch.where(w > 0, 1 - flat, flat)
+                w = (model.weight[k] - model.weight[y[i]]).detach().view_as(x[i])
+                room = torch.where(w > 0, 1 - x[i], x[i])
                 best[i, k] = reach(w, room, float(logits[i, y[i]] - logits[i, k]), norm)
     return best
 

@@ -82,10 +82,15 @@ def cw(
     lower, upper = torch.zeros_like(const), torch.full_like(const, UPPER)
     for _ in range(binary_steps if len(rows) else 0):
         reached = descend(task, rows, const, best, steps=steps, lr=lr, confidence=confidence, abort_early=abort_early)
-        upper = torch.where(reached, torch.minimum(upper, const), upper)
-        lower = torch.where(reached, lower, torch.maximum(lower, const))
-        const = torch.where(upper < UPPER, (lower + upper) / 2, const * 10)
+        const, lower, upper = bisect(const, lower, upper, reached)
     return best.result()
+
+
+def bisect(const: Tensor, lower: Tensor, upper: Tensor, reached: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the next constants (K,) and their bounds: smaller after a success, ten times larger before the first."""
+    upper = torch.where(reached, torch.minimum(upper, const), upper)
+    lower = torch.where(reached, lower, torch.maximum(lower, const))
+    return torch.where(upper < UPPER, (lower + upper) / 2, const * 10), lower, upper
 
 
 def descend(
@@ -152,9 +157,13 @@ def coordinates(bounds: Bounds) -> Coordinates:
     return Coordinates(enter, leave)
 
 
-def adam_(w: Tensor, m: Tensor, v: Tensor, grad: Tensor, lr: float, step: int) -> None:
-    """Take Adam's step number `step` (from 0) on every row of w, in place (Kingma and Ba 2015, alg. 1)."""
+def adam_(w: Tensor, m: Tensor, v: Tensor, grad: Tensor, lr: float, step: int) -> Tensor:
+    """Take Adam's step number `step` (from 0) on every row of w, in place (Kingma and Ba 2015, alg. 1).
+
+    Returns: what the mean gradient was divided by, shaped as w.
+    """
     m.lerp_(grad, 1 - BETA1)
     v.mul_(BETA2).addcmul_(grad, grad, value=1 - BETA2)
     spread = v.sqrt().div_((1 - BETA2 ** (step + 1)) ** 0.5).add_(TINY)
     w.addcdiv_(m, spread, value=-lr / (1 - BETA1 ** (step + 1)))
+    return spread

@@ -1,0 +1,107 @@
+"""PDGD against a plain version of the published loop, one image at a time; restarts and refinement."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from touchstone.attacks.pdgd import pdgd
+from touchstone.norms import distance
+from touchstone.query import Query
+from touchstone.rng import SampleRng
+
+
+def setting(count: int = 6) -> tuple[nn.Module, Tensor, Tensor]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 16), nn.Tanh(), nn.Linear(16, 4)).double()
+    model[3].weight.data *= 3
+    x = torch.rand(count, 3, 2, 2, dtype=torch.float64)
+    x[:, 0] = x[:, 0].round()
+    model[3].bias.data -= model(x).mean(dim=0)
+    return model, x, model(x).argmax(dim=1)
+
+
+def plain(model: nn.Module, x: Tensor, y: int, r: Tensor, variant: str, steps: int, lr: float, ratio: float) -> float:
+    """Both players on one image, with torch's Adam, autograd, and the two weights as a distribution."""
+    r = r.clone().requires_grad_()
+    adam, nearest = torch.optim.Adam([r], lr=lr), math.inf
+    weights = torch.tensor([ratio, 1.0], dtype=torch.float64).log().log_softmax(0)
+    mean = weights.exp()
+    others = [k for k in range(4) if k != y]
+    for step in range(steps + 1):
+        done = step / steps
+        logits = model((x + r)[None])[0]
+        gap = logits[y] - logits[others].max()
+        if gap < 0:
+            nearest = min(nearest, float(r.detach().norm()))
+        adam.zero_grad()
+        loss = F.softplus(gap) / math.log(2) if variant == "coded" else gap.clamp(min=0)
+        (mean[0] * r.norm() + mean[1] * loss).backward()
+        adam.param_groups[0]["lr"] = lr * (0.01**done if variant == "coded" else 1 - 0.99 * done)
+        adam.step()
+        r.data = (x + r.data).clamp(0, 1) - x
+        weights[1] += (0.1 - 0.09 * done if variant == "coded" else 0.1) * gap.sign().item()
+        weights = weights.log_softmax(0)
+        mean = 0.9 * mean + 0.1 * weights.exp()
+    return nearest
+
+
+@pytest.mark.parametrize("variant", ["printed", "coded"])
+def test_iterates_are_those_of_the_published_loop(variant: str) -> None:
+    model, x, y = setting()
+    for steps, lr, ratio in ((25, 0.1, 0.1), (60, 0.03, 0.01)):
+        options = {"steps": steps, "lr": lr, "ratio": ratio}
+        ours = pdgd(model, x, y, norm="l2", rng=0, variant=variant, start=0.0, finetune=False, **options)
+        theirs = [plain(model, x[row], int(y[row]), torch.zeros_like(x[row]), variant, **options) for row in range(6)]
+        assert ours.found.any()
+        assert ours.dist.tolist() == pytest.approx(theirs, rel=1e-6)
+
+
+def test_variants_differ() -> None:
+    model, x, y = setting()
+    one, other = (pdgd(model, x, y, norm="l2", rng=0, steps=40, variant=name) for name in ("printed", "coded"))
+    assert not torch.isclose(one.dist, other.dist).any()
+
+
+def test_the_nearest_point_of_all_restarts_counts_and_says_which_it_was() -> None:
+    model, x, y = setting(12)
+    rng = SampleRng(3, torch.arange(12))
+    options = {"norm": "l2", "steps": 15, "finetune": False}
+    query = Query(model, batch_size=5)
+    ours = pdgd(query, x, y, rng=rng, restarts=3, **options)
+    runs = torch.stack([pdgd(model, x, y, rng=rng.shifted(k), **options).dist for k in range(3)])
+    nearest = runs.min(dim=0)
+    torch.testing.assert_close(ours.dist, nearest.values)
+    assert torch.equal(query.restarts, nearest.indices)
+    assert len(nearest.indices.unique()) > 1
+    assert query.backwards.tolist() == [45] * 12
+
+
+def test_refinement_is_one_more_run_and_never_worse() -> None:
+    model, x, y = setting()
+    y[2] = (y[2] + 1) % 4
+    options = {"norm": "l2", "rng": 0, "steps": 40, "lr": 1.0}
+    query = Query(model)
+    coarse = pdgd(model, x, y, finetune=False, **options)
+    fine = pdgd(query, x, y, **options)
+    assert coarse.found.all()
+    assert (fine.dist <= coarse.dist).all()
+    assert (fine.dist < 0.999 * coarse.dist).any()
+    assert query.backwards.tolist() == [80, 80, 0, 80, 80, 80]
+    assert query.forwards.tolist() == [83, 83, 1, 83, 83, 83]
+
+
+def test_starts_are_uniform_in_the_cube_and_clipped() -> None:
+    model, x, y = setting(300)
+    seen = []
+    model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
+    pdgd(model, x, y, norm="l2", rng=0, steps=1, start=0.25, finetune=False)
+    offset = seen[2] - x  # after one probe and one look at x
+    assert (seen[2] >= 0).all()
+    assert (seen[2] <= 1).all()
+    free = offset[(x > 0.25) & (x < 0.75)]
+    assert 0.24 < free.abs().max() <= 0.25
+    assert free.mean().abs() < 0.02
+    assert (distance(offset, "linf") > 0).all()
