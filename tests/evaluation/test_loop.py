@@ -454,10 +454,10 @@ def test_a_failed_model_has_no_rows_and_a_reason() -> None:
 
 
 def nonsense() -> Iterator[tuple[dict, str]]:
-    yield {"fn": "pdg"}, r"unknown attack 'pdg'; allowed: .*; did you mean 'pgd'\?"
+    yield {"fn": "squares"}, r"unknown attack 'squares'; allowed: .*; did you mean 'square'\?"
     yield {"protocol": "publishd"}, r"unknown protocol 'publishd'; .* did you mean 'published'\?"
     yield {"threat": None}, r"'pgd' needs a threat"
-    yield {"threat": Threat("l1", (1.0,))}, r"'pgd' in norm 'l1': allowed: l2, linf"
+    yield {"threat": Threat("l0", (1.0,))}, r"'pgd' in norm 'l0': allowed: l1, l2, linf"
     yield {"threat": Threat("linf")}, r"'pgd' has a fixed budget: expected epsilons"
     yield {"fn": "cascade"}, r"'cascade' is a suite: expected protocol 'worst'"
     worst = {"fn": "cascade", "protocol": "worst"}
