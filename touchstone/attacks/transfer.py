@@ -37,8 +37,8 @@ def transfer(
 
     Source: Papernot et al. (2017), the attack itself; how the substitute was trained is the study's affair.
 
-    The substitute is loaded, and brought into the space of x, by whoever calls: the job that runs the attack,
-    from the trained model that the study names. The target is never asked, so its passes stay at zero, and
+    The substitute is loaded, and brought into the space of x, by whoever calls; no rule of the pipeline does so
+    yet. The target is never asked, so its passes stay at zero, and
     `stop` changes nothing: the substitute is attacked to the end, since a point that barely fools it transfers
     badly.
 
