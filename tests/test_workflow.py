@@ -123,7 +123,7 @@ def test_a_changed_attack_reruns_what_it_reaches_and_no_training(finished: tuple
         ),
         ("touchstone/data/__init__.py", "std=(0.3247,)", "std=(0.5,)", "train"),
         ("touchstone/data/__init__.py", "validation=138", "validation=100", "prepare"),
-        ("touchstone/attacks/__init__.py", 'norms=("linf",),', 'norms=("linf",), droppable=False,', "attack_minmax"),
+        ("touchstone/attacks/__init__.py", 'source="Rony', 'droppable=False, source="Rony', "attack_minmax"),
     ],
 )
 def test_a_changed_value_reruns_what_depends_on_it(
