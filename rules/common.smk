@@ -13,6 +13,7 @@ from touchstone.data import DATASETS
 from touchstone.defenses import DEFENSES
 from touchstone.models import MODELS
 from touchstone.plots import PLOTS, READS
+from touchstone.studies import RESULT_TABLES
 
 ROOT = Path(workflow.basedir)
 
@@ -43,7 +44,6 @@ ATTACK = f"{RESULTS}/{{study}}/attacks/{{dataset}}/{{model}}/{{defense}}/{{seed}
 CELLS = {(c.study, c.dataset, c.model, c.defense, str(c.seed)): c for c in PLAN.cells}
 GPU = int(PLAN.config.device == "cuda")
 ENV = "../envs/touchstone.yaml"
-TABLES = ("cells", "claims", "qualitative", "flags", "selection", "failures", "worst")
 
 
 def names(values):
@@ -123,10 +123,15 @@ def defense_targets(params):
     return [MODELS[params["model"]["fn"]].fn, DEFENSES[params["defense"]["fn"]].fn]
 
 
+def specs_of(attack):
+    """What the table of attacks says of an attack, then of its members if it is a suite."""
+    members = attack["options"].get("members", [])
+    return [ATTACKS[a["fn"]] for a in [attack, *members]]
+
+
 def attack_targets(cell, attack):
-    members = [m["fn"] for m in attack["options"].get("members", [])]
     model = PLAN.training(cell)["model"]["fn"]
-    return [MODELS[model].fn, *(ATTACKS[fn].fn for fn in [attack["fn"], *members])]
+    return [MODELS[model].fn, *(spec.fn for spec in specs_of(attack))]
 
 
 def attack_params(cell, attack):
@@ -134,9 +139,7 @@ def attack_params(cell, attack):
     job = PLAN.attack(cell, attack)
     job["model"] = PLAN.training(cell)["model"]
     job["dataset"] = cell.dataset
-    members = [m["fn"] for m in job["options"].get("members", [])]
-    job["facts"] = [facts(DATASETS[cell.dataset])]
-    job["facts"] += [facts(ATTACKS[fn]) for fn in [job["fn"], *members]]
+    job["facts"] = [facts(spec) for spec in [DATASETS[cell.dataset], *specs_of(job)]]
     return job | code("touchstone.jobs.attack:attack", *attack_targets(cell, job))
 
 
@@ -165,8 +168,8 @@ def select_params(wildcards):
     params = PLAN.selection(any_seed(wildcards))
     probe = attack_targets(any_seed(wildcards), params["probe"])
     reference = DEFENSES[params["reference"]["fn"]].fn
-    params["facts"] = [facts(DATASETS[params["dataset"]])]
-    params["facts"].append(facts(ATTACKS[params["probe"]["fn"]]))
+    tables = [DATASETS[params["dataset"]], *specs_of(params["probe"])]
+    params["facts"] = [facts(spec) for spec in tables]
     return params | code(
         "touchstone.jobs.select:select", reference, *defense_targets(params), *probe
     )

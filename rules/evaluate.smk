@@ -13,7 +13,7 @@ rule tables:
         claims="studies/{study}/claims.csv",
         qualitative="studies/{study}/qualitative.csv",
     output:
-        [f"{RESULTS}/{{study}}/tables/{t}.csv" for t in TABLES],
+        [f"{RESULTS}/{{study}}/tables/{t}.csv" for t in RESULT_TABLES],
         paper=directory(f"{RESULTS}/{{study}}/tables/paper"),
     log:
         f"{RESULTS}/logs/tables/{{study}}.log",

@@ -74,7 +74,7 @@ rule study_report:
             f"{RESULTS}/{w.study}/figures/{f}.svg"
             for f in PLAN.studies[w.study].figures
         ],
-        lambda w: [f"{RESULTS}/{w.study}/tables/{t}.csv" for t in TABLES],
+        lambda w: [f"{RESULTS}/{w.study}/tables/{t}.csv" for t in RESULT_TABLES],
         f"{RESULTS}/provenance.json",
         f"{RESULTS}/config.yaml",
         "studies/{study}/study.yaml",

@@ -17,6 +17,7 @@ import pandas as pd
 
 from touchstone.config import SLUG, ConfigError
 from touchstone.registry import nearest
+from touchstone.studies import Study
 
 SLOTS = ["dataset", "model", "defense", "attack"]
 CELL = [f"cell_{slot}" for slot in SLOTS]
@@ -77,6 +78,11 @@ METRICS = {
     "near_zero_ratio": Metric(_relative(0.25), "none"),
 }
 COMPARED = ("clean_accuracy_drop", "near_zero_ratio")  # metrics that also need the reference defense
+
+
+def known(study: Study) -> Known:
+    """Return the slugs that a study defines in each slot of a cell."""
+    return dict(zip(SLOTS, (study.recipes, study.models, study.defenses, study.attacks), strict=True))
 
 
 # ---- reading

@@ -349,15 +349,14 @@ def asked(folder: Path, study: Study) -> list[dict[str, Any]]:
     Raises:
         ConfigError: with every problem of claims.csv and qualitative.csv.
     """
-    known = dict(zip(claim_table.SLOTS, (study.recipes, study.models, study.defenses, study.attacks), strict=True))
-    words = {*claim_table.METRICS, "rho_extreme"}.union(*known.values())
+    known = claim_table.known(study)
     problems, claims = [], None
     try:
         claims = claim_table.load(folder, known, _budgets(study))
     except ConfigError as error:
         problems += error.problems
     try:
-        statements.load(folder, words)
+        statements.load(folder, statements.words(known))
     except ConfigError as error:
         problems += error.problems
     if problems:

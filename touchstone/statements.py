@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from touchstone.claims import METRICS, SLACK, read_rows
+from touchstone.claims import METRICS, SLACK, Known, read_rows
 from touchstone.config import ConfigError
 from touchstone.registry import nearest
 from touchstone.verdicts import by_cell, cell_key, derive, distance
@@ -135,6 +135,11 @@ TESTS: dict[str, Callable[..., Iterator[Check]]] = {
     "near-zero": _near_zero,
     "mean-gain": _mean_gain,
 }
+
+
+def words(known: Known) -> set[str]:
+    """Return what the tests of a study may name: metrics, and the slugs that are defined."""
+    return {*METRICS, "rho_extreme"}.union(*known.values())
 
 
 def load(folder: Path, words: Collection[str]) -> pd.DataFrame:

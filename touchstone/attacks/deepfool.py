@@ -65,19 +65,25 @@ def deepfool(
 
 def boundary_step(query: Query, z: Tensor, y: Tensor, rows: Tensor, norm: str) -> Tensor:
     """Return the shortest step (B, *shape) to a boundary of the classifier linearised at z; zero where it is flat."""
-    _, reach, slope = nearest_boundary(query, z, y, rows, norm)
+    _, _, reach, slope = nearest_boundary(query, z, y, rows, norm)
     length = torch.where(reach.isfinite(), reach + NUDGE, 0.0)
     return steepest(slope, norm) * rowwise(length, z)
 
 
-def nearest_boundary(query: Query, z: Tensor, y: Tensor, rows: Tensor, norm: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Linearise at z: the class (B,) with the nearest boundary to y, its distance (B,), and its slope (B, *shape)."""
+def nearest_boundary(
+    query: Query, z: Tensor, y: Tensor, rows: Tensor, norm: str
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Linearise at z and find the class whose boundary to y is nearest.
+
+    Returns: the class (B,), its logit less that of y (B,), the distance of the boundary (B,), inf where the model is
+    flat or not finite, and the slope of that difference (B, *shape).
+    """
     classes = torch.arange(query.classes, device=z.device)
     logits, jac = query.jacobian(z, classes, rows=rows)
     one = torch.arange(len(z), device=z.device)
-    gap = (logits - logits[one, y][:, None]).abs()
+    lead = logits - logits[one, y][:, None]
     slope = jac - jac[one, y][:, None]
-    steepness = distance(slope.flatten(0, 1), DUAL[norm]).view_as(gap)
-    away = torch.where(steepness > 0, gap / steepness, torch.inf)  # NaN logits: inf too, y itself: no slope
+    steepness = distance(slope.flatten(0, 1), DUAL[norm]).view_as(lead)
+    away = torch.where(steepness > 0, lead.abs() / steepness, torch.inf)  # NaN logits: inf too, y itself: no slope
     nearest = away.argmin(dim=1)
-    return nearest, away[one, nearest], slope[one, nearest]
+    return nearest, lead[one, nearest], away[one, nearest], slope[one, nearest]

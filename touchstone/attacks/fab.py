@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from touchstone.attacks import ATTACKS
 from touchstone.attacks.common import Best, Problem, between, prepare
+from touchstone.attacks.deepfool import nearest_boundary
 from touchstone.losses import margin, margin_targeted, misclassified
-from touchstone.norms import DUAL, distance, rowwise, unit
+from touchstone.norms import distance, rowwise, unit
 from touchstone.query import Query, tiles
 from touchstone.rng import SampleRng
 from touchstone.types import Bounds, MinNorm
@@ -189,20 +190,13 @@ def boundary(
     boundary is found: a flat model, or NaN.
     """
     if target is None:
-        classes = torch.arange(query.classes, device=z.device)
-        logits, jac = query.jacobian(z, classes, rows=rows)
-        one = torch.arange(len(z), device=z.device)
-        gaps = logits[one, y][:, None] - logits
-        slopes = jac - jac[one, y][:, None]
-        steepness = distance(slopes.flatten(0, 1), DUAL[norm]).view_as(gaps)
-        away = torch.where(steepness > 0, gaps.abs() / steepness, torch.inf)  # NaN: inf too, y itself: no slope
-        nearest = away.argmin(dim=1)
-        slope, gap, usable = slopes[one, nearest], gaps[one, nearest], away[one, nearest].isfinite()
+        _, lead, reach, slope = nearest_boundary(query, z, y, rows, norm)
+        usable = reach.isfinite()
     else:
         pair = torch.stack([y, target], dim=1)
         _, lead, slope = query.grad(z, pair, lambda logits, p: margin_targeted(logits, p[:, 0], p[:, 1]), rows=rows)
-        gap, usable = -lead, lead.isfinite() & slope.isfinite().flatten(1).all(dim=1)
-    return torch.where(rowwise(usable, z), slope, 0.0), torch.where(usable, gap, 0.0)
+        usable = lead.isfinite() & slope.isfinite().flatten(1).all(dim=1)
+    return torch.where(rowwise(usable, z), slope, 0.0), torch.where(usable, -lead, 0.0)
 
 
 def onto_plane(z: Tensor, slope: Tensor, gap: Tensor, bounds: Bounds, norm: str) -> Tensor:

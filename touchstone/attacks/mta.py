@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from touchstone.attacks import ATTACKS
 from touchstone.attacks.common import Problem, between, prepare
 from touchstone.attacks.pgd import climb, lengths, random_points, sweep
+from touchstone.losses import margin_targeted
 from touchstone.query import Query
 from touchstone.rng import SampleRng
 
@@ -54,11 +55,7 @@ def mta(
         ValueError: an argument outside what is said above.
     """
     task = prepare(model, x, y, norm=norm, norms=ATTACKS["mta"].norms, rng=rng, eps=eps, stop=stop)
-
-    def gain(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
-        return (logits.gather(1, target[:, None]) - logits.gather(1, y[:, None])).squeeze(1)
-
-    return towards(task, gain, norm, stop, steps, step_size, relative)
+    return towards(task, margin_targeted, norm, stop, steps, step_size, relative)
 
 
 def mta_center(

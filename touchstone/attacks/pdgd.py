@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from touchstone.attacks import ATTACKS
-from touchstone.attacks.common import Best, Problem, between, choose, positive, prepare
+from touchstone.attacks.common import Best, Problem, between, choose, in_ball, positive, prepare
 from touchstone.attacks.cw import adam_
 from touchstone.losses import Loss, margin, misclassified
 from touchstone.norms import distance, rowwise
@@ -145,19 +145,14 @@ def minimise(game: Game, *, restarts: int, start: float, ratio: float, finetune:
     for restart in range(restarts if len(rows) else 0):
         before = best.dist[rows]
         first = torch.full_like(before, ratio / (1 + ratio))
-        play(game, best, shares, rows, random_points(task, rows, start, restart), first)
+        cube = {"norm": "linf", "eps": start, "bounds": task.bounds}
+        points = in_ball(task.x[rows], **cube, rng=task.rng.at(rows), restart=restart)
+        play(game, best, shares, rows, points, first)
         query.restarts[rows[best.dist[rows] < before]] = restart
     rows = rows[best.dist[rows].isfinite()]
     if finetune and len(rows):
         play(game, best, shares, rows, best.x_adv[rows], shares[rows], factor=FINE)
     return best.result()
-
-
-def random_points(task: Problem, rows: Tensor, start: float, restart: int) -> Tensor:
-    """Draw one point of the cube of half width `start` around each of x[rows], clipped to the box."""
-    x = task.x[rows]
-    offset = task.rng.at(rows).uniform(tuple(x.shape[1:]), restart=restart, dtype=x.dtype).mul_(2).sub_(1)
-    return task.bounds.clip(offset.mul_(start).add_(x))
 
 
 def play(game: Game, best: Best, shares: Tensor, rows: Tensor, z: Tensor, share: Tensor, factor: float = 1.0) -> None:

@@ -177,8 +177,9 @@ def cascade(
             new = _where(columns["success"], x.device)
             points[left[new]] = proposal.points[new]
             owner[left[new].cpu().numpy()] = member["slug"]
+            found = columns | {"restart": proposal.restart}
             for name, values in best.items():
-                values[left[new].cpu()] = (columns | {"restart": proposal.restart})[name][new.cpu()]
+                values[left[new].cpu()] = found[name][new.cpu()]
             flagged |= proposal.flags
             report(stage, columns)
         shown[f"epsilon-{epsilon:g}"] = block.images(points, examples)

@@ -12,10 +12,8 @@ from touchstone.data.prepare import load as load_dataset
 from touchstone.data.prepare import spread, to_float
 from touchstone.evaluation import loop
 from touchstone.files import write_bytes
-from touchstone.jobs.common import load_weights, make_model, run_json, set_up, to_device
+from touchstone.jobs.common import load_weights, make_model, run_json, set_up, threat_of, to_device
 from touchstone.log import progress
-from touchstone.threat import Threat
-from touchstone.types import UNIT
 
 
 def attack(params: Mapping[str, Any], cell: Mapping[str, Any], prepared: Path, model_file: Path, out: Path) -> None:
@@ -63,11 +61,3 @@ def attack(params: Mapping[str, Any], cell: Mapping[str, Any], prepared: Path, m
     write_bytes(
         out / "examples.safetensors", safetensors.torch.save({k: v.cpu().contiguous() for k, v in examples.items()})
     )
-
-
-def threat_of(definition: Mapping[str, Any] | None) -> Threat | None:
-    """Build the threat of {norm, space, bounds, epsilons}; None for the clean pass."""
-    if definition is None:
-        return None
-    bounds = UNIT if definition["bounds"] == "data" else None
-    return Threat(definition["norm"], tuple(definition["epsilons"]), definition["space"], bounds)

@@ -19,7 +19,9 @@ from touchstone.defenses import DEFENSES
 from touchstone.defenses.base import Defense
 from touchstone.models.classifier import Classifier, build
 from touchstone.registry import load
+from touchstone.threat import Threat
 from touchstone.training import Phase
+from touchstone.types import UNIT
 
 
 def set_up(device: str, threads: int) -> torch.device:
@@ -82,3 +84,11 @@ def to_device(data: Dataset, device: torch.device) -> Dataset:
     """Put a dataset's tensors on a device."""
     train, test = (replace(part, x=part.x.to(device), y=part.y.to(device)) for part in (data.train, data.test))
     return replace(data, train=train, test=test, validation=data.validation.to(device))
+
+
+def threat_of(definition: Mapping[str, Any] | None) -> Threat | None:
+    """Build the threat of {norm, space, bounds, epsilons}; None for the clean pass."""
+    if definition is None:
+        return None
+    bounds = UNIT if definition["bounds"] == "data" else None
+    return Threat(definition["norm"], tuple(definition["epsilons"]), definition["space"], bounds)

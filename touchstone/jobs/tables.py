@@ -41,12 +41,7 @@ def tables(
     record_files = list(record_files)
     sizes = {facts["name"]: facts["counts"]["test"] for facts in (json.loads(p.read_text()) for p in prepared)}
     cells = metrics.cells(record_files, runs, thresholds=study.near_zero.thresholds)
-    known = {
-        "dataset": set(study.recipes),
-        "model": set(study.models),
-        "defense": set(study.defenses),
-        "attack": set(study.attacks),
-    }
+    known = claim_table.known(study)
     published = claim_table.load(study_file.parent, known)
     shared = {"near_zero": f"near_zero_{study.near_zero.headline:g}", "reference": study.selection.reference}
     judged = verdicts.verdicts(
@@ -57,11 +52,11 @@ def tables(
         caps={tuple(row["cell"]): _caps(row, sizes) for row in params["caps"]},
         **shared,
     )
-    words = statements.load(study_file.parent, set.union(*known.values()) | set(claim_table.METRICS) | {"rho_extreme"})
+    written = statements.load(study_file.parent, statements.words(known))
     frames = {
         "cells": cells,
         "claims": judged,
-        "qualitative": statements.qualitative(words, published, cells, **shared),
+        "qualitative": statements.qualitative(written, published, cells, **shared),
         "flags": flags(record_files, runs),
         "selection": selection(selections),
         "failures": table.failures(cells, str(out.parent)),
