@@ -13,11 +13,12 @@ run: setup
 
 setup: $(STAMP)
 
+# --no-deps: the lock is complete, and pip would object to what pyproject.toml overrides
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
 	  || { echo "Touchstone's lock is for Python 3.11; set PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
@@ -37,7 +38,7 @@ lock: setup
 	$(BIN)/uv pip compile pyproject.toml --all-extras --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate --quiet -o requirements.lock
 	{ printf 'channels:\n  - conda-forge\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n'; \
-	  sed -n 's/^\([a-z0-9.-]*==[^ ;\\]*\).*/      - \1/p' requirements.lock; } > envs/touchstone.yaml
+	  sed -nE '/^(adv-lib|torchattacks)==/d; s/^([a-z0-9.-]*==[^ ;\\]*).*/      - \1/p' requirements.lock; } > envs/touchstone.yaml
 
 clean:
 	rm -rf results .snakemake

@@ -116,5 +116,7 @@ def test_environment_pins_are_those_of_the_lock() -> None:
 
     lock = pins((ROOT / "requirements.lock").read_text())
     assert len(lock) > 100
-    assert pins((ROOT / "envs" / "touchstone.yaml").read_text()) == lock
+    compared_only = {p for p in lock if p.startswith(("adv-lib==", "torchattacks=="))}  # no job needs them
+    assert len(compared_only) == 2
+    assert pins((ROOT / "envs" / "touchstone.yaml").read_text()) == lock - compared_only
     assert "://" not in (ROOT / "requirements.lock").read_text()
