@@ -87,9 +87,9 @@ def level(v: Tensor, weight: Tensor) -> Tensor:
     total, largest = magnitude.sum(dim=1), magnitude.amax(dim=1)
     t = torch.maximum(largest - weight, (total - weight) / magnitude.shape[1]).clamp_min_(0)
     while True:
-        above = magnitude > t[:, None]
-        count, mass = above.sum(dim=1), torch.where(above, magnitude, 0.0).sum(dim=1)
-        further = torch.maximum(t, (mass - weight) / count.clamp_min(1))
+        above = (magnitude - t[:, None]).clamp_min_(0)  # no mask: `where` on this many values is ten times slower
+        excess = above.sum(dim=1) - weight
+        further = t + (excess / above.sign_().sum(dim=1).clamp_min_(1)).clamp_min_(0)
         if not bool((further > t).any()):  # nothing above t changed side: t is exact
             break
         t = further

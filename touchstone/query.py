@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from touchstone.losses import Loss
+from touchstone.norms import distance
 from touchstone.types import UNIT, Bounds
 
 
@@ -73,11 +74,16 @@ class Query:
         logits, value, grad = self._chunked(len(x), call)
         self.forwards.index_add_(0, ids, torch.ones_like(ids))
         self.backwards.index_add_(0, ids, torch.ones_like(ids))
-        self.zero_grads.index_add_(0, ids, (grad == 0).flatten(1).all(dim=1).long())
+        self.zero_grads.index_add_(0, ids, (distance(grad, "linf") == 0).long())
         return logits, value, grad
 
-    def jacobian(self, x: Tensor, classes: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return logits (B, C) and the gradients (B, K, *shape) of those of classes, (K,) or (B, K) int64."""
+    def jacobian(
+        self, x: Tensor, classes: Tensor, rows: Tensor | None = None, less: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return logits (B, C) and the gradients (B, K, *shape) of those of classes, (K,) or (B, K) int64.
+
+        With `less` (B,) int64 they are those of the differences to the logit of that class.
+        """
         wanted = classes.expand(len(x), -1)
 
         def call(part: slice) -> tuple[Tensor, Tensor]:
@@ -85,8 +91,10 @@ class Query:
             jac = x.new_empty(len(inputs), wanted.shape[1], *x.shape[1:])
             with torch.enable_grad():
                 logits = self._forward(inputs)
+                base = 0.0 if less is None else logits.gather(1, less[part, None])
                 for k, column in enumerate(wanted[part].split(1, dim=1)):
-                    (grad,) = torch.autograd.grad(logits.gather(1, column).sum(), inputs, retain_graph=True)
+                    value = (logits.gather(1, column) - base).sum()
+                    (grad,) = torch.autograd.grad(value, inputs, retain_graph=True)
                     jac[:, k] = grad
             return logits.detach(), jac
 

@@ -78,12 +78,11 @@ def nearest_boundary(
     Returns: the class (B,), its logit less that of y (B,), the distance of the boundary (B,), inf where the model is
     flat or not finite, and the slope of that difference (B, *shape).
     """
-    classes = torch.arange(query.classes, device=z.device)
-    logits, jac = query.jacobian(z, classes, rows=rows)
-    one = torch.arange(len(z), device=z.device)
-    lead = logits - logits[one, y][:, None]
-    slope = jac - jac[one, y][:, None]
+    others = torch.arange(query.classes - 1, device=z.device).expand(len(z), -1)
+    others = others + (others >= y[:, None])  # all but y
+    logits, slope = query.jacobian(z, others, rows=rows, less=y)
+    lead = logits.gather(1, others) - logits.gather(1, y[:, None])
     steepness = distance(slope.flatten(0, 1), DUAL[norm]).view_as(lead)
-    away = torch.where(steepness > 0, lead.abs() / steepness, torch.inf)  # NaN logits: inf too, y itself: no slope
-    nearest = away.argmin(dim=1)
-    return nearest, lead[one, nearest], away[one, nearest], slope[one, nearest]
+    away = torch.where(steepness > 0, lead.abs() / steepness, torch.inf)  # NaN logits: inf too
+    one, nearest = torch.arange(len(z), device=z.device), away.argmin(dim=1)
+    return others[one, nearest], lead[one, nearest], away[one, nearest], slope[one, nearest]

@@ -19,7 +19,7 @@ from touchstone.types import Bounds, MinNorm
 
 START_RADIUS = {"linf": 0.3, "l2": 1.0, "l1": 5.0}  # largest perturbation whose half a random start takes
 LAST_SEARCH = 3  # secant steps between x and the best point
-SHORT = 0.999  # of a secant step is taken: on the boundary itself, rounding would decide
+SLACK = 1e-5  # of the margin at x that is left at the end: on the boundary itself, rounding would decide
 TINY = 1e-8  # keeps the ratio of two step lengths defined
 
 
@@ -178,7 +178,8 @@ def walk(
             fooled = misclassified(query.logits(here, rows=ids), y)
             offset = here - x
             best.offer(ids, here, distance(offset, norm), fooled)
-            z[tile] = torch.where(rowwise(fooled, x), x + beta * offset, here)
+            here[fooled] = x[fooled] + beta * offset[fooled]
+            z[tile] = here
 
 
 def boundary(
@@ -196,35 +197,49 @@ def boundary(
         pair = torch.stack([y, target], dim=1)
         _, lead, slope = query.grad(z, pair, lambda logits, p: margin_targeted(logits, p[:, 0], p[:, 1]), rows=rows)
         usable = lead.isfinite() & slope.isfinite().flatten(1).all(dim=1)
-    return torch.where(rowwise(usable, z), slope, 0.0), torch.where(usable, -lead, 0.0)
+    slope[~usable] = 0.0
+    return slope, torch.where(usable, -lead, 0.0)
 
 
 def onto_plane(z: Tensor, slope: Tensor, gap: Tensor, bounds: Bounds, norm: str) -> Tensor:
     """Return the d (B, *shape) of smallest norm with <slope, d> = gap and z + d in the box.
 
     Every value moves along +-slope and not beyond its wall. In linf all move equally far, in l2 in proportion to
-    the slope, in l1 the steepest first, until the gap is closed: a sum that is linear between the walls, so
-    sorting finds the end exactly. Where the box is too small for the gap, z + d is its corner (section 2.2).
+    the slope, in l1 the steepest first, until the gap is closed. Where the box is too small for the gap, z + d is
+    its corner (section 2.2).
     """
-    sign = slope.flatten(1).sign() * gap.sign()[:, None]
     pull = unit(slope, "linf").flatten(1).abs()  # largest entry one: nothing underflows
+    sign = slope.flatten(1).sign().mul_(pull.sign()).mul_(gap.sign()[:, None]).view_as(z)
     need = gap.abs() / distance(slope, "linf").clamp_min(torch.finfo(slope.dtype).tiny)
-    room = torch.where(sign.view_as(z) > 0, bounds.upper - z, z - bounds.lower).flatten(1).clamp_min_(0)
-    room = torch.where(pull > 0, room, 0.0)
-    if norm == "l1":
-        pulls, order = pull.sort(dim=1, descending=True)
-        gained = running_sum(pulls * room.gather(1, order))
-        moved = ((need[:, None] - gained) / torch.where(pulls > 0, pulls, 1.0)).clamp_min_(0)
-        moved = torch.zeros_like(pull).scatter_(1, order, moved)
-    else:
-        speed = pull if norm == "l2" else torch.where(pull > 0, 1.0, 0.0).to(pull.dtype)
-        until, order = torch.where(speed > 0, room / speed, 0.0).sort(dim=1)  # time at which each value stops
-        gained = running_sum((pull * room).gather(1, order))  # by those that stopped before
-        rate = (pull * speed).gather(1, order).flip(1).cumsum(dim=1).flip(1)  # of those that still move
-        stops = (gained + until * rate < need[:, None]).sum(dim=1, keepdim=True).clamp_max_(pull.shape[1] - 1)
-        time = (need[:, None] - gained.gather(1, stops)) / rate.gather(1, stops)
-        moved = torch.where(speed > 0, time * speed, 0.0)
-    return torch.minimum(moved, room).mul_(sign).view_as(z)
+    room = torch.maximum((bounds.upper - z) * sign, (bounds.lower - z) * sign)  # the wall is on the side of the sign
+    room = room.nan_to_num_(nan=0.0, posinf=torch.inf).clamp_min_(0).flatten(1)  # nan: no box and no slope
+    move = steepest_first if norm == "l1" else partial(together, speed=pull if norm == "l2" else pull.sign())
+    return move(pull, need, room).view_as(z).mul_(sign)
+
+
+def together(pull: Tensor, need: Tensor, room: Tensor, *, speed: Tensor) -> Tensor:
+    """Return min(time * speed, room) (B, N) at the first time at which <pull, it> = need (B,), or room.
+
+    What is gained is concave in time and linear while nobody reaches a wall. So Newton's steps from zero never go
+    too far, and end after a few; a sort would cost more.
+    """
+    power, time, last = pull * speed, torch.zeros_like(need), torch.finfo(need.dtype)
+    while True:
+        moved = torch.minimum(speed * time[:, None], room)
+        short = need - (pull * moved).sum(dim=1)
+        rate = (room - moved).sign_().mul_(power).sum(dim=1)  # of those that still move
+        moving = (short > 8 * last.eps * need) & (rate > 0)
+        if not bool(moving.any()):
+            return moved
+        time = torch.where(moving, time + short / rate, time).clamp_max_(last.max)
+
+
+def steepest_first(pull: Tensor, need: Tensor, room: Tensor) -> Tensor:
+    """Return the way (B, N) of each value when those of largest pull go to their wall until <pull, it> = need (B,)."""
+    pulls, order = pull.sort(dim=1, descending=True)
+    gained = running_sum(pulls * room.gather(1, order))
+    moved = ((need[:, None] - gained) / pulls.clamp_min(torch.finfo(pull.dtype).tiny)).clamp_min_(0)
+    return torch.minimum(torch.zeros_like(pull).scatter_(1, order, moved), room)
 
 
 def running_sum(values: Tensor) -> Tensor:
@@ -236,16 +251,17 @@ def last_search(task: Problem, best: Best, rows: Tensor, clean: Tensor, norm: st
     """Look for nearer points between x and the best ones of rows (K,) (section 2.4); clean (B,) are margins at x.
 
     The margin is taken to be linear on the segment between the innermost misclassified point and the outermost
-    one that is not.
+    one that is not, and its value beyond the boundary that is looked for is SLACK of the one before it.
     """
+    aim = -SLACK * clean[rows]
     out, near = best.x_adv[rows], task.x[rows]
     above, below = margin(task.query.logits(out, rows=rows), task.y[rows]), clean[rows]
     for _ in range(LAST_SEARCH):
-        share = SHORT * above / (above - below)  # of the way back
+        share = (above - aim) / (above - below)  # of the way back
         share = torch.where((share > 0) & (share < 1), share, 0.5)
         trial = task.bounds.clip(torch.lerp(out, near, rowwise(share, out)))
         value = margin(task.query.logits(trial, rows=rows), task.y[rows])
-        fooled = value > 0
+        fooled = value > aim / 2
         best.offer(rows, trial, distance(trial - task.x[rows], norm), fooled)
-        out, near = torch.where(rowwise(fooled, out), trial, out), torch.where(rowwise(fooled, out), near, trial)
+        out[fooled], near[~fooled] = trial[fooled], trial[~fooled]
         above, below = torch.where(fooled, value, above), torch.where(fooled, below, value)

@@ -90,7 +90,7 @@ def pdpgd(
             for _ in range(INNER_STEPS):
                 pulled = torch.addcmul(near, metric, near - offset, value=-1)
                 nearer = task.bounds.clip(prox(pulled, weight).add_(x[tile])).sub_(x[tile])
-                nearer = torch.where(rowwise(moving, near), nearer, near)
+                nearer[~moving] = near[~moving]
                 moving &= distance(nearer - near, "l2") > STILL * distance(nearer, "l2")
                 near = nearer
                 if not bool(moving.any()):

@@ -1,0 +1,118 @@
+"""The peers behind one signature: (subject, batch size, steps) -> adversarial points, in batches of that size."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import types
+import warnings
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from benchmarks.nets import Subject
+
+Run = Callable[[Subject, int, int], list[Tensor]]  # one tensor of points, or one per epsilon
+INF = float("inf")
+
+
+@contextlib.contextmanager
+def _as_is() -> Iterator[None]:
+    """Import a peer although it uses what its dependencies deprecate, and visdom, which does not build any more."""
+    sys.modules.setdefault("visdom", types.ModuleType("visdom"))  # adv-lib draws nothing here
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+with _as_is():
+    import foolbox
+    import torchattacks
+    from adv_lib import attacks as adv_lib
+    from pyautoattack import AutoAttack
+
+logging.getLogger("auto-attack").setLevel(logging.WARNING)
+
+
+def batched(subject: Subject, batch: int, attack: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Attack batch after batch and join the points."""
+    parts = zip(subject.x.split(batch), subject.y.split(batch), strict=True)
+    return torch.cat([attack(x, y).detach() for x, y in parts])
+
+
+def torchattacks_pgd(epsilons: tuple[float, ...], step_size: float) -> Run:
+    """Return PGD of torchattacks from x itself, one run per epsilon."""
+
+    def run(subject: Subject, batch: int, steps: int) -> list[Tensor]:
+        made = [
+            torchattacks.PGD(subject.model, eps=e, alpha=step_size, steps=steps, random_start=False) for e in epsilons
+        ]
+        return [batched(subject, batch, attack) for attack in made]
+
+    return run
+
+
+def foolbox_pgd(epsilons: tuple[float, ...], step_size: float) -> Run:
+    """Return PGD of Foolbox from x itself over a list of epsilons."""
+
+    def run(subject: Subject, batch: int, steps: int) -> list[Tensor]:
+        model = foolbox.PyTorchModel(subject.model, bounds=(0, 1), device=subject.x.device)
+        attack = foolbox.attacks.LinfPGD(abs_stepsize=step_size, steps=steps, random_start=False)
+        parts = zip(subject.x.split(batch), subject.y.split(batch), strict=True)
+        found = [attack(model, x, y, epsilons=list(epsilons))[1] for x, y in parts]
+        return [torch.cat(points) for points in zip(*found, strict=True)]
+
+    return run
+
+
+def adv_lib_pgd(epsilons: tuple[float, ...], step_size: float) -> Run:
+    """Return PGD of adversarial-library from x itself, one run per epsilon; it keeps the last fooling iterate."""
+
+    def run(subject: Subject, batch: int, steps: int) -> list[Tensor]:
+        more = {"steps": steps, "absolute_step_size": step_size, "random_init": False}
+        return [
+            batched(subject, batch, lambda x, y, e=e: adv_lib.pgd_linf(subject.model, x, y, e, **more))
+            for e in epsilons
+        ]
+
+    return run
+
+
+def adv_lib_minimal(name: str, steps: str, **options: object) -> Run:
+    """Return a minimal-norm attack of adversarial-library; `steps` is what it calls its number of steps."""
+    attack = getattr(adv_lib, name)
+
+    def run(subject: Subject, batch: int, count: int) -> list[Tensor]:
+        more = {steps: count, **options}
+        return [batched(subject, batch, lambda x, y: attack(subject.model, x, y, **more))]
+
+    return run
+
+
+def foolbox_minimal(name: str, **options: object) -> Run:
+    """Return a minimal-norm attack of Foolbox."""
+
+    def run(subject: Subject, batch: int, steps: int) -> list[Tensor]:
+        model = foolbox.PyTorchModel(subject.model, bounds=(0, 1), device=subject.x.device)
+        attack = getattr(foolbox.attacks, name)(steps=steps, **options)
+        return [batched(subject, batch, lambda x, y: attack(model, x, y, epsilons=None)[0])]
+
+    return run
+
+
+def autoattack(epsilons: tuple[float, ...]) -> Run:
+    """Return the standard version of AutoAttack, one run per epsilon; a short run asks Square for fewer queries."""
+
+    def run(subject: Subject, batch: int, steps: int) -> list[Tensor]:
+        found = []
+        for epsilon in epsilons:
+            attack = AutoAttack(subject.model, norm="Linf", eps=epsilon, seed=0, device=subject.x.device)
+            attack.verbose = False
+            attack.apgd.n_iter = attack.apgd_targeted.n_iter = attack.fab.n_iter = steps
+            attack.square.n_queries = 50 * steps
+            found.append(attack.run_standard_evaluation(subject.x, subject.y, batch_size=batch))
+        return found
+
+    return run

@@ -1,0 +1,55 @@
+"""Interleaved measurement: in every round each system runs once, and ratios are taken within a round."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from statistics import median
+from typing import Any, NamedTuple
+
+BATCHES = (64, 128, 256, 512, 1024, 2048)
+TRIALS = 2  # per batch size; the faster one counts
+
+
+class Timed(NamedTuple):
+    """Seconds of each round, and what the last round returned."""
+
+    seconds: list[float]
+    result: Any
+
+    @property
+    def median(self) -> float:
+        """Return the median of the rounds."""
+        return median(self.seconds)
+
+
+def best_batch(probe: Callable[[int], Any], rows: int) -> int:
+    """Return the batch size, no larger than needed for `rows`, at which a short run is fastest."""
+    sizes = [size for size in BATCHES if size < rows] + [next((s for s in BATCHES if s >= rows), BATCHES[-1])]
+    probe(sizes[0])  # the first call of a library pays for what comes once
+    spent = {size: min(_seconds(lambda size=size: probe(size))[0] for _ in range(TRIALS)) for size in set(sizes)}
+    return min(sorted(spent), key=spent.__getitem__)
+
+
+def interleave(systems: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, Timed]:
+    """Run every system once per round, in an order that turns by one place from round to round."""
+    seconds: dict[str, list[float]] = {name: [] for name in systems}
+    results: dict[str, Any] = {}
+    names = list(systems)
+    for number in range(rounds):
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            spent, results[name] = _seconds(systems[name])
+            seconds[name].append(spent)
+    return {name: Timed(seconds[name], results[name]) for name in names}
+
+
+def ratio(slow: Timed, fast: Timed) -> float:
+    """Return the median over the rounds of slow / fast."""
+    return median(a / b for a, b in zip(slow.seconds, fast.seconds, strict=True))
+
+
+def _seconds(run: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.perf_counter()
+    result = run()
+    return time.perf_counter() - start, result
