@@ -26,10 +26,10 @@ def run(name: str, loss: str, classes: int = 4, own: Loss | None = None) -> tupl
     """Return the points of an attack on random images, and the flags of its query."""
     model, rng = net(classes), SampleRng(1, torch.arange(8))
     x = torch.rand(8, 3, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    query, attack = Query(model, own_loss=own), load(ATTACKS[name].fn)
-    known = inspect.signature(attack).parameters
-    options = {key: value for key, value in SHORT.items() if key in known} | ({"eps": 0.1} if "eps" in known else {})
-    out = attack(query, x, model(x).argmax(1), norm=ATTACKS[name].norms[0], rng=rng, loss=loss, **options)
+    query, attack, norm = Query(model, own_loss=own), load(ATTACKS[name].fn), ATTACKS[name].norms[0]
+    known, budget = inspect.signature(attack).parameters, {"eps": 1.0 if norm == "l0" else 0.1}
+    options = {key: value for key, value in (SHORT | budget).items() if key in known}
+    out = attack(query, x, model(x).argmax(1), norm=norm, rng=rng, loss=loss, **options)
     return (out.x_adv if isinstance(out, MinNorm) else out), query.flags
 
 
