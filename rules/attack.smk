@@ -9,6 +9,7 @@ if PLAN.config.jobs == "per_attack":
             data="data/prepared/{dataset}.safetensors",
             model=f"{MODEL}/model.safetensors",
             run=f"{MODEL}/run.json",
+            substitutes=lambda w: substitutes_of(cell_of(w), [w.attack]),
         output:
             f"{ATTACK}/{{attack}}/records.parquet",
             f"{ATTACK}/{{attack}}/examples.safetensors",
@@ -39,6 +40,7 @@ else:
                 data=f"data/prepared/{cell.dataset}.safetensors",
                 model=f"{model_dir(cell)}/model.safetensors",
                 run=f"{model_dir(cell)}/run.json",
+                substitutes=substitutes_of(cell, PLAN.attacks(cell)),
             output:
                 records_of(cell),
                 [

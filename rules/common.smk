@@ -41,7 +41,7 @@ COMMAND = f"snakemake --cores all --configfile {os.path.relpath(CONFIG_FILE, ROO
 RESULTS = f"results/{PLAN.config.run}"
 MODEL = f"{RESULTS}/{{study}}/models/{{dataset}}/{{model}}/{{defense}}/{{seed}}"
 ATTACK = f"{RESULTS}/{{study}}/attacks/{{dataset}}/{{model}}/{{defense}}/{{seed}}"
-CELLS = {(c.study, c.dataset, c.model, c.defense, str(c.seed)): c for c in PLAN.cells}
+CELLS = {(c.study, c.dataset, c.model, c.defense, str(c.seed)): c for c in PLAN.trained}
 GPU = int(PLAN.config.device == "cuda")
 ENV = "../envs/touchstone.yaml"
 
@@ -53,10 +53,10 @@ def names(values):
 
 wildcard_constraints:
     study=names(PLAN.studies),
-    dataset=names(c.dataset for c in PLAN.cells),
-    model=names(c.model for c in PLAN.cells),
-    defense=names(c.defense for c in PLAN.cells),
-    seed=names(c.seed for c in PLAN.cells),
+    dataset=names(c.dataset for c in PLAN.trained),
+    model=names(c.model for c in PLAN.trained),
+    defense=names(c.defense for c in PLAN.trained),
+    seed=names(c.seed for c in PLAN.trained),
     attack=names(a for s in PLAN.studies.values() for a in s.attacks),
     figure=names(f for s in PLAN.studies.values() for f in s.figures),
 
@@ -84,10 +84,9 @@ def cell_of(wildcards):
 
 
 def any_seed(wildcards):
-    """The cell of the first seed: a selection is made once per dataset, model and defense."""
-    return CELLS[
-        (wildcards.study, wildcards.dataset, wildcards.model, wildcards.defense, "0")
-    ]
+    """The cell of some seed: a selection is made once per dataset, model and defense."""
+    wanted = (wildcards.study, wildcards.dataset, wildcards.model, wildcards.defense)
+    return next(cell for key, cell in CELLS.items() if key[:-1] == wanted)
 
 
 def identity(cell, **more):
@@ -115,6 +114,16 @@ def records_of(cell):
     ]
 
 
+def substitutes_of(cell, attacks):
+    """The files of the models that some of these attacks start from."""
+    found = [s for a in attacks for s in PLAN.substitutes(cell, a)]
+    return [
+        f"{model_dir(s)}/{f}"
+        for s in dict.fromkeys(found)
+        for f in ("model.safetensors", "run.json")
+    ]
+
+
 def cells_in(study):
     return [c for c in PLAN.cells if c.study == study]
 
@@ -123,15 +132,25 @@ def defense_targets(params):
     return [MODELS[params["model"]["fn"]].fn, DEFENSES[params["defense"]["fn"]].fn]
 
 
+def parts_of(attack):
+    """An attack, then its members if it is a suite."""
+    return [attack, *attack["options"].get("members", [])]
+
+
 def specs_of(attack):
     """What the table of attacks says of an attack, then of its members if it is a suite."""
-    members = attack["options"].get("members", [])
-    return [ATTACKS[a["fn"]] for a in [attack, *members]]
+    return [ATTACKS[part["fn"]] for part in parts_of(attack)]
 
 
 def attack_targets(cell, attack):
     model = PLAN.training(cell)["model"]["fn"]
-    return [MODELS[model].fn, *(spec.fn for spec in specs_of(attack))]
+    substitutes = [p["substitute"] for p in parts_of(attack) if "substitute" in p]
+    return [
+        MODELS[model].fn,
+        *(spec.fn for spec in specs_of(attack)),
+        *(MODELS[s["model"]["fn"]].fn for s in substitutes),
+        *([DEFENSES[attack["defense"]["fn"]].fn] if "defense" in attack else []),
+    ]
 
 
 def attack_params(cell, attack):

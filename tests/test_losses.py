@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from touchstone import registry
 from touchstone.losses import LOSSES, dlr, dlr_targeted, margin, margin_targeted, misclassified, pick
 
 NEGATIVE = torch.tensor([[-3.0, -1.0, -2.0, -9.0], [-5.0, -4.5, -7.0, -6.0]], dtype=torch.float64)
@@ -17,6 +18,7 @@ def by_hand(name: str, z: np.ndarray, y: int) -> float:
         "ce64": np.log(np.exp(z).sum()) - z[y],
         "margin": others.max() - z[y],
         "dlr": (others.max() - z[y]) / (first - third),
+        "logistic": -np.log2(1 + np.exp(z[y] - others.max())),
     }[name]
 
 
@@ -26,10 +28,10 @@ def test_loss_is_the_formula_also_for_negative_logits(name: str) -> None:
     np.testing.assert_allclose(pick(name)(NEGATIVE, LABELS), expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["ce", "ce64", "margin"])
+@pytest.mark.parametrize("name", ["ce", "ce64", "margin", "logistic"])
 def test_two_classes(name: str) -> None:
     z = torch.tensor([[-2.0, -5.0]])
-    gap = {"margin": -3.0}.get(name, float(np.log1p(np.exp(-3.0))))
+    gap = {"margin": -3.0, "logistic": -np.log2(1 + np.exp(3.0))}.get(name, float(np.log1p(np.exp(-3.0))))
     assert pick(name)(z, torch.tensor([0])).item() == pytest.approx(gap)
 
 
@@ -68,6 +70,17 @@ def test_loss_ignores_a_shift_of_the_logits_and_follows_a_permutation_of_the_cla
     torch.testing.assert_close(pick(name)(moved, order.argsort()[LABELS]), pick(name)(NEGATIVE, LABELS))
 
 
+def test_logistic_is_steep_while_the_class_is_right_and_flat_beyond_the_boundary() -> None:
+    logits = torch.tensor([[30.0, 0.0, -1.0], [0.0, 0.0, -1.0], [0.0, 30.0, -1.0]])
+    assert pick("logistic")(logits, torch.zeros(3, dtype=torch.int64))[1] == -1
+    slope = -gradient("logistic", logits)[:, 0]
+    assert slope.tolist() == pytest.approx([1 / np.log(2), 0.5 / np.log(2), 0], abs=1e-6)
+
+
+def test_the_names_that_a_study_may_write_are_the_losses_there_are() -> None:
+    assert set(registry.LOSSES) == {*LOSSES, registry.OWN}
+
+
 def test_misclassified_breaks_no_tie_and_believes_no_nan() -> None:
     z = torch.tensor([[1.0, 2.0], [2.0, 2.0], [2.0, 1.0], [torch.nan, 2.0], [1.0, torch.nan], [1.0, torch.inf]])
     y = torch.zeros(6, dtype=torch.int64)
@@ -81,7 +94,7 @@ def test_a_tie_among_the_others_shares_the_gradient() -> None:
 
 def test_unknown_loss_lists_the_known_ones() -> None:
     with pytest.raises(
-        ValueError, match=r"unknown loss 'marign'; allowed: ce, ce64, dlr, margin; did you mean 'margin'\?"
+        ValueError, match=r"unknown loss 'marign'; allowed: ce, ce64, dlr, logistic, margin; did you mean 'margin'\?"
     ):
         pick("marign")
 

@@ -148,6 +148,17 @@ def test_without_a_common_sample_there_is_no_worst_case() -> None:
         assert found["incomplete"].tolist() == ["no sample met every attack"]
 
 
+def test_the_worst_case_counts_misclassified_points_that_their_attack_was_not_content_with() -> None:
+    frame = points(
+        adv_pred=[1, 1, -1, 0, 1],
+        rejected=[False, True, False, False, False],
+        success=[False] * 4 + [True],
+        dist_l2=[0.5] * 5,
+    )
+    assert metrics.worst_distances({"a": frame}, "l2").tolist() == [0.5, math.inf, math.inf, math.inf, 0.5]
+    assert metrics.distances(frame, "l2").tolist() == [math.inf] * 4 + [0.5]  # its own norms are at that confidence
+
+
 # ---- intervals
 
 

@@ -1,10 +1,17 @@
 """The plan: claims decide what runs, caps decide how much, and both end up in the jobs' values."""
 
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from touchstone.attacks import ATTACKS
+from touchstone.config import ConfigError
 from touchstone.plan import Cell, Plan, make_plan
+from touchstone.registry import AttackSpec
+
+Edit = Callable[..., Plan]
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +137,150 @@ def test_every_value_of_a_job_is_plain_data(laptop: Plan) -> None:
         return type(value) in (str, int, float, bool, type(None))
 
     assert plain(laptop.resolved())
+
+
+# ---- what a study may ask beyond the shipped one
+
+
+@pytest.fixture
+def edited(root: Path, tmp_path: Path) -> Edit:
+    """Plan the demo with lines of the study replaced."""
+
+    def plan(*pairs: tuple[str, str], config: Sequence[tuple[str, str]] = ()) -> Plan:
+        shutil.copytree(root / "studies", tmp_path / "studies")
+        for path, changes in ((tmp_path / "studies/minmax/study.yaml", pairs), (tmp_path / "config.yaml", config)):
+            text = (root / path.relative_to(tmp_path)).read_text()
+            for old, new in changes:
+                assert old in text, "the test no longer fits the shipped file"
+                text = text.replace(old, new, 1)
+            path.write_text(text)
+        return make_plan(tmp_path, tmp_path / "config.yaml")
+
+    return plan
+
+
+FGSM = "{fn: fgsm, threat: linf}"
+BIM = "{fn: bim, threat: linf, steps: 10, step_size: 0.05}"
+MIM = "{fn: mim, threat: linf, steps: 40, step_size: 0.01, decay: 1.0}"
+STEPS = [("epochs: 20, seeds: 1,", "epochs: 20, steps: 10, restarts: 2, seeds: 1,")]
+ALL_SEEDS = [("seeds: 1,", "")]
+
+
+def test_a_cap_on_steps_lengthens_every_step_size(edited: Edit) -> None:
+    plan = edited((MIM, "{fn: pgd, threat: linf, steps: 40, step_sizes: [0.01, 0.03]}"), config=STEPS)
+    job = plan.attack(cell(plan, "mnist", "std"), "mim40-linf")
+    assert (job["options"]["steps"], job["options"]["step_sizes"]) == (10, [0.04, 0.12])
+    assert job["caps"] == ["mim40-linf: steps 10 of 40, each 0.04, 0.12 instead of 0.01, 0.03"]
+
+
+def test_a_grid_reaches_the_job_with_its_lengths_kept(edited: Edit) -> None:
+    grid = "grid: {step_size: {mnist: [0.01, 0.05], cifar10: [0.02]}, loss: [ce, margin]}"
+    plan = edited((MIM, f"{{fn: pgd, threat: linf, steps: 40, restarts: 5, {grid}}}"), config=STEPS)
+    job = plan.attack(cell(plan, "mnist", "std"), "mim40-linf")
+    assert job["grid"] == {"step_size": [0.04, 0.2], "loss": ["ce", "margin"]}
+    assert job["options"] == {"steps": 10, "restarts": 2}
+    assert job["caps"][0] == "mim40-linf: steps 10 of 40, each 0.04, 0.2 instead of 0.01, 0.05"
+    assert plan.attack(cell(plan, "cifar10", "std"), "mim40-linf")["grid"]["step_size"] == [0.08]
+
+
+def test_caps_reach_the_options_of_a_wrapped_attack(edited: Edit) -> None:
+    inner = "options: {steps: 40, step_size: {mnist: 0.01, cifar10: 0.02}, restarts: 5}"
+    plan = edited((MIM, f"{{fn: transfer, threat: linf, {inner}, substitute: lenet/std}}"), config=STEPS)
+    job = plan.attack(cell(plan, "mnist", "std"), "mim40-linf")
+    assert job["options"] == {"options": {"steps": 10, "step_size": 0.04, "restarts": 2}}
+    assert job["caps"] == [
+        "mim40-linf: steps 10 of 40, each 0.04 instead of 0.01",
+        "mim40-linf: restarts 2 of 5",
+    ]  # the std model trains for 10 epochs, fewer than the cap
+    job = plan.attack(cell(plan, "cifar10", "std"), "mim40-linf")
+    assert job["caps"][2:] == ["substitute std: epochs 6 of 90"]
+    assert plan.attack(cell(plan, "cifar10", "std"), "mim40-linf")["options"]["options"]["step_size"] == 0.08
+
+
+def test_caps_reach_what_a_study_leaves_to_the_defaults(edited: Edit) -> None:
+    transfer = "{fn: transfer, threat: linf, substitute: lenet/std}"
+    plan = edited((MIM, "{fn: mim, threat: linf}"), (BIM, transfer), (FGSM, "{fn: apgd, threat: linf}"), config=STEPS)
+    mim, blind, apgd = (
+        plan.attack(cell(plan, "mnist", "std"), name) for name in ("mim40-linf", "bim10-linf", "fgsm-linf")
+    )
+    assert mim["options"] == {"steps": 10, "step_size": pytest.approx(0.04)}
+    assert mim["caps"] == ["mim40-linf: steps 10 of 40, each 0.04 instead of 0.01"]
+    assert blind["options"] == {"options": {"steps": 10, "step_size": pytest.approx(0.04)}}
+    assert apgd["options"] == {"steps": 10}  # chooses its own step sizes
+
+
+@pytest.fixture
+def wrapper(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = {"kind": "fixed", "norms": ("linf",), "source": "test", "wraps": ("pgd", "mim")}
+    monkeypatch.setitem(ATTACKS, "wrapper", AttackSpec(fn="toy_attacks:wrapper", **facts))
+
+
+@pytest.mark.usefixtures("wrapper")
+@pytest.mark.parametrize("written", ["", ", options: {step_size: 0.01, restarts: 5}"])
+def test_a_wrapper_may_take_the_steps_itself_and_leave_their_length_inside(edited: Edit, written: str) -> None:
+    plan = edited((MIM, f"{{fn: wrapper, threat: linf{written}}}"), config=STEPS)
+    job = plan.attack(cell(plan, "mnist", "std"), "mim40-linf")
+    inner = {"step_size": pytest.approx(0.1)} | ({"restarts": 2} if written else {})
+    assert job["options"] == {"steps": 10, "options": inner}
+    assert job["caps"][0] == "mim40-linf: steps 10 of 100, each 0.1 instead of 0.01"
+
+
+@pytest.mark.usefixtures("wrapper")
+def test_what_a_wrapper_takes_itself_is_no_option_inside(edited: Edit) -> None:
+    with pytest.raises(ConfigError, match=r"mim40-linf.options.steps: unknown option 'steps'"):
+        edited((MIM, "{fn: wrapper, threat: linf, options: {steps: 3}}"))
+
+
+def test_only_attacks_that_ask_depend_on_grid_substitute_and_defense(edited: Edit) -> None:
+    plan = edited(
+        (FGSM, "{fn: fgsm, threat: linf, loss: own}"),
+        ("{fn: deepfool, steps: 50}", "{fn: apgd, loss: own}"),
+        (MIM, "{fn: mim, threat: linf, grid: {loss: [ce, own]}}"),
+    )
+    one = cell(plan, "mnist", "minmax-coded")
+    definition = {"fn": "minmax", "options": {"variant": "coded", "layers": "conv1", "lam": 1.0, "mu": 1.0}}
+    for name in ("fgsm-linf", "worst-linf", "mim40-linf"):
+        assert plan.attack(one, name)["defense"] == definition, name
+    for name in ("clean", "pgd40-linf", "worst-l2"):
+        assert {"grid", "substitute", "defense"}.isdisjoint(plan.attack(one, name)), name
+
+
+def test_a_substitute_is_trained_and_never_has_the_seed_of_its_target(edited: Edit) -> None:
+    change = (MIM, "{fn: transfer, threat: linf, substitute: {mnist: lenet/std, cifar10: lenet/std+l1}}")
+    plan = edited(change, config=ALL_SEEDS)
+    for seed, other in ((0, 1), (1, 2), (2, 0)):
+        job = plan.attack(cell(plan, "mnist", "minmax-printed", seed), "mim40-linf")
+        assert job["substitute"] == {
+            "path": f"digits/lenet/std/{other}",
+            "model": {"fn": "lenet", "options": {}},
+            "defense": "std",
+            "seed": other,
+        }
+    assert plan.attack(cell(plan, "cifar10", "std"), "mim40-linf")["substitute"]["defense"] == "std+l1"
+    assert plan.trained == plan.cells  # all of them are trained anyway
+
+
+def test_a_substitute_that_no_claim_names_is_trained_but_not_evaluated(edited: Edit) -> None:
+    change = (MIM, "{fn: transfer, threat: linf, substitute: lenet/minmax-coded}")
+    only = ("run: demo", "run: demo\nonly: {datasets: [mnist], defenses: [minmax-printed]}")
+    plan = edited(change, config=[only, *ALL_SEEDS])
+    paths = [f"digits/lenet/minmax-printed/{seed}" for seed in range(3)]
+    assert [c.path for c in plan.cells] == paths
+    extra = [f"digits/lenet/{defense}/{seed}" for defense in ("minmax-coded", "std") for seed in range(3)]
+    assert sorted(c.path for c in plan.trained) == sorted([*paths, *extra])  # coded starts from std
+    jobs = plan.resolved()["jobs"]
+    assert {job for job, values in jobs.items() if values["attacks"]} == {f"minmax/{path}" for path in paths}
+
+
+def test_a_run_of_one_seed_trains_its_substitutes_with_another(edited: Edit) -> None:
+    plan = edited((MIM, "{fn: transfer, threat: linf, substitute: lenet/std}"))
+    seeds = {c.seed for c in plan.trained if c.defense == "std"}
+    assert {c.seed for c in plan.cells} == {0}
+    assert seeds == {0, 1}
+
+
+def test_members_of_a_suite_may_transfer(edited: Edit) -> None:
+    plan = edited(("{fn: deepfool, steps: 50}", "{fn: transfer, substitute: lenet/std+l2}"))
+    members = plan.attack(cell(plan, "mnist", "std"), "worst-linf")["options"]["members"]
+    assert [m.get("substitute", {}).get("path") for m in members] == [None, None, "digits/lenet/std+l2/1", None]
+    assert "digits/lenet/std+l2/1" in [c.path for c in plan.trained]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from touchstone.losses import ce, margin
+from touchstone.losses import ce, dlr, margin
 from touchstone.query import Query, as_query, tiles
 from touchstone.types import Bounds
 
@@ -192,3 +192,23 @@ def test_what_is_not_logits_is_refused() -> None:
 def test_tiles_cover_every_row_once() -> None:
     assert [list(range(7))[tile] for tile in tiles(7, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
     assert list(tiles(0, 3)) == []
+
+
+def test_a_loss_is_the_one_of_that_name_as_far_as_the_model_has_the_classes_for_it() -> None:
+    x, _ = block()
+    query = as_query(Spy(), x)
+    assert query.loss("dlr") is dlr  # the number of classes is not known yet
+    query.probe(x)
+    assert query.loss("dlr") is dlr
+    query.classes = 2
+    assert query.loss("dlr") is margin
+    assert query.flags == {"margin_instead_of_dlr"}
+    assert query.loss("ce") is ce
+
+
+def test_own_is_the_loss_that_came_with_the_model() -> None:
+    assert Query(Spy(), own_loss=margin).loss("own") is margin
+    with pytest.raises(ValueError, match="loss 'own' is the one that the model was trained with, and none came"):
+        Query(Spy()).loss("own")
+    with pytest.raises(ValueError, match=r"unknown loss 'onw'; allowed: ce, .*, own; did you mean 'own'\?"):
+        Query(Spy(), own_loss=margin).loss("onw")

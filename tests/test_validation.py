@@ -35,6 +35,8 @@ def test_the_shipped_files_are_valid(project: Path) -> None:
 
 CONFIG = "config.yaml"
 STUDY = "studies/minmax/study.yaml"
+PGD = "{fn: pgd, threat: linf, steps: 40, step_size: 0.01}"
+MIM = "{fn: mim, threat: linf, steps: 40, step_size: 0.01, decay: 1.0}"
 # id, file, text to replace, replacement, what the message must contain
 BAD = [
     ("unknown-key", CONFIG, "batch_size: 512", "batch_siez: 512", ["batch_siez", "did you mean 'batch_size'"]),
@@ -82,6 +84,34 @@ BAD = [
     ("unknown-threat", STUDY, "{fn: fgsm, threat: linf}", "{fn: fgsm, threat: lnf}", ["'lnf'", "did you mean 'linf'"]),
     ("norm", STUDY, "{fn: mim, threat: linf,", "{fn: spsa, threat: l2,", ["'spsa' does not work in norm 'l2'"]),
     ("member-norm", STUDY, "      ddn: {fn: ddn, steps: 200}", "      ddn: {fn: spsa}", ["members.ddn.fn", "norm 'l2'"]),
+    ("attack-per-dataset", STUDY, "{fn: mim, threat: linf, steps: 40,", "{fn: mim, threat: linf, steps: {mnist: x, cifar10: 4},", ["mim40-linf.steps", "got 'x'"]),
+    ("loss", STUDY, "{fn: fgsm, threat: linf}", "{fn: fgsm, threat: linf, loss: marign}", ["fgsm-linf.loss", "unknown loss 'marign'", "did you mean 'margin'"]),
+    ("member-loss", STUDY, "{fn: pgd, loss: margin,", "{fn: pgd, loss: marign,", ["members.pgd-margin.loss", "did you mean 'margin'"]),
+    ("grid-option", STUDY, PGD, "{fn: pgd, threat: linf, grid: {step_siz: [1.0]}}", ["pgd40-linf.grid.step_siz", "did you mean 'step_size'"]),
+    ("grid-type", STUDY, PGD, "{fn: pgd, threat: linf, grid: {step_size: [1.0, big]}}", ["grid.step_size", "expected float, got 'big'"]),
+    ("grid-loss", STUDY, PGD, "{fn: pgd, threat: linf, grid: {loss: [ce, cw]}}", ["grid.loss", "unknown loss 'cw'"]),
+    ("grid-empty", STUDY, PGD, "{fn: pgd, threat: linf, grid: {step_size: []}}", ["grid.step_size", "at least one value"]),
+    ("grid-no-list", STUDY, PGD, "{fn: pgd, threat: linf, grid: {step_size: 0.1}}", ["pgd40-linf.grid.step_size", "valid list"]),
+    ("grid-twice", STUDY, PGD, "{fn: pgd, threat: linf, step_size: 0.1, grid: {step_size: [0.1]}}", ["grid.step_size", "set beside the grid"]),
+    ("grid-capped", STUDY, PGD, "{fn: pgd, threat: linf, grid: {steps: [10, 20]}}", ["grid.steps", "may be capped"]),
+    ("grid-dataset", STUDY, PGD, "{fn: pgd, threat: linf, grid: {step_size: {mnist: [0.1]}}}", ["grid.step_size", "no value for dataset 'cifar10'"]),
+    ("grid-worst", STUDY, PGD, "{fn: pgd, threat: linf, protocol: worst, grid: {step_size: [0.1]}}", ["pgd40-linf.grid", "under protocol published"]),
+    ("grid-suite", STUDY, "    fn: cascade\n", "    fn: cascade\n    grid: {steps: [1]}\n", ["worst-linf.grid", "a suite takes each value as a member"]),
+    ("grid-probe", STUDY, PGD, "{fn: pgd, threat: linf, grid: {step_size: [0.1]}}", ["selection.probe", "must have no grid"]),
+    ("own-probe", STUDY, PGD, "{fn: pgd, threat: linf, loss: own}", ["selection.probe", "not the loss 'own'"]),
+    ("no-substitute", STUDY, MIM, "{fn: transfer, threat: linf}", ["attacks.mim40-linf", "needs a substitute, <model>/<defense>"]),
+    ("needless-substitute", STUDY, MIM, "{fn: mim, threat: linf, substitute: lenet/std}", ["mim40-linf.substitute", "takes no substitute"]),
+    ("clean-substitute", STUDY, "clean: {fn: clean}", "clean: {fn: clean, substitute: lenet/std}", ["attacks.clean", "takes no threat"]),
+    ("substitute-model", STUDY, MIM, "{fn: transfer, threat: linf, substitute: lennet/std}", ["mim40-linf.substitute", "unknown model 'lennet'", "did you mean 'lenet'"]),
+    ("substitute-defense", STUDY, MIM, "{fn: transfer, threat: linf, substitute: lenet/st}", ["mim40-linf.substitute", "unknown defense 'st'"]),
+    ("substitute-half", STUDY, MIM, "{fn: transfer, threat: linf, substitute: lenet}", ["mim40-linf.substitute", "unknown defense ''"]),
+    ("substitute-dataset", STUDY, MIM, "{fn: transfer, threat: linf, substitute: {mnist: lenet/std}}", ["no value for dataset 'cifar10'"]),
+    ("substitute-member", STUDY, "{fn: deepfool, steps: 50}", "{fn: transfer, substitute: lenet/st}", ["members.deepfool.substitute", "unknown defense 'st'"]),
+    ("wrapped", STUDY, MIM, "{fn: transfer, threat: linf, attack: cw, substitute: lenet/std}", ["mim40-linf.attack", "unknown attack 'cw'; allowed: bim, fgsm, mim, pgd"]),
+    ("wrapped-option", STUDY, MIM, "{fn: transfer, threat: linf, attack: mim, options: {dekay: 1.0}, substitute: lenet/std}", ["mim40-linf.options.dekay", "did you mean 'decay'"]),
+    ("wrapped-default", STUDY, MIM, "{fn: transfer, threat: linf, options: {decay: 1.0}, substitute: lenet/std}", ["mim40-linf.options.decay", "unknown option"]),
+    ("wrapped-own", STUDY, MIM, "{fn: transfer, threat: linf, options: {loss: own}, substitute: lenet/std}", ["mim40-linf.options.loss", "unknown loss 'own'"]),
+    ("wrapped-dataset", STUDY, MIM, "{fn: transfer, threat: linf, options: {steps: {mnist: 3}}, substitute: lenet/std}", ["mim40-linf.options.steps", "no value for dataset"]),
     ("epsilons", STUDY, "{mnist: [0.3], cifar10: [0.03]}}", "{mnist: [0.3, 0.1], cifar10: [0.03]}}", ["must rise", "[0.3, 0.1]"]),
     ("negative-epsilon", STUDY, "{mnist: [0.3], cifar10: [0.03]}}", "{mnist: [-0.3], cifar10: [0.03]}}", ["got -0.3"]),
     ("covers-norm", STUDY, "covers: [l2, l2-px]", "covers: [linf, l2-px]", ["measured in linf"]),
@@ -122,3 +152,22 @@ def test_all_problems_come_in_one_message(project: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         plan(project)
     assert len(caught.value.problems) == 3  # fgsm-linf, fgsm-linf-px, init
+
+
+def test_what_the_shipped_study_does_not_use_is_valid_too(project: Path) -> None:
+    path = project / STUDY
+    transfer = (
+        "options: {steps: {mnist: 3, cifar10: 5}, step_size: 0.1}, substitute: {mnist: lenet/std, cifar10: lenet/adv}"
+    )
+    changes = {
+        "{fn: fgsm, threat: linf}": "{fn: fgsm, threat: linf, loss: own}",
+        MIM: "{fn: mim, threat: linf, steps: {mnist: 40, cifar10: 20}, grid: {step_size: [0.1, 1], loss: [ce, own]}}",
+        "{fn: bim, threat: linf, steps: 10, step_size: 0.05}": f"{{fn: transfer, threat: linf, {transfer}}}",
+        "{fn: deepfool, steps: 50}": "{fn: transfer, substitute: lenet/std}",
+    }
+    text = path.read_text()
+    for old, new in changes.items():
+        assert old in text, "the test no longer fits the shipped file"
+        text = text.replace(old, new, 1)
+    path.write_text(text)
+    assert plan(project).cells

@@ -140,6 +140,34 @@ def test_a_changed_value_reruns_what_depends_on_it(
     assert f"rule {rule}" in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("jobs", ["per_model", "per_attack"])
+def test_a_transfer_waits_for_a_substitute_that_nobody_else_asks_for(
+    finished: tuple[Path, str], tmp_path: Path, jobs: str
+) -> None:
+    folder = finished[0]
+    study, config = folder / "studies/minmax/study.yaml", tmp_path / "tiny.yaml"
+    config.write_text((folder / "config.yaml").read_text().replace("jobs: per_model", f"jobs: {jobs}"))
+    text = study.read_text()
+    old = "mim40-linf: {fn: mim, threat: linf, steps: 40, step_size: 0.01, decay: 1.0}"
+    assert old in text
+    try:
+        study.write_text(text.replace(old, "mim40-linf: {fn: transfer, threat: linf, substitute: lenet/std+l1}"))
+        done = snakemake(folder, "-n", "--configfile", str(config))
+    finally:
+        study.write_text(text)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    planned = said.split("\n[")  # a job begins with its date
+    model = "results/tiny/minmax/models/digits/lenet/std+l1/1/model.safetensors"
+    (maker,) = [job for job in planned if re.search(rf"output: .*{re.escape(model)}", job)]
+    assert "rule train:" in maker
+    assert "std+l1/selection.json" in maker
+    users = [job for job in planned if re.search(rf"input: .*{re.escape(model)}", job)]
+    attacked = [re.search(r"output: .*attacks/digits/lenet/([^/]+)/0/mim40-linf/", job)[1] for job in users]
+    assert sorted(attacked) == ["minmax-printed", "std"]
+    assert not re.search(r"attacks/digits/lenet/std\+l1", said)  # it is trained, not evaluated
+
+
 def test_a_wrong_config_stops_before_any_job(checkout: Path, tmp_path: Path) -> None:
     path = tmp_path / "wrong.yaml"
     path.write_text((checkout / "config.yaml").read_text().replace("device: cpu", "device: gpu"))

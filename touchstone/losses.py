@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +40,14 @@ def margin(logits: Tensor, y: Tensor) -> Tensor:
     return others.amax(dim=1) - true
 
 
+def logistic(logits: Tensor, y: Tensor) -> Tensor:
+    """Minus a smooth hinge, -softplus(-margin) / log 2: -1 at the boundary, and flat beyond it.
+
+    Source: the loss that PDGD and PDPGD minimise, Matyasko (2020) as coded, with the sign of one to be maximised.
+    """
+    return -F.softplus(-margin(logits, y)) / math.log(2)
+
+
 def dlr(logits: Tensor, y: Tensor) -> Tensor:
     """Difference of logits ratio: the margin over the gap between the first and third largest logit.
 
@@ -66,14 +75,16 @@ def dlr_targeted(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
     return margin_targeted(logits, y, target) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + 1e-12)
 
 
-LOSSES: dict[str, Loss] = {"ce": ce, "ce64": ce64, "margin": margin, "dlr": dlr}
+LOSSES: dict[str, Loss] = {"ce": ce, "ce64": ce64, "margin": margin, "dlr": dlr, "logistic": logistic}
+
+FEWEST_CLASSES = {"dlr": 3}  # that a loss needs; with fewer an attack climbs the margin, see Query.loss
 
 
-def pick(name: str) -> Loss:
+def pick(name: str, among: Mapping[str, Loss] = LOSSES) -> Loss:
     """Return the loss of that name, or raise ValueError with the names there are."""
-    if name not in LOSSES:
-        raise ValueError(f"unknown loss {name!r}; {nearest(name, LOSSES)}")
-    return LOSSES[name]
+    if name not in among:
+        raise ValueError(f"unknown loss {name!r}; {nearest(name, among)}")
+    return among[name]
 
 
 def misclassified(logits: Tensor, y: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from touchstone import records as records_io
 from touchstone import weights as weights_of
 
 TOLERANCE = 1e-6  # the judge's: float32 distances of points projected onto the ball
+NO_ANSWER = -1  # the judge's: the prediction where a logit is NaN
 
 MODEL = ["dataset", "model", "defense", "seed"]
 CELL_COLUMNS = [
@@ -49,10 +50,22 @@ def accuracy(records: pd.DataFrame, *, clean: bool = False) -> pd.DataFrame:
     return pd.DataFrame({"epsilon": found["epsilon"], "value": 1.0 - found["mean"], "n": found["size"]})
 
 
-def distances(records: pd.DataFrame, norm: str) -> pd.Series:
-    """Return per sample the smallest distance (pixels) of a successful point; inf where there is none."""
-    broken_at = records[f"dist_{norm}"].astype(float).where(records["success"], np.inf)
-    return broken_at.groupby(records["sample"]).min()
+def distances(records: pd.DataFrame, norm: str, counts: pd.Series | None = None) -> pd.Series:
+    """Return per sample the smallest distance (pixels) of a point that counts; inf where there is none.
+
+    Args:
+        records: rows of one attack.
+        norm: in which the distance is read.
+        counts: which rows count; the successful ones if not given.
+    """
+    counts = records["success"] if counts is None else counts
+    return records[f"dist_{norm}"].astype(float).where(counts, np.inf).groupby(records["sample"]).min()
+
+
+def misclassified(records: pd.DataFrame) -> pd.Series:
+    """Say which points are misclassified and inside their threat, also where their attack wanted more than that."""
+    wrong = (records["adv_pred"] != records["label"]) & (records["adv_pred"] != NO_ANSWER)
+    return records["success"] | (wrong & ~records["rejected"])
 
 
 def norms(records: pd.DataFrame, norm: str) -> dict[str, float]:
@@ -71,7 +84,7 @@ def worst_distances(frames: Mapping[str, pd.DataFrame], norm: str, *, over: Coll
 
     Args:
         frames: attack slug -> its records on one model, all in pixels inside [0, 1]. Any attack's point counts,
-            also one that was made for another norm or budget.
+            also one made for another norm or budget, or short of the confidence that its attack aimed at.
         norm: of the threat; distances are read in it.
         over: slugs of the attacks that must have met a sample for it to count, all of them if not given. What
             the others found counts on the samples that they have met.
@@ -85,7 +98,7 @@ def worst_distances(frames: Mapping[str, pd.DataFrame], norm: str, *, over: Coll
     nearest = {}
     for slug, records in frames.items():
         wrong = (records["clean_pred"] != records["label"]).groupby(records["sample"]).any()
-        nearest[slug] = distances(records, norm).mask(wrong, 0.0)
+        nearest[slug] = distances(records, norm, misclassified(records)).mask(wrong, 0.0)
     table = pd.concat(nearest, axis=1)
     met = table.index[table[list(frames if over is None else over)].notna().all(axis=1)]
     return table.loc[met].min(axis=1)

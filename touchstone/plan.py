@@ -5,8 +5,8 @@
 Nothing here imports torch: the Snakefile makes the plan before any job starts.
 """
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -20,10 +20,13 @@ from touchstone.attacks import ATTACKS
 from touchstone.config import Config, ConfigError, read
 from touchstone.config import load as load_config
 from touchstone.data import DATASETS
-from touchstone.studies import Study, for_dataset, starts
+from touchstone.defenses import DEFENSES
+from touchstone.registry import OWN, AttackSpec, DefenseSpec, options
+from touchstone.studies import LIMITS, MemberDef, Study, for_dataset, starts
 from touchstone.validation import Checker, check_config, load_study
 
-LIMITS = ("steps", "attack_steps", "restarts", "binary_steps", "queries")  # options that a cap may lower
+STEPS = ("steps", "attack_steps")  # limits that a longer step makes up for
+LENGTHS = ("step_size", "step_sizes")  # options with the length of a step, one or several
 
 
 @dataclass(frozen=True, order=True)
@@ -90,6 +93,39 @@ class Plan:
             if cell.original in self.originals(cell.study) and (not only.defenses or cell.defense in only.defenses)
         )
 
+    @cached_property
+    def trained(self) -> list[Cell]:
+        """Every model to train: the cells, the substitutes that attacks on them need, and what these start from."""
+        found = set(self.cells)
+        for cell in self.cells:
+            for name in self.attacks(cell):
+                for substitute in self.substitutes(cell, name):
+                    found |= set(self._lineage(substitute))
+        return sorted(found)
+
+    def _lineage(self, cell: Cell) -> Iterator[Cell]:
+        yield cell
+        for name in starts(self.studies[cell.study], cell.defense):
+            yield from self._lineage(replace(cell, defense=name))
+
+    def substitutes(self, cell: Cell, attack: str) -> list[Cell]:
+        """Return the models that an attack on this one, or its members, start from."""
+        definition = self.studies[cell.study].attacks[attack]
+        parts = [definition, *definition.members.values()]
+        return [self.substitute(cell, part) for part in parts if part.substitute is not None]
+
+    def substitute(self, cell: Cell, definition: MemberDef) -> Cell:
+        """Return the model that a transfer to this one starts from.
+
+        Its seed is the next of the study's seeds on its own recipe, the first after the last. So it is never that
+        of the target: equal seeds would give equal initial weights and batches where the two are trained alike.
+        With a single seed, 0, substitutes have seed 1.
+        """
+        model, _, defense = for_dataset(definition.substitute, cell.original).partition("/")
+        wanted = self.studies[cell.study].seeds
+        seeds = self.capped("seeds", wanted, dataset=cell.original, model=model, defense=defense)
+        return replace(cell, model=model, defense=defense, seed=(cell.seed + 1) % max(seeds, 2))
+
     def seeds_of(self, study: str, original: str, model: str, defense: str) -> Iterator[Cell]:
         """Yield the cell of each seed."""
         wanted = self.studies[study].seeds
@@ -142,20 +178,40 @@ class Plan:
         return {}
 
     def _options(
-        self, given: Mapping[str, Any], original: str, caps: list[str], slug: str, **cell: str | None
+        self,
+        spec: AttackSpec | DefenseSpec,
+        given: Mapping[str, Any],
+        original: str,
+        caps: list[str],
+        slug: str,
+        **cell: str | None,
     ) -> dict[str, Any]:
-        """Resolve per-dataset values and caps; a capped number of steps keeps steps x step_size as it was."""
-        out = {k: for_dataset(v, original) for k, v in given.items()}
+        """Resolve per-dataset values and caps; a capped number of steps keeps steps x step_size as it was.
+
+        `grid` maps options to lists of values; `options` are those of a wrapped attack, as far as the wrapper does not
+        take them itself. What a study leaves to a default is capped too.
+        """
+
+        def resolved(values: Mapping[str, Any]) -> dict[str, Any]:
+            return {k: for_dataset(v, original) for k, v in values.items()}
+
+        wraps = spec.wraps if isinstance(spec, AttackSpec) else ()
+        out = resolved({k: v for k, v in given.items() if k != "grid" and not (wraps and k == "options")})
+        grid, inner = resolved(given.get("grid", {})), resolved(given.get("options") or {} if wraps else {})
+        homes = [(ATTACKS[out.get("attack", wraps[0])], inner), (spec, out)] if wraps else [(spec, out)]
+        known = {name: (home, o.default) for one, home in homes for name, o in options(one.fn).items()}
         for name in LIMITS:
-            limit = self.limit(name, dataset=original, **cell)
-            if isinstance(out.get(name), int) and limit is not None and limit < out[name]:
-                caps.append(f"{slug}: {name} {limit} of {out[name]}")
-                if name in ("steps", "attack_steps") and out.get("step_size") is not None:
-                    longer = out["step_size"] * out[name] / limit
-                    caps[-1] += f", each {longer:g} instead of {out['step_size']:g}"
-                    out["step_size"] = longer
-                out[name] = limit
-        return out
+            home, default = known.get(name, (out, None))
+            full, limit = home.get(name, default), self.limit(name, dataset=original, **cell)
+            if not isinstance(full, int) or limit is None or limit >= full:
+                continue
+            caps.append(f"{slug}: {name} {limit} of {full}")
+            home[name] = limit
+            for place, length in _lengths((out, inner, grid), known) if name in STEPS else []:
+                longer = _scaled(place[length], full / limit)
+                caps[-1] += f", each {_shown(longer)} instead of {_shown(place[length])}"
+                place[length] = longer
+        return out | ({"options": inner} if wraps else {}) | ({"grid": grid} if grid else {})
 
     def phases(self, cell: Cell, epochs: int | None = None) -> tuple[list[dict[str, Any]], list[str]]:
         """Return the resolved phases of a training and the caps that bit; `epochs` replaces the recipe's."""
@@ -184,12 +240,18 @@ class Plan:
         where = {"model": cell.model, "defense": cell.defense}
         return {
             "fn": definition.fn,
-            "options": self._options(definition.options, cell.original, caps, cell.defense, **where),
+            "options": self._options(
+                DEFENSES[definition.fn], definition.options, cell.original, caps, cell.defense, **where
+            ),
         }
 
     def _model(self, cell: Cell) -> dict[str, Any]:
         definition = self.studies[cell.study].models[cell.model]
         return {"fn": definition.fn, "options": definition.options}
+
+    def _substitute(self, cell: Cell) -> dict[str, Any]:
+        """Return what identifies a substitute, and where its weights are among the study's models."""
+        return {"path": cell.path, "model": self._model(cell), "defense": cell.defense, "seed": cell.seed}
 
     def training(self, cell: Cell) -> dict[str, Any]:
         """Return every value that decides the weights of one model."""
@@ -275,9 +337,9 @@ class Plan:
     def resolved(self) -> dict[str, Any]:
         """Return the run as plain data: config, then every training and attack with its values."""
         jobs = {}
-        for cell in self.cells:
-            key = f"{cell.study}/{cell.path}"
-            jobs[key] = {"training": self.training(cell), "attacks": [self.attack(cell, a) for a in self.attacks(cell)]}
+        for cell in self.trained:
+            attacks = [self.attack(cell, a) for a in self.attacks(cell)] if cell in self.cells else []
+            jobs[f"{cell.study}/{cell.path}"] = {"training": self.training(cell), "attacks": attacks}
         return {"config": self.config.model_dump(exclude_none=True), "jobs": jobs}
 
     def attack(self, cell: Cell, name: str) -> dict[str, Any]:
@@ -286,15 +348,23 @@ class Plan:
         definition = study.attacks[name]
         where = {"model": cell.model, "defense": cell.defense}
         caps: list[str] = []
-        members = [
-            {
-                "slug": slug,
-                "fn": member.fn,
-                "options": self._options(member.options, cell.original, caps, slug, attack=name, **where),
-            }
-            for slug, member in definition.members.items()
-        ]
-        own = self._options(definition.options, cell.original, caps, name, attack=name, **where)
+
+        def part(definition: MemberDef, slug: str, **more: Any) -> dict[str, Any]:
+            given = {**definition.options, **more}
+            options = self._options(ATTACKS[definition.fn], given, cell.original, caps, slug, attack=name, **where)
+            found = {"grid": options.pop("grid")} if "grid" in options else {}
+            if definition.substitute is not None:
+                other = self.substitute(cell, definition)
+                found["substitute"] = self._substitute(other)
+                caps.extend(f"substitute {cut}" for cut in self.training(other)["caps"])
+            return {"fn": definition.fn, "options": options, **found}
+
+        members = [{"slug": slug, **part(member, slug)} for slug, member in definition.members.items()]
+        job = part(definition, name, grid=definition.grid)
+        if any(OWN in (p["options"].get("loss"), *p.get("grid", {}).get("loss", ())) for p in (job, *members)):
+            job["defense"] = self.defense(cell, [])
+        if members:
+            job["options"] = {**job["options"], "members": members}
         threat = None
         if definition.threat:
             t = study.threats[definition.threat]
@@ -302,8 +372,7 @@ class Plan:
             threat = {"norm": t.norm, "space": t.space, "bounds": t.bounds, "epsilons": epsilons}
         return {
             "attack": name,
-            "fn": definition.fn,
-            "options": {**own, "members": members} if members else own,
+            **job,
             "protocol": definition.protocol,
             "threat": threat,
             "samples": self.limit("samples", dataset=cell.original, attack=name, **where),
@@ -366,6 +435,27 @@ def asked(folder: Path, study: Study) -> list[dict[str, Any]]:
     reference = rows[rows["cell_metric"].isin(claim_table.COMPARED)].assign(cell_defense=study.selection.reference)
     wanted = pd.concat([rows, reference])[claim_table.CELL].drop_duplicates()
     return [dict(zip(claim_table.SLOTS, row, strict=True)) for row in wanted.itertuples(index=False)]
+
+
+def _lengths(
+    places: Sequence[dict[str, Any]], known: Mapping[str, tuple[dict[str, Any], Any]]
+) -> list[tuple[dict[str, Any], str]]:
+    """Return where the lengths of a step are written; the default, if that is the one that counts, is written down."""
+    written = [(place, name) for place in places for name in LENGTHS if place.get(name)]
+    home, default = known.get("step_size", ({}, None))
+    if written or not default:
+        return written
+    home["step_size"] = default
+    return [(home, "step_size")]
+
+
+def _scaled(lengths: Any, factor: float) -> Any:
+    """Multiply one length or each of several."""
+    return [length * factor for length in lengths] if isinstance(lengths, list) else lengths * factor
+
+
+def _shown(lengths: Any) -> str:
+    return ", ".join(f"{length:g}" for length in lengths) if isinstance(lengths, list) else f"{lengths:g}"
 
 
 def _budgets(study: Study) -> dict[tuple[str, str], Collection[float]]:

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from touchstone.losses import Loss
+from touchstone.losses import FEWEST_CLASSES, LOSSES, Loss, margin, pick
 from touchstone.norms import distance
+from touchstone.registry import OWN
 from touchstone.types import UNIT, Bounds
 
 
@@ -22,6 +23,7 @@ class Query:
         samples: how many samples to count for; None grows the counters to the largest block seen.
         bounds: box of valid inputs.
         batch_size: rows per call of the model; halved on out-of-memory.
+        own_loss: the loss that the model was trained with, per sample; attacks know it as the loss "own".
 
     Attributes:
         forwards, backwards: (samples,) int64, passes spent on each sample.
@@ -33,19 +35,43 @@ class Query:
     """
 
     def __init__(
-        self, model: nn.Module, *, samples: int | None = None, bounds: Bounds = UNIT, batch_size: int = 512
+        self,
+        model: nn.Module,
+        *,
+        samples: int | None = None,
+        bounds: Bounds = UNIT,
+        batch_size: int = 512,
+        own_loss: Loss | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size must be >= 1, got {batch_size}")
         self.model = model
         self.bounds = bounds
         self.batch_size = batch_size
+        self.own_loss = own_loss
         self.classes: int | None = None
         self.flags: set[str] = set()
         self.forwards = torch.zeros(samples or 0, dtype=torch.int64)
         self.backwards = self.forwards.clone()
         self.zero_grads = self.forwards.clone()
         self.restarts = self.forwards.clone()
+
+    def loss(self, name: str) -> Loss:
+        """Return the loss of that name as an attack on this model should climb it; ask after `as_query`.
+
+        Args:
+            name: of LOSSES, or "own" for own_loss. Where the model has too few classes for it the margin is
+                returned, and a flag says so.
+
+        Raises:
+            ValueError: for another name, or if the model came without a loss of its own.
+        """
+        if name == OWN and self.own_loss is None:
+            raise ValueError(f"loss {OWN!r} is the one that the model was trained with, and none came with it")
+        if self.classes is not None and self.classes < FEWEST_CLASSES.get(name, 0):
+            self.flags.add(f"margin_instead_of_{name}")
+            return margin
+        return pick(name, LOSSES | {OWN: self.own_loss})
 
     def logits(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """Return logits (B, C) without gradients; rows (B,) are the sample ids of x (None: 0..B-1)."""

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 NORMS = ("linf", "l2", "l1", "l0")
+OWN = "own"  # the loss that the attacked model was trained with
+LOSSES = ("ce", "ce64", "margin", "dlr", "logistic", OWN)  # what the option `loss` of an attack may name
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,11 @@ class AttackSpec:
     kind: Literal["none", "fixed", "minimal", "suite"]
     norms: tuple[str, ...]
     source: str
-    criterion: Literal["misclassified", "confidence", "target"] = "misclassified"
+    criterion: Literal["misclassified", "confidence"] = "misclassified"  # confidence: option target_confidence
     budget_rule: Literal["ball", "distance", "shrink_and_retest", "unbounded"] = "ball"
     droppable: bool = True  # solved rows may leave the block
     coupled: bool = False  # rows influence one another: fixed batches, own forked RNG
+    wraps: tuple[str, ...] = ()  # attacks that its option `attack` may name (the first if none), run with `options`
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,11 @@ class DatasetSpec:
 
 
 class Option(NamedTuple):
-    """One keyword-only argument of a registered function."""
+    """One keyword-only argument of a registered function; no default but a literal is known."""
 
     required: bool
     annotation: str
+    default: Any = None
 
 
 def load(target: str) -> Callable[..., Any]:
@@ -94,11 +98,16 @@ def options(target: str) -> dict[str, Option]:
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
-            return {a.arg: Option(d is None, ast.unparse(a.annotation) if a.annotation else "") for a, d in pairs}
+            return {a.arg: _option(a.annotation, d) for a, d in pairs}
         if isinstance(node, ast.ClassDef) and node.name == name:
             fields = [s for s in node.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)]
-            return {s.target.id: Option(s.value is None, ast.unparse(s.annotation)) for s in fields}
+            return {s.target.id: _option(s.annotation, s.value) for s in fields}
     raise ValueError(f"no function or class {name!r} in module {module!r}")
+
+
+def _option(annotation: ast.expr | None, default: ast.expr | None) -> Option:
+    value = default.value if isinstance(default, ast.Constant) else None
+    return Option(default is None, ast.unparse(annotation) if annotation else "", value)
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

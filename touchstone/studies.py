@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from touchstone.config import Count, Slug, Strict
 
 Positive = Annotated[float, Field(gt=0)]
+LIMITS = ("steps", "attack_steps", "restarts", "binary_steps", "queries")  # options that a cap may lower
 RESULT_TABLES = ("cells", "claims", "qualitative", "flags", "selection", "failures", "worst")
 
 
@@ -67,12 +68,22 @@ class ThreatDef(Strict):
     covers: list[Slug] = []
 
 
-class AttackDef(Open):
-    """An attack, or a cascade of members, under one threat."""
+class MemberDef(Open):
+    """An attack and its options; `substitute` is "<model>/<defense>", the kind of model that a transfer starts from."""
+
+    substitute: str | dict[Slug, str] | None = None
+
+
+class AttackDef(MemberDef):
+    """An attack, or a cascade of members, under one threat.
+
+    `grid` maps options to values of which one is chosen for all samples, see `touchstone.evaluation.loop.run`.
+    """
 
     threat: Slug | None = None
     protocol: Literal["published", "worst"] = "published"
-    members: dict[Slug, Open] = {}
+    members: dict[Slug, MemberDef] = {}
+    grid: dict[str, list[Any] | dict[Slug, list[Any]]] = {}
 
 
 class Selection(Strict):

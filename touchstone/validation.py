@@ -14,10 +14,12 @@ from touchstone.data import DATASETS
 from touchstone.defenses import DEFENSES
 from touchstone.models import MODELS
 from touchstone.plots import PLOTS
-from touchstone.registry import AttackSpec, nearest, options
-from touchstone.studies import RESULT_TABLES, AttackDef, FigureDef, Study, for_dataset, starts
+from touchstone.registry import LOSSES, OWN, AttackSpec, nearest, options
+from touchstone.studies import LIMITS, RESULT_TABLES, AttackDef, FigureDef, MemberDef, Study, for_dataset, starts
 
-CONTRACT = frozenset({"norm", "eps", "rng", "stop"})  # arguments of attacks that threat and protocol fill in
+# arguments of attacks that threat, protocol and jobs fill in
+CONTRACT = frozenset({"norm", "eps", "rng", "stop", "substitute"})
+NOT_CHOSEN = frozenset({*LIMITS, "target_confidence"})
 
 
 class Checker:
@@ -41,11 +43,17 @@ class Checker:
         """Check names and plain types of options against the signature of `target`, read without importing it."""
         allowed = {k: v for k, v in options(target).items() if k not in leave_out}
         for name, value in given.items():
-            if self.known((*key, name), name, allowed, "option") and not fits(value, allowed[name].annotation):
-                self.add((*key, name), f"expected {allowed[name].annotation}, got {value!r}")
+            for single in each(value) if self.known((*key, name), name, allowed, "option") else []:
+                if not fits(single, allowed[name].annotation):
+                    self.add((*key, name), f"expected {allowed[name].annotation}, got {single!r}")
         for name, option in allowed.items():
             if option.required and name not in given:
                 self.add(key, f"option {name!r} is required")
+
+
+def each(value: Any) -> list[Any]:
+    """Return the values of what may differ by dataset, {dataset: value, ...}, or the one value."""
+    return list(value.values()) if isinstance(value, Mapping) else [value]
 
 
 def fits(value: Any, annotation: str) -> bool:
@@ -160,8 +168,9 @@ def _check_attack(check: Checker, study: Study, name: str, attack: AttackDef) ->
     if not check.known((*key, "fn"), attack.fn, ATTACKS, "attack"):
         return
     spec = ATTACKS[attack.fn]
+    _check_grid(check, key, study, attack, spec)
     if spec.kind == "none":
-        if attack.threat or attack.options:
+        if attack.threat or attack.options or attack.substitute:
             check.add(key, f"{attack.fn!r} takes no threat and no options")
         return
     if attack.threat is None:
@@ -173,9 +182,77 @@ def _check_attack(check: Checker, study: Study, name: str, attack: AttackDef) ->
         return
     if attack.members:
         check.add((*key, "members"), f"{attack.fn!r} takes no members")
-    for option, value in attack.options.items():
+    _check_options(check, key, study, attack.fn, attack.options)
+    _check_substitute(check, key, study, attack)
+
+
+def _check_options(
+    check: Checker,
+    key: Key,
+    study: Study,
+    fn: str,
+    given: Mapping[str, Any],
+    losses: Collection[str] = LOSSES,
+    taken: Collection[str] = (),
+) -> None:
+    """Check the options of one attack, and those of the attack that it wraps but those `taken` by itself."""
+    spec = ATTACKS[fn]
+    own = {option: value for option, value in given.items() if not (spec.wraps and option == "options")}
+    for option, value in own.items():
         _check_per_dataset(check, (*key, option), value, study)
-    check.options(key, spec.fn, attack.options, leave_out=CONTRACT)
+    check.options(key, spec.fn, own, leave_out=CONTRACT.union(taken))
+    _check_losses(check, (*key, "loss"), each(own["loss"]) if "loss" in own else [], losses)
+    wrapped = given.get("attack", spec.wraps[0]) if spec.wraps else None
+    if wrapped is not None and check.known((*key, "attack"), wrapped, spec.wraps, "attack"):
+        # it runs on a substitute, which comes without the loss it was trained with
+        others = [loss for loss in losses if loss != OWN]
+        inner = given.get("options") or {}
+        _check_options(check, (*key, "options"), study, wrapped, inner, others, taken=options(spec.fn))
+
+
+def _check_losses(check: Checker, key: Key, names: list[Any], losses: Collection[str]) -> None:
+    for name in names:
+        if isinstance(name, str):  # anything else is no option of that type, and is noted as such
+            check.known(key, name, losses, "loss")
+
+
+def _check_grid(check: Checker, key: Key, study: Study, attack: AttackDef, spec: AttackSpec) -> None:
+    """Check the options whose values are chosen for all samples together."""
+    if attack.grid and (attack.protocol, spec.kind) not in (("published", "fixed"), ("published", "minimal")):
+        check.add((*key, "grid"), "is for one attack under protocol published; a suite takes each value as a member")
+        return
+    allowed = {name: option for name, option in options(spec.fn).items() if name not in CONTRACT}
+    for option, values in attack.grid.items():
+        where: Key = (*key, "grid", option)
+        _check_per_dataset(check, where, values, study)
+        if option in attack.options:
+            check.add(where, f"{option!r} is set beside the grid already")
+        if option in NOT_CHOSEN:
+            check.add(where, f"{option!r} is not for a grid to choose: it may be capped, or says what success is")
+        for choice in each(values) if check.known(where, option, allowed, "option") else []:
+            if not choice:
+                check.add(where, "needs at least one value")
+            for value in choice:
+                if not fits(value, allowed[option].annotation):
+                    check.add(where, f"expected {allowed[option].annotation}, got {value!r}")
+            _check_losses(check, where, choice if option == "loss" else [], LOSSES)
+
+
+def _check_substitute(check: Checker, key: Key, study: Study, definition: MemberDef) -> None:
+    """An attack that starts from another model names it, and no other attack does."""
+    where, given = (*key, "substitute"), definition.substitute
+    if "substitute" not in options(ATTACKS[definition.fn].fn):
+        if given is not None:
+            check.add(where, f"{definition.fn!r} takes no substitute")
+        return
+    if given is None:
+        check.add(key, f"{definition.fn!r} needs a substitute, <model>/<defense>")
+        return
+    _check_per_dataset(check, where, given, study)
+    for value in each(given):
+        model, _, defense = value.partition("/")
+        check.known(where, model, study.models, "model")
+        check.known(where, defense, study.defenses, "defense")
 
 
 def _check_members(check: Checker, key: Key, study: Study, attack: AttackDef) -> None:
@@ -190,7 +267,8 @@ def _check_members(check: Checker, key: Key, study: Study, attack: AttackDef) ->
         where: Key = (*key, "members", slug)
         if not check.known((*where, "fn"), member.fn, runnable, "attack"):
             continue
-        check.options(where, ATTACKS[member.fn].fn, member.options, leave_out=CONTRACT)
+        _check_options(check, where, study, member.fn, member.options)
+        _check_substitute(check, where, study, member)
         if attack.threat in study.threats:
             _check_norm(check, (*where, "fn"), member.fn, ATTACKS[member.fn], study.threats[attack.threat].norm)
 
@@ -233,7 +311,10 @@ def _check_selection(check: Checker, study: Study) -> None:
         _check_per_dataset(check, ("selection", key), getattr(selection, key), study)
     if not check.known(("selection", "probe"), selection.probe, study.attacks, "attack"):
         return
-    spec = ATTACKS.get(study.attacks[selection.probe].fn)
+    probe = study.attacks[selection.probe]
+    if probe.grid or probe.substitute or OWN in each(probe.options.get("loss")):
+        check.add(("selection", "probe"), f"must have no grid, no substitute, and not the loss {OWN!r}")
+    spec = ATTACKS.get(probe.fn)
     if spec is not None and spec.kind != "fixed":
         check.add(("selection", "probe"), f"must be an attack with a fixed budget, got one of kind {spec.kind!r}")
 

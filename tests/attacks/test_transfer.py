@@ -1,12 +1,15 @@
+import inspect
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from touchstone.attacks import ATTACKS
 from touchstone.attacks.mim import mim
 from touchstone.attacks.pgd import pgd
 from touchstone.attacks.transfer import CRAFTS, transfer
+from touchstone.losses import margin
 from touchstone.query import Query
 from touchstone.types import Bounds
 
@@ -57,3 +60,14 @@ def test_options_are_those_of_the_attack() -> None:
             transfer(net(0), x, y, options={name: 1.0}, **common)
     mimicked = transfer(net(0), x, y, attack="mim", options={"decay": 0.5, "steps": 2}, **common)
     assert torch.equal(mimicked, mim(net(1), x, y, norm="linf", eps=0.1, rng=0, decay=0.5, steps=2))
+
+
+def test_the_table_says_which_attacks_may_be_wrapped_the_default_first() -> None:
+    assert set(ATTACKS["transfer"].wraps) == set(CRAFTS)
+    assert inspect.signature(transfer).parameters["attack"].default == ATTACKS["transfer"].wraps[0]
+
+
+def test_the_targets_own_loss_is_not_climbed_on_the_substitute() -> None:
+    (x, y), query = images(), Query(net(0), own_loss=margin)
+    with pytest.raises(ValueError, match="'own' is the one that the model was trained with, and none came with it"):
+        transfer(query, x, y, norm="linf", eps=0.1, rng=0, substitute=net(1), options={"loss": "own"})

@@ -144,3 +144,24 @@ def test_unknown_variant() -> None:
 def test_every_row_of_the_table_loads() -> None:
     for spec in DEFENSES.values():
         assert hasattr(load(spec.fn), "steps")
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+def test_every_defense_has_a_loss_per_sample_that_follows_the_logits(name: str) -> None:
+    constants = {"minmax": {"variant": "coded", "lam": 1.0, "mu": 1.0}}
+    constants["adv"] = {"norm": "linf", "eps": 0.1, "attack_steps": 1, "step_size": 0.1}
+    defense: Defense = load(DEFENSES[name].fn)(**constants.get(name, {}))
+    logits = torch.tensor([[2.0, 0.0, -1.0], [0.0, 2.0, -1.0]], requires_grad=True)
+    value = defense.loss(logits, torch.tensor([0, 0]))
+    assert value.shape == (2,)
+    assert value[1] > value[0]  # the second is misclassified
+    assert torch.autograd.grad(value.sum(), logits)[0].abs().sum(1).min() > 0
+
+
+@pytest.mark.parametrize("defense", ZERO, ids=repr)
+def test_the_loss_is_the_part_of_the_objective_that_depends_on_the_input(
+    defense: Defense, model: nn.Module, batch: tuple[Tensor, Tensor]
+) -> None:
+    x, y = batch
+    trained = steps(defense, model, batch)[0].loss
+    torch.testing.assert_close(defense.loss(model(x), y).mean(), trained)

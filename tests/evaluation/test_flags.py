@@ -33,6 +33,11 @@ def test_black_box_that_beats_the_gradient_is_flagged() -> None:
     assert names(flags.between({"square": table(60, backwards=0), "pgd": table(40)})) == ["black_box_stronger"]
 
 
+def test_a_transfer_never_asks_the_model_and_is_a_black_box_too() -> None:
+    found = flags.between({"transfer": table(60, backwards=0, forwards=0), "pgd": table(40)})
+    assert names(found) == ["black_box_stronger"]
+
+
 def test_black_box_may_beat_a_single_step() -> None:
     assert flags.between({"square": table(60, backwards=0), "fgsm": table(40, backwards=1)}) == []
 
@@ -85,7 +90,11 @@ def test_minimal_norms_are_read_at_the_epsilons_of_the_other() -> None:
 def test_a_cascade_and_clean_records_take_no_part() -> None:
     cascade = table(10)
     cascade["member"] = np.where(cascade["sample"] < 5, "a", "b")
-    frames = {"square": table(60, backwards=0), "worst": cascade, "clean": table(5, forwards=0)}
+    frames = {
+        "square": table(60, backwards=0),
+        "worst": cascade,
+        "clean": table(5, forwards=0, backwards=0, norm="none"),
+    }
     assert flags.between(frames) == []
 
 

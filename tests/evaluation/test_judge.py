@@ -5,7 +5,7 @@ import torch
 from tiny_nets import Lambda, classifier, conv, linear, samples
 from torch import Tensor, nn
 
-from touchstone.evaluation.judge import BATCH, distances, judge, logits, margin, predict
+from touchstone.evaluation.judge import BATCH, SURE, distances, judge, log_odds, logits, margin, predict
 from touchstone.threat import Threat, View, in_space
 
 PIXEL = Threat("linf", (0.1,))
@@ -218,3 +218,47 @@ def test_points_of_another_shape_are_refused() -> None:
     view = View(Fixed(), PIXEL.bounds, torch.zeros(()), torch.ones(()))
     with pytest.raises(ValueError, match=r"points of shape \(1, 3\), got \(2, 3\)"):
         judge(view, torch.zeros(1, 3), torch.tensor([0]), torch.zeros(2, 3), PIXEL, 0.1)
+
+
+# ---- goals
+
+
+def test_log_odds_are_those_of_the_softmax_and_go_on_where_it_saturates() -> None:
+    z = torch.tensor([[1.0, 0.0, -1.0], [60.0, 0.0, -1.0], [90.0, 0.0, -1.0], [math.nan, 0.0, 1.0]])
+    odds = log_odds(z, torch.tensor([0, 0, 0, -1]))
+    p = z[0].double().softmax(0)[0]
+    assert odds[0].item() == pytest.approx((p / (1 - p)).log().item(), rel=1e-12)
+    assert odds[1:3].tolist() == pytest.approx([60 - math.log1p(math.exp(-1)), 90 - math.log1p(math.exp(-1))])
+    assert odds.dtype == torch.float64
+    assert z[1:3].double().softmax(1)[:, 0].tolist() == [1.0, 1.0]
+
+
+def test_a_goal_is_reached_by_any_other_class_with_the_log_odds_asked_for() -> None:
+    z = torch.tensor([[0.0, 2.0, -9.0]]).repeat(5, 1)
+    odds = log_odds(z, torch.ones(5, dtype=torch.int64))
+    goal = odds + torch.tensor([-1.0, 0.0, 0.5 * SURE, 2 * SURE, 1.0])
+    threat, y = Threat("linf", bounds=None), torch.zeros(5, dtype=torch.int64)
+    x = torch.tensor([[3.0, 0.0, 0.0]]).repeat(5, 1)
+    view = in_space(Fixed(), threat)
+    assert judge(view, x, y, z, threat, math.inf)["success"].all()
+    found = judge(view, x, y, z, threat, math.inf, goal=goal)
+    assert found["success"].tolist() == [True, True, True, False, False]
+    assert (found["adv_pred"] == 1).all()  # what is said about the point does not depend on the goal
+    right = judge(view, x, torch.ones_like(y), z, threat, math.inf, goal=goal - 9)
+    assert not right["success"].any()  # sure of the true class
+    far = judge(view, x, y, z, threat, 0.1, goal=goal - 9)
+    assert not far["success"].any()
+    assert far["rejected"].all()
+
+
+def test_the_tolerance_on_a_confidence_is_a_quarter_of_a_thousandth_at_most() -> None:
+    p = torch.linspace(0.001, 0.999, 999, dtype=torch.float64)
+    assert (p - (p.logit() - SURE).sigmoid()).max() <= 2.5e-4
+
+
+def test_without_an_answer_there_is_no_goal_to_reach() -> None:
+    threat, y = Threat("linf", bounds=None), torch.zeros(2, dtype=torch.int64)
+    x = torch.tensor([[1.0, 0.0, 0.0], [math.nan, 0.0, 0.0]])
+    goal = torch.tensor([-math.inf, math.nan], dtype=torch.float64)
+    found = judge(in_space(Fixed(), threat), x, y, x, threat, math.inf, goal=goal)
+    assert found["success"].tolist() == [False, True]  # nan at x itself: nothing is left to attack

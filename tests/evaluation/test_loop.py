@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from touchstone.attacks import ATTACKS
 from touchstone.evaluation import flags, loop
 from touchstone.evaluation.block import make_block
 from touchstone.evaluation.noise import in_ball
+from touchstone.losses import margin
 from touchstone.registry import AttackSpec
 from touchstone.rng import SampleRng
 from touchstone.threat import Threat
@@ -177,6 +179,151 @@ def test_rows_that_influence_one_another_get_fixed_batches(plant: Any) -> None:
     assert first.iloc[39] == pytest.approx(0.008, abs=1e-6)  # 40 = 16 + 16 + 8
     table, _, _ = attack(conv(), plant("crowd", kind="fixed"), batch_size=16)
     assert table[table["epsilon"] == 0.1]["dist_linf"].max() == pytest.approx(0.04, abs=1e-6)  # any other gets all
+
+
+# ---- criterion: confidence
+
+
+def confident(table: pd.DataFrame, goal: pd.Series | float) -> pd.Series:
+    return (table["adv_pred"] != table["label"]) & (table["adv_conf"] >= goal - 2.5e-4)
+
+
+@pytest.mark.parametrize("goal", [None, 0.3, 0.6])
+def test_an_attack_that_aims_at_a_confidence_is_judged_by_it(goal: float | None) -> None:
+    options = {} if goal is None else {"target_confidence": goal}
+    table, _, _ = attack(conv(), "high-confidence", Threat("l2"), options=options)
+    assert (table["success"] == confident(table, table["clean_conf"] if goal is None else goal)).all()
+    assert (table["success"] == table["found"]).all()
+    assert table["success"].sum() > 30
+    assert (table["dist_l2"][:4] == 0).all() == (goal is None or (table["clean_conf"][:4] >= goal).all())
+
+
+@pytest.mark.parametrize("goal", [None, 0.7])
+def test_a_point_that_is_misclassified_without_the_confidence_is_no_success(plant: Any, goal: float | None) -> None:
+    name = plant("modest", kind="minimal", norms=("l2",), criterion="confidence", budget_rule="unbounded")
+    options = {} if goal is None else {"target_confidence": goal}
+    table, _, _ = attack(linear(scale=3), name, Threat("l2"), options=options)
+    aim = table["clean_conf"] if goal is None else goal
+    assert (table["adv_pred"] != table["label"]).all()
+    assert (table["success"] == confident(table, aim)).all()
+    assert 0 < table["success"].sum() < 30
+    loose = plant("loose", fn="tiny_nets:modest", kind="minimal", norms=("l2",))
+    anyhow, _, _ = attack(linear(scale=3), loose, Threat("l2"), options=options)
+    assert anyhow["success"].all()
+
+
+def test_under_the_worst_protocol_every_misclassified_point_counts(plant: Any) -> None:
+    name = plant("modest", kind="minimal", norms=("l2",), criterion="confidence", budget_rule="unbounded")
+    table, _, _ = attack(linear(scale=3), name, Threat("l2", (9.0,)), protocol="worst")
+    assert table["success"].all()
+    asked = table[table["member"] == "modest"]
+    assert not confident(asked, asked["clean_conf"]).all()
+
+
+def test_points_shrunk_onto_a_ball_must_keep_the_confidence(plant: Any) -> None:
+    facts = {"kind": "minimal", "norms": ("l2",), "budget_rule": "shrink_and_retest"}
+    name = plant("high", fn="touchstone.attacks.high_confidence:high_confidence", criterion="confidence", **facts)
+    table, _, _ = attack(conv(), name, Threat("l2", (0.4,)))
+    shrunk = table[table["epsilon"].notna()]
+    wrong = shrunk["adv_pred"] != shrunk["label"]
+    assert (shrunk["success"] == confident(shrunk, shrunk["clean_conf"])).all()
+    assert shrunk["success"].sum() < wrong.sum()
+
+
+def test_a_goal_belongs_to_its_sample() -> None:
+    x, y = samples(conv())
+    block = replace(make_block(conv(), x, y, LINF, 0, 512, None), goal=torch.arange(40.0))
+    assert block.at(torch.tensor([30, 2])).goal.tolist() == [30, 2]
+
+
+# ---- a grid, of which one choice is kept for all samples
+
+
+SIZES = [0.001, 0.02, 0.05]
+STRAIGHT = {"steps": 3, "random_start": False}
+
+
+def test_a_grid_keeps_at_each_epsilon_the_values_that_break_most() -> None:
+    threat, model = Threat("linf", (0.03, 0.2)), conv()
+    table, shown, info = attack(model, threat=threat, options=STRAIGHT, grid={"step_size": SIZES})
+    alone = {size: attack(model, threat=threat, options={**STRAIGHT, "step_size": size}) for size in SIZES}
+    assert [row["epsilon"] for row in info["grid"]] == [0.03] * 3 + [0.2] * 3
+    for row in info["grid"]:
+        broken = at(alone[row["options"]["step_size"]][0], row["epsilon"])
+        assert row["accuracy"] == pytest.approx(1 - broken.mean())
+    winners = {row["epsilon"]: row for row in info["grid"] if row["chosen"]}
+    assert winners[0.03]["options"] != winners[0.2]["options"]  # chosen anew at each epsilon
+    for epsilon, winner in winners.items():
+        accuracies = [row["accuracy"] for row in info["grid"] if row["epsilon"] == epsilon]
+        assert winner["accuracy"] == min(accuracies) < max(accuracies)
+        theirs, images, _ = alone[winner["options"]["step_size"]]
+        mine = table[table["epsilon"] == epsilon].reset_index(drop=True)
+        costs = ["forwards", "backwards", "zero_grad_steps"]
+        theirs = theirs[theirs["epsilon"] == epsilon].reset_index(drop=True).drop(columns=costs)
+        pd.testing.assert_frame_equal(mine.drop(columns=costs), theirs)
+        assert torch.equal(shown[f"epsilon-{epsilon:g}"], images[f"epsilon-{epsilon:g}"])
+    assert set(table["backwards"]) == {3 * 3}  # what was not chosen was paid for too
+    assert json.loads(json.dumps(info)) == info
+
+
+def test_a_grid_is_chosen_by_its_mean_and_not_sample_by_sample() -> None:
+    model, threat, sizes = conv(), Threat("linf", (0.1,)), [0.05, 0.2]
+    chosen, _, _ = attack(model, threat=threat, options={"steps": 3}, grid={"step_size": sizes})
+    union, _, _ = attack(model, threat=threat, options={"steps": 3, "step_sizes": sizes})
+    assert (at(union, 0.1) >= at(chosen, 0.1)).all()
+    assert at(union, 0.1).sum() > at(chosen, 0.1).sum()
+
+
+def test_of_equal_values_the_first_is_kept_and_every_combination_is_tried() -> None:
+    grid = {"loss": ["margin", "ce"], "step_size": [0.0, 0.0]}
+    table, _, info = attack(conv(), threat=Threat("linf", (0.1,)), options=STRAIGHT, grid=grid)
+    assert [tuple(row["options"].values()) for row in info["grid"]] == [("margin", 0.0)] * 2 + [("ce", 0.0)] * 2
+    assert [row["chosen"] for row in info["grid"]] == [True, False, False, False]
+    assert table["success"].sum() == 4
+
+
+def test_without_epsilons_the_grid_keeps_the_smallest_distances(plant: Any) -> None:
+    name = plant("ddn", fn="touchstone.attacks.ddn:ddn", kind="minimal", norms=("l2",))
+    model, starts = conv(), [0.05, 0.35, 0.3]
+    table, _, info = attack(model, name, Threat("l2"), options={"steps": 6}, grid={"init_eps": starts})
+    alone = [attack(model, name, Threat("l2"), options={"steps": 6, "init_eps": start})[0] for start in starts]
+    medians = [float(a["dist_l2"].where(a["success"], np.inf).median()) for a in alone]
+    means = [a.loc[a["success"], "dist_l2"].mean() for a in alone]
+    assert np.isinf(medians[0])  # fails on most, so that its few small distances
+    assert means[0] == min(means)  # do not win
+    assert [row["median_dist"] for row in info["grid"]] == [None, *(pytest.approx(m) for m in medians[1:])]
+    assert [row["mean_dist"] for row in info["grid"]] == [pytest.approx(m) for m in means]
+    assert [row["chosen"] for row in info["grid"]] == [False, False, True]
+    assert [row["epsilon"] for row in info["grid"]] == [None] * 3
+    pd.testing.assert_series_equal(table["dist_l2"], alone[2]["dist_l2"])
+    assert table["backwards"].tolist() == sum(a["backwards"] for a in alone).tolist()
+    assert json.loads(json.dumps(info)) == info
+
+
+def test_no_grid_leaves_no_trace() -> None:
+    _, _, info = attack(conv(), options=PGD, grid={})
+    assert "grid" not in info
+
+
+def test_the_probe_doubles_the_steps_of_the_chosen_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, threat = watch(monkeypatch), Threat("linf", (0.03, 0.2))
+    _, _, info = attack(conv(), threat=threat, options=STRAIGHT, grid={"step_size": SIZES}, probe=True)
+    chosen = [row["options"]["step_size"] for row in info["grid"] if row["chosen"]]
+    assert [options["step_size"] for options in asked[-2:]] == chosen
+    assert [options["steps"] for options in asked[-2:]] == [6, 6]
+
+
+# ---- the loss that the model was trained with
+
+
+@pytest.mark.parametrize("protocol", ["published", "worst"])
+def test_the_models_own_loss_reaches_the_attack(protocol: str) -> None:
+    given = {"protocol": protocol, "slug": "pgd"}
+    own, _, _ = attack(conv(), options={**PGD, "loss": "own"}, own_loss=margin, **given)
+    same, _, _ = attack(conv(), options={**PGD, "loss": "margin"}, **given)
+    pd.testing.assert_frame_equal(own, same)
+    with pytest.raises(ValueError, match="'own' is the one that the model was trained with"):
+        attack(conv(), options={**PGD, "loss": "own"}, **given)
 
 
 # ---- the same again
@@ -405,6 +552,18 @@ def test_the_probe_doubles_the_default_steps_too(monkeypatch: pytest.MonkeyPatch
     assert asked[2:] == [{"steps": 3, "step_size": 0.02}, {"steps": 6, "step_size": 0.02}]
 
 
+def test_the_probe_doubles_the_steps_of_a_wrapped_attack(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, other, threat = watch(monkeypatch), conv(seed=7), Threat("linf", (0.1,))
+    attack(conv(), "transfer", threat, probe=True, options={"substitute": other})
+    assert asked == [{"substitute": other}, {"substitute": other, "options": {"steps": 80}}]
+    options = {"substitute": other, "attack": "bim", "options": {"steps": 3, "step_size": 0.02}}
+    attack(conv(), "transfer", threat, probe=True, options=options)
+    assert asked[-1] == {**options, "options": {"steps": 6, "step_size": 0.02}}
+    del asked[:]
+    attack(conv(), "transfer", threat, probe=True, options={"substitute": other, "attack": "fgsm"})
+    assert len(asked) == 1
+
+
 def test_noise_that_beats_the_attack_is_flagged(plant: Any) -> None:
     idle = plant("idle", fn="touchstone.attacks.clean:clean", kind="fixed")
     _, _, info = attack(conv(), idle, Threat("linf", (0.4,)), checks=True)
@@ -468,6 +627,9 @@ def nonsense() -> Iterator[tuple[dict, str]]:
     inner = {"slug": "inner", "fn": "cascade", "options": {"members": MEMBERS}}
     yield {**worst, "options": {"members": [inner]}}, r"member 'inner': expected one attack, got the suite 'cascade'"
     ddn = {"slug": "ddn", "fn": "ddn", "options": {}}
+    grid = {"grid": {"step_size": [0.1]}}
+    yield {"protocol": "worst", **grid}, r"a grid is for one attack under protocol 'published', got 'pgd' under 'worst'"
+    yield {"fn": "clean", **grid}, r"a grid is for one attack under protocol 'published', got 'clean'"
     yield {**worst, "options": {"members": [ddn]}}, r"'ddn' in norm 'linf': allowed: l2"
 
 
@@ -475,12 +637,6 @@ def nonsense() -> Iterator[tuple[dict, str]]:
 def test_what_means_nothing_is_refused(wrong: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         attack(conv(), **wrong)
-
-
-def test_a_criterion_the_judge_does_not_know_is_refused(plant: Any) -> None:
-    name = plant("boastful", kind="minimal", criterion="confidence")
-    with pytest.raises(ValueError, match="expected criterion 'misclassified', got 'confidence'"):
-        attack(conv(), name)
 
 
 def test_bounds_of_the_threat_reach_the_attack() -> None:

@@ -5,6 +5,7 @@
 import torch
 from torch import Tensor, nn
 
+from touchstone.attacks.high_confidence import high_confidence
 from touchstone.models.classifier import Classifier, Normalize
 from touchstone.query import Query
 from touchstone.types import MinNorm
@@ -78,3 +79,10 @@ def boastful(model: Query, x: Tensor, y: Tensor, *, norm: str, rng: object) -> M
 def crowd(model: Query, x: Tensor, y: Tensor, *, norm: str, eps: float, rng: object, stop: str = "never") -> Tensor:
     """Move every sample by what the size of its batch says."""
     return (x + 1e-3 * len(x)).clamp(0, 1)
+
+
+def modest(
+    model: Query, x: Tensor, y: Tensor, *, norm: str, rng: object, target_confidence: float | None = None
+) -> MinNorm:
+    """Be content with a confidence of a half, whatever is asked for."""
+    return high_confidence(model, x, y, norm=norm, rng=rng, target_confidence=0.5)

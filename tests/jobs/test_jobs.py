@@ -5,18 +5,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
 from touchstone import records
-from touchstone.data.prepare import prepare
+from touchstone.attacks.pgd import bim
+from touchstone.data.prepare import load as load_dataset
+from touchstone.data.prepare import prepare, spread, to_float
+from touchstone.defenses.minmax import MinMax
 from touchstone.jobs.attack import attack
-from touchstone.jobs.common import load_weights, make_model, set_up
+from touchstone.jobs.common import load_weights, make_model, set_up, threat_of
 from touchstone.jobs.select import select
 from touchstone.jobs.tables import flags, selection
 from touchstone.jobs.train import train
+from touchstone.losses import margin
 from touchstone.plan import Cell, Plan, make_plan
+from touchstone.query import Query
+from touchstone.threat import in_space
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +164,107 @@ def test_attack_on_a_failed_model_leaves_empty_records_with_the_reason(
     frame, metadata = records.read(tmp_path / "clean" / "records.parquet")
     assert frame.empty
     assert (metadata["status"], metadata["reason"]) == ("failed", "loss not finite")
+
+
+def transfer_params(plan: Plan) -> dict[str, Any]:
+    """A transfer from the std model of seed 1, in the normalised space of the study's threat."""
+    definition = {"path": "digits/lenet/std/1", "model": {"fn": "lenet", "options": {}}, "defense": "std", "seed": 1}
+    options = {"attack": "bim", "options": {"steps": 3, "step_size": 0.1}}
+    return attack_params(plan, "std", "pgd40-linf") | {"fn": "transfer", "options": options, "substitute": definition}
+
+
+def test_a_transfer_starts_from_the_substitute_in_the_space_of_the_threat(
+    tmp_path: Path, plan: Plan, prepared: Path, run_train: Train
+) -> None:
+    models = tmp_path / "models"
+    folders = [models / "digits/lenet/std" / str(seed) for seed in (0, 1)]
+    runs = [run_train(folder, seed=seed) for seed, folder in enumerate(folders)]
+    params, one = transfer_params(plan), identity(cell(plan, "std")) | {"attack": "transfer"}
+    attack(params, one, prepared, folders[0] / "model.safetensors", tmp_path / "out", models)
+    frame, metadata = records.read(tmp_path / "out/records.parquet")
+    assert metadata["substitute"] == params["substitute"]
+    assert metadata["substitute_sha256"] == {"digits/lenet/std/1": runs[1]["model_sha256"]}
+    assert metadata["model_sha256"] == runs[0]["model_sha256"] != runs[1]["model_sha256"]
+    assert frame[["forwards", "backwards"]].to_numpy().sum() == 0  # the target was never asked
+    # the same points by hand: normalised twice, or not at all, they would be others
+    substitute = make_model({"fn": "lenet", "options": {}}, "digits", seed=1).eval()
+    load_weights(substitute, folders[1] / "model.safetensors")
+    threat, data = threat_of(params["threat"]), load_dataset(prepared)
+    index = spread(data.test.y)[:16]
+    view = in_space(substitute, threat)
+    x, query = view.from_pixels(to_float(data.test.x[index])), Query(view.model, bounds=view.bounds)
+    points = bim(query, x, data.test.y[index], norm="linf", eps=0.3, rng=0, steps=3, step_size=0.1)
+    (examples,) = load_file(tmp_path / "out/examples.safetensors").values()
+    torch.testing.assert_close(examples, view.to_pixels(points), rtol=0, atol=1e-5)
+
+
+def test_a_member_may_start_from_a_substitute(tmp_path: Path, plan: Plan, prepared: Path, run_train: Train) -> None:
+    for seed in (0, 1):
+        run_train(tmp_path / "digits/lenet/std" / str(seed), seed=seed)
+    part = transfer_params(plan)
+    member = {"slug": "blind", **{key: part[key] for key in ("fn", "options", "substitute")}}
+    params = attack_params(plan, "std", "worst-linf") | {"options": {"members": [member]}}
+    one = identity(cell(plan, "std")) | {"attack": "worst-linf"}
+    attack(params, one, prepared, tmp_path / "digits/lenet/std/0/model.safetensors", tmp_path / "out", tmp_path)
+    frame, metadata = records.read(tmp_path / "out/records.parquet")
+    assert "blind" in set(frame["member"])
+    assert metadata["options"]["members"] == [member]
+    assert list(metadata["substitute_sha256"]) == ["digits/lenet/std/1"]
+
+
+def test_a_failed_substitute_leaves_empty_records_with_the_reason(
+    tmp_path: Path, plan: Plan, prepared: Path, run_train: Train
+) -> None:
+    for seed in (0, 1):
+        run_train(tmp_path / "digits/lenet/std" / str(seed), seed=seed)
+    file = tmp_path / "digits/lenet/std/1/run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"status": "failed", "reason": "loss not finite"}))
+    one, target = identity(cell(plan, "std")) | {"attack": "transfer"}, tmp_path / "digits/lenet/std/0"
+    attack(transfer_params(plan), one, prepared, target / "model.safetensors", tmp_path / "out", tmp_path)
+    frame, metadata = records.read(tmp_path / "out/records.parquet")
+    assert frame.empty
+    assert metadata["reason"] == "the substitute digits/lenet/std/1 failed: loss not finite"
+
+
+def test_own_is_the_loss_of_the_defense_with_the_options_it_was_trained_with(
+    tmp_path: Path, plan: Plan, prepared: Path, run_train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = tmp_path / "selection.json"
+    chosen.write_text(json.dumps({"selected_options": {"lam": 0.5, "mu": 0.25}}))
+    run_train(tmp_path, defense="minmax-printed", chosen=chosen)
+    seen = []
+
+    def loss(self: MinMax, logits: Tensor, y: Tensor) -> Tensor:
+        seen.append((self.lam, self.mu))
+        return margin(logits, y)
+
+    monkeypatch.setattr(MinMax, "loss", loss)
+    definition = plan.training(cell(plan, "minmax-printed"))["defense"]
+    params = attack_params(plan, "minmax-printed", "pgd40-linf") | {"defense": definition}
+    one = identity(cell(plan, "minmax-printed")) | {"attack": "pgd40-linf"}
+    frames = {}
+    for name in ("own", "margin", "ce"):
+        given = params | {"options": params["options"] | {"loss": name}}
+        attack(given, one, prepared, tmp_path / "model.safetensors", tmp_path / name)
+        frames[name], metadata = records.read(tmp_path / name / "records.parquet")
+        assert metadata["defense"] == definition
+    assert set(seen) == {(0.5, 0.25)}
+    pd.testing.assert_frame_equal(frames["own"], frames["margin"])
+    assert not np.array_equal(frames["own"]["adv_margin"], frames["ce"]["adv_margin"])
+
+
+def test_records_say_what_a_grid_chose(tmp_path: Path, plan: Plan, prepared: Path, run_train: Train) -> None:
+    run_train(tmp_path)
+    params = attack_params(plan, "std", "pgd40-linf") | {"grid": {"step_size": [0.001, 0.1]}}
+    one = identity(cell(plan, "std")) | {"attack": "pgd40-linf"}
+    attack(params, one, prepared, tmp_path / "model.safetensors", tmp_path / "out")
+    frame, metadata = records.read(tmp_path / "out/records.parquet")
+    assert [(row["epsilon"], row["options"]) for row in metadata["grid"]] == [
+        (0.3, {"step_size": 0.001}),
+        (0.3, {"step_size": 0.1}),
+    ]
+    (winner,) = [row for row in metadata["grid"] if row["chosen"]]
+    assert winner["accuracy"] == pytest.approx(1 - frame["success"].mean())
 
 
 def test_flags_of_trainings_reach_the_table(tmp_path: Path, run_train: Train) -> None:

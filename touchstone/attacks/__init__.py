@@ -165,6 +165,7 @@ ATTACKS: dict[str, AttackSpec] = {
         kind="fixed",
         norms=("linf", "l2", "l1"),
         source="Papernot et al. (2017)",
+        wraps=("pgd", "fgsm", "bim", "mim"),
     ),
     "cascade": AttackSpec(
         fn="touchstone.evaluation.loop:cascade",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from touchstone.attacks import ATTACKS
 from touchstone.attacks.common import Problem, between, compact, confine, prepare
 from touchstone.attacks.pgd import random_points
-from touchstone.losses import Loss, dlr_targeted, margin_targeted, misclassified, pick
+from touchstone.losses import Loss, dlr_targeted, margin_targeted, misclassified
 from touchstone.norms import distance, rowwise, steepest, values
 from touchstone.query import Query, tiles
 from touchstone.rng import SampleRng
@@ -80,7 +80,7 @@ def apgd(
             a row that no restart solves ends at the iterate of largest loss of the last one.
         steps: gradient steps per restart, >= 1.
         restarts: number of starts, >= 1.
-        loss: a name of touchstone.losses.LOSSES, maximised.
+        loss: a name of touchstone.registry.LOSSES, maximised.
 
     Returns: (B, *shape), within eps of x and inside the box.
 
@@ -89,7 +89,7 @@ def apgd(
     """
     task = prepare(model, x, y, norm=norm, norms=ATTACKS["apgd"].norms, rng=rng, eps=eps, stop=stop)
     between(1, steps=steps, restarts=restarts)
-    return restarted(task, [task.y], pick(loss), norm=norm, stop=stop, steps=steps, restarts=restarts)
+    return restarted(task, [task.y], task.query.loss(loss), norm=norm, stop=stop, steps=steps, restarts=restarts)
 
 
 def apgd_t(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from touchstone.attacks import ATTACKS
 from touchstone.attacks.common import between, confine, prepare
 from touchstone.attacks.pgd import lengths, random_points
-from touchstone.losses import misclassified, pick
+from touchstone.losses import misclassified
 from touchstone.norms import rowwise, steepest
 from touchstone.query import Query
 from touchstone.rng import SampleRng
@@ -54,7 +54,7 @@ def daa(
         relative: read step_size as a multiple of eps.
         restarts: number of random starts, >= 1.
         weight: of the blob beside the gradient, >= 0; the authors take 1.1 for ce and 10 for margin.
-        loss: a name of touchstone.losses.LOSSES, maximised.
+        loss: a name of touchstone.registry.LOSSES, maximised.
 
     Returns: (B, *shape), within eps of x and inside the box.
 
@@ -64,7 +64,7 @@ def daa(
     task = prepare(model, x, y, norm=norm, norms=ATTACKS["daa"].norms, rng=rng, eps=eps, stop=stop)
     between(1, steps=steps, restarts=restarts)
     between(0, step_size=step_size, weight=weight)
-    query, x, y, objective = task.query, task.x, task.y, pick(loss)
+    query, x, y, objective = task.query, task.x, task.y, task.query.loss(loss)
     step = rowwise(lengths(task, step_size, relative), x)
     x_adv, rows = x.clone(), torch.arange(len(x), device=x.device)
     solved = torch.zeros(len(x), dtype=torch.bool, device=x.device)

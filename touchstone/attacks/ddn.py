@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from touchstone.attacks import ATTACKS
 from touchstone.attacks.common import Best, between, positive, prepare
-from touchstone.losses import misclassified, pick
+from touchstone.losses import misclassified
 from touchstone.norms import distance, rowwise, steepest, unit
 from touchstone.query import Query, tiles
 from touchstone.rng import SampleRng
@@ -44,7 +44,7 @@ def ddn(
         steps: gradient steps, >= 1.
         init_eps: first norm of the perturbation, > 0, in the units of x.
         gamma: the norm is multiplied by 1 - gamma after a success, else by 1 + gamma; in [0, 1].
-        loss: a name of touchstone.losses.LOSSES, maximised.
+        loss: a name of touchstone.registry.LOSSES, maximised.
 
     Returns: x_adv (B, *shape), its l2 distance in the query's space, and where one was found.
 
@@ -55,7 +55,7 @@ def ddn(
     between(1, steps=steps)
     between(0, 1, gamma=gamma)
     positive(init_eps=init_eps)
-    query, x, y, objective = task.query, task.x, task.y, pick(loss)
+    query, x, y, objective = task.query, task.x, task.y, task.query.loss(loss)
     best, rows = Best(x), torch.arange(len(x), device=x.device)
     widest = distance(torch.maximum(x - task.bounds.lower, task.bounds.upper - x), "l2")
     z, eps = x.clone(), torch.full_like(widest, init_eps)

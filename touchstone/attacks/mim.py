@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from touchstone.attacks import ATTACKS
 from touchstone.attacks.common import between, prepare
 from touchstone.attacks.pgd import climb, lengths
-from touchstone.losses import pick
 from touchstone.query import Query
 from touchstone.rng import SampleRng
 
@@ -50,7 +49,7 @@ def mim(
         stop=stop,
         steps=steps,
         step_size=lengths(task, step_size, relative),
-        loss=pick(loss),
+        loss=task.query.loss(loss),
         sparsity=sparsity,
         decay=decay,
     )[0]

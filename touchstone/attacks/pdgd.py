@@ -7,13 +7,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from touchstone.attacks import ATTACKS
 from touchstone.attacks.common import Best, Problem, between, choose, in_ball, positive, prepare
 from touchstone.attacks.cw import adam_
-from touchstone.losses import Loss, margin, misclassified
+from touchstone.losses import Loss, logistic, margin, misclassified
 from touchstone.norms import distance, rowwise
 from touchstone.query import Query, tiles
 from touchstone.rng import SampleRng
@@ -33,9 +32,9 @@ def hinge(logits: Tensor, y: Tensor) -> Tensor:
     return (-margin(logits, y)).clamp_min(0)
 
 
-def logistic(logits: Tensor, y: Tensor) -> Tensor:
-    """Return a smooth hinge (B,) that is 1 at the boundary."""
-    return F.softplus(-margin(logits, y)) / math.log(2)
+def smooth_hinge(logits: Tensor, y: Tensor) -> Tensor:
+    """Return a hinge without a corner (B,): 1 at the boundary."""
+    return -logistic(logits, y)
 
 
 class Rules(NamedTuple):
@@ -48,7 +47,7 @@ class Rules(NamedTuple):
 
 VARIANTS = {
     "printed": Rules(hinge, lambda done: 1 - 0.99 * done, 1.0),
-    "coded": Rules(logistic, lambda done: 0.01**done, 0.1),
+    "coded": Rules(smooth_hinge, lambda done: 0.01**done, 0.1),
 }
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from touchstone.attacks import ATTACKS
 from touchstone.attacks.common import Problem, between, compact, confine, in_ball, prepare
-from touchstone.losses import Loss, misclassified, pick
+from touchstone.losses import Loss, misclassified
 from touchstone.norms import rowwise, steepest, unit
 from touchstone.query import Query, tiles
 from touchstone.rng import SampleRng
@@ -38,7 +38,7 @@ def fgsm(
     """
     task = prepare(model, x, y, norm=norm, norms=ATTACKS["fgsm"].norms, rng=rng, eps=eps, stop=stop)
     rows = torch.arange(len(task.x), device=task.x.device)
-    return climb(task, task.x, rows, norm=norm, stop=stop, steps=1, step_size=task.eps, loss=pick(loss))[0]
+    return climb(task, task.x, rows, norm=norm, stop=stop, steps=1, step_size=task.eps, loss=task.query.loss(loss))[0]
 
 
 def bim(
@@ -67,7 +67,7 @@ def bim(
     between(0, step_size=step_size)
     between(0, 1, sparsity=sparsity)
     rows, length = torch.arange(len(task.x), device=task.x.device), lengths(task, step_size, relative)
-    more = {"step_size": length, "sparsity": sparsity, "loss": pick(loss)}
+    more = {"step_size": length, "sparsity": sparsity, "loss": task.query.loss(loss)}
     return climb(task, task.x, rows, norm=norm, stop=stop, steps=steps, **more)[0]
 
 
@@ -114,7 +114,7 @@ def pgd(
             the box is in the way).
         restarts: number of starts, >= 1.
         random_start: start uniformly in the ball (then clipped to the box) instead of at x.
-        loss: a name of touchstone.losses.LOSSES, maximised.
+        loss: a name of touchstone.registry.LOSSES, maximised.
 
     Returns: (B, *shape), within eps of x and inside the box.
 
@@ -127,7 +127,7 @@ def pgd(
     sizes = tuple(step_sizes) or (step_size,)
     for size in sizes:
         between(0, step_size=size)
-    ascent = {"norm": norm, "stop": stop, "steps": steps, "sparsity": sparsity, "loss": pick(loss)}
+    ascent = {"norm": norm, "stop": stop, "steps": steps, "sparsity": sparsity, "loss": task.query.loss(loss)}
 
     def attempt(number: int, rows: Tensor) -> tuple[Tensor, Tensor]:
         restart, size = number // len(sizes), sizes[number % len(sizes)]

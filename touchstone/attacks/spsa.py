@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from touchstone.attacks import ATTACKS
 from touchstone.attacks.common import between, compact, confine, positive, prepare, signs
 from touchstone.attacks.cw import adam_
-from touchstone.losses import Loss, misclassified, pick
+from touchstone.losses import Loss, misclassified
 from touchstone.query import Query, tiles
 from touchstone.rng import SampleRng
 
@@ -47,7 +47,7 @@ def spsa(
         lr: Adam's step size in the units of x, > 0.
         delta: half the distance over which a difference is taken, > 0.
         directions: sign vectors per step, >= 1.
-        loss: a name of touchstone.losses.LOSSES, maximised.
+        loss: a name of touchstone.registry.LOSSES, maximised.
 
     Returns: (B, *shape), within eps of x and inside the box.
 
@@ -57,7 +57,7 @@ def spsa(
     task = prepare(model, x, y, norm=norm, norms=ATTACKS["spsa"].norms, rng=rng, eps=eps, stop=stop)
     between(1, steps=steps, directions=directions)
     positive(lr=lr, delta=delta)
-    query, objective = task.query, pick(loss)
+    query, objective = task.query, task.query.loss(loss)
     ends, at = task.x.clone(), torch.arange(len(x), device=x.device)
     x, y, eps, z = task.x.clone(), task.y.clone(), task.eps.clone(), task.x.clone()
     m, v = torch.zeros_like(z), torch.zeros_like(z)

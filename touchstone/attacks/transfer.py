@@ -37,10 +37,9 @@ def transfer(
 
     Source: Papernot et al. (2017), the attack itself; how the substitute was trained is the study's affair.
 
-    The substitute is loaded, and brought into the space of x, by whoever calls; no rule of the pipeline does so
-    yet. The target is never asked, so its passes stay at zero, and
-    `stop` changes nothing: the substitute is attacked to the end, since a point that barely fools it transfers
-    badly.
+    The substitute is loaded, and brought into the space of x, by whoever calls: the attack job, for the one that a
+    study names. The target is never asked, so its passes stay at zero, and `stop` changes nothing: the substitute is
+    attacked to the end, since a point that barely fools it transfers badly.
 
     Args:
         model: Module or Query of the target, (B, *shape) -> logits (B, C).
@@ -52,7 +51,7 @@ def transfer(
         substitute: Module, (B, *shape) -> logits (B, C), on the device of x.
         stop: never or first, see above.
         attack: a name in CRAFTS.
-        options: its own keyword arguments.
+        options: its own keyword arguments; the loss "own" is not known, for it belongs to the target.
 
     Returns: (B, *shape), within eps of x and inside the box.
 

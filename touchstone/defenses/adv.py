@@ -56,6 +56,10 @@ class Alternating:
         adversarial = F.cross_entropy(view.model(z), y)
         yield Step(model.parameters(), adversarial, {"adversarial_ce": adversarial})
 
+    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Cross-entropy, on clean and on perturbed inputs."""
+        return F.cross_entropy(logits, y, reduction="none")
+
     def bounded(self, model: nn.Module) -> bool:  # noqa: ARG002
         """Cross-entropy and norms are bounded below."""
         return True

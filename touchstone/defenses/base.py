@@ -17,6 +17,12 @@ class Defense(Protocol):
     def steps(self, model: nn.Module, extra: Any, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:
         """Yield the optimiser steps of one batch; x (B, C, H, W) in [0, 1], y (B,) int64."""
 
+    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Return what the objective asks of each sample, (B, C), (B,) int64 -> (B,): attacks climb it as "own".
+
+        Penalties on weights are no part of it: they are the same for every input.
+        """
+
     def bounded(self, model: nn.Module) -> bool:
         """Say whether the objective keeps these weights from growing without limit."""
 

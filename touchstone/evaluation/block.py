@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from touchstone import records
 from touchstone.evaluation.judge import judge, logits
+from touchstone.losses import Loss
 from touchstone.query import Query
 from touchstone.registry import AttackSpec, load
 from touchstone.rng import SampleRng
@@ -20,8 +21,8 @@ from touchstone.threat import Threat, View, in_space
 Columns = dict[str, Tensor]
 
 _DTYPES = {"int": "int64", "float": "float64", "bool": "bool", "text": "str"}
-_COSTS = ("forwards", "backwards", "zero_grad_steps")
-_COUNTS = ("restart", *_COSTS)
+COSTS = ("forwards", "backwards", "zero_grad_steps")
+_COUNTS = ("restart", *COSTS)
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Block:
         clean: (n, classes) logits of x, on the CPU.
         seed: of the attacks' draws.
         batch_size: rows per call of the model.
+        goal: (n,) log-odds that a point must reach to count, see `judge`, on the CPU; None if there is no such goal.
+        own_loss: the loss that the model was trained with, for attacks that climb it.
     """
 
     view: View
@@ -47,6 +50,8 @@ class Block:
     clean: Tensor
     seed: int
     batch_size: int
+    goal: Tensor | None = None
+    own_loss: Loss | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -58,12 +63,13 @@ class Block:
 
     def at(self, rows: Tensor) -> "Block":
         """Return the part with those rows (k,) int64; what a sample meets does not depend on who is left."""
-        clean = self.clean[rows.cpu()]
-        return replace(self, x=self.x[rows], y=self.y[rows], index=self.index[rows], clean=clean)
+        here = rows.cpu()
+        goal = None if self.goal is None else self.goal[here]
+        return replace(self, x=self.x[rows], y=self.y[rows], index=self.index[rows], clean=self.clean[here], goal=goal)
 
     def judge(self, points: Tensor, eps: float = math.inf) -> Columns:
         """Judge one point per sample."""
-        return judge(self.view, self.x, self.y, points, self.threat, eps, clean=self.clean)
+        return judge(self.view, self.x, self.y, points, self.threat, eps, clean=self.clean, goal=self.goal)
 
     def images(self, points: Tensor, count: int) -> Tensor:
         """Return the first points as pixels, on the CPU."""
@@ -100,13 +106,20 @@ class Proposal:
 
 
 def make_block(
-    model: nn.Module, x: Tensor, y: Tensor, threat: Threat, seed: int, batch_size: int, index: Tensor | None
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    threat: Threat,
+    seed: int,
+    batch_size: int,
+    index: Tensor | None,
+    own_loss: Loss | None = None,
 ) -> Block:
     """Bring pixels x (n, *shape) into the space of the threat; without an index they are samples 0..n-1."""
     view = in_space(model, threat)
     z = view.from_pixels(x)
     places = torch.arange(len(x), device=x.device) if index is None else index.to(x.device)
-    return Block(view, threat, z, y, places, logits(view.model, z), seed, batch_size)
+    return Block(view, threat, z, y, places, logits(view.model, z), seed, batch_size, own_loss=own_loss)
 
 
 def propose(
@@ -133,7 +146,8 @@ def propose(
 
 def _propose(block: Block, spec: AttackSpec, options: Mapping[str, Any], eps: float, stop: str) -> Proposal:
     view, rng = block.view, SampleRng(block.seed, block.index)
-    query = Query(view.model, samples=len(block), bounds=view.bounds, batch_size=block.batch_size)
+    about = {"bounds": view.bounds, "batch_size": block.batch_size, "own_loss": block.own_loss}
+    query = Query(view.model, samples=len(block), **about)
     budget = {"eps": eps, "stop": stop} if spec.kind == "fixed" else {}
     out = load(spec.fn)(query, block.x, block.y, norm=block.threat.norm, rng=rng, **budget, **options)
     points, found = (out, None) if spec.kind == "fixed" else (out.x_adv, out.found.cpu())

@@ -51,13 +51,13 @@ PREFLIGHT = {
     "out_of_range": Limit(0.0, "of the samples have pixels outside [0, 1]", "scale the data: epsilon means less"),
     "randomised": Limit(0.0, "two forward passes differ by more than 1e-4", "average gradients over passes (EoT)"),
     "probabilities": Limit(0.0, "the model returns probabilities", "remove its softmax: losses expect logits"),
-    "too_few_classes": Limit(0.0, "there are fewer than 3 classes", "the DLR loss is undefined; use the margin"),
+    "too_few_classes": Limit(0.0, "there are fewer than 3 classes", "the DLR loss is undefined; the margin is climbed"),
 }
 
 
 QUERY = {  # what an attack leaves in Query.flags
     "out_of_memory_halved": "the device ran out of memory, the batch was halved: last bits may differ; set it lower",
-    "margin_instead_of_dlr": "the targeted DLR loss needs 4 classes: the margin to the target was climbed instead",
+    "margin_instead_of_dlr": "the DLR loss needs 3 classes, the targeted one 4: the margin was climbed instead",
 }
 
 
@@ -186,7 +186,7 @@ _ORDER = {
 
 
 def _role(records: pd.DataFrame, space: str) -> str:
-    if records.empty or records["member"].nunique() > 1 or records["forwards"].max() == 0:
+    if records.empty or records["member"].nunique() > 1:
         return "none"
     if space != "pixel" and records["epsilon"].isna().any():
         return "none"

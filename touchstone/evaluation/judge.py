@@ -15,6 +15,7 @@ from touchstone.threat import Threat, View
 
 BATCH = 512
 TOLERANCE = 1e-6  # absolute, on distances and on the box: float32 rounding of x + delta
+SURE = 1e-3  # absolute, on the log-odds of a confidence, at most 2.5e-4 of the confidence: float32 rounding of logits
 NO_ANSWER = -1  # the prediction where a logit is NaN
 
 _BACKENDS = (
@@ -65,6 +66,17 @@ def predict(z: Tensor, y: Tensor) -> Tensor:
     return predicted.masked_fill(z.isnan().any(1), NO_ANSWER)
 
 
+def log_odds(z: Tensor, classes: Tensor) -> Tensor:
+    """Return log p / (1 - p) (B,), float64, of one class per row of logits z (B, classes) float32.
+
+    Unlike p itself it tells confidences apart that differ by less than 1e-16. Where there is no answer it says
+    nothing of use.
+    """
+    own = classes.clamp(min=0)[:, None]
+    z = z.double()
+    return z.gather(1, own).squeeze(1) - z.scatter(1, own, -math.inf).logsumexp(1)
+
+
 def distances(x: Tensor, x_adv: Tensor) -> dict[str, Tensor]:
     """Measure x_adv - x (B, *shape) in float64.
 
@@ -94,6 +106,7 @@ def judge(
     eps: float,
     *,
     clean: Tensor | None = None,
+    goal: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Decide which points are adversarial, and describe them.
 
@@ -105,14 +118,17 @@ def judge(
         threat: its norm counts.
         eps: radius of the ball in units of the threat's space; inf where the attack has no budget.
         clean: logits (B, classes) of x if they are known, as `logits` returns them.
+        goal: (B,) log-odds that a point must give the class it is taken for, see `log_odds`; if not given it is
+            enough that this class is not y.
 
     Returns:
         Columns (B,) on the CPU. Confidences and the gap are probabilities; clean_gap is p_y - max_{j != y} p_j.
         adv_margin is in logits, > 0 where misclassified. adv_rank is the place (1 = first) of the class
         adv_pred among the classes of x, by logits. x_l2 and dist_* are in pixels, `dist` is the distance in
         the threat's norm and space. `rejected`: the point is not finite, leaves the box, or is further than
-        eps. `success`: not rejected, and another class is strictly ahead of y; NaN logits are a failure of the
-        attack, unless x itself gets NaN: there is nothing left to attack there.
+        eps. `success`: not rejected, another class is strictly ahead of y, and its log-odds are at least the goal
+        less SURE; NaN logits are a failure of the attack, unless x itself gets NaN: there is nothing left to
+        attack there.
 
     Raises:
         ValueError: if the shapes of x and x_adv differ.
@@ -125,7 +141,9 @@ def judge(
     clean_prob, adv_prob = clean.double().softmax(1), attacked.double().softmax(1)
     geometry = _geometry(view, x, x_adv, threat.norm)
     rejected = ~(geometry.pop("valid") & (geometry["dist"] <= eps + TOLERANCE))
-    misclassified = (adv_pred != label) & (adv_pred != NO_ANSWER)
+    achieved = (adv_pred != label) & (adv_pred != NO_ANSWER)
+    if goal is not None:
+        achieved &= log_odds(attacked, adv_pred) >= goal - SURE
     return {
         "clean_pred": clean_pred,
         "clean_conf": _pick(clean_prob, clean_pred),
@@ -134,7 +152,7 @@ def judge(
         "adv_conf": _pick(adv_prob, adv_pred),
         "adv_margin": margin(attacked, label).double(),
         "adv_rank": _rank(clean, adv_pred),
-        "success": (misclassified & ~rejected) | (clean_pred == NO_ANSWER),
+        "success": (achieved & ~rejected) | (clean_pred == NO_ANSWER),
         "rejected": rejected,
         **geometry,
     }

@@ -1,14 +1,17 @@
 """The evaluation: attacks propose points for a whole block of samples, the judge decides, records come out.
 
 Two protocols, kept apart. `published` repeats what a paper did: every epsilon on its own, all steps, no
-repair. `worst` is a cascade: attacks one after another on what is left, epsilons upwards, and what is broken
-stays broken.
+repair, success by the attack's own criterion. `worst` is a cascade: attacks one after another on what is left,
+epsilons upwards, and what is broken stays broken; there every misclassified point counts, whatever the attack
+aimed at, since a cascade asks what can be broken and not whether an attack kept its word.
 """
 
 import inspect
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,10 +22,11 @@ from torch import Tensor, nn
 from touchstone import records
 from touchstone.attacks import ATTACKS
 from touchstone.evaluation import flags
-from touchstone.evaluation.block import Block, Columns, Proposal, frame, join, make_block, propose
-from touchstone.evaluation.judge import TOLERANCE
+from touchstone.evaluation.block import COSTS, Block, Columns, Proposal, frame, join, make_block, propose
+from touchstone.evaluation.judge import TOLERANCE, log_odds
 from touchstone.evaluation.noise import in_ball, own_generator
 from touchstone.evaluation.preflight import preflight
+from touchstone.losses import Loss
 from touchstone.norms import project
 from touchstone.registry import AttackSpec, load, nearest
 from touchstone.rng import SampleRng
@@ -38,10 +42,11 @@ Result = tuple[pd.DataFrame, dict[str, Tensor], dict[str, Any]]
 
 
 class Request(NamedTuple):
-    """One attack with its options, its name in the records, how many points to show, and whom to tell."""
+    """One attack with its options, further ones to choose from, its name, how many points to show, whom to tell."""
 
     spec: AttackSpec
     options: Mapping[str, Any]
+    choices: Sequence[Mapping[str, Any]]  # further options, of which the best are kept; [{}] if there is no choice
     slug: str
     examples: int
     progress: Progress | None
@@ -58,6 +63,8 @@ def run(
     protocol: str,
     seed: int,
     batch_size: int,
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    own_loss: Loss | None = None,
     progress: Progress | None = None,
     slug: str | None = None,
     index: Tensor | None = None,
@@ -77,6 +84,11 @@ def run(
         protocol: "published" or "worst".
         seed: of the draws, which depend on it and on the index of the sample only.
         batch_size: rows per call of the model.
+        grid: option -> values to choose from, under protocol "published". The attack runs with every combination,
+            and one of them is kept for all samples together: at each epsilon the one that breaks most; without
+            epsilons the one of smallest median distance, a failure counting as infinite, then of smallest mean
+            over the successes. The first of equals. The cost in the records is that of all of them.
+        own_loss: the loss that the model was trained with, which attacks know as the loss "own".
         progress: called with (stages done, stages in all, what was done and at what rate).
         slug: name of the attack in the records; spec_name if it has no other.
         index: (n,) int64 places of the samples in the test set; 0..n-1 if not given.
@@ -87,13 +99,16 @@ def run(
     Returns:
         Records with the columns of records.COLUMNS; a minimal-norm attack has one row per sample, without an
         epsilon (and with the budget rule shrink_and_retest one per epsilon too). Examples: name -> points
-        (k, *shape) in pixels. Info, plain data: flags, preflight, and doubled_steps_gain (a share of samples)
-        if measured.
+        (k, *shape) in pixels. Info, plain data: flags, preflight, doubled_steps_gain (a share of samples) if
+        measured; and `grid`, if there is one, a row per epsilon and combination: {epsilon, options, accuracy, chosen},
+        for a minimal-norm attack median_dist and mean_dist (null where infinite) in place of the accuracy.
 
     Raises:
         ValueError: for an unknown attack or protocol, or a combination of them that means nothing.
     """
     spec = _check(spec_name, protocol, threat)
+    if grid and (protocol, spec.kind) not in (("published", "fixed"), ("published", "minimal")):
+        raise ValueError(f"a grid is for one attack under protocol 'published', got {spec_name!r} under {protocol!r}")
     slug = slug or spec_name
     with own_generator(x.device, seed):
         if protocol == "worst" and spec.kind != "none":
@@ -106,17 +121,19 @@ def run(
                 threat=threat,
                 seed=seed,
                 batch_size=batch_size,
+                own_loss=own_loss,
                 progress=progress,
                 index=index,
                 examples=examples,
             )
         else:
-            block = make_block(model, x, y, threat or Threat("linf"), seed, batch_size, index)
-            request = Request(spec, options, slug, examples, progress)
+            block = make_block(model, x, y, threat or Threat("linf"), seed, batch_size, index, own_loss)
+            block = replace(block, goal=_GOALS[spec.criterion](block.clean, options))
+            request = Request(spec, options, _combinations(grid or {}), slug, examples, progress)
             table, shown, info = _PUBLISHED[spec.kind](block, request)
             if spec.kind == "fixed" and (checks or probe):
-                probed = _probe(block, request, table, doubled=probe)
-                info = {**probed, "flags": info["flags"] + probed["flags"]}
+                probed = _probe(block, request, table, info, doubled=probe)
+                info = {**info, **probed, "flags": info["flags"] + probed["flags"]}
     found, measured = info["flags"] + flags.rejected(table), {}
     if protocol == "worst":
         found += flags.black_box(table)
@@ -136,6 +153,7 @@ def cascade(
     threat: Threat,
     seed: int,
     batch_size: int,
+    own_loss: Loss | None = None,
     progress: Progress | None = None,
     index: Tensor | None = None,
     examples: int = EXAMPLES,
@@ -156,7 +174,7 @@ def cascade(
         ValueError: without epsilons or members, or if a member cannot run in the threat's norm.
     """
     _check_members(members, threat)
-    block = make_block(model, x, y, threat, seed, batch_size, index)
+    block = make_block(model, x, y, threat, seed, batch_size, index, own_loss)
     report = _reporter(progress, len(threat.epsilons) * len(members))
     best, points = block.judge(block.x, 0.0), block.x.clone()  # the point that broke each sample
     best["restart"] = torch.zeros(len(block), dtype=torch.int64)
@@ -226,24 +244,21 @@ def _clean(block: Block, request: Request) -> Result:
 
 def _fixed(block: Block, request: Request) -> Result:
     """Run every epsilon on its own."""
-    report = _reporter(request.progress, len(block.threat.epsilons))
-    tables, shown, flagged = [], {}, set()
+    report = _reporter(request.progress, len(block.threat.epsilons) * len(request.choices))
+    tables, shown, flagged, tried = [], {}, set(), []
     for epsilon in block.threat.epsilons:
-        proposal = propose(block, request.spec, request.options, eps=epsilon)
-        columns = block.judge(proposal.points, epsilon)
+        proposal, columns, rows = _chosen(block, request, report, epsilon)
         tables.append(frame(block, columns, epsilon, request.slug, proposal))
         shown[f"epsilon-{epsilon:g}"] = block.images(proposal.points, request.examples)
         flagged |= proposal.flags
-        report(f"epsilon {epsilon:g}, {request.slug}", columns)
-    return join(tables), shown, {"flags": _query_flags(flagged)}
+        tried += rows
+    return join(tables), shown, {"flags": _query_flags(flagged), **({"grid": tried} if tried else {})}
 
 
 def _minimal(block: Block, request: Request) -> Result:
     """Run once without a budget; if the rule says so, shrink the points onto each ball and judge again."""
-    report = _reporter(request.progress, 1)
-    proposal = propose(block, request.spec, request.options)
-    columns = block.judge(proposal.points)
-    report(request.slug, columns)
+    report = _reporter(request.progress, len(request.choices))
+    proposal, columns, tried = _chosen(block, request, report)
     tables = [frame(block, columns, math.nan, request.slug, proposal)]
     shown = {"minimal": block.images(proposal.points, request.examples)}
     for epsilon in block.threat.epsilons if request.spec.budget_rule == "shrink_and_retest" else ():
@@ -251,26 +266,96 @@ def _minimal(block: Block, request: Request) -> Result:
         columns = block.judge(shrunk, epsilon)
         tables.append(frame(block, columns, epsilon, request.slug, proposal.again(block.rows)))
         shown[f"epsilon-{epsilon:g}"] = block.images(shrunk, request.examples)
-    return join(tables), shown, {"flags": _query_flags(proposal.flags)}
+    return join(tables), shown, {"flags": _query_flags(proposal.flags), **({"grid": tried} if tried else {})}
 
 
+def _chosen(
+    block: Block, request: Request, report: Callable[[str, Columns], None], eps: float = math.inf
+) -> tuple[Proposal, Columns, list[dict[str, Any]]]:
+    """Run an attack with each of the options to try; return the best run, at the cost of all, and a row for each."""
+    measures, place = _MEASURES[request.spec.kind], f"epsilon {eps:g}, " if math.isfinite(eps) else ""
+    best, costs, rows = None, dict.fromkeys(COSTS, 0), []
+    for options in request.choices:
+        proposal = propose(block, request.spec, {**request.options, **options}, eps=eps)
+        columns = block.judge(proposal.points, eps)
+        report(place + " ".join([request.slug, *(f"{name}={value}" for name, value in options.items())]), columns)
+        costs = {name: cost + getattr(proposal, name) for name, cost in costs.items()}
+        rank = tuple(measure(columns) for measure in measures.values())
+        if best is None or rank < best[0]:
+            best = rank, len(rows), proposal, columns
+        plain = {name: value if math.isfinite(value) else None for name, value in zip(measures, rank, strict=True)}
+        rows.append({"epsilon": eps if math.isfinite(eps) else None, "options": dict(options), **plain})
+    _, winner, proposal, columns = best
+    rows = [{**row, "chosen": number == winner} for number, row in enumerate(rows)]
+    return replace(proposal, **costs), columns, rows if any(request.choices) else []
+
+
+def _combinations(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Return every combination of the values, the last option changing fastest; [{}] for no grid."""
+    return [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+
+
+def _nearest(columns: Columns) -> Tensor:
+    """Return the distances (n,) of the points that count, infinite for the others."""
+    return columns["dist"].where(columns["success"], math.inf)
+
+
+# what runs of one attack are compared by, the smaller the better
+_MEASURES: dict[str, dict[str, Callable[[Columns], float]]] = {
+    "fixed": {"accuracy": lambda columns: 1 - columns["success"].double().mean().item()},
+    "minimal": {
+        "median_dist": lambda columns: float(np.median(_nearest(columns))),
+        "mean_dist": lambda columns: columns["dist"][columns["success"]].mean().nan_to_num(nan=math.inf).item(),
+    },
+}
 _PUBLISHED = {"none": _clean, "fixed": _fixed, "minimal": _minimal}
 
 
-def _probe(block: Block, request: Request, table: pd.DataFrame, *, doubled: bool) -> dict[str, Any]:
+def _confidence(clean: Tensor, options: Mapping[str, Any]) -> Tensor:
+    """Return the log-odds (n,) that a point must reach: those of the clean prediction, or of a constant."""
+    wanted = options.get("target_confidence")
+    if wanted is None:
+        return log_odds(clean, clean.argmax(1))
+    return torch.tensor(float(wanted), dtype=torch.float64).logit().expand(len(clean))
+
+
+# criterion of an attack -> what its points must reach besides being misclassified
+_GOALS: dict[str, Callable[[Tensor, Mapping[str, Any]], Tensor | None]] = {
+    "misclassified": lambda *_: None,
+    "confidence": _confidence,
+}
+
+
+def _probe(
+    block: Block, request: Request, table: pd.DataFrame, info: Mapping[str, Any], *, doubled: bool
+) -> dict[str, Any]:
     """Set random noise, and the attack with twice the steps, beside its records on at most 200 samples."""
     part, epsilons = block.at(block.rows[:PROBED]), block.threat.epsilons
     mine = table[table["sample"].isin(part.index.tolist())]
     noise = join(frame(part, _noise(part, epsilon), epsilon, "noise") for epsilon in epsilons)
     found = flags.random_noise(mine, noise)
-    parameter = inspect.signature(load(request.spec.fn)).parameters.get("steps")
-    if not doubled or parameter is None:
+    if not doubled or _twice(request.spec, request.options) is None:
         return {"flags": found}
-    twice = {**request.options, "steps": 2 * request.options.get("steps", parameter.default)}
-    proposals = [(epsilon, propose(part, request.spec, twice, eps=epsilon)) for epsilon in epsilons]
-    more = join(frame(part, part.judge(p.points, epsilon), epsilon, "doubled", p) for epsilon, p in proposals)
+    chosen = {row["epsilon"]: row["options"] for row in info.get("grid", []) if row["chosen"]}
+    frames = []
+    for epsilon in epsilons:
+        options = _twice(request.spec, {**request.options, **chosen.get(epsilon, {})})
+        proposal = propose(part, request.spec, options, eps=epsilon)
+        frames.append(frame(part, part.judge(proposal.points, epsilon), epsilon, "doubled", proposal))
+    more = join(frames)
     gain = more.groupby("epsilon")["success"].mean() - mine.groupby("epsilon")["success"].mean()
     return {"flags": found + flags.doubled_steps(mine, more), "doubled_steps_gain": float(gain.max())}
+
+
+def _twice(spec: AttackSpec, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the options with twice the steps, of the attack itself or of the one it wraps; None without steps."""
+    parameter = inspect.signature(load(spec.fn)).parameters.get("steps")
+    if parameter is not None:
+        return {**options, "steps": 2 * options.get("steps", parameter.default)}
+    if not spec.wraps:
+        return None
+    inner = _twice(ATTACKS[options.get("attack", spec.wraps[0])], options.get("options") or {})
+    return None if inner is None else {**options, "options": inner}
 
 
 def _noise(block: Block, epsilon: float) -> Columns:
@@ -326,8 +411,6 @@ def _check(name: str, protocol: str, threat: Threat | None) -> AttackSpec:
         raise ValueError(f"attack {name!r} is a suite: expected protocol 'worst', got 'published'")
     if spec.kind == "fixed" and not threat.epsilons:
         raise ValueError(f"attack {name!r} has a fixed budget: expected epsilons, got none")
-    if spec.criterion != "misclassified":
-        raise ValueError(f"attack {name!r}: expected criterion 'misclassified', got {spec.criterion!r}")
     return spec
 
 

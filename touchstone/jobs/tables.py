@@ -11,6 +11,7 @@ import pandas as pd
 from touchstone import claims as claim_table
 from touchstone import metrics, records, statements, verdicts
 from touchstone import tables as table
+from touchstone.attacks import ATTACKS
 from touchstone.evaluation import flags as flag_rules
 from touchstone.files import write_bytes
 from touchstone.validation import load_study
@@ -87,7 +88,7 @@ def _between(members: list[tuple[Path, pd.DataFrame, dict[str, Any]]]) -> list[d
     """Compare the published attacks on one model that share a threat."""
     threats: dict[str, dict[str, tuple[pd.DataFrame, dict]]] = {}
     for _, frame, metadata in members:
-        if metadata["protocol"] == "published" and metadata["threat"] and metadata["status"] == "ok":
+        if _comparable(metadata):
             threats.setdefault(json.dumps(metadata["threat"], sort_keys=True), {})[metadata["cell"]["attack"]] = (
                 frame,
                 metadata,
@@ -98,6 +99,12 @@ def _between(members: list[tuple[Path, pd.DataFrame, dict[str, Any]]]) -> list[d
         found = flag_rules.between({name: frame for name, (frame, _) in group.items()}, space=threat["space"])
         rows += [{**cell, "attack": " / ".join(group), **flag} for flag in found]
     return rows
+
+
+def _comparable(metadata: Mapping[str, Any]) -> bool:
+    """Say whether the attack ran as published, under a threat, and breaks what it misclassifies."""
+    ran = metadata["protocol"] == "published" and metadata["threat"] is not None and metadata["status"] == "ok"
+    return ran and ATTACKS[metadata["fn"]].criterion == "misclassified"
 
 
 def selection(paths: Iterable[Path]) -> pd.DataFrame:
