@@ -107,16 +107,16 @@ class Query:
 
         def call(part: slice) -> tuple[Tensor]:
             memory_format = torch.channels_last if x.ndim == 4 else torch.contiguous_format
-            return (self._forward(x[part].clone(memory_format=memory_format)),)
+            return (self._forward(seen[part].clone(memory_format=memory_format)),)
 
-        def count_backward(_: Tensor) -> None:
+        def count_backward(grad: Tensor) -> None:
             self.backwards.index_add_(0, ids, torch.ones_like(ids))
+            self.zero_grads.index_add_(0, ids, (grad == 0).flatten(1).all(dim=1).long())
 
-        ids = self._ids(x, rows)
+        ids, seen = self._ids(x, rows), x.clone()
+        seen.register_hook(count_backward)
         (logits,) = self._chunked(len(x), call)
         self.forwards.index_add_(0, ids, torch.ones_like(ids))
-        if logits.requires_grad:  # not where the model does not depend on x
-            logits.register_hook(count_backward)
         return logits
 
     def probe(self, x: Tensor) -> int:

@@ -1,7 +1,6 @@
 """What every attack promises, for each norm, batch and input shape. A new attack adds a row to OPTIONS."""
 
 import inspect
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -64,7 +63,7 @@ OPTIONS: dict[str, dict[str, Any]] = {  # fewer steps than the defaults, to be q
     "mta-coded": {"steps": 3, "step_size": 0.3},
     "transfer": {"substitute": Look(4), "options": {"steps": 3, "step_size": 0.1}},
     "bpda": {"steps": 5, "restarts": 2, "options": {"step_size": 0.1}},
-    "brendel-bethge": {"steps": 10, "lr": 0.01, "starts": 20},
+    "brendel-bethge": {"steps": 3, "lr": 0.01, "starts": 20},
     "autoattack": {"version": "custom", "attacks": ("apgd-ce", "fab-t"), "steps": 5},
 }
 ONE_BOX = {  # wrapped libraries that know one box only
@@ -137,19 +136,16 @@ def same(a: Any, b: Any) -> bool:
 
 SHAPES = pytest.mark.parametrize("shape", [(8,), (3, 4, 4)], ids=str)
 COUNTS = pytest.mark.parametrize("count", [1, 3])
-
-
-def rows(names: Iterable[str]) -> pytest.MarkDecorator:
-    """Parametrise by name and norm; numba compiles each norm of Brendel & Bethge for half a minute."""
-    pairs = [(name, norm) for name in names for norm in ATTACKS[name].norms]
-    slow = {("brendel-bethge", norm) for norm in ("linf", "l1", "l0")}
-    marked = [pytest.param(*pair, marks=pytest.mark.slow if pair in slow else ()) for pair in pairs]
-    return pytest.mark.parametrize(("name", "norm"), marked)
-
-
-EACH = rows(RUNNABLE)
-ALONE = rows(name for name, spec in RUNNABLE.items() if not spec.coupled)  # rows of a coupled attack are not alone
-FIXED = rows(name for name, spec in RUNNABLE.items() if spec.kind == "fixed")
+EACH = pytest.mark.parametrize(
+    ("name", "norm"), [(name, norm) for name, spec in RUNNABLE.items() for norm in spec.norms]
+)
+ALONE = pytest.mark.parametrize(  # rows of a coupled attack influence one another
+    ("name", "norm"),
+    [(name, norm) for name, spec in RUNNABLE.items() if not spec.coupled for norm in spec.norms],
+)
+FIXED = pytest.mark.parametrize(
+    ("name", "norm"), [(name, norm) for name, spec in RUNNABLE.items() if spec.kind == "fixed" for norm in spec.norms]
+)
 
 
 def test_every_attack_has_a_row() -> None:

@@ -153,9 +153,8 @@ def cascade(ensemble: Any, counts: Query, task: Problem, rows: Tensor) -> Tensor
             break
         ensemble.attacks_to_run = [name]
         points, _ = ensemble.run_standard_evaluation(image(x[left]).float(), y[left], batch_size=query.batch_size)
-        for total, counter in ((counts.forwards, query.forwards), (counts.backwards, query.backwards)):
-            share_out(int(total), counter, rows[left])
-            total.zero_()
+        for column in ("forwards", "backwards", "zero_grads"):
+            share_out(getattr(counts, column), getattr(query, column), rows[left])
         points = points.to(x.dtype).view_as(x[left])
         fooled = misclassified(query.logits(points, rows=rows[left]), y[left])
         x_adv[left[fooled]] = points[fooled]
@@ -169,10 +168,11 @@ def image(x: Tensor) -> Tensor:
     return x if x.ndim == 4 else x.flatten(1)[:, None, None]
 
 
-def share_out(total: int, counter: Tensor, rows: Tensor) -> None:
-    """Add total to counter (N,), evenly over rows (K,), the remainder one by one to the first of them."""
-    each, rest = divmod(total, len(rows))
+def share_out(total: Tensor, counter: Tensor, rows: Tensor) -> None:
+    """Move total (1,) to counter (N,), evenly over rows (K,), the remainder one by one to the first of them."""
+    each, rest = divmod(int(total), len(rows))
     counter[rows] += each + (torch.arange(len(rows), device=rows.device) < rest).long()
+    total.zero_()
 
 
 @contextmanager

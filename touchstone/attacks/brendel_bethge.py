@@ -169,7 +169,8 @@ class Solver:
         """Return the step (D,) from x (D,), zero where there is none; the last of `problem` is the radius."""
         *others, radius = problem
         try:
-            step = self.solver.solve(x0, x, *others, radius / self.rows)
+            with np.errstate(all="ignore"):
+                step = self.solver.solve(x0, x, *others, radius / self.rows)
         except (np.linalg.LinAlgError, ZeroDivisionError):
             step = np.full_like(x, np.nan)
         if np.isfinite(step).all():

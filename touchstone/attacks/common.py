@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import warnings
 from collections.abc import Collection, Mapping
 from functools import partial
 from types import ModuleType
@@ -110,7 +111,9 @@ def extra(attack: str, options: Mapping[str, Any] | None, given: Collection[str]
 def wrapped(module: str) -> ModuleType:
     """Import a module of a library that some attacks wrap; ModuleNotFoundError says how to get it."""
     try:
-        return importlib.import_module(module)
+        with warnings.catch_warnings():  # of what the library imports: not ours to mend
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error}: this attack needs pip install 'touchstone[wrapped]'") from error
 
