@@ -47,7 +47,9 @@ def test_a_walk_does_not_depend_on_how_many_others_there_are() -> None:
     options = {"norm": "l2", "steps": 10, "lr": 0.01}
     whole = brendel_bethge(model, x, y, rng=SampleRng(0, torch.arange(8)), **options)
     for row in (0, 5):
-        alone = brendel_bethge(model, x[row : row + 1], y[row : row + 1], rng=SampleRng(0, torch.tensor([row])), **options)
+        alone = brendel_bethge(
+            model, x[row : row + 1], y[row : row + 1], rng=SampleRng(0, torch.tensor([row])), **options
+        )
         torch.testing.assert_close(alone.x_adv[0], whole.x_adv[row], rtol=0, atol=1e-5)
 
 

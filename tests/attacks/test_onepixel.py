@@ -116,7 +116,7 @@ class Lookout(nn.Module):
 
 
 def test_passes_are_those_of_the_generations_until_a_row_is_solved() -> None:
-    model, x, y, best = case((3, 4, 4), 4, "l0", walls=True, count=12)
+    model, x, y, _ = case((3, 4, 4), 4, "l0", walls=True, count=12)
     spy = Lookout(model)
     query = Query(spy, batch_size=50)
     x_adv = onepixel(query, x, y, norm="l0", eps=1.0, rng=0, steps=5, population=20)

@@ -31,7 +31,7 @@ def bpda(
     rng: int | SampleRng,
     stop: str = "never",
     attack: str = "pgd",
-    temperature: float = 10.0,
+    temperature: float = 1000.0,
     steps: int = 100,
     restarts: int = 1,
     loss: str = "margin",
@@ -54,7 +54,8 @@ def bpda(
         rng: seed or SampleRng of the block.
         stop: never or first, see the attack.
         attack: a name in CLIMBS.
-        temperature: t above, >= 1; 1 changes nothing, and the slope vanishes only where tanh(z / t) is +-1.
+        temperature: t above, >= 1; 1 changes nothing. Best is a few times the usual |z|; a much larger one, which
+            makes the activation look linear, loses little, a smaller one loses what the attack is for.
         steps: gradient steps per restart, >= 1.
         restarts: number of starts, >= 1.
         loss: a name of touchstone.losses.LOSSES, maximised.

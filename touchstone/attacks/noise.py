@@ -28,7 +28,8 @@ def noise(
     """Return the first misclassified one of some random points, else the last.
 
     Source: none; an attack that is worth its passes breaks more than this. Points are uniform in the ball, then
-    clipped to the box; in l0, eps random pixels in random colours. A row is left alone once it is misclassified whatever `stop` says.
+    clipped to the box; in l0, eps random pixels get random colours. A row is left alone once it is misclassified
+    whatever `stop` says.
 
     Args:
         model: Module or Query, (B, *shape) -> logits (B, C).
