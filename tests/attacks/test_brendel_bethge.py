@@ -129,7 +129,7 @@ def test_nan_on_the_way_stops_nothing(norm: str) -> None:
 
 
 def test_foolbox_sees_float32_without_nan_and_gradients_that_are_finite() -> None:
-    model, x, y, _ = case((8,), 3, "l2", walls=False)
+    model, x, _, _ = case((8,), 3, "l2", walls=False)
     query = Query(Poisoned(model, float(x.mean())), samples=8)
     inputs = x.float().requires_grad_()
     logits = Sight(query, torch.arange(8), x.dtype)(inputs)
@@ -150,7 +150,7 @@ class Stub:
     def __init__(self) -> None:
         self.radii: list[float] = []
 
-    def solve(self, x0: np.ndarray, x: np.ndarray, *problem: Any) -> np.ndarray:
+    def solve(self, _: np.ndarray, x: np.ndarray, *problem: Any) -> np.ndarray:
         self.radii.append(problem[-1])
         number = len(self.radii)
         if number == 1:
