@@ -124,12 +124,26 @@ def test_more_targets_and_directions_never_do_worse() -> None:
 
 
 def test_a_search_that_cannot_win_is_given_up() -> None:
-    model, x, y = linear((3, 4, 4))
-    one, all_ = Query(model), Query(model)
-    first = jsma(one, x, y, norm="l0", rng=0, targets=1, direction="up")
+    """Lowering values of dark images leads nowhere; left alone, such a search takes all pairs there are."""
+    model, x, _ = linear((1, 6, 6))
+    x = 0.05 * x
+    y = model(x).argmax(dim=1)
+    first, all_ = Query(model), Query(model)
+    dist = jsma(first, x, y, norm="l0", rng=0, targets=1, direction="up").dist
+    assert (dist < 12).all()
     jsma(all_, x, y, norm="l0", rng=0, targets=3)
-    # five more searches of at most as many steps as the first has pixels
-    assert (all_.forwards <= one.forwards + 5 * (2 * first.dist + 2)).all()
+    # five more searches; each step but the last changes two pixels more and costs two passes
+    assert (all_.forwards <= first.forwards + 5 * (dist + 2)).all()
+
+
+def test_a_search_without_a_pair_is_given_up() -> None:
+    class Flat(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 0 * x.flatten(1)[:, :3] + torch.tensor([1.0, 0.0, 0.0])
+
+    query = Query(Flat())
+    assert not jsma(query, torch.rand(2, 1, 3, 3), torch.zeros(2, dtype=torch.int64), norm="l0", rng=0).found.any()
+    assert query.forwards.tolist() == [1 + 4 * 2] * 2  # two targets, two directions
 
 
 def test_without_walls_values_go_on() -> None:

@@ -32,7 +32,7 @@ def brendel_bethge(
     norm: str,
     rng: int | SampleRng,
     steps: int = 1000,
-    lr: float = 1e-3,
+    lr: float = 1.0,
     lr_decay: float = 0.5,
     lr_decays: int = 20,
     momentum: float = 0.8,
@@ -42,12 +42,13 @@ def brendel_bethge(
     """Return the nearest misclassified point of a walk along the decision boundary, from far to near.
 
     Source: Brendel et al. (2019), "Accurate, reliable and fast robustness evaluation", in Foolbox' code and with its
-    defaults. Deviations: the trust region belongs to a sample, whereas Foolbox multiplies it by the number of
-    rows of the batch; where its solver fails on a sample (a singular matrix, a division by zero, a step that is not
-    finite) that sample stays where it is for the step, and the query gets the flag "solver_failed"; values that came
-    back to x but for rounding are x. Foolbox works in float32. Nothing is drawn but the starting points: the first of
-    some uniform random images that is misclassified, else the nearest sample of the block that the model gives to
-    another class than y. That makes the rows of a block depend on one another; the walks do not.
+    defaults, but for lr. Deviations: the trust region belongs to a sample, whereas Foolbox multiplies it by the number
+    of rows of the batch, so that its own lr of 0.001 is too short for one (l0 then stays where it starts); where its
+    solver fails on a sample (a singular matrix, a division by zero, a step that is not finite) that sample stays
+    where it is for the step, and the query gets the flag "solver_failed"; values that came back to x but for
+    rounding are x. Foolbox works in float32. Nothing is drawn but the starting points: the first of some uniform
+    random images that is misclassified, else the nearest sample of the block that the model gives to another class
+    than y. That makes the rows of a block depend on one another; the walks do not.
 
     A pass is counted where Foolbox asks the model: a forward for each of its 10 bisections, both for each step.
 

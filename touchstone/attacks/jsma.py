@@ -133,8 +133,8 @@ def best_pairs(gain: Tensor, cost: Tensor) -> tuple[Tensor, Tensor]:
         here = place[tile]
         absent = ~able[tile].gather(1, here)
         a, c = (values[tile].gather(1, here).masked_fill_(absent, -torch.inf) for values in (gain, cost))
-        both, price = a[:, :, None] + a[:, None], c[:, :, None] + c[:, None]
-        score = torch.where((both > 0) & (price > 0), both * price, -torch.inf)
+        both = a[:, :, None] + a[:, None]
+        score = torch.where(both > 0, both * (c[:, :, None] + c[:, None]), -torch.inf)  # not positive: the other is not
         score.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
         top, at = score.flatten(1).max(dim=1)
         members = torch.stack([at // width, at % width], dim=1)
