@@ -51,6 +51,17 @@ def test_the_points_are_those_of_the_package(norm: str) -> None:
     assert (distance(ours - x, norm) <= eps * (1 + 1e-6)).all()
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_float32_does_not_carry_points_out_of_the_ball(norm: str) -> None:
+    model, x, y = setting(side=28)
+    x, eps = x.double(), {"linf": 0.123, "l2": 3.0, "l1": 40.0}[norm]
+    options = {"norm": norm, "eps": eps, "rng": 0, "version": "custom", "attacks": ["apgd-ce"], "steps": 8}
+    x_adv = autoattack(model.double(), x, y, **options)
+    size = distance(x_adv - x, norm)
+    assert (size <= eps * (1 + 1e-9)).all()
+    assert size.max() > 0.99 * eps
+
+
 def test_each_budget_has_a_run_of_its_own() -> None:
     model, x, y = setting()
     eps = torch.tensor([0.0, 0.02, 0.1, 0.02]).repeat(10)
