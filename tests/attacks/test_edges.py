@@ -34,7 +34,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "ead": {"steps": 100, "binary_steps": 4, "init_const": 0.1, "lr": 0.05},
     "jsma": {},
     "onepixel": {"steps": 20, "population": 40},
-    "autoattack": {"version": "custom", "attacks": ("apgd-ce", "fab-t"), "steps": 30},
+    "autoattack": {"version": "custom", "attacks": ("apgd-ce", "fab-t"), "steps": 12},
     "pdgd": {"steps": 60, "start": 0.2, "ratio": 0.01},
     "pdpgd": {"steps": 60, "start": 0.2, "ratio": 0.01},
 }
