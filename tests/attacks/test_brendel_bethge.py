@@ -186,7 +186,7 @@ def test_a_failing_solver_is_said_aloud(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_values_that_came_back_are_those_of_x() -> None:
     model, x, y, _ = case((3, 4, 4), 2, "l0", walls=True)
-    x_adv, dist, _ = brendel_bethge(model, x, y, norm="l0", rng=0, steps=25, lr=0.1)
+    x_adv, dist, _ = brendel_bethge(model, x, y, norm="l0", rng=0, steps=10, lr=0.2)
     moved = (x_adv - x).abs()
     assert (moved[moved > 0] > 1e-6).all()
     assert (moved == 0).any()
