@@ -1,3 +1,5 @@
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -80,6 +82,24 @@ def test_l1_projection_of_a_large_float32_image_keeps_the_radius() -> None:
     assert (distance(project(far, 10.0, "l1").double(), "l1") <= 10 * (1 + 1e-6)).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_l0_projection_keeps_the_pixels_whose_loss_would_be_largest(dtype: torch.dtype) -> None:
+    """No choice of as many pixels is nearer: compared with all of them."""
+    torch.manual_seed(1)
+    delta, eps = torch.randn(4, 3, 2, 2, dtype=dtype), torch.tensor([0.0, 1.9, 2.0, 9.0])
+    delta[3, :, 0, 0] = 0
+    nearest = project(delta, eps, "l0")
+    assert pixels(nearest).tolist() == [0, 1, 2, 3]
+    assert ((nearest == delta) | (nearest == 0)).all()
+    for row, count in ((1, 1), (2, 2)):
+        masks = [torch.tensor(mask).view(2, 2) for mask in product([0, 1], repeat=4) if sum(mask) == count]
+        lost = min(float((delta[row] * (1 - mask)).norm()) for mask in masks)
+        assert float((delta[row] - nearest[row]).norm()) == pytest.approx(lost)
+    assert torch.equal(nearest[3], delta[3])
+    vector = project(torch.tensor([[1.0, -3.0, 2.0]]), 2.0, "l0")
+    assert vector.tolist() == [[0.0, -3.0, 2.0]]
+
+
 @pytest.mark.parametrize("norm", NORMS)
 def test_scalar_radius_is_the_vector_of_it(norm: str) -> None:
     rows = random_rows()
@@ -114,4 +134,4 @@ def test_unknown_norm_lists_the_known_ones(function: object) -> None:
     with pytest.raises(ValueError, match=r"unknown norm 'l3'; allowed: (l0, )?l1, l2, linf"):
         function(torch.zeros(1, 2), "l3")
     with pytest.raises(ValueError, match="unknown norm 'l0'"):
-        project(torch.zeros(1, 2), 1.0, "l0")
+        steepest(torch.zeros(1, 2), "l0")

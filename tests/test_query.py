@@ -52,6 +52,37 @@ def test_gradient_is_autograds_whatever_the_chunks() -> None:
     assert max(len(seen) for seen in model.seen[1:4]) == 1
 
 
+def test_foreign_code_gets_gradients_through_the_chunks_and_every_pass_is_counted() -> None:
+    model, (x, y) = Spy(), block()
+    model.train()
+    expected = plain_gradient(Spy(), x, y)
+    for batch_size in (1, 3, 7):
+        query, inputs = Query(model, samples=9, batch_size=batch_size), x.clone().requires_grad_()
+        rows = torch.tensor([8, 1, 2, 3, 4, 5, 8])
+        logits = query.attached(inputs, rows=rows)
+        assert query.forwards.tolist() == [0, 1, 1, 1, 1, 1, 0, 0, 2]
+        assert not query.backwards.any()
+        loss = margin(logits, y).sum()
+        (grad,) = torch.autograd.grad(loss, inputs, retain_graph=True)
+        torch.testing.assert_close(grad, expected)
+        torch.autograd.grad(loss, inputs)
+        assert query.backwards.tolist() == [0, 2, 2, 2, 2, 2, 0, 0, 4]
+        assert not query.zero_grads.any()
+        (nothing,) = torch.autograd.grad((0 * query.attached(inputs, rows=rows)).sum(), inputs)
+        assert not nothing.any()
+        assert query.zero_grads.tolist() == [0, 1, 1, 1, 1, 1, 0, 0, 2]
+    assert model.training
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+
+
+def test_logits_stay_detached_for_foreign_code_that_wants_no_gradient() -> None:
+    query, (x, _) = Query(Spy()), block()
+    assert not query.attached(x).requires_grad
+    with torch.no_grad():
+        assert not query.attached(x.clone().requires_grad_()).requires_grad
+    assert query.forwards.tolist() == [2] * 7
+
+
 def test_gradient_works_where_gradients_are_off() -> None:
     x, y = block()
     with torch.no_grad():

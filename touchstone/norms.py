@@ -62,10 +62,18 @@ def _project_l1(delta: Tensor, eps: Tensor) -> Tensor:
     return torch.where(rowwise(distance(delta, "l1") > eps, delta), shrunk, delta)
 
 
+def _project_l0(delta: Tensor, eps: Tensor) -> Tensor:
+    """Keep the pixels of largest Euclidean norm, as many as the whole part of eps says."""
+    energy = delta.square().sum(dim=1, keepdim=True) if delta.ndim == 4 else delta.square()
+    rank = energy.flatten(1).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    return torch.where((rank < eps.floor()[:, None]).view_as(energy), delta, 0.0)
+
+
 PROJECTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "linf": _project_linf,
     "l2": _project_l2,
     "l1": _project_l1,
+    "l0": _project_l0,
 }
 
 
@@ -75,7 +83,8 @@ def project(delta: Tensor, eps: float | Tensor, norm: str) -> Tensor:
     Args:
         delta: (B, *shape).
         eps: radius, >= 0, float or (B,).
-        norm: linf, l2 or l1. Distances are exact up to rounding: the result's norm is <= eps (1 + 1e-6).
+        norm: linf, l2, l1 or l0. Distances are exact up to rounding: the result's norm is <= eps (1 + 1e-6). For l0,
+            which counts pixels, nearest is meant in l2.
     """
     radius = torch.as_tensor(eps, dtype=delta.dtype, device=delta.device).expand(len(delta))
     return _pick(PROJECTIONS, norm)(delta, radius)

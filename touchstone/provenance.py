@@ -19,7 +19,10 @@ from touchstone.registry import module_path
 PACKAGE = "touchstone"
 # what these do decides no number
 BOOKKEEPING = frozenset({"touchstone.provenance", "touchstone.log", "touchstone.files"})
-LIBRARIES = ("torch", "torchvision", "numpy", "pandas", "scipy", "safetensors", "snakemake", "matplotlib", "typst")
+LIBRARIES = (
+    *("torch", "torchvision", "numpy", "pandas", "scipy", "safetensors", "snakemake", "matplotlib", "typst"),
+    *("foolbox", "numba", "pyautoattack"),  # attacks that are wrapped
+)
 
 
 class _Strip(ast.NodeTransformer):

@@ -130,6 +130,29 @@ class Query:
         self.backwards.index_add_(0, ids, torch.full_like(ids, wanted.shape[1]))
         return logits, jac
 
+    def attached(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Return logits (B, C) through which gradients flow back to x: for foreign code that calls backward itself.
+
+        Forwards are counted at once, backwards whenever a gradient passes. Where x needs no gradient this is
+        `logits`. The graphs of all chunks are held until the caller drops the result.
+        """
+        if not (torch.is_grad_enabled() and x.requires_grad):
+            return self.logits(x, rows)
+
+        def call(part: slice) -> tuple[Tensor]:
+            memory_format = torch.channels_last if x.ndim == 4 else torch.contiguous_format
+            return (self._forward(seen[part].clone(memory_format=memory_format)),)
+
+        def count_backward(grad: Tensor) -> None:
+            self.backwards.index_add_(0, ids, torch.ones_like(ids))
+            self.zero_grads.index_add_(0, ids, (grad == 0).flatten(1).all(dim=1).long())
+
+        ids, seen = self._ids(x, rows), x.clone()
+        seen.register_hook(count_backward)
+        (logits,) = self._chunked(len(x), call)
+        self.forwards.index_add_(0, ids, torch.ones_like(ids))
+        return logits
+
     def probe(self, x: Tensor) -> int:
         """Return the number of classes, from one uncounted forward pass of one sample the first time."""
         if self.classes is None:

@@ -48,11 +48,13 @@ OPTIONS: dict[str, dict[str, Any]] = {  # fewer steps than the defaults, to be q
     "fab": {"steps": 10, "restarts": 2},
     "fab-t": {"steps": 10, "targets": 2},
     "sparsefool": {"steps": 20, "boundary_steps": 10},
+    "jsma": {"theta": 0.4},
     "pdgd": {"steps": 20, "restarts": 2, "start": 0.2, "ratio": 1e-3},
     "pdpgd": {"steps": 20, "restarts": 2, "start": 0.2, "ratio": 1e-3},
     "ead": {"steps": 30, "binary_steps": 4, "lr": 0.1, "init_const": 0.1, "beta": 1e-2},
     "high-confidence": {"steps": 60},
     "square": {"queries": 40},
+    "onepixel": {"steps": 4, "population": 20},
     "noise": {"restarts": 3},
     "spsa": {"steps": 4, "directions": 8, "lr": 0.05},
     "daa": {"steps": 5, "step_size": 0.1, "restarts": 2},
@@ -60,6 +62,13 @@ OPTIONS: dict[str, dict[str, Any]] = {  # fewer steps than the defaults, to be q
     "mta-center": {"steps": 3, "step_size": 0.3},
     "mta-coded": {"steps": 3, "step_size": 0.3},
     "transfer": {"substitute": Look(4), "options": {"steps": 3, "step_size": 0.1}},
+    "bpda": {"steps": 5, "restarts": 2, "options": {"step_size": 0.1}},
+    "brendel-bethge": {"steps": 3, "lr": 0.01, "starts": 20},
+    "autoattack": {"version": "custom", "attacks": ("apgd-ce", "fab-t"), "steps": 5},
+}
+ONE_BOX = {  # wrapped libraries that know one box only
+    "autoattack": r"the query's bounds must be \(0, 1\)",
+    "brendel-bethge": "needs one finite box for all values",
 }
 RUNNABLE = {name: spec for name, spec in ATTACKS.items() if spec.kind != "suite"}
 EPS = {"linf": 0.1, "l2": 0.4, "l1": 1.0, "l0": 2.0}
@@ -221,11 +230,15 @@ def test_the_querys_box_is_obeyed_channel_by_channel(name: str, norm: str) -> No
     lower, upper = torch.tensor([-1.0, 0.2, 0.4]).view(1, 3, 1, 1), torch.tensor([0.5, 0.8, 3.0]).view(1, 3, 1, 1)
     x = lower + (upper - lower) * x
     query = Query(model, bounds=Bounds(lower, upper))
+    if name in ONE_BOX:
+        with pytest.raises(ValueError, match=ONE_BOX[name]):
+            run(name, query, x, predict(model, x), norm, eps=EPS[norm], rng=draws(3))
+        return
     x_adv, _, _ = run(name, query, x, predict(model, x), norm, eps=3 * EPS[norm], rng=draws(3))
     assert (x_adv >= lower).all()
     assert (x_adv <= upper).all()
     assert x_adv.dtype == torch.float64
-    if name not in ("clean", "fgsm", "pgd", "bim", "mim", "noise", "spsa", "daa", "mta", "transfer"):
+    if norm == "l0" or name not in ("clean", "fgsm", "pgd", "bim", "mim", "noise", "spsa", "daa", "mta", "transfer"):
         return
     free = Query(model, bounds=Bounds(-torch.inf, torch.inf))
     far = run(name, free, 9 * x, y, norm, eps=EPS[norm], rng=draws(3))[0]
@@ -271,8 +284,18 @@ BAD = {
     "delta": ({"delta": 0.0}, "delta must be > 0, got 0.0"),
     "weight": ({"weight": -1.0}, "weight must be >= 0, got -1.0"),
     "substitute": ({"substitute": Look(3)}, "substitute must have the model's 4 classes, got 3"),
-    "attack": ({"attack": "cw"}, "attack 'cw' is not supported here; allowed: bim, fgsm, mim, pgd"),
-    "options": ({"attack": "bim", "options": {"stps": 3}}, "option 'stps' is not supported .* did you mean 'steps'?"),
+    "attack": ({"attack": "cw"}, "attack 'cw' is not supported here; allowed: (apgd|bim, fgsm, mim), pgd"),
+    "options": ({"attack": "pgd", "options": {"stp_size": 3}}, "option 'stp_size' is not .* did you mean 'step_size'?"),
+    "temperature": ({"temperature": 0.5}, "temperature must be >= 1, got 0.5"),
+    "theta": ({"theta": 0.0}, "theta must be > 0, got 0.0"),
+    "direction": ({"direction": "updown"}, "direction 'updown' is not supported here; allowed: both, down, up"),
+    "population": ({"population": 3}, "population must be >= 4, got 3"),
+    "lr_decay": ({"lr_decay": 1.5}, r"lr_decay must be in \[0, 1\], got 1.5"),
+    "lr_decays": ({"lr_decays": 0}, "lr_decays must be >= 1, got 0"),
+    "momentum": ({"momentum": 1.5}, r"momentum must be in \[0, 1\], got 1.5"),
+    "starts": ({"starts": -1}, "starts must be >= 0, got -1"),
+    "version": ({"version": "standart"}, "version 'standart' is not .* did you mean 'standard'?"),
+    "attacks": ({"attacks": ("apgd",)}, "attacks 'apgd' is not supported here; allowed: apgd-ce"),
     "targets": ({"targets": 0}, "targets must be >= 1, got 0"),
     "alpha_max": ({"alpha_max": 1.5}, r"alpha_max must be in \[0, 1\], got 1.5"),
     "eta": ({"eta": 0.9}, "eta must be >= 1, got 0.9"),

@@ -32,6 +32,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "fab-t": {"steps": 20, "targets": 3},
     "high-confidence": {"steps": 100},
     "ead": {"steps": 100, "binary_steps": 4, "init_const": 0.1, "lr": 0.05},
+    "jsma": {},
+    "onepixel": {"steps": 20, "population": 40},
+    "autoattack": {"version": "custom", "attacks": ("apgd-ce", "fab-t"), "steps": 12},
     "pdgd": {"steps": 60, "start": 0.2, "ratio": 0.01},
     "pdpgd": {"steps": 60, "start": 0.2, "ratio": 0.01},
 }
@@ -105,6 +108,7 @@ def test_renaming_the_classes_changes_no_success(name: str, norm: str) -> None:
             ("fab", {}),
             ("fab-t", {}),
             ("square", {}),
+            ("jsma", {}),
         )
         for norm in ATTACKS[name].norms
     ],

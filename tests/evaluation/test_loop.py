@@ -326,6 +326,62 @@ def test_the_models_own_loss_reaches_the_attack(protocol: str) -> None:
         attack(conv(), options={**PGD, "loss": "own"}, **given)
 
 
+# ---- l0, where the radius counts pixels
+
+L0 = Threat("l0", (0.0, 1.0, 3.0))
+ONE_PIXEL = {"steps": 5, "population": 20}
+
+
+def test_a_fixed_l0_attack_is_judged_by_the_pixels_it_changed() -> None:
+    table, _, info = attack(conv(), "onepixel", L0, options=ONE_PIXEL, checks=True, probe=True)
+    assert not table["rejected"].any()
+    assert (table["dist_l0"] <= table["epsilon"]).all()
+    broken = [at(table, epsilon).sum() for epsilon in L0.epsilons]
+    assert broken[0] == 4
+    assert broken[0] < broken[1] <= broken[2]
+    assert info["preflight"]["zero_gradient_ce_ball"] == 0
+    assert info["flags"] == []
+    assert info["doubled_steps_gain"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("fn", "options"),
+    [("pdpgd", {"steps": 30}), ("sparsefool", {}), ("jsma", {"targets": 3})],
+)
+def test_minimal_l0_attacks_are_judged_at_every_radius(fn: str, options: dict) -> None:
+    table, _, _ = attack(conv(), fn, L0, options=options, checks=True)
+    assert table["success"].sum() > 4
+    worst, _, info = attack(conv(), fn, L0, options=options, checks=True, protocol="worst")
+    for epsilon in L0.epsilons:
+        near = table["success"] & (table["dist_l0"] <= epsilon)
+        assert at(worst, epsilon).sum() == near.sum()
+    assert "preflight" in info
+
+
+def test_points_shrunk_onto_an_l0_ball_keep_that_many_pixels(plant: Any) -> None:
+    facts = {"kind": "minimal", "norms": ("l0",), "budget_rule": "shrink_and_retest"}
+    table, _, _ = attack(conv(), plant("shrunk", fn="touchstone.attacks.sparsefool:sparsefool", **facts), L0)
+    shrunk = table[table["epsilon"].notna()]
+    assert not shrunk["rejected"].any()
+    assert (shrunk["dist_l0"] <= shrunk["epsilon"]).all()
+    assert (shrunk[shrunk["epsilon"] == 3]["dist_l0"] > 1).any()
+
+
+def test_an_l0_cascade_takes_each_members_points() -> None:
+    members = [
+        {"slug": "noise", "fn": "noise", "options": {}},
+        {"slug": "onepixel", "fn": "onepixel", "options": ONE_PIXEL},
+        {"slug": "jsma", "fn": "jsma", "options": {"targets": 3}},
+    ]
+    table, _, _ = suite(conv(), members, L0, checks=True)
+    won = table[table["success"]]
+    assert (won["dist_l0"] <= won["epsilon"]).all()
+    alone = [attack(conv(), m["fn"], L0, options=m["options"], protocol="worst")[0] for m in members]
+    for epsilon in L0.epsilons:
+        assert all((at(table, epsilon) >= at(one, epsilon)).all() for one in alone)
+    assert {"onepixel", "jsma"} <= set(won["member"])
+
+
 # ---- the same again
 
 

@@ -44,7 +44,32 @@ def test_points_are_clipped_to_the_box() -> None:
 
 
 def test_an_unknown_ball_is_refused() -> None:
-    with pytest.raises(ValueError, match="norm 'l0' is not supported here; allowed: l1, l2, linf"):
+    with pytest.raises(ValueError, match="norm 'l3' is not supported here; allowed: l1, l2, linf"):
+        draw("l3")
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 4), (16,)], ids=str)
+def test_l0_points_have_random_pixels_in_random_colours(shape: tuple[int, ...]) -> None:
+    rng, x = SampleRng(0, torch.arange(500)), torch.full((500, *shape), 0.25)
+    bounds = Bounds(torch.tensor(0.0), torch.tensor(2.0))
+    eps = torch.tensor([0.0, 1.0, 3.9, 16.0, 99.0]).repeat(100)
+    points = in_ball(x, norm="l0", eps=eps, bounds=bounds, rng=rng)
+    changed = points != x
+    assert torch.equal(distance(points - x, "l0"), eps.floor().clamp(max=16))
+    where = changed.any(dim=1).flatten(1) if len(shape) == 3 else changed
+    often = where[2::5].double().mean(dim=0)  # each of the 16 pixels in 3 of 16 points
+    assert often.mean().item() == pytest.approx(3 / 16)
+    assert (often - 3 / 16).abs().max() < 4 * (3 / 16 * 13 / 16 / 100) ** 0.5
+    colours = points[changed]
+    assert 0 <= colours.min() < 0.01 < 1.99 < colours.max() <= 2
+    assert colours.mean().item() == pytest.approx(1.0, abs=0.02)
+    alone = in_ball(x[7:8], norm="l0", eps=eps[7:8], bounds=bounds, rng=rng.at(torch.tensor([7])))
+    assert torch.equal(alone, points[7:8])
+    assert not torch.equal(points, in_ball(x, norm="l0", eps=eps, bounds=bounds, rng=rng, draw=1))
+
+
+def test_l0_points_need_a_box() -> None:
+    with pytest.raises(ValueError, match="colours are drawn from the box, which must be finite here"):
         draw("l0")
 
 

@@ -87,6 +87,13 @@ ATTACKS: dict[str, AttackSpec] = {
         budget_rule="distance",
         source="Modas, Moosavi-Dezfooli, Frossard (2019)",
     ),
+    "jsma": AttackSpec(
+        fn="touchstone.attacks.jsma:jsma",
+        kind="minimal",
+        norms=("l0",),
+        budget_rule="distance",
+        source="Papernot et al. (2016)",
+    ),
     "pdgd": AttackSpec(
         fn="touchstone.attacks.pdgd:pdgd",
         kind="minimal",
@@ -122,10 +129,16 @@ ATTACKS: dict[str, AttackSpec] = {
         norms=("linf", "l2"),
         source="Andriushchenko et al. (2020)",
     ),
+    "onepixel": AttackSpec(
+        fn="touchstone.attacks.onepixel:onepixel",
+        kind="fixed",
+        norms=("l0",),
+        source="Su, Vargas, Sakurai (2019)",
+    ),
     "noise": AttackSpec(
         fn="touchstone.attacks.noise:noise",
         kind="fixed",
-        norms=("linf", "l2", "l1"),
+        norms=("linf", "l2", "l1", "l0"),
         source="uniform random points: the floor under every attack",
     ),
     "spsa": AttackSpec(
@@ -167,10 +180,32 @@ ATTACKS: dict[str, AttackSpec] = {
         source="Papernot et al. (2017)",
         wraps=("pgd", "fgsm", "bim", "mim"),
     ),
+    "bpda": AttackSpec(
+        fn="touchstone.attacks.bpda:bpda",
+        kind="fixed",
+        norms=("linf", "l2", "l1"),
+        source="Athalye, Carlini, Wagner (2018)",
+        wraps=("pgd", "apgd"),
+    ),
+    "brendel-bethge": AttackSpec(
+        fn="touchstone.attacks.brendel_bethge:brendel_bethge",
+        kind="minimal",
+        norms=("linf", "l2", "l1", "l0"),
+        budget_rule="distance",
+        source="Brendel et al. (2019), Foolbox",
+        coupled=True,
+    ),
+    "autoattack": AttackSpec(
+        fn="touchstone.attacks.autoattack:autoattack",
+        kind="fixed",
+        norms=("linf", "l2", "l1"),
+        source="Croce, Hein (2020), pyautoattack",
+        coupled=True,
+    ),
     "cascade": AttackSpec(
         fn="touchstone.evaluation.loop:cascade",
         kind="suite",
-        norms=("linf", "l2", "l1"),
+        norms=("linf", "l2", "l1", "l0"),
         source="Croce, Hein (2020): each member sees what the others left",
     ),
 }

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+import warnings
+from collections.abc import Collection, Mapping
 from functools import partial
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from touchstone.attacks import ATTACKS
 from touchstone.norms import project, rowwise, unit
 from touchstone.query import Query, as_query
 from touchstone.registry import nearest
+from touchstone.registry import options as signature
 from touchstone.rng import SampleRng, as_rng
 from touchstone.types import Bounds, MinNorm
 
@@ -94,6 +100,30 @@ def positive(**options: float) -> None:
             raise ValueError(f"{name} must be > 0, got {value}")
 
 
+def extra(attack: str, options: Mapping[str, Any] | None, given: Collection[str]) -> dict[str, Any]:
+    """Return the options for an attack that another one runs; ValueError for one it has not, or that is given."""
+    allowed = tuple(name for name in signature(ATTACKS[attack].fn) if name not in given)
+    for name in options or {}:
+        choose("option", name, allowed)
+    return dict(options or {})
+
+
+def wrapped(module: str) -> ModuleType:
+    """Import a module of a library that some attacks wrap; ModuleNotFoundError says how to get it."""
+    try:
+        with warnings.catch_warnings():  # of what the library imports: not ours to mend
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{error}: this attack needs pip install 'touchstone[wrapped]'") from error
+
+
+def walled(bounds: Bounds) -> None:
+    """Raise ValueError unless the box is finite."""
+    if not all(bool(wall.isfinite().all()) for wall in bounds):
+        raise ValueError("colours are drawn from the box, which must be finite here: pass Query(bounds=...)")
+
+
 def compact(solved: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
     """Drop the solved rows, in place, from tensors that the attack owns; returns views of what is left.
 
@@ -148,7 +178,7 @@ def in_ball(
 
     Args:
         x: (B, *shape) centres, inside the box.
-        norm: a name in BALLS.
+        norm: a name in BALLS, or l0: eps random pixels (of a fraction the whole part) get random colours.
         eps: radius, >= 0, float or (B,).
         bounds: box of valid points.
         rng: of these rows.
@@ -156,11 +186,24 @@ def in_ball(
         stream: three streams from this one on are used.
 
     Raises:
-        ValueError: for a norm that has no ball here.
+        ValueError: for a norm that has no ball here, and for l0 in a box without walls.
     """
     radius = torch.as_tensor(eps, dtype=x.dtype, device=x.device).expand(len(x))
+    if norm == "l0":
+        return recoloured(x, radius, bounds, rng, restart=restart, stream=stream)
     offset = in_unit_ball(rng, x, norm, restart=restart, stream=stream)
     return bounds.clip(offset.mul_(rowwise(radius, x)).add_(x))
+
+
+def recoloured(x: Tensor, count: Tensor, bounds: Bounds, rng: SampleRng, *, restart: int, stream: int) -> Tensor:
+    """Return x (B, *shape) with the whole part of count (B,) of its pixels, drawn at random, in uniform colours."""
+    lower, upper = (torch.as_tensor(wall, dtype=x.dtype, device=x.device) for wall in bounds)
+    walled(Bounds(lower, upper))
+    places = (1, *x.shape[2:]) if x.ndim == 4 else tuple(x.shape[1:])
+    rank = rng.uniform(places, restart=restart, stream=stream).flatten(1).argsort(dim=1, stable=True).argsort(dim=1)
+    chosen = (rank < count.floor()[:, None]).view(-1, *places)
+    colour = rng.uniform(tuple(x.shape[1:]), restart=restart, stream=stream + 1, dtype=x.dtype)
+    return torch.where(chosen, lower + (upper - lower) * colour, x)
 
 
 def signs(u: Tensor) -> Tensor:

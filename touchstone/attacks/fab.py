@@ -19,7 +19,7 @@ from touchstone.types import Bounds, MinNorm
 
 START_RADIUS = {"linf": 0.3, "l2": 1.0, "l1": 5.0}  # largest perturbation whose half a random start takes
 LAST_SEARCH = 3  # secant steps between x and the best point
-SLACK = 1e-5  # of the margin at x that is left at the end: on the boundary itself, rounding would decide
+SLACK = 1e-5  # how far beyond the boundary the nearest point is looked for, in margins at x
 TINY = 1e-8  # keeps the ratio of two step lengths defined
 
 
@@ -123,13 +123,14 @@ def search(task: Problem, go: Callable[..., None], places: Iterable[int | None],
     logits = task.query.logits(task.x)
     best.offer(everyone, task.x, torch.zeros_like(best.dist), misclassified(logits, task.y))
     rows, clean = everyone[best.dist > 0], margin(logits, task.y)
+    least = (-SLACK / 2 * clean).nan_to_num_(nan=0.0, posinf=0.0)
     likely = logits.scatter(1, task.y[:, None], -torch.inf)[rows].argsort(dim=1, descending=True, stable=True)
     for number, place in enumerate(places if len(rows) else ()):
         target = None if place is None else likely[:, place]
         for restart in range(number * restarts, (number + 1) * restarts):
             before = best.dist[rows]
             start = task.x[rows] if restart == number * restarts else random_start(task, rows, before, norm, restart)
-            go(best, rows, start, target)
+            go(best, rows, start, target, least)
             nearer = rows[best.dist[rows] < before]
             task.query.restarts[nearer] = restart
             if len(nearer):
@@ -152,6 +153,7 @@ def walk(
     rows: Tensor,
     start: Tensor,
     target: Tensor | None,
+    least: Tensor,
     *,
     norm: str,
     steps: int,
@@ -161,8 +163,8 @@ def walk(
 ) -> None:
     """Walk from start (K, *shape) for the rows (K,) of the block, and offer what is misclassified to `best`.
 
-    Each step mixes the projections of the iterate and of x onto the boundary linearised at the iterate. Whoever
-    gets across goes part of the way back to x.
+    Each step mixes the projections of the iterate and of x onto the boundary linearised at the iterate. Whoever gets
+    across goes part of the way back to x. Misclassified is what has a margin above least (B,).
     """
     query, bounds, z = task.query, task.bounds, start.clone()
     for _ in range(steps):
@@ -175,7 +177,7 @@ def walk(
             way, x_way = distance(onto, norm).clamp_min_(TINY), distance(x_onto, norm).clamp_min_(TINY)
             alpha = rowwise((way / (way + x_way)).clamp_max_(alpha_max), here)
             here = bounds.clip(torch.lerp(here + eta * onto, x + eta * x_onto, alpha))
-            fooled = misclassified(query.logits(here, rows=ids), y)
+            fooled = margin(query.logits(here, rows=ids), y) > least[ids]
             offset = here - x
             best.offer(ids, here, distance(offset, norm), fooled)
             here[fooled] = x[fooled] + beta * offset[fooled]
@@ -251,7 +253,7 @@ def last_search(task: Problem, best: Best, rows: Tensor, clean: Tensor, norm: st
     """Look for nearer points between x and the best ones of rows (K,) (section 2.4); clean (B,) are margins at x.
 
     The margin is taken to be linear on the segment between the innermost misclassified point and the outermost
-    one that is not, and its value beyond the boundary that is looked for is SLACK of the one before it.
+    one that is not. Looked for is the point where it is -SLACK of what it is at x.
     """
     aim = -SLACK * clean[rows]
     out, near = best.x_adv[rows], task.x[rows]

@@ -28,13 +28,14 @@ def noise(
     """Return the first misclassified one of some random points, else the last.
 
     Source: none; an attack that is worth its passes breaks more than this. Points are uniform in the ball, then
-    clipped to the box. A row is left alone once it is misclassified whatever `stop` says.
+    clipped to the box; in l0, eps random pixels get random colours. A row is left alone once it is misclassified
+    whatever `stop` says.
 
     Args:
         model: Module or Query, (B, *shape) -> logits (B, C).
         x: (B, *shape) float, inside the query's box.
         y: (B,) int64 true classes.
-        norm: linf, l2 or l1.
+        norm: linf, l2, l1 or l0.
         eps: radius in the units of x, >= 0, float or (B,).
         rng: seed or SampleRng of the block.
         stop: never or first, see above.

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from touchstone.attacks import ATTACKS
-from touchstone.attacks.common import choose, prepare
+from touchstone.attacks.common import choose, extra, prepare
 from touchstone.attacks.mim import mim
 from touchstone.attacks.pgd import bim, fgsm, pgd
 from touchstone.query import Query
-from touchstone.registry import options as signature
 from touchstone.rng import SampleRng
 
 CRAFTS: dict[str, Callable[..., Tensor]] = {"fgsm": fgsm, "bim": bim, "pgd": pgd, "mim": mim}
@@ -60,13 +59,11 @@ def transfer(
     """
     task = prepare(model, x, y, norm=norm, norms=ATTACKS["transfer"].norms, rng=rng, eps=eps, stop=stop)
     choose("attack", attack, tuple(CRAFTS))
-    allowed = tuple(name for name in signature(ATTACKS[attack].fn) if name not in GIVEN)
-    for name in options or {}:
-        choose("option", name, allowed)
+    more = extra(attack, options, GIVEN)
     proxy = Query(substitute, samples=len(x), bounds=task.query.bounds, batch_size=task.query.batch_size)
     if len(x) and proxy.probe(task.x) != task.query.classes:
         raise ValueError(f"substitute must have the model's {task.query.classes} classes, got {proxy.classes}")
-    points = CRAFTS[attack](proxy, task.x, task.y, norm=norm, eps=task.eps, rng=task.rng, **(options or {}))
+    points = CRAFTS[attack](proxy, task.x, task.y, norm=norm, eps=task.eps, rng=task.rng, **more)
     rows = torch.arange(len(x), device=x.device)
     task.query.restarts[rows] = proxy.restarts[rows]
     return points

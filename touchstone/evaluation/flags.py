@@ -58,6 +58,7 @@ PREFLIGHT = {
 QUERY = {  # what an attack leaves in Query.flags
     "out_of_memory_halved": "the device ran out of memory, the batch was halved: last bits may differ; set it lower",
     "margin_instead_of_dlr": "the DLR loss needs 3 classes, the targeted one 4: the margin was climbed instead",
+    "solver_failed": "the solver of Brendel & Bethge had no answer for some steps, which were left out; try another lr",
 }
 
 

@@ -305,7 +305,9 @@ _MEASURES: dict[str, dict[str, Callable[[Columns], float]]] = {
     "fixed": {"accuracy": lambda columns: 1 - columns["success"].double().mean().item()},
     "minimal": {
         "median_dist": lambda columns: float(np.median(_nearest(columns))),
-        "mean_dist": lambda columns: columns["dist"][columns["success"]].mean().nan_to_num(nan=math.inf).item(),
+        "mean_dist": lambda columns: (
+            columns["dist"][columns["success"]].double().mean().nan_to_num(nan=math.inf).item()
+        ),
     },
 }
 _PUBLISHED = {"none": _clean, "fixed": _fixed, "minimal": _minimal}

@@ -1,0 +1,188 @@
+"""AutoAttack as its authors run it: a wrapper around the package pyautoattack."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from touchstone.attacks import ATTACKS
+from touchstone.attacks.common import Problem, between, choose, confine, prepare, wrapped
+from touchstone.losses import misclassified
+from touchstone.query import Query
+from touchstone.rng import SampleRng
+
+NAMES = {"linf": "Linf", "l2": "L2", "l1": "L1"}
+VERSIONS = ("standard", "plus", "rand", "custom")
+CLASSES = {"apgd-ce": 2, "apgd-dlr": 3, "fab": 2, "square": 2, "apgd-t": 4, "fab-t": 2}  # that each attack needs
+SQUARE_SIDE = 5  # pixels: below, its first l2 and l1 tiles are empty
+
+
+def autoattack(
+    model: nn.Module | Query,
+    x: Tensor,
+    y: Tensor,
+    *,
+    norm: str,
+    eps: float | Tensor,
+    rng: int | SampleRng,
+    stop: str = "never",
+    version: str = "standard",
+    attacks: Sequence[str] = (),
+    steps: int = 100,
+    queries: int = 5000,
+) -> Tensor:
+    """Return the first misclassified point that the attacks of AutoAttack find, one after another; else x.
+
+    Source: Croce and Hein (2020), "Reliable evaluation of adversarial robustness with an ensemble of diverse
+    parameter-free attacks", in the authors' code (pyautoattack). It works in float32; its points are brought back
+    into ball and box, from which float32 leads it by rounding. Rows with the same eps share a run, since it takes one
+    eps. It reseeds torch before each attack: here with a number drawn for the first sample, and the global
+    generators are restored. An attack that targets classes tries as many as there are.
+
+    What is counted: all passes, its own checks of the model included. AutoAttack does not say which rows it asks
+    about, so the passes of one attack are shared out evenly over the rows that entered it; sums are exact.
+
+    Args:
+        model: Module or Query, (B, *shape) -> logits (B, C).
+        x: (B, *shape) float in [0, 1]; what is no image (B, C, H, W) counts as one row of pixels.
+        y: (B,) int64 true classes.
+        norm: linf, l2 or l1.
+        eps: radius, >= 0, float or (B,).
+        rng: seed or SampleRng of the block.
+        stop: never or first: a row is left alone once it is misclassified whatever `stop` says.
+        version: standard, plus, rand (for randomised models), or custom, which runs `attacks`.
+        attacks: names in CLASSES, for version custom.
+        steps: of APGD and FAB, >= 1.
+        queries: of Square, >= 1.
+
+    Returns: (B, *shape), within eps of x and inside the box.
+
+    Raises:
+        ValueError: an argument outside what is said above; a query whose box is not (0, 1); too few classes for the
+            loss of an attack; images too small for Square.
+        ModuleNotFoundError: if pyautoattack is not installed.
+    """
+    task = prepare(model, x, y, norm=norm, norms=ATTACKS["autoattack"].norms, rng=rng, eps=eps, stop=stop)
+    between(1, steps=steps, queries=queries)
+    choose("version", version, VERSIONS)
+    for name in attacks:
+        choose("attacks", name, tuple(CLASSES))
+    if (version == "custom") != bool(attacks):
+        raise ValueError(f"version 'custom', and no other, needs attacks; got {version!r} and {list(attacks)}")
+    if not (bool((task.bounds.lower == 0).all()) and bool((task.bounds.upper == 1).all())):
+        raise ValueError("autoattack clips to [0, 1], so the query's bounds must be (0, 1): use apgd, fab-t and square")
+    x_adv = task.x.clone()
+    seed = int(task.rng.integers(1 << 31, ())[0]) if len(x) else 0
+    for radius in task.eps[task.eps > 0].unique().tolist():
+        rows = (task.eps == radius).nonzero().squeeze(1)
+        part = Query(task.query.model, bounds=task.query.bounds, batch_size=task.query.batch_size)
+        with silence():
+            ensemble = build(part, task, norm, radius, seed, version, attacks, steps, queries)
+            x_adv[rows] = cascade(ensemble, part, task, rows)
+    return confine(x_adv, task.x, task.eps, norm, task.bounds)
+
+
+class Counted(nn.Module):
+    """The model as pyautoattack sees it: float32 images in, float32 logits out, all passes counted for one sample."""
+
+    def __init__(self, query: Query, like: Tensor) -> None:
+        super().__init__()
+        self.query, self.like = query, like
+        query.reserve(1, like.device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (B, C) of x (B, C, H, W)."""
+        inputs = x.to(self.like.dtype).view(len(x), *self.like.shape[1:])
+        return self.query.attached(inputs, rows=torch.zeros(len(x), dtype=torch.int64, device=x.device)).to(x.dtype)
+
+
+def build(
+    query: Query,
+    task: Problem,
+    norm: str,
+    eps: float,
+    seed: int,
+    version: str,
+    attacks: Sequence[str],
+    steps: int,
+    queries: int,
+) -> Any:
+    """Return pyautoattack's ensemble, with as many targets as there are.
+
+    Raises:
+        ValueError: if one of its attacks needs more classes.
+        ModuleNotFoundError: if pyautoattack is not installed.
+    """
+    classes, side = task.query.classes, min(image(task.x).shape[2:])
+    ensemble = wrapped("pyautoattack.autoattack").AutoAttack(
+        Counted(query, task.x),
+        attacks=list(attacks) or None,
+        device=task.x.device,
+        eps=eps,
+        norm=NAMES[norm],
+        seed=seed,
+        version=version,
+    )
+    for name in ensemble.attacks_to_run:
+        if classes < CLASSES[name]:
+            raise ValueError(f"{name} of autoattack needs {CLASSES[name]} classes, got {classes}: use apgd-t and fab-t")
+        if name == "square" and norm != "linf" and side < SQUARE_SIDE:
+            raise ValueError(f"square of autoattack needs {SQUARE_SIDE} x {SQUARE_SIDE} pixels, got {side}: use square")
+    ensemble.verbose = False
+    for part in (ensemble.apgd, ensemble.apgd_targeted):
+        part.n_iter = part.n_iter_orig = steps
+        part.n_iter_2, part.n_iter_min, part.size_decr = (max(1, int(share * steps)) for share in (0.22, 0.06, 0.03))
+    for part in (ensemble.fab, ensemble.apgd_targeted):
+        part.n_target_classes = min(part.n_target_classes, classes - 1)
+    ensemble.fab.n_iter, ensemble.square.n_queries = steps, queries
+    return ensemble
+
+
+def cascade(ensemble: Any, counts: Query, task: Problem, rows: Tensor) -> Tensor:
+    """Run the attacks one by one, each on the rows (K,) that all before it left; return x_adv (K, *shape)."""
+    query, x, y = task.query, task.x[rows], task.y[rows]
+    x_adv, left = x.clone(), torch.arange(len(rows), device=rows.device)
+    for name in list(ensemble.attacks_to_run):
+        if not len(left):
+            break
+        ensemble.attacks_to_run = [name]
+        points, _ = ensemble.run_standard_evaluation(image(x[left]).float(), y[left], batch_size=query.batch_size)
+        for column in ("forwards", "backwards", "zero_grads"):
+            share_out(getattr(counts, column), getattr(query, column), rows[left])
+        points = points.to(x.dtype).view_as(x[left])
+        fooled = misclassified(query.logits(points, rows=rows[left]), y[left])
+        x_adv[left[fooled]] = points[fooled]
+        left = left[~fooled]
+    query.flags |= counts.flags
+    return x_adv
+
+
+def image(x: Tensor) -> Tensor:
+    """Return x (B, *shape) as images (B, C, H, W)."""
+    return x if x.ndim == 4 else x.flatten(1)[:, None, None]
+
+
+def share_out(total: Tensor, counter: Tensor, rows: Tensor) -> None:
+    """Move total (1,) to counter (N,), evenly over rows (K,), the remainder one by one to the first of them."""
+    each, rest = divmod(int(total), len(rows))
+    counter[rows] += each + (torch.arange(len(rows), device=rows.device) < rest).long()
+    total.zero_()
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Keep what pyautoattack does to the process inside: reseeding torch, logging, switching off tracing."""
+    logger, trace = logging.getLogger("auto-attack"), sys.gettrace()
+    disabled, logger.disabled = logger.disabled, True
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        logger.disabled = disabled
+        sys.settrace(trace)

@@ -1,0 +1,102 @@
+"""BPDA: another attack on a model whose saturating activations hand back the slope of a wider one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from touchstone.attacks import ATTACKS
+from touchstone.attacks.apgd import apgd
+from touchstone.attacks.common import between, choose, extra, prepare
+from touchstone.attacks.pgd import pgd
+from touchstone.query import Query
+from touchstone.rng import SampleRng
+
+CLIMBS: dict[str, Callable[..., Tensor]] = {"pgd": pgd, "apgd": apgd}
+GIVEN = ("norm", "eps", "rng", "stop", "steps", "restarts", "loss")  # what bpda passes on itself
+SATURATING = (nn.Tanh, nn.Sigmoid, nn.Softsign, nn.Hardtanh, nn.Hardsigmoid)
+
+
+def bpda(
+    model: nn.Module | Query,
+    x: Tensor,
+    y: Tensor,
+    *,
+    norm: str,
+    eps: float | Tensor,
+    rng: int | SampleRng,
+    stop: str = "never",
+    attack: str = "pgd",
+    temperature: float = 1000.0,
+    steps: int = 100,
+    restarts: int = 1,
+    loss: str = "margin",
+    options: Mapping[str, Any] | None = None,
+) -> Tensor:
+    """Return what a gradient attack finds when saturated activations let gradients through.
+
+    Source: Athalye, Carlini, Wagner (2018), section 4.1, backward pass differentiable approximation. A saturating
+    activation s keeps its value in the forward pass, bit for bit, so what the attack sees as misclassified is; in the
+    backward pass it has the slope of t s(z / t), which is that of s at zero but t times as wide. Where tanh is +-1 in
+    float32 (beyond 9) its own slope is zero, and no loss and no step size finds a way.
+
+    Args:
+        model: Module or Query, (B, *shape) -> logits (B, C), with modules of the classes in SATURATING; functions
+            called in `forward`, such as torch.tanh, are not seen.
+        x: (B, *shape) float, inside the query's box.
+        y: (B,) int64 true classes.
+        norm: linf, l2 or l1.
+        eps: radius in the units of x, >= 0, float or (B,).
+        rng: seed or SampleRng of the block.
+        stop: never or first, see the attack.
+        attack: a name in CLIMBS.
+        temperature: t above, >= 1; 1 changes nothing. Best is a few times the usual |z|; a much larger one, which
+            makes the activation look linear, loses little, a smaller one loses what the attack is for.
+        steps: gradient steps per restart, >= 1.
+        restarts: number of starts, >= 1.
+        loss: a name of touchstone.losses.LOSSES, maximised.
+        options: further keyword arguments of the attack.
+
+    Returns: (B, *shape), within eps of x and inside the box.
+
+    Raises:
+        ValueError: a model without such a module, an argument outside what is said above, or one that the attack
+            refuses.
+    """
+    task = prepare(model, x, y, norm=norm, norms=ATTACKS["bpda"].norms, rng=rng, eps=eps, stop=stop)
+    choose("attack", attack, tuple(CLIMBS))
+    between(1, temperature=temperature, steps=steps, restarts=restarts)
+    more = extra(attack, options, GIVEN)
+    with widened(task.query.model, temperature):
+        arguments = {"norm": norm, "eps": task.eps, "rng": task.rng, "stop": stop, "loss": loss}
+        return CLIMBS[attack](task.query, task.x, task.y, **arguments, steps=steps, restarts=restarts, **more)
+
+
+@contextmanager
+def widened(model: nn.Module, temperature: float) -> Iterator[None]:
+    """Give the saturating activations of a model, while inside, the slope they have at 1 / temperature of their input.
+
+    Raises:
+        ValueError: if the model has none.
+    """
+    layers = [module for module in model.modules() if isinstance(module, SATURATING)]
+    if not layers:
+        names = ", ".join(kind.__name__ for kind in SATURATING)
+        raise ValueError(f"bpda needs a model with a module of nn.{{{names}}}, got {type(model).__name__}; use pgd")
+
+    def replace_slope(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+        if not torch.is_grad_enabled():
+            return None
+        wide = temperature * type(layer).forward(layer, inputs[0] / temperature)
+        return output.detach() + (wide - wide.detach())  # the bracket is zero, but has a slope
+
+    handles = [layer.register_forward_hook(replace_slope) for layer in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
