@@ -83,5 +83,3 @@ def test_the_check_before_and_the_flags_say_so(fooled: loop.Result) -> None:
     assert not {name for name in flagged if name.endswith("_margin")}
     _, _, sound = attack(trained(), "pgd", {**PGD, "loss": "ce"}, checks=True)
     assert not {flag["flag"] for flag in sound["flags"]} & {"saturated", "tiny_gradient_ce", "sign_disagreement_ce"}
-
-

@@ -19,7 +19,8 @@ from touchstone.types import Bounds, MinNorm
 
 START_RADIUS = {"linf": 0.3, "l2": 1.0, "l1": 5.0}  # largest perturbation whose half a random start takes
 LAST_SEARCH = 3  # secant steps between x and the best point
-SHORT = 0.999  # of a secant step is taken: on the boundary itself, rounding would decide
+SHORT = 0.999  # of a secant step is taken, for the boundary itself is not behind it
+CLEAR = 64  # machine epsilons of the largest logit by which the last search stays misclassified: batches round apart
 TINY = 1e-8  # keeps the ratio of two step lengths defined
 
 
@@ -244,8 +245,9 @@ def last_search(task: Problem, best: Best, rows: Tensor, clean: Tensor, norm: st
         share = SHORT * above / (above - below)  # of the way back
         share = torch.where((share > 0) & (share < 1), share, 0.5)
         trial = task.bounds.clip(torch.lerp(out, near, rowwise(share, out)))
-        value = margin(task.query.logits(trial, rows=rows), task.y[rows])
-        fooled = value > 0
+        logits = task.query.logits(trial, rows=rows)
+        value = margin(logits, task.y[rows])
+        fooled = value > CLEAR * torch.finfo(logits.dtype).eps * logits.abs().amax(dim=1)
         best.offer(rows, trial, distance(trial - task.x[rows], norm), fooled)
         out, near = torch.where(rowwise(fooled, out), trial, out), torch.where(rowwise(fooled, out), near, trial)
         above, below = torch.where(fooled, value, above), torch.where(fooled, below, value)
