@@ -9,7 +9,6 @@ from functools import cache
 from typing import Any
 
 import pytest
-import torch
 from digit_nets import held_out, trained
 from test_edges import NORMS, SCALED, Wrapped
 
