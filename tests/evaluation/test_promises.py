@@ -40,8 +40,8 @@ OPTIONS: dict[str, dict[str, Any]] = {  # a new attack adds a row
     "fab": {"steps": 5},
     "fab-t": {"steps": 10, "targets": 3},
     "sparsefool": {"steps": 8, "boundary_steps": 8},
-    "pdgd": {"steps": 120},
-    "pdpgd": {"steps": 120},
+    "pdgd": {"steps": 60, "start": 0.1},
+    "pdpgd": {"steps": 60, "start": 0.1},
     "ead": {"steps": 40, "binary_steps": 3, "init_const": 1.0, "lr": 0.05, "beta": 0.01},
 }
 CELLS = [(name, norm) for name in OPTIONS if name in ATTACKS for norm in ATTACKS[name].norms]
