@@ -11,15 +11,24 @@ SHAPES = ((8,), (3, 4, 4))
 
 
 class Linear(nn.Module):
-    """Logits w x + b, computed in float64; `scale` multiplies them and `order` permutes the classes."""
+    """Logits w x + b in the precision of the weights; the pixels are the features, the rows of w the centres."""
 
-    def __init__(self, weight: Tensor, bias: Tensor, scale: float = 1.0) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
-        self.weight = nn.Parameter(weight * scale)
-        self.bias = nn.Parameter(bias * scale)
+        self.classifier = nn.Linear(*reversed(weight.shape), dtype=weight.dtype)
+        self.classifier.weight.data.copy_(weight)
+        self.classifier.bias.data.copy_(bias)
+
+    @property
+    def weight(self) -> Tensor:
+        return self.classifier.weight
+
+    @property
+    def bias(self) -> Tensor:
+        return self.classifier.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(1).to(self.weight.dtype) @ self.weight.T + self.bias
+        return self.classifier(x.flatten(1).to(self.weight.dtype))
 
 
 class Case(NamedTuple):

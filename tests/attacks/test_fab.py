@@ -132,3 +132,23 @@ def test_the_last_search_goes_to_the_boundary_but_not_over_it() -> None:
     assert (best.dist[rows] <= before[rows]).all()
     on_segment = (best.x_adv - x)[rows].flatten(1) / (z - x)[rows].flatten(1).norm(dim=1, keepdim=True)
     torch.testing.assert_close(on_segment.norm(dim=1), best.dist[rows] / before[rows])
+
+
+def test_whoever_gets_across_goes_part_of_the_way_back() -> None:
+    model, x, y = setting(10)
+    seen: list[Tensor] = []
+
+    class Spy(nn.Module):
+        def forward(self, z: Tensor) -> Tensor:
+            seen.append(z.detach().clone())
+            return model(z)
+
+    fab_t(Query(Spy()), x, y, norm="l2", rng=0, steps=6, targets=1, beta=0.7)
+    walked = [z for z in seen if len(z) == 10][1 : 1 + 2 * 6]  # after the look at x: gradient, trial, gradient, ...
+    across = 0
+    for trial, after in zip(walked[1::2], walked[2::2], strict=False):
+        fooled = misclassified(model(trial), y)
+        expected = torch.where(fooled.view(-1, 1, 1, 1), x + 0.7 * (trial - x), trial)
+        torch.testing.assert_close(after, expected)
+        across += int(fooled.sum())
+    assert across > 10

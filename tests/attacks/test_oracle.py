@@ -10,6 +10,7 @@ import torch
 from box_oracle import SHAPES, Linear, case, reach
 from scipy.optimize import LinearConstraint, linprog, minimize
 
+from touchstone.attacks import ATTACKS
 from touchstone.attacks.apgd import apgd, apgd_t
 from touchstone.attacks.cw import cw
 from touchstone.attacks.daa import daa
@@ -73,8 +74,7 @@ def label(row: tuple) -> str:
 # it reaches. The losses of C&W and DDN pick a class by its logit, not by its distance, so they are
 # held to the optimum of the class they reach. DDN's cross-entropy mixes the gradients of classes whose logits are
 # close, as they are at a boundary; with two classes nothing can mix. FAB picks classes as DeepFool does; its targeted
-# variant tries them all, so it has no such excuse.
-# close, as they are at a boundary; with two classes nothing can mix. PDGD and PDPGD, whose loss is the margin, are
+# variant tries them all, so it has no such excuse. PDGD and PDPGD, whose loss is the margin, are
 # held to the class they reach as well; as coded to 1.1, since the smooth loss pulls beyond the boundary until the
 # price has settled, which the 500 steps of the thesis do not quite see. The number of pixels is an integer, and its
 # optimum here is often 1.
@@ -167,6 +167,30 @@ def test_fixed_attack_succeeds_just_above_the_exact_optimum_and_never_below(
         assert not above.all()
     else:
         assert above.all()
+
+
+# Held to something else, or to nothing, for a reason.
+ELSEWHERE = {
+    "clean": "does not move",
+    "noise": "does not search",
+    "mta-center": "goes to the centre of a class, not to its boundary",
+    "mta-coded": "goes the wrong way",
+    "transfer": "is what it is made of: test_transfer.py",
+    "high-confidence": "goes beyond the boundary; closed form in test_high_confidence.py",
+    "ead": "elastic-net optimum in test_ead.py",
+    "sparsefool": "exact with reach 1, in test_sparsefool.py",
+}
+
+
+def test_every_attack_in_every_norm_is_held_to_an_optimum() -> None:
+    held = {(row[0].__name__.replace("_", "-"), row[1]) for row in [*MINIMAL, *FIXED]}
+    promised = {
+        (name, norm)
+        for name, spec in ATTACKS.items()
+        if spec.kind != "suite" and name not in ELSEWHERE
+        for norm in spec.norms
+    }
+    assert held == promised, "a new attack needs a row in MINIMAL or FIXED, or in ELSEWHERE with the reason"
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from touchstone.attacks import ATTACKS
 from touchstone.attacks.common import Best, Problem, between, choose, in_ball, positive, prepare
 from touchstone.attacks.cw import adam_
-from touchstone.losses import Loss, logistic, margin, misclassified
+from touchstone.losses import Loss, logistic, margin
 from touchstone.norms import distance, rowwise
 from touchstone.query import Query, tiles
 from touchstone.rng import SampleRng
@@ -60,6 +60,7 @@ class Game(NamedTuple):
     begin: Callable[[Tensor], Move]
     steps: int
     lr: float
+    relative: bool
 
 
 def pdgd(
@@ -76,6 +77,7 @@ def pdgd(
     start: float = 0.5,
     ratio: float = 0.1,
     finetune: bool = True,
+    relative: bool = False,
 ) -> MinNorm:
     """Return the nearest misclassified iterate of Adam on a |r| + b g(x + r), while a / b follows the success.
 
@@ -100,6 +102,9 @@ def pdgd(
             0.25 for CIFAR-10 in the thesis.
         ratio: first a / b, > 0.
         finetune: run once more from the best point and its a / b, with rates a hundred times smaller.
+        relative: measure logits in units of the margin at x, row by row. Not published; without it the result
+            depends on the scale of the logits: where they are a thousand times as large, Adam remembers the first
+            gradients for longer than the price takes to fall.
 
     Returns: x_adv (B, *shape), its l2 distance in the query's space, and where one was found.
 
@@ -121,7 +126,7 @@ def pdgd(
 
         return move
 
-    game = Game(task, norm, VARIANTS[variant], begin, steps, lr)
+    game = Game(task, norm, VARIANTS[variant], begin, steps, lr, relative)
     return minimise(game, restarts=restarts, start=start, ratio=ratio, finetune=finetune)
 
 
@@ -137,24 +142,35 @@ def minimise(game: Game, *, restarts: int, start: float, ratio: float, finetune:
     """Play from random points around all that is classified correctly, then from the best point of each row."""
     task, query, best = game.task, game.task.query, Best(game.task.x)
     everyone = torch.arange(len(task.x), device=task.x.device)
-    fooled = misclassified(query.logits(task.x), task.y)
-    best.offer(everyone, task.x, torch.zeros_like(best.dist), fooled)
-    rows = everyone[~fooled]
+    ahead = -margin(query.logits(task.x), task.y)
+    best.offer(everyone, task.x, torch.zeros_like(best.dist), ahead < 0)
+    rows = everyone[best.dist > 0]
+    unit = torch.where(ahead > 0, ahead, 1.0) if game.relative else torch.ones_like(ahead)
+    goal = torch.stack([task.y.double(), unit.double()], dim=1)
     shares = torch.full_like(best.dist, ratio / (1 + ratio))  # the norm's price at the best point
     for restart in range(restarts if len(rows) else 0):
         before = best.dist[rows]
         first = torch.full_like(before, ratio / (1 + ratio))
         cube = {"norm": "linf", "eps": start, "bounds": task.bounds}
         points = in_ball(task.x[rows], **cube, rng=task.rng.at(rows), restart=restart)
-        play(game, best, shares, rows, points, first)
+        play(game, best, shares, rows, goal[rows], points, first)
         query.restarts[rows[best.dist[rows] < before]] = restart
     rows = rows[best.dist[rows].isfinite()]
     if finetune and len(rows):
-        play(game, best, shares, rows, best.x_adv[rows], shares[rows], factor=FINE)
+        play(game, best, shares, rows, goal[rows], best.x_adv[rows], shares[rows], factor=FINE)
     return best.result()
 
 
-def play(game: Game, best: Best, shares: Tensor, rows: Tensor, z: Tensor, share: Tensor, factor: float = 1.0) -> None:
+def play(
+    game: Game,
+    best: Best,
+    shares: Tensor,
+    rows: Tensor,
+    goal: Tensor,
+    z: Tensor,
+    share: Tensor,
+    factor: float = 1.0,
+) -> None:
     """Move the points and the prices in turn, each in view of where the other was.
 
     Args:
@@ -162,6 +178,7 @@ def play(game: Game, best: Best, shares: Tensor, rows: Tensor, z: Tensor, share:
         best: of the block; gets every point.
         shares: (B,) the price that belongs to each row's best point; kept up to date.
         rows: (K,) int64, the part of the block to work on.
+        goal: (K, 2) float64, true class and unit of the logits.
         z: (K, *shape) starting points, changed.
         share: (K,) first price a of the norm; the loss pays b = 1 - a. Changed: it becomes the running mean, which
             is what the first player sees.
@@ -170,6 +187,9 @@ def play(game: Game, best: Best, shares: Tensor, rows: Tensor, z: Tensor, share:
     query, steps, rules = game.task.query, game.steps, game.rules
     x, y = game.task.x[rows], game.task.y[rows]
     move, logit = game.begin(x), share.logit()
+
+    def loss(logits: Tensor, goal: Tensor) -> Tensor:
+        return rules.surrogate(logits / goal[:, 1:].to(logits.dtype), goal[:, 0].long())
 
     def keep(tile: slice, size: Tensor, gap: Tensor) -> None:
         ids, fooled = rows[tile], gap > 0
@@ -182,7 +202,7 @@ def play(game: Game, best: Best, shares: Tensor, rows: Tensor, z: Tensor, share:
         dual_rate = factor * DUAL_RATE * (1 - (1 - rules.last_dual) * step / steps)
         for tile in tiles(len(z), query.batch_size):
             offset = z[tile] - x[tile]
-            logits, _, grad = query.grad(z[tile], y[tile], rules.surrogate, rows=rows[tile])
+            logits, _, grad = query.grad(z[tile], goal[tile], loss, rows=rows[tile])
             gap = margin(logits, y[tile])
             keep(tile, distance(offset, game.norm), gap)
             grad = grad.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)

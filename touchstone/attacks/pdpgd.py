@@ -36,6 +36,7 @@ def pdpgd(
     start: float = 0.5,
     ratio: float = 0.1,
     finetune: bool = True,
+    relative: bool = False,
 ) -> MinNorm:
     """Return the nearest misclassified iterate of a gradient step on g(x + r) and the operator of (a / b) |r|.
 
@@ -60,6 +61,7 @@ def pdpgd(
         start: starts are uniform in x +- start, clipped to the box; >= 0, in the units of x.
         ratio: first a / b, > 0.
         finetune: run once more from the best point and its a / b, with rates a hundred times smaller.
+        relative: measure logits in units of the margin at x, as in `pdgd`; not published.
 
     Returns: x_adv (B, *shape), its distance in the query's space, and where one was found.
 
@@ -100,5 +102,5 @@ def pdpgd(
         return move
 
     begin = begin_plain if variant == "printed" else begin_adam
-    game = Game(task, norm, VARIANTS[variant], begin, steps, lr)
+    game = Game(task, norm, VARIANTS[variant], begin, steps, lr, relative)
     return minimise(game, restarts=restarts, start=start, ratio=ratio, finetune=finetune)

@@ -1,0 +1,153 @@
+"""What holds for every attack on a trained net: more epsilon breaks more, the same bytes again, whatever the chunks."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from digit_nets import held_out, trained
+from torch import Tensor, nn
+
+from touchstone import records
+from touchstone.attacks import ATTACKS
+from touchstone.evaluation import flags, loop
+from touchstone.threat import Threat
+
+COUNT = 20
+EPSILONS = {"linf": (0.02, 0.06, 0.15), "l2": (0.3, 0.9, 2.0), "l1": (2.0, 6.0, 15.0), "l0": (4.0, 12.0, 30.0)}
+STEPS = {"steps": 15, "step_size": 0.1, "relative": True}
+OPTIONS: dict[str, dict[str, Any]] = {  # a new attack adds a row
+    "fgsm": {},
+    "bim": STEPS,
+    "pgd": STEPS,
+    "mim": STEPS,
+    "apgd": {"steps": 15},
+    "apgd-t": {"steps": 15, "targets": 3},
+    "square": {"queries": 60},
+    "noise": {},
+    "spsa": {"steps": 5, "directions": 16, "lr": 0.05},
+    "daa": STEPS,
+    "mta": {"steps": 8},
+    "mta-center": {"steps": 8},
+    "mta-coded": {"steps": 8},
+    "transfer": {"options": STEPS},
+    "cw": {"steps": 40, "binary_steps": 3, "init_const": 1.0, "lr": 0.1},
+    "deepfool": {"steps": 15},
+    "ddn": {"steps": 30},
+    "fab": {"steps": 5},
+    "fab-t": {"steps": 10, "targets": 3},
+    "sparsefool": {"steps": 8, "boundary_steps": 8},
+    "pdgd": {"steps": 60, "start": 0.1},
+    "pdpgd": {"steps": 60, "start": 0.1},
+    "ead": {"steps": 40, "binary_steps": 3, "init_const": 1.0, "lr": 0.05, "beta": 0.01},
+}
+CELLS = [(name, norm) for name in OPTIONS if name in ATTACKS for norm in ATTACKS[name].norms]
+EACH = pytest.mark.parametrize(("name", "norm"), CELLS)
+JUDGED = {
+    name for name, spec in ATTACKS.items() if spec.kind in ("fixed", "minimal") and spec.criterion == "misclassified"
+}
+# Outcomes, out of one per sample and epsilon, that may differ where only rounding does: an iterate next to the
+# boundary may fall on either side of it, and a sign step turns the last bit of a gradient into a whole step.
+TIES = 3
+
+
+def test_every_attack_that_is_judged_has_a_row() -> None:
+    assert set(OPTIONS) == JUDGED, "a new attack needs a row in OPTIONS of this file"
+
+
+def run(name: str, norm: str, batch_size: int = 512) -> loop.Result:
+    x, y = held_out(COUNT)
+    more = {"substitute": trained()} if name == "transfer" else {}
+    given = {"protocol": "published", "seed": 0, "batch_size": batch_size, "checks": False}
+    threat = Threat(norm, EPSILONS[norm])
+    return loop.run(trained(), x, y, spec_name=name, options={**OPTIONS[name], **more}, threat=threat, **given)
+
+
+@cache
+def table(name: str, norm: str) -> pd.DataFrame:
+    return run(name, norm)[0]
+
+
+def broken(frame: pd.DataFrame, norm: str) -> np.ndarray:
+    """Return (epsilons, samples): whether the attack breaks them."""
+    return np.stack([flags.broken(frame, epsilon).to_numpy() for epsilon in EPSILONS[norm]])
+
+
+@EACH
+def test_more_epsilon_breaks_more_although_nothing_is_carried(name: str, norm: str) -> None:
+    """One step of gradient, or a random point, may overshoot: there the share of the broken may fall by a tenth."""
+    share = broken(table(name, norm), norm).mean(axis=1)
+    slack = 0.1 if name in ("fgsm", "noise", "mta-coded") else 0.0
+    assert (np.diff(share) >= -slack).all()
+    if name not in ("noise", "mta-coded"):
+        assert share[-1] > share[0]
+
+
+@EACH
+def test_records_are_the_same_bytes_again(name: str, norm: str, tmp_path: Path) -> None:
+    about = {**dict.fromkeys(records.METADATA, "x"), "cell": dict.fromkeys(records.CELL, "x")}
+    about |= {"threat": dict.fromkeys(records.THREAT, "x"), "protocol": "published", "status": "ok"}
+    for place, frame in (("a", table(name, norm)), ("b", run(name, norm)[0])):
+        records.write(tmp_path / place, frame, {**about, "flags": [], "preflight": {}})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("batch_size", [7, pytest.param(1, marks=pytest.mark.slow)])
+@EACH
+def test_the_chunk_size_of_the_query_changes_only_float_ties(name: str, norm: str, batch_size: int) -> None:
+    if ATTACKS[name].coupled:
+        return  # its rows influence one another: the batch is part of the attack
+    one, other = table(name, norm), run(name, norm, batch_size)[0]
+    assert (broken(one, norm) != broken(other, norm)).sum() <= TIES
+    for column in ("sample", "label", "epsilon", "member", "clean_pred"):
+        pd.testing.assert_series_equal(one[column], other[column])
+
+
+def test_fab_stays_clear_of_the_boundary() -> None:
+    """Its search for the boundary once ended a rounding away from it, where the judge's batch says otherwise."""
+    for norm in ATTACKS["fab"].norms:
+        found = table("fab", norm)
+        attacked = found[found["found"] & (found["dist_l2"] > 0)]
+        assert len(attacked) > COUNT / 2
+        assert attacked["success"].all()
+        assert attacked["adv_margin"].min() > 1e-5
+
+
+def test_the_suite_is_at_least_as_strong_as_each_member_on_each_sample() -> None:
+    x, y = held_out(COUNT)
+    names = [name for name, spec in ATTACKS.items() if name in OPTIONS and "linf" in spec.norms and not spec.coupled]
+    names = [name for name in names if name != "transfer"]
+    members = [{"slug": name, "fn": name, "options": OPTIONS[name]} for name in names]
+    common = {"threat": Threat("linf", EPSILONS["linf"]), "seed": 0, "batch_size": 512}
+    together = loop.cascade(trained(), x, y, members=members, **common)[0]
+    for epsilon in EPSILONS["linf"]:
+        worst = together[together["epsilon"] == epsilon].groupby("sample")["success"].any().to_numpy()
+        for name in names:
+            alone = flags.broken(table(name, "linf"), epsilon).to_numpy()
+            assert (worst >= alone).all(), (name, epsilon)
+
+
+@pytest.mark.parametrize("power", [-10, 10])
+def test_the_suites_verdict_does_not_depend_on_scale_or_names_of_the_classes(power: int) -> None:
+    class Renamed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return trained()(x)[:, order] * 2.0**power
+
+    order = torch.tensor([3, 7, 0, 1, 9, 8, 2, 5, 4, 6])
+    members = [
+        {"slug": "pgd", "fn": "pgd", "options": {**STEPS, "loss": "margin"}},
+        {"slug": "apgd-dlr", "fn": "apgd", "options": {"steps": 15, "loss": "dlr"}},
+        {"slug": "fab", "fn": "fab", "options": {"steps": 5}},
+        {"slug": "square", "fn": "square", "options": {"queries": 60}},
+    ]
+    x, y = held_out(COUNT)
+    common = {"members": members, "threat": Threat("linf", (0.02, 0.04, 0.06)), "seed": 0, "batch_size": 512}
+    plain, other = (
+        loop.cascade(model, x, labels, **common)[0].groupby(["epsilon", "sample"])["success"].any()
+        for model, labels in ((trained(), y), (Renamed(), order.argsort()[y]))
+    )
+    assert (plain != other).sum() <= TIES
+    assert 0.2 < plain.mean() < 0.9
