@@ -78,7 +78,7 @@ class Query:
 
         def call(part: slice) -> tuple[Tensor]:
             with torch.no_grad():
-                return (self._forward(_channels_last(x[part])),)
+                return (self._forward(channels_last(x[part])),)
 
         ids = self._ids(x, rows)
         (logits,) = self._chunked(len(x), call)
@@ -89,7 +89,7 @@ class Query:
         """Return logits (B, C), loss (B,) and the gradient (B, *shape) of each row's loss in that row of x."""
 
         def call(part: slice) -> tuple[Tensor, Tensor, Tensor]:
-            inputs = _channels_last(x[part]).requires_grad_()
+            inputs = channels_last(x[part]).requires_grad_()
             with torch.enable_grad():
                 logits = self._forward(inputs)
                 value = loss(logits, y[part])
@@ -113,7 +113,7 @@ class Query:
         wanted = classes.expand(len(x), -1)
 
         def call(part: slice) -> tuple[Tensor, Tensor]:
-            inputs = _channels_last(x[part]).requires_grad_()
+            inputs = channels_last(x[part]).requires_grad_()
             jac = x.new_empty(len(inputs), wanted.shape[1], *x.shape[1:])
             with torch.enable_grad():
                 logits = self._forward(inputs)
@@ -145,7 +145,7 @@ class Query:
 
         def count_backward(grad: Tensor) -> None:
             self.backwards.index_add_(0, ids, torch.ones_like(ids))
-            self.zero_grads.index_add_(0, ids, (grad == 0).flatten(1).all(dim=1).long())
+            self.zero_grads.index_add_(0, ids, (distance(grad, "linf") == 0).long())
 
         ids, seen = self._ids(x, rows), x.clone()
         seen.register_hook(count_backward)
@@ -157,7 +157,7 @@ class Query:
         """Return the number of classes, from one uncounted forward pass of one sample the first time."""
         if self.classes is None:
             with torch.no_grad(), _quiet(self.model):
-                self._forward(_channels_last(x[:1]))
+                self._forward(channels_last(x[:1]))
         return self.classes
 
     def reserve(self, samples: int, device: torch.device) -> None:
@@ -231,7 +231,7 @@ def _quiet(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _channels_last(x: Tensor) -> Tensor:
+def channels_last(x: Tensor) -> Tensor:
     """Copy x, 4-d inputs into channels_last strides: with one channel `.to` would leave x as it is."""
     memory_format = torch.channels_last if x.ndim == 4 else torch.contiguous_format
     return torch.empty_like(x, memory_format=memory_format).copy_(x.detach())

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from touchstone.query import channels_last
 from touchstone.threat import Threat, View
 
 BATCH = 512
@@ -45,9 +46,12 @@ def exact(model: nn.Module, device: torch.device) -> Iterator[None]:
 
 
 def logits(model: nn.Module, x: Tensor) -> Tensor:
-    """Return the logits (B, classes) of x (B, *shape), float32 on the CPU, computed in batches of 512."""
+    """Return the logits (B, classes) of x (B, *shape), float32 on the CPU, computed in batches of 512.
+
+    In the memory format in which the attacks see the model: another one sums in another order, and is slower.
+    """
     with exact(model, x.device):
-        return torch.cat([model(chunk.float()).float().cpu() for chunk in x.split(BATCH)])
+        return torch.cat([model(channels_last(chunk.float())).float().cpu() for chunk in x.split(BATCH)])
 
 
 def margin(z: Tensor, y: Tensor) -> Tensor:
