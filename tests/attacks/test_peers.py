@@ -132,14 +132,14 @@ def foolbox_ead(_: None, **options: Any) -> Tensor:
     return foolbox_run(attack, *setting(), None)
 
 
-CW = {"steps": 80, "lr": 0.05, "binary_steps": 4, "init_const": 0.1}
-CW_PEER = {"max_iterations": 80, "learning_rate": 0.05, "binary_search_steps": 4, "initial_const": 0.1}
-EAD = {"steps": 80, "lr": 0.02, "binary_steps": 4, "init_const": 0.1, "beta": 0.01}
+CW = {"steps": 60, "lr": 0.05, "binary_steps": 3, "init_const": 1.0}
+CW_PEER = {"max_iterations": 60, "learning_rate": 0.05, "binary_search_steps": 3, "initial_const": 1.0}
+EAD = {"steps": 60, "lr": 0.02, "binary_steps": 3, "init_const": 1.0, "beta": 0.01}
 EAD_PEER = {
-    "steps": 80,
+    "steps": 60,
     "initial_stepsize": 0.02,
-    "binary_search_steps": 4,
-    "initial_const": 0.1,
+    "binary_search_steps": 3,
+    "initial_const": 1.0,
     "regularization": 0.01,
     "decision_rule": "L1",
     "abort_early": False,
