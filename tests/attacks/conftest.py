@@ -1,5 +1,7 @@
 """What the tests of attacks share."""
 
+import importlib
+import importlib.util
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
@@ -22,7 +24,7 @@ def plain_solvers() -> Iterator[None]:
 
     A slow test holds the compiled ones to them.
     """
-    experimental = pytest.importorskip("numba.experimental")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experimental, "jitclass", plain)
+        if importlib.util.find_spec("numba"):
+            patch.setattr(importlib.import_module("numba.experimental"), "jitclass", plain)
         yield

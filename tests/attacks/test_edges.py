@@ -79,12 +79,19 @@ SCALED: dict[str, tuple[str, dict[str, Any]]] = {
     "sparsefool": (BITS, {}),
     "high-confidence": (MEANT, {}),
     "ead": (NORMS, {}),
+    "jsma": (BITS, {}),
+    "onepixel": (BITS, MARGIN),
+    "autoattack": (POINTS, {"attacks": ("apgd-dlr", "fab-t")}),
     "pdgd": (BITS, {"relative": True}),
     "pdpgd": (BITS, {"relative": True}),
 }
 WEAK = ("clean", "noise", "mta-center", "mta-coded")  # no claim to break what can be broken
 BUDGETS = {"linf": 0.05, "l2": 0.5, "l1": 2.0, "l0": 3.0}
-RUNNABLE = [name for name, spec in ATTACKS.items() if spec.kind != "suite"]
+ELSEWHERE = {
+    "bpda": "needs a saturating activation: test_bpda.py",
+    "brendel-bethge": "its solver is slow where it is not compiled: test_brendel_bethge.py",
+}
+RUNNABLE = [name for name, spec in ATTACKS.items() if spec.kind != "suite" and name not in ELSEWHERE]
 EACH = pytest.mark.parametrize(
     ("name", "norm"), [(name, norm) for name in OPTIONS if name in ATTACKS for norm in ATTACKS[name].norms]
 )
@@ -127,9 +134,9 @@ def broken(model: nn.Module, x_adv: Tensor, y: Tensor) -> list[bool]:
     return misclassified(model(x_adv), y).tolist()
 
 
-def check_same(a: Tensor, b: Tensor) -> None:
-    """Rounding of the logits may move a point, but no further than this."""
-    torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+def check_same(name: str, a: Tensor, b: Tensor) -> None:
+    """Rounding of the logits may move a point, but no further than this; pyautoattack computes in float32."""
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-4 if name == "autoattack" else 1e-6)
 
 
 def check_wins(name: str, model: nn.Module, x: Tensor, y: Tensor, norm: str, eps: Tensor, **options: Any) -> None:
@@ -150,17 +157,19 @@ def test_a_shift_of_all_logits_changes_nothing(name: str, norm: str, offset: flo
     model, x, y, eps = setting(norm, factor=3.0 if (name, norm) == ("square", "l2") else 1.2)
     moved = Wrapped(model, lambda _, z: z + offset)
     plain, shifted = run(name, model, x, y, norm, eps), run(name, moved, x, y, norm, eps)
-    check_same(plain, shifted)
+    check_same(name, plain, shifted)
     assert broken(moved, shifted, y) == broken(model, plain, y)
     assert name in WEAK or any(broken(model, plain, y))
 
 
 @EACH
 def test_a_shift_for_each_sample_changes_nothing(name: str, norm: str) -> None:
+    if name == "jsma":
+        return  # by definition it adds up the gradients of all other classes, each with the slope of the shift
     model, x, y, eps = setting(norm)
     moved = Wrapped(model, lambda x, z: z + 20 * x.flatten(1).sum(dim=1, keepdim=True))
     plain, shifted = run(name, model, x, y, norm, eps), run(name, moved, x, y, norm, eps)
-    check_same(plain, shifted)
+    check_same(name, plain, shifted)
     assert broken(moved, shifted, y) == broken(model, plain, y)
 
 
@@ -171,7 +180,7 @@ def test_renaming_the_classes_changes_nothing(name: str, norm: str) -> None:
     renamed, z = Linear(model.weight.detach()[order], model.bias.detach()[order]), order.argsort()[y]
     plain, other = run(name, model, x, y, norm, eps), run(name, renamed, x, z, norm, eps)
     if not name.startswith("mta"):  # takes the wrong classes in the order of their numbers
-        check_same(plain, other)
+        check_same(name, plain, other)
     assert broken(renamed, other, z) == broken(model, plain, y)
 
 

@@ -178,6 +178,11 @@ ELSEWHERE = {
     "transfer": "is what it is made of: test_transfer.py",
     "high-confidence": "goes beyond the boundary; closed form in test_high_confidence.py",
     "ead": "elastic-net optimum in test_ead.py",
+    "jsma": "does not minimise; its pairs are held to brute force in test_jsma.py",
+    "onepixel": "draws at random; test_onepixel.py",
+    "bpda": "needs a saturating activation; test_bpda.py",
+    "brendel-bethge": "is Foolbox', slow where it is not compiled; test_brendel_bethge.py",
+    "autoattack": "is pyautoattack's; test_autoattack.py",
     "sparsefool": "exact with reach 1, in test_sparsefool.py",
 }
 

@@ -19,7 +19,7 @@ from touchstone.types import Bounds, MinNorm
 
 START_RADIUS = {"linf": 0.3, "l2": 1.0, "l1": 5.0}  # largest perturbation whose half a random start takes
 LAST_SEARCH = 3  # secant steps between x and the best point
-SLACK = 1e-5  # how far beyond the boundary the nearest point is looked for, in margins at x
+SLACK = 1e-5  # margin at the nearest point, in ranges of the logits at x: on the boundary rounding would decide
 TINY = 1e-8  # keeps the ratio of two step lengths defined
 
 
@@ -123,18 +123,18 @@ def search(task: Problem, go: Callable[..., None], places: Iterable[int | None],
     logits = task.query.logits(task.x)
     best.offer(everyone, task.x, torch.zeros_like(best.dist), misclassified(logits, task.y))
     rows, clean = everyone[best.dist > 0], margin(logits, task.y)
-    least = (-SLACK / 2 * clean).nan_to_num_(nan=0.0, posinf=0.0)
+    aim = (SLACK * (logits.amax(dim=1) - logits.amin(dim=1))).nan_to_num_(nan=0.0, posinf=0.0)
     likely = logits.scatter(1, task.y[:, None], -torch.inf)[rows].argsort(dim=1, descending=True, stable=True)
     for number, place in enumerate(places if len(rows) else ()):
         target = None if place is None else likely[:, place]
         for restart in range(number * restarts, (number + 1) * restarts):
             before = best.dist[rows]
             start = task.x[rows] if restart == number * restarts else random_start(task, rows, before, norm, restart)
-            go(best, rows, start, target, least)
+            go(best, rows, start, target, aim)
             nearer = rows[best.dist[rows] < before]
             task.query.restarts[nearer] = restart
             if len(nearer):
-                last_search(task, best, nearer, clean, norm)
+                last_search(task, best, nearer, clean, aim, norm)
     return best.result()
 
 
@@ -153,7 +153,7 @@ def walk(
     rows: Tensor,
     start: Tensor,
     target: Tensor | None,
-    least: Tensor,
+    aim: Tensor,
     *,
     norm: str,
     steps: int,
@@ -164,7 +164,7 @@ def walk(
     """Walk from start (K, *shape) for the rows (K,) of the block, and offer what is misclassified to `best`.
 
     Each step mixes the projections of the iterate and of x onto the boundary linearised at the iterate. Whoever gets
-    across goes part of the way back to x. Misclassified is what has a margin above least (B,).
+    across goes part of the way back to x. Misclassified is what has half of the margin aim (B,).
     """
     query, bounds, z = task.query, task.bounds, start.clone()
     for _ in range(steps):
@@ -177,7 +177,7 @@ def walk(
             way, x_way = distance(onto, norm).clamp_min_(TINY), distance(x_onto, norm).clamp_min_(TINY)
             alpha = rowwise((way / (way + x_way)).clamp_max_(alpha_max), here)
             here = bounds.clip(torch.lerp(here + eta * onto, x + eta * x_onto, alpha))
-            fooled = margin(query.logits(here, rows=ids), y) > least[ids]
+            fooled = margin(query.logits(here, rows=ids), y) > aim[ids] / 2
             offset = here - x
             best.offer(ids, here, distance(offset, norm), fooled)
             here[fooled] = x[fooled] + beta * offset[fooled]
@@ -249,13 +249,13 @@ def running_sum(values: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(values[:, :1]), values[:, :-1]], dim=1).cumsum(dim=1)
 
 
-def last_search(task: Problem, best: Best, rows: Tensor, clean: Tensor, norm: str) -> None:
-    """Look for nearer points between x and the best ones of rows (K,) (section 2.4); clean (B,) are margins at x.
+def last_search(task: Problem, best: Best, rows: Tensor, clean: Tensor, aim: Tensor, norm: str) -> None:
+    """Look for nearer points between x and the best ones of rows (K,) (section 2.4).
 
     The margin is taken to be linear on the segment between the innermost misclassified point and the outermost
-    one that is not. Looked for is the point where it is -SLACK of what it is at x.
+    one that is not; clean (B,) is that of x, aim (B,) that of the point looked for.
     """
-    aim = -SLACK * clean[rows]
+    aim = aim[rows]
     out, near = best.x_adv[rows], task.x[rows]
     above, below = margin(task.query.logits(out, rows=rows), task.y[rows]), clean[rows]
     for _ in range(LAST_SEARCH):
