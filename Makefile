@@ -1,12 +1,13 @@
 # make            set up and run the default pipeline (embedded data, minutes); prints where the report is
 # make test       set up and run the fast tests                  make test-slow   the slow ones
+# make bench      speed of our attacks beside their peers, on MNIST (downloaded); about an hour on 2 cores
 # make lock       rewrite requirements.lock from pyproject.toml   make clean       remove results (not data)
 PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
 export PYTHONNOUSERSITE := 1
 
-.PHONY: run setup test test-slow lint lock clean
+.PHONY: run setup test test-slow bench lint lock clean
 run: setup
 	$(BIN)/snakemake --cores all
 	@echo "The report is $$(pwd)/results/demo/report.pdf"
@@ -27,6 +28,10 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+bench: setup
+	$(BIN)/snakemake --configfile configs/laptop.yaml --cores 1 --quiet -- data/prepared/mnist.safetensors
+	$(BIN)/python -m benchmarks
 
 lint: setup
 	$(BIN)/ruff check .

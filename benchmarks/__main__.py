@@ -157,7 +157,7 @@ def _goal(value: float | None, met: bool, sign: str) -> str:
     return "" if value is None else f" (wanted {sign} {value:g}: {'met' if met else 'MISSED'})"
 
 
-def _markdown(name: str, case: Case, found: dict[str, Any]) -> str:
+def section(name: str, case: Case, found: dict[str, Any]) -> str:
     """Return one case as a section of the report."""
     lines = [f"## {name}: {case.subject}, {case.count} samples", case.text, ""]
     header = ("system", "batch", "s (median)", "s (range)", "forwards", "backwards", "result")
@@ -209,7 +209,7 @@ def main() -> None:
         found = measure(case, at, args.rounds, say)
         args.out.mkdir(parents=True, exist_ok=True)
         (args.out / f"{name}.json").write_text(json.dumps(found))
-        sections.append(_markdown(name, case, found))
+        sections.append(section(name, case, found))
         say(sections[-1] + f"\n({time.perf_counter() - start:.0f} s)")
         (args.out / "report.md").write_text("\n".join(sections))
     if "memory" in wanted:

@@ -65,7 +65,7 @@ def _primal_dual(norm: str, least: float, tuned: dict[str, Any], quick: int, /, 
     if norm == "l0":
         wanted["ours"] = (None, 1.0)
     text = "Both rates of ours were chosen on 100 of these samples; the second peer has them too."
-    return Case("lenet-std", 500, norm, systems, wanted, against=("adv-lib", "adv-lib fmn"), text=text)
+    return Case("lenet-std", 250, norm, systems, wanted, against=("adv-lib", "adv-lib fmn"), text=text)
 
 
 def _minimal(
@@ -95,9 +95,9 @@ def _cascade(subject: str, count: int) -> Case:
 
 _CW = {"binary_steps": 9, "lr": 0.01, "init_const": 1e-3, "abort_early": True}
 CASES: dict[str, Case] = {
-    "pgd-grid": _grid("lenet-std", 2000, 2.8, "PGD-40 from x at linf 0.1, 0.2, 0.3; ours is protocol `worst`."),
-    "pgd-grid-adv": _grid("lenet-adv", 1000, None, "As above on an adversarially trained net, where little breaks."),
-    "pgd-grid-vgg": _grid("vgg-std", 128, None, "As above on 3 x 32 x 32."),
+    "pgd-grid": _grid("lenet-std", 1000, 2.8, "PGD-40 from x at linf 0.1, 0.2, 0.3; ours is protocol `worst`."),
+    "pgd-grid-adv": _grid("lenet-adv", 500, None, "As above on an adversarially trained net, where little breaks."),
+    "pgd-grid-vgg": _grid("vgg-std", 32, None, "As above on 3 x 32 x 32."),
     "pdpgd-linf": _primal_dual("linf", 1.5, {"lr": 0.5, "ratio": 1.0}, 240, norm=INF),
     "pdpgd-l1": _primal_dual("l1", 1.0, {"lr": 0.5, "ratio": 0.1}, 240, norm=1),
     "pdgd-l2": _primal_dual("l2", 1.0, {"lr": 0.5, "ratio": 3.0}, 240),
@@ -105,7 +105,7 @@ CASES: dict[str, Case] = {
     "ddn-l2": _minimal(
         "ddn",
         "l2",
-        500,
+        250,
         500,
         {
             "adv-lib": peers.adv_lib_minimal("ddn", "steps", levels=None),
@@ -115,7 +115,7 @@ CASES: dict[str, Case] = {
     "cw-l2": _minimal(
         "cw",
         "l2",
-        200,
+        100,
         200,
         {
             "adv-lib": peers.adv_lib_minimal("carlini_wagner_l2", "max_iterations"),
@@ -127,6 +127,6 @@ CASES: dict[str, Case] = {
         f"fab-{norm}": _minimal("fab", norm, 200, 100, {"adv-lib": peers.adv_lib_minimal("fab", "n_iter", norm=p)})
         for norm, p in (("linf", INF), ("l2", 2), ("l1", 1))
     },
-    "cascade": _cascade("lenet-std", 200),
-    "cascade-adv": _cascade("lenet-adv", 100),
+    "cascade": _cascade("lenet-std", 100),
+    "cascade-adv": _cascade("lenet-adv", 50),
 }

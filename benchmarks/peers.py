@@ -112,7 +112,7 @@ def autoattack(epsilons: tuple[float, ...]) -> Run:
             attack.verbose = False
             attack.apgd.n_iter = attack.apgd_targeted.n_iter = attack.fab.n_iter = steps
             attack.square.n_queries = 50 * steps
-            found.append(attack.run_standard_evaluation(subject.x, subject.y, batch_size=batch))
+            found.append(attack.run_standard_evaluation(subject.x, subject.y, batch_size=batch)[0])
         return found
 
     return run

@@ -1,0 +1,87 @@
+"""The benchmarks run: every system of every case on a few samples, and the verdicts follow the numbers."""
+
+import importlib.util
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from touchstone.data import DATASETS
+from touchstone.models.classifier import Normalize, build
+
+PEERS = ("adv_lib", "foolbox", "pyautoattack", "torchattacks")
+MISSING = [name for name in PEERS if importlib.util.find_spec(name) is None]
+pytestmark = [
+    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}; they are in the extra `bench`"),
+    pytest.mark.filterwarnings("ignore"),  # the peers use what their dependencies deprecate
+]
+
+
+def tiny(shape: tuple[int, ...] = (1, 28, 28)) -> Any:
+    from benchmarks.nets import Subject
+
+    model = build("lenet", DATASETS["mnist"], seed=0).eval().requires_grad_(False)
+    x = torch.rand(6, *shape, generator=torch.Generator().manual_seed(0))
+    return Subject("tiny", model, x, model(x).argmax(dim=1))
+
+
+def names() -> list[str]:
+    if MISSING:
+        return []
+    from benchmarks.cases import CASES
+
+    return list(CASES)
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_system_of_every_case_runs(name: str) -> None:
+    from benchmarks.cases import CASES, GRID
+
+    at = tiny()
+    for system in CASES[name].systems.values():
+        points = system.run(at, 4, 10)  # C&W of adv-lib wants ten
+        assert len(points) in (1, len(GRID))
+        assert all(isinstance(p, Tensor) and p.shape == at.x.shape for p in points)
+
+
+def test_a_measurement_counts_passes_and_compares() -> None:
+    from benchmarks.__main__ import measure, section
+    from benchmarks.cases import Case, System
+    from benchmarks.nets import Subject
+
+    def still(at: Any, batch: int, steps: int) -> list[Tensor]:
+        """Ask for one gradient per step, and stay at the samples."""
+        for part in list(at.x.split(batch)) * steps:
+            inputs = part.clone().requires_grad_()
+            torch.autograd.grad(at.model(inputs).sum(), inputs)
+        return [at.x]
+
+    def wrong(at: Any, batch: int, steps: int) -> list[Tensor]:
+        still(at, batch, 8 * steps)
+        return [1 - at.x]
+
+    systems = {"ours": System(still, 2, peer=False), "peer": System(wrong, 2)}
+    x = torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    odd = nn.Sequential(Normalize((0.5,), (0.5,)), nn.Flatten(), nn.Linear(16, 3, bias=False)).requires_grad_(False)
+    at = Subject("odd", odd, x, odd(x).argmax(dim=1))  # so that 1 - x is another class
+    case = Case("lenet-std", 6, "l2", systems, {"ours": (1.0, 1.0)})
+    found = measure(case, at, 2, lambda _: None)
+    ours, peer = found["rows"]
+    assert (ours["forwards"], ours["backwards"]) == (2, 2)
+    assert (peer["forwards"], peer["backwards"]) == (16, 16)
+    assert ours["success"] == 0
+    assert peer["success"] == 1
+    assert any("seconds" in text and "met" in text for text in found["verdicts"])
+    assert any("norm" in text and "MISSED" in text for text in found["verdicts"])
+    assert "| ours |" in section("x", case, found)
+
+
+def test_ratios_are_taken_within_a_round() -> None:
+    from benchmarks.timing import Timed, interleave, ratio
+
+    assert ratio(Timed([2.0, 30.0, 2.2], None), Timed([1.0, 10.0, 1.0], None)) == pytest.approx(2.2)
+    order: list[str] = []
+    systems = {name: (lambda name=name: order.append(name)) for name in "abc"}
+    interleave(systems, 3)
+    assert order == list("abcbcacab")
