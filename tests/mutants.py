@@ -42,16 +42,11 @@ MUTANTS = (
     Mutant("apgd-t", "apgd.py", "scatter(1, task.y[:, None], -torch.inf)", "clone()", ("test_apgd.py", EDGES, "-x")),
     Mutant("cw", "cw.py", "(lower + upper) / 2, const * 10", "(lower + upper) / 4, const * 10", (MINIMAL, "-k", "cw")),
     Mutant("cw", "cw.py", ".mul_(hinge).add_(", ".mul_(-hinge).add_(", (MINIMAL, "-k", "cw")),
-    Mutant("deepfool", "deepfool.py", "nearest = away.argmin(dim=1)", "nearest = away.argmax(dim=1)", (MINIMAL,)),
+    Mutant("deepfool", "deepfool.py", "away.argmin(dim=1)", "away.argmax(dim=1)", (MINIMAL,)),
     Mutant("ddn", "ddn.py", "eps[tile] * (1 - gamma), eps", "eps[tile] * (1 + gamma), eps", (MINIMAL, "-k", "ddn")),
-    Mutant("fab", "fab.py", "x + beta * offset, here)", "here, here)", ("test_fab.py", ORACLE, "-k", "fab")),
-    Mutant(
-        "fab",
-        "fab.py",
-        "fooled = value > CLEAR * torch",
-        "fooled = value > 0 * torch",
-        ("../evaluation/test_promises.py", "-k", "clear"),
-    ),
+    Mutant("fab", "fab.py", "beta * offset[fooled]", "offset[fooled]", ("test_fab.py", ORACLE, "-k", "fab")),
+    Mutant("fab", "fab.py", "fooled = value > aim / 2", "fooled = value > 0 * aim", ("test_fab.py",)),
+    Mutant("fab", "fab.py", "short / rate, time)", "short / rate / 2, time)", ("test_fab.py", ORACLE, "-k", "fab")),
     Mutant("fab-t", "fab.py", "else likely[:, place]", "else likely[:, 0]", (ORACLE, "-k", "fab_t")),
     Mutant("sparsefool", "sparsefool.py", 'task.bounds, "l1")', 'task.bounds, "linf")', ("test_sparsefool.py",)),
     Mutant(
@@ -90,6 +85,11 @@ MUTANTS = (
     Mutant("mta", "mta.py", "number + (y <= number).long()", "number + (y < number).long()", ("test_mta.py",)),
     Mutant("mta-center", "mta.py", "-away(target)", "away(target)", ("test_mta.py",)),
     Mutant("mta-coded", "mta.py", "_, __, target: away(target)", "_, __, target: -away(target)", ("test_mta.py",)),
+    Mutant("jsma", "jsma.py", "in (towards, -away))", "in (towards, away))", ("test_jsma.py",)),
+    Mutant("onepixel", "onepixel.py", "population) > fitness", "population) < fitness", ("test_onepixel.py",)),
+    Mutant("bpda", "bpda.py", "inputs[0] / temperature", "inputs[0]", ("test_bpda.py",)),
+    Mutant("brendel-bethge", "brendel_bethge.py", "radius / self.rows", "radius", ("test_brendel_bethge.py",)),
+    Mutant("autoattack", "autoattack.py", "left = left[~fooled]", "left = left[fooled]", ("test_autoattack.py",)),
     Mutant("transfer", "transfer.py", "(proxy, task.x, task.y", "(task.query, task.x, task.y", ("test_transfer.py",)),
 )
 
