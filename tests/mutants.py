@@ -46,7 +46,6 @@ MUTANTS = (
     Mutant("ddn", "ddn.py", "eps[tile] * (1 - gamma), eps", "eps[tile] * (1 + gamma), eps", (MINIMAL, "-k", "ddn")),
     Mutant("fab", "fab.py", "beta * offset[fooled]", "offset[fooled]", ("test_fab.py", ORACLE, "-k", "fab")),
     Mutant("fab", "fab.py", "fooled = value > aim / 2", "fooled = value > 0 * aim", ("test_fab.py",)),
-    Mutant("fab", "fab.py", "short / rate, time)", "short / rate / 2, time)", ("test_fab.py", ORACLE, "-k", "fab")),
     Mutant("fab-t", "fab.py", "else likely[:, place]", "else likely[:, 0]", (ORACLE, "-k", "fab_t")),
     Mutant("sparsefool", "sparsefool.py", 'task.bounds, "l1")', 'task.bounds, "linf")', ("test_sparsefool.py",)),
     Mutant(
