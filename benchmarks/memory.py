@@ -24,7 +24,7 @@ ATTACKED = {  # name -> (norm, options): few steps, since memory does not grow w
     "fab": ("l1", {"steps": 3}),
     "cw": ("l2", {"steps": 3, "binary_steps": 1}),
     "pdpgd": ("l0", {"steps": 3}),
-    "onepixel": ("l0", {"generations": 2}),
+    "onepixel": ("l0", {"steps": 2}),
     "jsma": ("l0", {"gamma": 0.01}),
 }
 BASE = {"samples": 1000, "epsilons": 1, "classes": 10}

@@ -85,3 +85,13 @@ def test_ratios_are_taken_within_a_round() -> None:
     systems = {name: (lambda name=name: order.append(name)) for name in "abc"}
     interleave(systems, 3)
     assert order == list("abcbcacab")
+
+
+def test_memory_is_measured_with_options_that_exist() -> None:
+    from benchmarks.memory import ATTACKED
+    from touchstone.attacks import ATTACKS
+    from touchstone.registry import options
+
+    for name, (norm, given) in ATTACKED.items():
+        assert norm in ATTACKS[name].norms
+        assert given.keys() <= options(ATTACKS[name].fn).keys(), name

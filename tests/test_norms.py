@@ -5,7 +5,9 @@ import pytest
 import torch
 from scipy.optimize import brentq
 
+from touchstone.attacks.common import confine
 from touchstone.norms import DUAL, distance, pixels, project, steepest, unit, values
+from touchstone.types import Bounds
 
 NORMS = ("linf", "l2", "l1")
 ORDER = {"linf": np.inf, "l2": 2, "l1": 1}
@@ -135,3 +137,14 @@ def test_unknown_norm_lists_the_known_ones(function: object) -> None:
         function(torch.zeros(1, 2), "l3")
     with pytest.raises(ValueError, match="unknown norm 'l0'"):
         steepest(torch.zeros(1, 2), "l0")
+
+
+def test_points_on_a_large_l2_sphere_are_within_the_judges_tolerance() -> None:
+    """A size summed in float32, or an offset rounded in each entry, once left the ball by more than that."""
+    x = torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    z = x + torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    for eps in (3.0, 20.0):
+        inside = confine(z, x, torch.full((8,), eps), "l2", Bounds(torch.tensor(-9.0), torch.tensor(9.0)))
+        size = (inside.double() - x.double()).flatten(1).norm(dim=1)
+        assert (size <= eps + 1e-6).all()
+        assert (size > eps * (1 - 1e-5)).all()

@@ -282,5 +282,32 @@ def test_a_run_of_one_seed_trains_its_substitutes_with_another(edited: Edit) -> 
 def test_members_of_a_suite_may_transfer(edited: Edit) -> None:
     plan = edited(("{fn: deepfool, steps: 50}", "{fn: transfer, substitute: lenet/std+l2}"))
     members = plan.attack(cell(plan, "mnist", "std"), "worst-linf")["options"]["members"]
-    assert [m.get("substitute", {}).get("path") for m in members] == [None, None, "digits/lenet/std+l2/1", None]
+    assert [m.get("substitute", {}).get("path") for m in members] == [*[None] * 3, "digits/lenet/std+l2/1", *[None] * 3]
     assert "digits/lenet/std+l2/1" in [c.path for c in plan.trained]
+
+
+def test_an_attack_meant_for_a_defense_joins_its_worst_case_only(edited: Edit) -> None:
+    plan = edited(("  std: {fn: ce}", "  std: {fn: ce, adaptive: {climb: {fn: pgd, steps: 7}, far: {fn: ddn}}}"))
+    members = {
+        (defense, name): [m["slug"] for m in plan.attack(cell(plan, "mnist", defense), name)["options"]["members"]]
+        for defense in ("std", "std+l1")
+        for name in ("worst-linf", "worst-l2")
+    }
+    assert members["std", "worst-linf"] == [*members["std+l1", "worst-linf"], "climb"]
+    assert members["std", "worst-l2"] == [*members["std+l1", "worst-l2"], "climb", "far"]
+    assert "members" not in plan.attack(cell(plan, "mnist", "std"), "pgd40-linf")["options"]
+
+
+@pytest.mark.parametrize(
+    ("adaptive", "text"),
+    [
+        ("{climb: {fn: pdg}}", "unknown attack 'pdg'; allowed: "),
+        ("{climb: {fn: pgd, stepz: 3}}", "unknown option 'stepz'"),
+        ("{climb: {fn: jsma}}", "'jsma' works in none of the worst case's norms: l2, linf"),
+        ("{square: {fn: pgd}}", "a suite of the worst case has a member of that name"),
+        ("{climb: {fn: transfer, substitute: lenet/std}}", "an adaptive attack takes no substitute"),
+    ],
+)
+def test_an_adaptive_attack_that_cannot_run_is_reported(edited: Edit, adaptive: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        edited(("  std: {fn: ce}", f"  std: {{fn: ce, adaptive: {adaptive}}}"))

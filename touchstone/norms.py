@@ -28,7 +28,8 @@ def values(delta: Tensor) -> Tensor:
 
 DISTANCES: dict[str, Callable[[Tensor], Tensor]] = {
     "linf": lambda delta: delta.flatten(1).abs().amax(dim=1),
-    "l2": lambda delta: torch.linalg.vector_norm(delta.flatten(1), dim=1),
+    # summed in float64: for large images float32 would be 1e-6 off
+    "l2": lambda delta: torch.linalg.vector_norm(delta.flatten(1), dim=1, dtype=torch.float64).to(delta.dtype),
     "l1": lambda delta: delta.flatten(1).abs().sum(dim=1),
     "l0": lambda delta: pixels(delta).to(delta.dtype),
 }

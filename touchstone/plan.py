@@ -22,7 +22,7 @@ from touchstone.config import load as load_config
 from touchstone.data import DATASETS
 from touchstone.defenses import DEFENSES
 from touchstone.registry import OWN, AttackSpec, DefenseSpec, options
-from touchstone.studies import LIMITS, MemberDef, Study, for_dataset, starts
+from touchstone.studies import LIMITS, AttackDef, MemberDef, Study, for_dataset, starts
 from touchstone.validation import Checker, check_config, load_study
 
 STEPS = ("steps", "attack_steps")  # limits that a longer step makes up for
@@ -342,6 +342,14 @@ class Plan:
             jobs[f"{cell.study}/{cell.path}"] = {"training": self.training(cell), "attacks": attacks}
         return {"config": self.config.model_dump(exclude_none=True), "jobs": jobs}
 
+    def _members(self, cell: Cell, suite: AttackDef) -> dict[str, MemberDef]:
+        """Return the members of a suite (none for another attack), then the defense's own that work in its norm."""
+        study = self.studies[cell.study]
+        if not suite.members:
+            return {}
+        norm, own = study.threats[suite.threat].norm, study.defenses[cell.defense].adaptive
+        return suite.members | {slug: one for slug, one in own.items() if norm in ATTACKS[one.fn].norms}
+
     def attack(self, cell: Cell, name: str) -> dict[str, Any]:
         """Return every value that decides the records of one attack on one model."""
         study = self.studies[cell.study]
@@ -359,7 +367,7 @@ class Plan:
                 caps.extend(f"substitute {cut}" for cut in self.training(other)["caps"])
             return {"fn": definition.fn, "options": options, **found}
 
-        members = [{"slug": slug, **part(member, slug)} for slug, member in definition.members.items()]
+        members = [{"slug": slug, **part(member, slug)} for slug, member in self._members(cell, definition).items()]
         job = part(definition, name, grid=definition.grid)
         if any(OWN in (p["options"].get("loss"), *p.get("grid", {}).get("loss", ())) for p in (job, *members)):
             job["defense"] = self.defense(cell, [])

@@ -93,7 +93,7 @@ class Query:
             with torch.enable_grad():
                 logits = self._forward(inputs)
                 value = loss(logits, y[part])
-                (grad,) = torch.autograd.grad(value.sum(), inputs)
+                grad = _gradient(value.sum(), inputs)
             return logits.detach(), value.detach(), grad.contiguous()
 
         ids = self._ids(x, rows)
@@ -120,14 +120,14 @@ class Query:
                 base = 0.0 if less is None else logits.gather(1, less[part, None])
                 for k, column in enumerate(wanted[part].split(1, dim=1)):
                     value = (logits.gather(1, column) - base).sum()
-                    (grad,) = torch.autograd.grad(value, inputs, retain_graph=True)
-                    jac[:, k] = grad
+                    jac[:, k] = _gradient(value, inputs, retain_graph=True)
             return logits.detach(), jac
 
         ids = self._ids(x, rows)
         logits, jac = self._chunked(len(x), call)
         self.forwards.index_add_(0, ids, torch.ones_like(ids))
         self.backwards.index_add_(0, ids, torch.full_like(ids, wanted.shape[1]))
+        self.zero_grads.index_add_(0, ids, (distance(jac, "linf") == 0).long())
         return logits, jac
 
     def attached(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -200,6 +200,14 @@ class Query:
             raise ValueError(f"rows must name the sample of each of the {len(x)} inputs, got {len(rows)}")
         self.reserve(len(x) if rows is None else 0, x.device)
         return torch.arange(len(x), device=x.device) if rows is None else rows
+
+
+def _gradient(value: Tensor, inputs: Tensor, *, retain_graph: bool = False) -> Tensor:
+    """Return the gradient of value () in inputs; zeros where none reaches them, as behind a binarised input."""
+    if not value.requires_grad:
+        return torch.zeros_like(inputs)
+    (grad,) = torch.autograd.grad(value, inputs, retain_graph=retain_graph, materialize_grads=True)
+    return grad
 
 
 def as_query(model: nn.Module | Query, x: Tensor) -> Query:

@@ -51,11 +51,21 @@ class PhaseDef(Strict):
     gamma: Positive | None = None
 
 
+class MemberDef(Open):
+    """An attack and its options; `substitute` is "<model>/<defense>", the kind of model that a transfer starts from."""
+
+    substitute: str | dict[Slug, str] | None = None
+
+
 class DefenseDef(Open):
-    """A training objective; `select` lists candidate options from weak to strong."""
+    """A training objective; `select` lists candidate options from weak to strong.
+
+    `adaptive` are attacks meant for this defense: they join its worst case in every norm that they work in.
+    """
 
     phases: Annotated[list[PhaseDef], Field(min_length=1)] = [PhaseDef()]
     select: list[dict[str, Any]] = []
+    adaptive: dict[Slug, MemberDef] = {}
 
 
 class ThreatDef(Strict):
@@ -66,12 +76,6 @@ class ThreatDef(Strict):
     bounds: Literal["data", "none"] = "data"
     epsilons: dict[Slug, Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)]] = {}
     covers: list[Slug] = []
-
-
-class MemberDef(Open):
-    """An attack and its options; `substitute` is "<model>/<defense>", the kind of model that a transfer starts from."""
-
-    substitute: str | dict[Slug, str] | None = None
 
 
 class AttackDef(MemberDef):

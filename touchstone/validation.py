@@ -15,7 +15,17 @@ from touchstone.defenses import DEFENSES
 from touchstone.models import MODELS
 from touchstone.plots import PLOTS
 from touchstone.registry import LOSSES, OWN, AttackSpec, nearest, options
-from touchstone.studies import LIMITS, RESULT_TABLES, AttackDef, FigureDef, MemberDef, Study, for_dataset, starts
+from touchstone.studies import (
+    LIMITS,
+    RESULT_TABLES,
+    AttackDef,
+    DefenseDef,
+    FigureDef,
+    MemberDef,
+    Study,
+    for_dataset,
+    starts,
+)
 
 # arguments of attacks that threat, protocol and jobs fill in
 CONTRACT = frozenset({"norm", "eps", "rng", "stop", "substitute"})
@@ -111,6 +121,7 @@ def _check_defenses(check: Checker, study: Study) -> None:
             check.add(key, "'fresh' is reserved: it is a phase's untrained start")
         if not check.known((*key, "fn"), defense.fn, DEFENSES, "defense"):
             continue
+        _check_adaptive(check, (*key, "adaptive"), study, defense)
         for option, value in defense.options.items():
             _check_per_dataset(check, (*key, option), value, study)
         first = next(iter(study.recipes))
@@ -204,7 +215,7 @@ def _check_options(
     _check_losses(check, (*key, "loss"), each(own["loss"]) if "loss" in own else [], losses)
     wrapped = given.get("attack", spec.wraps[0]) if spec.wraps else None
     if wrapped is not None and check.known((*key, "attack"), wrapped, spec.wraps, "attack"):
-        # it runs on a substitute, which comes without the loss it was trained with
+        # it may run on a substitute, which comes without the loss it was trained with
         others = [loss for loss in losses if loss != OWN]
         inner = given.get("options") or {}
         _check_options(check, (*key, "options"), study, wrapped, inner, others, taken=options(spec.fn))
@@ -262,15 +273,35 @@ def _check_members(check: Checker, key: Key, study: Study, attack: AttackDef) ->
         check.add((*key, "protocol"), f"{attack.fn!r} runs under protocol worst only")
     for option in attack.options:
         check.add((*key, option), f"{attack.fn!r} takes no option but its members")
-    runnable = [a for a, s in ATTACKS.items() if s.kind in ("fixed", "minimal")]
     for slug, member in attack.members.items():
         where: Key = (*key, "members", slug)
-        if not check.known((*where, "fn"), member.fn, runnable, "attack"):
-            continue
-        _check_options(check, where, study, member.fn, member.options)
-        _check_substitute(check, where, study, member)
-        if attack.threat in study.threats:
+        if _check_member(check, where, study, member) and attack.threat in study.threats:
             _check_norm(check, (*where, "fn"), member.fn, ATTACKS[member.fn], study.threats[attack.threat].norm)
+
+
+def _check_member(check: Checker, key: Key, study: Study, member: MemberDef) -> bool:
+    """Check one attack of a suite; say whether it is known."""
+    runnable = [a for a, s in ATTACKS.items() if s.kind in ("fixed", "minimal")]
+    if not check.known((*key, "fn"), member.fn, runnable, "attack"):
+        return False
+    _check_options(check, key, study, member.fn, member.options)
+    _check_substitute(check, key, study, member)
+    return True
+
+
+def _check_adaptive(check: Checker, key: Key, study: Study, defense: DefenseDef) -> None:
+    """The attacks meant for a defense work in a norm of the worst case, under slugs that its suites have not taken."""
+    suites = [study.attacks[name] for name in study.worst if name in study.attacks]
+    norms = {study.threats[s.threat].norm for s in suites if s.threat in study.threats}
+    for slug, member in defense.adaptive.items():
+        if any(slug in suite.members for suite in suites):
+            check.add((*key, slug), "a suite of the worst case has a member of that name")
+        if member.substitute is not None:
+            check.add((*key, slug), "an adaptive attack takes no substitute")
+        elif _check_member(check, (*key, slug), study, member) and not norms & set(ATTACKS[member.fn].norms):
+            check.add(
+                (*key, slug), f"{member.fn!r} works in none of the worst case's norms: {', '.join(sorted(norms))}"
+            )
 
 
 def _check_norm(check: Checker, key: Key, name: str, spec: AttackSpec, norm: str) -> None:

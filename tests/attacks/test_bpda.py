@@ -113,6 +113,19 @@ def test_values_stay_bit_for_bit_and_slopes_are_those_of_the_wide_activation(kin
     assert model[0]._forward_hooks == {}
 
 
+@pytest.mark.parametrize("kind", [nn.Hardtanh, nn.ReLU6])
+def test_an_activation_in_place_gets_the_same_slope(kind: type[nn.Module]) -> None:
+    z, slopes = torch.linspace(-9, 9, 37), []
+    for inplace in (False, True):
+        model, there = nn.Sequential(nn.Identity(), kind(inplace=inplace)), z.clone().requires_grad_()
+        with widened(model, 20.0):
+            (slope,) = torch.autograd.grad(model(there + 0).sum(), there)
+        slopes.append(slope)
+        assert model[1].inplace == inplace
+    assert torch.equal(*slopes)
+    assert slopes[0].any()
+
+
 class Fragile(nn.Module):
     """A tanh net that fails once gradients are wanted."""
 

@@ -315,7 +315,7 @@ BAD = {
     "ratio": ({"ratio": 0.0}, "ratio must be > 0, got 0.0"),
     "beta": ({"beta": -0.1}, r"beta must be (>= 0|in \[0, 1\]), got -0.1"),
     "rule": ({"rule": "l2"}, "rule 'l2' is not supported here; allowed: en, l1"),
-    "target_confidence": ({"target_confidence": 1.5}, r"target_confidence must be in \[0, 1\], got 1.5"),
+    "target_confidence": ({"target_confidence": 1.0}, r"target_confidence must be in \(0, 1\), got 1.0"),
     "longest": ({"longest": 0.0}, "longest must be > 0, got 0.0"),
     "queries": ({"queries": 0}, "queries must be >= 1, got 0"),
     "p_init": ({"p_init": 1.5}, r"p_init must be in \[0, 1\], got 1.5"),

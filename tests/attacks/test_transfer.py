@@ -53,6 +53,13 @@ def test_the_substitute_comes_back_as_it_was() -> None:
     assert all(p.requires_grad and p.grad is None for p in substitute.parameters())
 
 
+def test_what_has_to_be_said_of_the_substitutes_queries_is_said_of_the_targets() -> None:
+    two = nn.Sequential(net(1), nn.Linear(4, 2, dtype=torch.float64))
+    (x, y), query = images(), Query(two)
+    transfer(query, x, y % 2, norm="linf", eps=0.1, rng=0, substitute=two, options={"loss": "dlr", "steps": 2})
+    assert query.flags == {"margin_instead_of_dlr"}
+
+
 def test_options_are_those_of_the_attack() -> None:
     (x, y), common = images(), {"norm": "linf", "eps": 0.1, "rng": 0, "substitute": net(1)}
     for name in ("decay", "norm", "stop"):

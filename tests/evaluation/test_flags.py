@@ -109,6 +109,8 @@ def test_a_blind_member_that_breaks_what_gradients_left_is_flagged() -> None:
     assert flags.black_box(cascade(3)) == []
     assert flags.black_box(table(30, backwards=0)) == [], "there is nothing to compare with"
     assert flags.black_box(cascade(30).assign(carried=True)) == []
+    first = pd.concat([table(30, backwards=0, member="square"), table(20, 70, sample=np.arange(30, 100), member="pgd")])
+    assert flags.black_box(first) == [], "no gradient has been tried before it"
 
 
 def test_more_steps_that_gain_are_flagged() -> None:

@@ -42,6 +42,11 @@ def test_zero_gradients_are_seen() -> None:
     assert {"zero_gradient_ce", "zero_gradient_margin"} <= names(measured)
 
 
+def test_a_model_that_cuts_the_graph_has_zero_gradients_everywhere() -> None:
+    measured = measure(on_logits(torch.Tensor.detach))
+    assert measured["zero_gradient_ce_x"] == measured["zero_gradient_margin_ball"] == 1
+
+
 def test_only_the_samples_with_a_zero_gradient_count() -> None:
     model = conv()
     x, y = samples(model)

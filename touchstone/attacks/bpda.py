@@ -94,9 +94,14 @@ def widened(model: nn.Module, temperature: float) -> Iterator[None]:
         wide = temperature * type(layer).forward(layer, inputs[0] / temperature)
         return output.detach() + (wide - wide.detach())  # the bracket is zero, but has a slope
 
+    inplace = [layer for layer in layers if getattr(layer, "inplace", False)]  # would overwrite what the hook reads
     handles = [layer.register_forward_hook(replace_slope) for layer in layers]
     try:
+        for layer in inplace:
+            layer.inplace = False
         yield
     finally:
+        for layer in inplace:
+            layer.inplace = True
         for handle in handles:
             handle.remove()

@@ -25,7 +25,8 @@ STOPS = ("never", "first")
 BALLS = ("linf", "l2", "l1")
 SLACK = 1e-6  # how far x may lie outside the box: rounding of a normalisation, no more
 
-ROUNDING = 100  # machine epsilons of an l1 radius left free: x + delta is rounded in each entry and the errors add up
+# Machine epsilons of a radius left free: x + delta is rounded in each entry, and in l1 and l2 the errors add up.
+ROUNDING = {"l1": 100, "l2": 4}
 
 
 class Problem(NamedTuple):
@@ -145,8 +146,7 @@ def confine(z: Tensor, x: Tensor, eps: Tensor, norm: str, bounds: Bounds) -> Ten
     nearest point of the intersection.
     """
     delta = bounds.clip(z).sub_(x)
-    if norm == "l1":
-        eps = eps * (1 - ROUNDING * torch.finfo(x.dtype).eps)
+    eps = eps * (1 - ROUNDING.get(norm, 0) * torch.finfo(x.dtype).eps)
     return bounds.clip(project(delta, eps, norm).add_(x))
 
 

@@ -44,7 +44,7 @@ def high_confidence(
         norm: l2.
         rng: seed or SampleRng of the block; nothing is drawn.
         steps: gradient steps, >= 1.
-        target_confidence: softmax probability of the target that counts as success, in (0, 1]; None asks of each
+        target_confidence: softmax probability of the target that counts as success, in (0, 1); None asks of each
             row what the model gives its prediction at x.
         longest: a step is cut to this l2 norm, > 0, in the units of x.
         overshoot: steps are stretched by 1 + overshoot, >= 0.
@@ -59,9 +59,8 @@ def high_confidence(
     between(1, steps=steps)
     between(0, overshoot=overshoot)
     positive(longest=longest)
-    if target_confidence is not None:
-        between(0, 1, target_confidence=target_confidence)
-        positive(target_confidence=target_confidence)
+    if target_confidence is not None and not 0 < target_confidence < 1:
+        raise ValueError(f"target_confidence must be in (0, 1), got {target_confidence}")
     query, best = task.query, Best(task.x)
     rows = torch.arange(len(task.x), device=task.x.device)
     clean = query.logits(task.x)

@@ -66,4 +66,5 @@ def transfer(
     points = CRAFTS[attack](proxy, task.x, task.y, norm=norm, eps=task.eps, rng=task.rng, **more)
     rows = torch.arange(len(x), device=x.device)
     task.query.restarts[rows] = proxy.restarts[rows]
+    task.query.flags |= proxy.flags
     return points

@@ -99,7 +99,7 @@ def between(frames: Mapping[str, pd.DataFrame], *, space: str = "pixel") -> list
 
 
 def black_box(records: pd.DataFrame) -> list[Flag]:
-    """Flag a cascade in which an attack without gradients breaks what those with gradients left.
+    """Flag a cascade in which an attack without gradients breaks what others with gradients, before it, have left.
 
     Args:
         records: of a cascade. A member sees only what all before it left, so the share of all samples that a
@@ -109,11 +109,14 @@ def black_box(records: pd.DataFrame) -> list[Flag]:
     blind = tried.groupby("member")["backwards"].max() == 0
     gains = tried[tried["member"].isin(blind.index[blind])].groupby(["epsilon", "member"])["success"].sum()
     samples = records.groupby("epsilon")["sample"].nunique()
+    order = list(blind.reindex(tried["member"].unique()).items())  # members in the order of their turns
+    first = next((place for place, (_, without) in enumerate(order) if not without), len(order))
+    after = {member for member, _ in order[first:]}
     found = []
-    for (epsilon, member), gained in gains.items():
+    for (epsilon, member), gained in gains[gains.index.isin(after, level="member")].items():
         count = samples[epsilon]
         share = gained / count
-        if share > 2 * math.sqrt(share * (1 - share) / count) and not blind.all():
+        if share > 2 * math.sqrt(share * (1 - share) / count):
             seen = f"{member} breaks {_percent(share)} of {count} samples at epsilon {epsilon:g} that gradients left"
             found.append({"flag": "black_box_stronger", "detail": f"{seen}: {_ORDER['black-box', 'iterative'][1]}"})
     return found
