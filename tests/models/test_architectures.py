@@ -211,7 +211,7 @@ def test_feature_activation_comes_last(activation: str, of_minus_two: float) -> 
 
 
 def test_unknown_activation() -> None:
-    with pytest.raises(ValueError, match="unknown activation 'tan'.*did you mean 'tanh'"):
+    with pytest.raises(ValueError, match=r"unknown activation 'tan'.*did you mean 'tanh'"):
         small_cnn((1, 28, 28), 10, channels=4, hidden=6, relu_first=True, activation="tan")
 
 
