@@ -11,7 +11,7 @@ from touchstone.attacks import ATTACKS
 from touchstone.config import ConfigError
 from touchstone.data import DATASETS
 from touchstone.defenses import DEFENSES
-from touchstone.models import MODELS
+from touchstone.models import model_spec
 from touchstone.plots import PLOTS, READS
 from touchstone.studies import RESULT_TABLES
 
@@ -69,6 +69,11 @@ def code(*targets):
 def facts(spec):
     """What a table says of a dataset, attack or model besides where its function is; a source decides nothing."""
     return {key: value for key, value in asdict(spec).items() if key != "source"}
+
+
+def model_facts(*models):
+    """What the table says of some models."""
+    return [facts(model_spec(model["fn"])) for model in models]
 
 
 def cell_of(wildcards):
@@ -129,7 +134,7 @@ def cells_in(study):
 
 
 def defense_targets(params):
-    return [MODELS[params["model"]["fn"]].fn, DEFENSES[params["defense"]["fn"]].fn]
+    return [model_spec(params["model"]["fn"]).fn, DEFENSES[params["defense"]["fn"]].fn]
 
 
 def parts_of(attack):
@@ -142,13 +147,16 @@ def specs_of(attack):
     return [ATTACKS[part["fn"]] for part in parts_of(attack)]
 
 
+def substitute_models(attack):
+    """The models that an attack, or its members, start from."""
+    return [p["substitute"]["model"] for p in parts_of(attack) if "substitute" in p]
+
+
 def attack_targets(cell, attack):
-    model = PLAN.training(cell)["model"]["fn"]
-    substitutes = [p["substitute"] for p in parts_of(attack) if "substitute" in p]
+    models = [PLAN.training(cell)["model"], *substitute_models(attack)]
     return [
-        MODELS[model].fn,
+        *(model_spec(model["fn"]).fn for model in models),
         *(spec.fn for spec in specs_of(attack)),
-        *(MODELS[s["model"]["fn"]].fn for s in substitutes),
         *([DEFENSES[attack["defense"]["fn"]].fn] if "defense" in attack else []),
     ]
 
@@ -158,7 +166,9 @@ def attack_params(cell, attack):
     job = PLAN.attack(cell, attack)
     job["model"] = PLAN.training(cell)["model"]
     job["dataset"] = cell.dataset
+    models = [job["model"], *substitute_models(job)]
     job["facts"] = [facts(spec) for spec in [DATASETS[cell.dataset], *specs_of(job)]]
+    job["facts"] += model_facts(*models)
     return job | code("touchstone.jobs.attack:attack", *attack_targets(cell, job))
 
 
@@ -188,7 +198,7 @@ def select_params(wildcards):
     probe = attack_targets(any_seed(wildcards), params["probe"])
     reference = DEFENSES[params["reference"]["fn"]].fn
     tables = [DATASETS[params["dataset"]], *specs_of(params["probe"])]
-    params["facts"] = [facts(spec) for spec in tables]
+    params["facts"] = [facts(spec) for spec in tables] + model_facts(params["model"])
     return params | code(
         "touchstone.jobs.select:select", reference, *defense_targets(params), *probe
     )
@@ -196,7 +206,9 @@ def select_params(wildcards):
 
 def train_params(wildcards):
     params = PLAN.training(cell_of(wildcards))
-    params["facts"] = [facts(DATASETS[params["dataset"]])]
+    params["facts"] = [facts(DATASETS[params["dataset"]])] + model_facts(
+        params["model"]
+    )
     return params | code("touchstone.jobs.train:train", *defense_targets(params))
 
 

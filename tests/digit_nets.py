@@ -11,7 +11,8 @@ from touchstone.data import DATASETS
 from touchstone.data.prepare import to_float
 from touchstone.data.readers import digits
 from touchstone.losses import margin
-from touchstone.models.lenet import LeNet
+from touchstone.models.lenet import lenet
+from touchstone.models.net import Net
 
 SATURATED = 25.0  # median gap of the logits; float32 has no 1 - p_y left from 17 on
 
@@ -30,22 +31,22 @@ def held_out(count: int) -> tuple[Tensor, Tensor]:
 
 
 @cache
-def trained() -> LeNet:
+def trained() -> Net:
     """Return a net with gaps of about 5, which classifies 95 % of the digits."""
     return _train(lr=1e-3, epochs=8, enough=torch.inf)
 
 
 @cache
-def saturated() -> LeNet:
+def saturated() -> Net:
     """Return a net trained by cross-entropy alone, at a large rate, until its gaps exceed 17 by far."""
     return _train(lr=2e-2, epochs=60, enough=SATURATED)
 
 
-def _train(lr: float, epochs: int, enough: float) -> LeNet:
+def _train(lr: float, epochs: int, enough: float) -> Net:
     x, y, _, _ = images()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
-        model = LeNet((1, 28, 28), 10)
+        model = lenet((1, 28, 28), 10)
         adam = torch.optim.Adam(model.parameters(), lr=lr)
         for _ in range(epochs):
             for rows in torch.randperm(len(x)).split(64):

@@ -252,7 +252,7 @@ def test_a_substitute_is_trained_and_never_has_the_seed_of_its_target(edited: Ed
         job = plan.attack(cell(plan, "mnist", "minmax-printed", seed), "mim40-linf")
         assert job["substitute"] == {
             "path": f"digits/lenet/std/{other}",
-            "model": {"fn": "lenet", "options": {}},
+            "model": {"fn": "lenet", "normalize": "dataset", "options": {}},
             "defense": "std",
             "seed": other,
         }

@@ -247,7 +247,8 @@ class Plan:
 
     def _model(self, cell: Cell) -> dict[str, Any]:
         definition = self.studies[cell.study].models[cell.model]
-        return {"fn": definition.fn, "options": definition.options}
+        fixed = definition.model_dump(include={"fn", "normalize"})
+        return {**fixed, "options": definition.options}
 
     def _substitute(self, cell: Cell) -> dict[str, Any]:
         """Return what identifies a substitute, and where its weights are among the study's models."""

@@ -9,8 +9,8 @@ import ast
 import difflib
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -45,10 +45,11 @@ class DefenseSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """An architecture: `fn(shape, classes, **options) -> nn.Module`."""
+    """An architecture: `fn(shape, classes, **preset, **options) -> nn.Module`; a study cannot change the preset."""
 
     fn: str
     source: str
+    preset: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,10 @@ def load(target: str) -> Callable[..., Any]:
 
 def module_path(module: str) -> Path:
     """Return the source file of a module without executing it (its parent packages are imported)."""
-    spec = importlib.util.find_spec(module)
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # so says a missing parent package
+        spec = None
     if spec is None or spec.origin is None:
         raise ValueError(f"no source file for module {module!r}")
     return Path(spec.origin)

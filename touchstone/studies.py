@@ -24,8 +24,17 @@ class Open(BaseModel):
         return dict(self.model_extra or {})
 
 
+class Standardize(Strict):
+    """Mean and standard deviation of the first layer, in pixels: one value for all channels, or one for each."""
+
+    mean: Annotated[list[float], Field(min_length=1)]
+    std: Annotated[list[Positive], Field(min_length=1)]
+
+
 class ModelDef(Open):
-    """An architecture and its options."""
+    """An architecture and its options; `normalize` is its first layer, with the dataset's constants or none."""
+
+    normalize: Literal["dataset", "none"] | Standardize = "dataset"
 
 
 class Recipe(Strict):

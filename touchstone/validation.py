@@ -4,6 +4,7 @@ Every problem is collected and reported at once, with file, line, key, value and
 imported: the signatures of attacks and defenses are read from their source.
 """
 
+import ast
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from touchstone.attacks import ATTACKS
 from touchstone.config import Config, ConfigError, Key, parse, problem, read
 from touchstone.data import DATASETS
 from touchstone.defenses import DEFENSES
-from touchstone.models import MODELS
+from touchstone.models import MODELS, model_spec
 from touchstone.plots import PLOTS
 from touchstone.registry import LOSSES, OWN, AttackSpec, nearest, options
 from touchstone.studies import (
@@ -22,6 +23,7 @@ from touchstone.studies import (
     DefenseDef,
     FigureDef,
     MemberDef,
+    Standardize,
     Study,
     for_dataset,
     starts,
@@ -68,6 +70,8 @@ def each(value: Any) -> list[Any]:
 
 def fits(value: Any, annotation: str) -> bool:
     """Say whether a YAML value can be passed where a parameter is annotated so (unknown annotations pass)."""
+    if annotation.startswith("Literal["):
+        return value in ast.literal_eval(annotation.removeprefix("Literal"))
     kinds = {part.strip() for part in annotation.split("|")}
     if not kinds <= {"int", "float", "str", "bool", "None"}:
         return True
@@ -91,9 +95,8 @@ def load_study(path: Path) -> Study:
         check.add(("study",), f"must equal the folder's name {path.parent.name!r}, got {study.study!r}")
     for name in study.recipes:
         check.known(("recipes", name), name, DATASETS, "dataset")
-    for name, model in study.models.items():
-        if check.known(("models", name, "fn"), model.fn, MODELS, "model"):
-            check.options(("models", name), MODELS[model.fn].fn, model.options, leave_out={"shape", "classes"})
+    for name in study.models:
+        _check_model(check, study, name)
     _check_defenses(check, study)
     _check_threats(check, study)
     for name, attack in study.attacks.items():
@@ -112,6 +115,28 @@ def _check_per_dataset(check: Checker, key: Key, value: Any, study: Study) -> No
         check.known((*key, name), str(name), study.recipes, "dataset")
     for name in study.recipes.keys() - value.keys():
         check.add(key, f"no value for dataset {name!r}")
+
+
+def _check_model(check: Checker, study: Study, name: str) -> None:
+    key, model = ("models", name), study.models[name]
+    if ":" in model.fn:
+        try:
+            options(model.fn)
+        except (ValueError, SyntaxError) as error:
+            check.add((*key, "fn"), f"{model.fn!r} cannot be read: {error}")
+            return
+    elif not check.known((*key, "fn"), model.fn, MODELS, "model"):
+        return
+    spec = model_spec(model.fn)
+    check.options(key, spec.fn, model.options, leave_out=set(spec.preset))
+    if isinstance(model.normalize, Standardize):
+        for dataset in study.recipes.keys() & DATASETS.keys():
+            channels = DATASETS[dataset].shape[0]
+            for part, values in model.normalize:
+                if len(values) not in (1, channels):
+                    check.add((*key, "normalize", part), f"{dataset!r} needs 1 or {channels} values, got {len(values)}")
+    if model.normalize != "dataset" and any(threat.space == "normalized" for threat in study.threats.values()):
+        check.add((*key, "normalize"), "must be dataset where a threat is in normalized space")
 
 
 def _check_defenses(check: Checker, study: Study) -> None:

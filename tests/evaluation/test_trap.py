@@ -7,7 +7,7 @@ from digit_nets import held_out, saturated, trained
 
 from touchstone.evaluation import loop
 from touchstone.losses import margin
-from touchstone.models.lenet import LeNet
+from touchstone.models.net import Net
 from touchstone.threat import Threat
 
 COUNT = 150
@@ -22,13 +22,13 @@ SUITE = [
 ]
 
 
-def attack(model: LeNet, fn: str, options: dict[str, Any], **more: Any) -> loop.Result:
+def attack(model: Net, fn: str, options: dict[str, Any], **more: Any) -> loop.Result:
     x, y = held_out(COUNT)
     values = {"protocol": "published", "seed": 0, "batch_size": 512, "checks": False, **more}
     return loop.run(model, x, y, spec_name=fn, options=options, threat=LINF, **values)
 
 
-def kept(model: LeNet, fn: str, options: dict[str, Any], **more: Any) -> float:
+def kept(model: Net, fn: str, options: dict[str, Any], **more: Any) -> float:
     """Return the accuracy under an attack or a suite."""
     table = attack(model, fn, options, **more)[0]
     return 1 - float(table.groupby("sample")["success"].any().mean())

@@ -77,7 +77,7 @@ def test_training_writes_weights_history_and_what_made_them(tmp_path: Path, run_
     history = pd.read_csv(tmp_path / "history.csv")
     assert list(history["epoch"]) == [1]
     assert {"loss", "ce", "penalty", "train_accuracy", "lr", "seconds"} <= set(history)
-    model = make_model({"fn": "lenet", "options": {}}, "digits", seed=0)
+    model = make_model({"fn": "lenet", "normalize": "dataset", "options": {}}, "digits", seed=0)
     assert load_weights(model, tmp_path / "model.safetensors") == run["model_sha256"]
 
 
@@ -168,7 +168,12 @@ def test_attack_on_a_failed_model_leaves_empty_records_with_the_reason(
 
 def transfer_params(plan: Plan) -> dict[str, Any]:
     """A transfer from the std model of seed 1, in the normalised space of the study's threat."""
-    definition = {"path": "digits/lenet/std/1", "model": {"fn": "lenet", "options": {}}, "defense": "std", "seed": 1}
+    definition = {
+        "path": "digits/lenet/std/1",
+        "model": {"fn": "lenet", "normalize": "dataset", "options": {}},
+        "defense": "std",
+        "seed": 1,
+    }
     options = {"attack": "bim", "options": {"steps": 3, "step_size": 0.1}}
     return attack_params(plan, "std", "pgd40-linf") | {"fn": "transfer", "options": options, "substitute": definition}
 
@@ -187,7 +192,7 @@ def test_a_transfer_starts_from_the_substitute_in_the_space_of_the_threat(
     assert metadata["model_sha256"] == runs[0]["model_sha256"] != runs[1]["model_sha256"]
     assert frame[["forwards", "backwards"]].to_numpy().sum() == 0  # the target was never asked
     # the same points by hand: normalised twice, or not at all, they would be others
-    substitute = make_model({"fn": "lenet", "options": {}}, "digits", seed=1).eval()
+    substitute = make_model({"fn": "lenet", "normalize": "dataset", "options": {}}, "digits", seed=1).eval()
     load_weights(substitute, folders[1] / "model.safetensors")
     threat, data = threat_of(params["threat"]), load_dataset(prepared)
     index = spread(data.test.y)[:16]
@@ -280,7 +285,7 @@ def test_a_broken_checkpoint_is_named_with_its_rule(tmp_path: Path, content: byt
     path = tmp_path / "model.safetensors"
     if content is not None:
         path.write_bytes(content)
-    model = make_model({"fn": "lenet", "options": {}}, "digits", seed=0)
+    model = make_model({"fn": "lenet", "normalize": "dataset", "options": {}}, "digits", seed=0)
     with pytest.raises(ValueError, match=r"model\.safetensors cannot be used .*rule train"):
         load_weights(model, path)
 

@@ -49,8 +49,9 @@ def make_defense(definition: Mapping[str, Any], **more: Any) -> Defense:
 
 
 def make_model(definition: Mapping[str, Any], dataset: str, seed: int) -> Classifier:
-    """Build the untrained model of {fn, options} for a dataset."""
-    return build(definition["fn"], DATASETS[dataset], seed=seed, **definition["options"])
+    """Build the untrained model of {fn, options, normalize} for a dataset."""
+    kept = {"normalize": definition["normalize"], **definition["options"]}
+    return build(definition["fn"], DATASETS[dataset], seed=seed, **kept)
 
 
 def make_phases(phases: list[dict[str, Any]]) -> list[Phase]:

@@ -2,9 +2,116 @@
 
 from touchstone.registry import ModelSpec
 
+_MATYASKO = "Matyasko (2020), Towards deep neural networks robust to adversarial examples"
+_LI = "Li et al. (2021), Probabilistically compact loss with logit constraints"
+_XU = "Xu et al. (2021), Weight penalization on the classification layer"
+_HE = "He et al. (2016), section 4.2, shortcuts of option A"
+
 MODELS: dict[str, ModelSpec] = {
     "lenet": ModelSpec(
-        fn="touchstone.models.lenet:LeNet",
+        fn="touchstone.models.lenet:lenet",
         source="LeCun et al. (1998), in the form of Shen et al. (2020), figure 1",
     ),
+    "lenet5": ModelSpec(
+        fn="touchstone.models.lenet:lenet",
+        source=f"LeCun et al. (1998), in the form of {_LI}, and of GCE (Chen et al., 2019); the same net as lenet",
+    ),
+    "lenet-512": ModelSpec(
+        fn="touchstone.models.lenet:lenet_512",
+        source=f'{_MATYASKO}, chapters 3 and 4, "LeNet-5"',
+    ),
+    "mlp": ModelSpec(
+        fn="touchstone.models.mlp:mlp",
+        source="Fully connected net of any widths",
+    ),
+    "mlp-1000": ModelSpec(
+        fn="touchstone.models.mlp:mlp",
+        source=f"{_MATYASKO}, section 3.5.1",
+        preset={"hidden": (1000, 1000, 1000), "init": "glorot"},
+    ),
+    "mlp-1200": ModelSpec(
+        fn="touchstone.models.mlp:mlp",
+        source=f"{_MATYASKO}, section 4.4",
+        preset={"hidden": (1200, 1200, 1200), "init": "msra"},
+    ),
+    "critic": ModelSpec(
+        fn="touchstone.models.mlp:critic",
+        source=f"{_MATYASKO}, section 4.4",
+    ),
+    "smallcnn-mnist": ModelSpec(
+        fn="touchstone.models.smallcnn:small_cnn",
+        source=f"{_XU}, table 4",
+        preset={"channels": 32, "hidden": 200, "relu_first": True},
+    ),
+    "smallcnn-cifar": ModelSpec(
+        fn="touchstone.models.smallcnn:small_cnn",
+        source=f"{_XU}, table 5",
+        preset={"channels": 64, "hidden": 256, "relu_first": False},
+    ),
+    "nin": ModelSpec(
+        fn="touchstone.models.convnets:nin",
+        source=f"Lin et al. (2014), Network in Network; {_MATYASKO}, section 3.5.2",
+    ),
+    "vgg13": ModelSpec(
+        fn="touchstone.models.convnets:vgg13",
+        source=f"Simonyan and Zisserman (2015), configuration B, in the form of {_LI}",
+    ),
+    "cnn3": ModelSpec(
+        fn="touchstone.models.convnets:cnn3",
+        source=f"{_LI}, the substitute of table 3",
+    ),
+    "madry-mnist": ModelSpec(
+        fn="touchstone.models.convnets:madry_mnist",
+        source=f"Madry et al. (2018), MNIST challenge; {_MATYASKO}, chapter 5",
+    ),
+    "fab-cnn8": ModelSpec(
+        fn="touchstone.models.convnets:fab_cnn8",
+        source=f"Croce and Hein (2020), FAB, CIFAR-10; {_MATYASKO}, chapter 5",
+    ),
+    "resnet18": ModelSpec(
+        fn="touchstone.models.resnet:resnet",
+        source="He et al. (2016), table 1, for 32x32 images as in MART (Wang et al., 2020)",
+        preset={"widths": (64, 128, 256, 512), "blocks": 2, "shortcut": "projection", "init": "default"},
+    ),
+    "resnet32": ModelSpec(
+        fn="touchstone.models.resnet:resnet",
+        source=_HE,
+        preset={"widths": (16, 32, 64), "blocks": 5, "shortcut": "padding", "init": "msra"},
+    ),
+    "resnet56": ModelSpec(
+        fn="touchstone.models.resnet:resnet",
+        source=f"{_HE}; {_LI}",
+        preset={"widths": (16, 32, 64), "blocks": 9, "shortcut": "padding", "init": "msra"},
+    ),
+    "wrn": ModelSpec(
+        fn="touchstone.models.resnet:wide_resnet",
+        source="Zagoruyko and Komodakis (2016), of any depth and width",
+    ),
+    "wrn-34-10": ModelSpec(
+        fn="touchstone.models.resnet:wide_resnet",
+        source="Zagoruyko and Komodakis (2016), in the form of TRADES (Zhang et al., 2019)",
+        preset={"depth": 34, "width": 10, "conv_bias": False, "bounded": False},
+    ),
+    "wrn-34-10-bounded": ModelSpec(
+        fn="touchstone.models.resnet:wide_resnet",
+        source=f"Zagoruyko and Komodakis (2016), in the form of {_XU}, tables 2 and 3",
+        preset={"depth": 34, "width": 10, "conv_bias": True, "bounded": True},
+    ),
+    "torchvision": ModelSpec(
+        fn="touchstone.models.libraries:from_torchvision",
+        source="torchvision's classifier of that name, untrained",
+    ),
+    "timm": ModelSpec(
+        fn="touchstone.models.libraries:from_timm",
+        source="timm's classifier of that name (Wightman, 2019), untrained",
+    ),
 }
+
+
+def model_spec(name: str) -> ModelSpec:
+    """Return the row of the table, or that of a net of the user's own, "module:function".
+
+    Raises:
+        KeyError: for a name that is neither.
+    """
+    return ModelSpec(fn=name, source="the user's own") if ":" in name else MODELS[name]

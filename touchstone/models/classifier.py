@@ -1,9 +1,12 @@
 """A classifier on pixels in [0, 1]: normalisation is its first layer, so epsilon is always in input units."""
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor, nn
 
-from touchstone.models import MODELS
+from touchstone.models import model_spec
+from touchstone.models.net import Net, split
 from touchstone.registry import DatasetSpec, load
 
 
@@ -11,14 +14,14 @@ class Normalize(nn.Module):
     """Subtract the mean and divide by the standard deviation of each channel.
 
     Args:
-        mean: one value per channel, in [0, 1] pixels.
-        std: one value per channel, > 0.
+        mean: one value per channel or one for all, in [0, 1] pixels.
+        std: one value per channel or one for all, > 0.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
@@ -50,9 +53,43 @@ class Classifier(nn.Module):
         return self.net.classifier
 
 
-def build(name: str, dataset: DatasetSpec, *, seed: int, **options: object) -> Classifier:
-    """Build the architecture `name` for a dataset, initialised from `seed`; the global RNG is left alone."""
+def build(
+    name: str,
+    dataset: DatasetSpec,
+    /,
+    *,
+    seed: int,
+    normalize: str | Mapping[str, Sequence[float]] = "dataset",
+    **options: object,
+) -> Classifier:
+    """Build an architecture for a dataset, initialised from `seed`; the global RNG is left alone.
+
+    Args:
+        name: in MODELS, or "module:function" of a net of the user's own; one that is no Net is split into one.
+        dataset: decides shape and classes.
+        seed: of the initial weights.
+        normalize: the first layer: "dataset" subtracts the dataset's mean and divides by its standard deviation,
+            "none" leaves the pixels as they are, {mean, std} gives other constants.
+        options: of the architecture.
+
+    Raises:
+        ValueError: if the number of constants is not that of the channels.
+    """
+    spec = model_spec(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = load(MODELS[name].fn)(dataset.shape, dataset.classes, **options)
-    return Classifier(Normalize(dataset.mean, dataset.std), net)
+        net = load(spec.fn)(dataset.shape, dataset.classes, **spec.preset, **options)
+        if not isinstance(net, Net):
+            net = split(net, dataset.shape, dataset.classes)
+    return Classifier(_first_layer(dataset, normalize), net)
+
+
+def _first_layer(dataset: DatasetSpec, normalize: str | Mapping[str, Sequence[float]]) -> Normalize:
+    if isinstance(normalize, Mapping):
+        mean, std = normalize["mean"], normalize["std"]
+    else:
+        mean, std = {"dataset": (dataset.mean, dataset.std), "none": ((0.0,), (1.0,))}[normalize]
+    channels = dataset.shape[0]
+    if not {len(mean), len(std)} <= {1, channels}:
+        raise ValueError(f"normalize needs 1 or {channels} values of mean and std, got {len(mean)} and {len(std)}")
+    return Normalize(mean, std)

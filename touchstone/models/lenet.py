@@ -1,15 +1,18 @@
-"""LeNet, the network of Shen et al. (2020), figure 1."""
+"""LeNet in the two sizes of the papers: 6 and 16 channels, or 32 and 64."""
 
-from torch import Tensor, nn
-from torch.nn import functional as F
+from typing import Literal
+
+from torch import nn
+
+from touchstone.models.net import INITS, Net, flat_size, in_a_row, initialise
 
 
-class LeNet(nn.Module):
-    """Two 5x5 convolutions (6 and 16 channels) with ReLU and 2x2 max-pooling, then 400-120-84-classes.
+def lenet(shape: tuple[int, int, int], classes: int) -> Net:
+    """LeNet: two 5x5 convolutions (6 and 16 channels) with ReLU and 2x2 max-pooling, then 400-120-84-classes.
 
     28x28 inputs are padded by 2 in the first convolution and 32x32 inputs are not, so that 400 features
     result either way. Biases everywhere, no normalisation layers, PyTorch's default initialisation, as in the
-    sibling code of the first author.
+    sibling code of Shen et al. (2020, figure 1) and the code of Li et al. (2021) and Chen et al. (2019, GCE).
 
     Args:
         shape: (channels, height, width) of the input; height and width 28 or 32.
@@ -18,30 +21,47 @@ class LeNet(nn.Module):
     Raises:
         ValueError: for any other image size.
     """
+    channels, height, width = shape
+    if height != width or height not in (28, 32):
+        raise ValueError(f"lenet takes 28x28 or 32x32 images, got {height}x{width}")
+    return in_a_row(
+        [
+            *(nn.Conv2d(channels, 6, kernel_size=5, padding=(32 - height) // 2), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(6, 16, kernel_size=5), nn.ReLU(), nn.MaxPool2d(2)),  # (B, 16, 5, 5)
+            nn.Flatten(),
+            *(nn.Linear(16 * 5 * 5, 120), nn.ReLU()),
+            *(nn.Linear(120, 84), nn.ReLU()),
+            nn.Linear(84, classes),
+        ]
+    )
 
-    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
-        super().__init__()
-        channels, height, width = shape
-        if height != width or height not in (28, 32):
-            raise ValueError(f"lenet takes 28x28 or 32x32 images, got {height}x{width}")
-        self.conv1 = nn.Conv2d(channels, 6, kernel_size=5, padding=(32 - height) // 2)
-        self.conv2 = nn.Conv2d(6, 16, kernel_size=5)
-        self.fc1 = nn.Linear(16 * 5 * 5, 120)
-        self.fc2 = nn.Linear(120, 84)
-        self.fc3 = nn.Linear(84, classes)
 
-    @property
-    def classifier(self) -> nn.Module:
-        """The last linear layer."""
-        return self.fc3
+def lenet_512(
+    shape: tuple[int, int, int],
+    classes: int,
+    *,
+    dropout: float = 0.0,
+    init: Literal["glorot", "msra"] = "glorot",
+) -> Net:
+    """Matyasko's LeNet-5: 5x5 convolutions without padding (32 and 64 channels), pools, 512 features.
 
-    def features(self, x: Tensor) -> Tensor:
-        """Map x (B, C, H, W) to the 84 inputs of the classifier."""
-        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
-        x = F.max_pool2d(F.relu(self.conv2(x)), 2)  # (B, 16, 5, 5)
-        x = F.relu(self.fc1(x.flatten(1)))
-        return F.relu(self.fc2(x))
+    Matyasko (2020), chapter 3 (Glorot initialisation) and chapter 4 (MSRA), as his code has it.
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits (B, classes)."""
-        return self.fc3(self.features(x))
+    Args:
+        shape: (channels, height, width) of the input.
+        classes: number of logits.
+        dropout: share of values dropped before and after the layer of 512; 0.5 in the row "Dropout" of table 3.1.
+        init: how the weights are drawn; biases start at zero.
+
+    Raises:
+        ValueError: for images that are too small.
+    """
+    convs = [
+        *(nn.Conv2d(shape[0], 32, kernel_size=5), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(32, 64, kernel_size=5), nn.ReLU(), nn.MaxPool2d(2)),
+        nn.Flatten(),
+    ]
+    hidden = [nn.Dropout(dropout), nn.Linear(flat_size(convs, shape), 512), nn.ReLU(), nn.Dropout(dropout)]
+    net = in_a_row([*convs, *hidden, nn.Linear(512, classes)])
+    initialise(net, *INITS[init])
+    return net

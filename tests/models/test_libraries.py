@@ -1,0 +1,85 @@
+"""Classifiers of torchvision and timm by name: split in two, the same function, and clear refusals."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+import torchvision
+
+from touchstone.data import DATASETS
+from touchstone.models.classifier import build
+
+CIFAR = DATASETS["cifar10"]
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "options"),
+    [
+        ("resnet18", 512, {}),  # one linear layer: fc
+        ("mobilenet_v3_small", 1024, {}),  # several, the last in a Sequential
+        ("shufflenet_v2_x0_5", 1024, {}),
+        ("densenet121", 1024, {"drop_rate": 0.1}),  # its own `features` are not the classifier's input
+    ],
+)
+def test_torchvision(name: str, features: int, options: dict[str, float]) -> None:
+    model = build("torchvision", CIFAR, seed=3, name=name, normalize="none", options=options).eval()
+    torch.manual_seed(3)
+    theirs = torchvision.models.get_model(name, weights=None, num_classes=10, **options).eval()
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), theirs(x))
+        assert model.features(x).shape == (2, features)
+        torch.testing.assert_close(model.classifier(model.features(x)), model(x))
+    assert model.train().net.training
+
+
+def test_torchvision_names_what_there_is() -> None:
+    with pytest.raises(ValueError, match=r"unknown torchvision classifier 'resnet19'.*did you mean 'resnet1"):
+        build("torchvision", CIFAR, seed=0, name="resnet19")
+    with pytest.raises(ValueError, match=r"unknown torchvision classifier 'fcn_resnet50'"):  # segments
+        build("torchvision", CIFAR, seed=0, name="fcn_resnet50")
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "message"),
+    [
+        ("squeezenet1_1", "cifar10", "SqueezeNet has no linear layer"),
+        ("resnet18", "mnist", r"ResNet does not take images of shape \(1, 28, 28\)"),
+    ],
+)
+def test_torchvision_nets_that_do_not_fit(name: str, dataset: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build("torchvision", DATASETS[dataset], seed=0, name=name)
+
+
+def test_timm_is_asked_for_only_when_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ModuleNotFoundError, match=r"'resnet50' needs timm.*pip install timm"):
+        build("timm", CIFAR, seed=0, name="resnet50")
+
+
+def test_timm_is_called_with_classes_and_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for timm, which the lock does not have."""
+    asked = SimpleNamespace()
+
+    def create_model(name: str, **options: object) -> torch.nn.Module:
+        vars(asked).update(options, name=name)
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, options["num_classes"]))
+
+    timm = ModuleType("timm")
+    timm.create_model, timm.is_model, timm.list_models = create_model, lambda name: name == "tiny", lambda: ["tiny"]
+    monkeypatch.setitem(sys.modules, "timm", timm)
+    model = build("timm", DATASETS["mnist"], seed=0, name="tiny", options={"img_size": 28})
+    assert vars(asked) == {"name": "tiny", "pretrained": False, "num_classes": 10, "in_chans": 1, "img_size": 28}
+    assert model(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+    with pytest.raises(ValueError, match=r"unknown timm classifier 'tinny'.*did you mean 'tiny'"):
+        build("timm", CIFAR, seed=0, name="tinny")
+
+
+def test_timm_itself() -> None:
+    pytest.importorskip("timm", reason="timm is not in the lock")
+    model = build("timm", CIFAR, seed=0, name="vit_tiny_patch16_224", options={"img_size": 32}).eval()
+    x = torch.rand(2, 3, 32, 32)
+    assert model.features(x).shape == (2, 192)
+    torch.testing.assert_close(model.classifier(model.features(x)), model(x))

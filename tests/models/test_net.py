@@ -1,0 +1,83 @@
+"""Layers in a row, their names, their flat size, and nets of others split in two."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from touchstone.models.net import Net, flat_size, in_a_row, split
+
+
+def convs() -> list[nn.Module]:
+    return [nn.Conv2d(1, 3, 5), nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
+
+
+def test_layers_are_named_by_kind_and_number() -> None:
+    net = in_a_row([*convs(), nn.Linear(27, 5), nn.BatchNorm1d(5), nn.Linear(5, 2)])
+    assert [name for name, _ in net.named_children()] == [
+        *("conv1", "bn1", "relu1", "maxpool2d1", "flatten1", "fc1", "bn2", "fc2"),
+    ]
+    assert net.classifier is net.fc2
+
+
+def test_flat_size_counts_and_changes_nothing() -> None:
+    layers = convs()
+    before = [t.clone() for t in nn.Sequential(*layers).state_dict().values()]
+    assert flat_size(layers, (1, 11, 10)) == 3 * 3 * 3
+    assert all(torch.equal(a, b) for a, b in zip(before, nn.Sequential(*layers).state_dict().values(), strict=True))
+    assert all(layer.training for layer in layers)
+
+
+def test_flat_size_of_images_that_are_too_small() -> None:
+    with pytest.raises(ValueError, match=r"shape \(1, 4, 4\) do not pass"):
+        flat_size(convs(), (1, 4, 4))
+
+
+class Odd(nn.Module):
+    """A net whose output is made of its layers in a way that the test gives."""
+
+    def __init__(self, out: object) -> None:
+        super().__init__()
+        self.body, self.head, self.out = nn.Linear(4, 6), nn.Linear(6, 3), out
+
+    def forward(self, x: Tensor) -> object:
+        return self.out(self, x.flatten(1))
+
+
+def test_split_keeps_weights_and_function() -> None:
+    net = Odd(lambda net, x: net.head(net.body(x).tanh()))
+    x = torch.rand(5, 1, 2, 2)
+    expected, head = net(x), net.head
+    ours = split(net, (1, 2, 2), 3)
+    assert isinstance(ours, Net)
+    assert ours.classifier is head
+    assert ours.training
+    torch.testing.assert_close(ours(x), expected)
+    torch.testing.assert_close(ours.features(x), net.body(x.flatten(1)).tanh())
+
+
+@pytest.mark.parametrize(
+    ("out", "classes", "message"),
+    [
+        (lambda net, x: net.head(net.body(x)).relu() + 1, 3, "does not end in its last linear layer 'head'"),
+        (lambda net, x: net.head(net.body(x)), 4, "with 4 logits"),
+        (lambda net, x: net.head(net.body(x) + 0 * net.head(net.body(x)).sum()), 3, "does not end"),
+        (lambda net, x: (net.head(net.body(x)), x), 3, "does not end"),
+        (lambda net, x: (net.head(net.body(x)), x) if net.training else net.head(net.body(x)), 3, "several outputs"),
+        (lambda net, x: net.head(net.body(x[:, :2])), 3, r"does not take images of shape \(1, 2, 2\)"),
+    ],
+    ids=["after", "classes", "twice", "pair", "training", "shape"],
+)
+def test_split_refuses(out: object, classes: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        split(Odd(out), (1, 2, 2), classes)
+
+
+def test_split_refuses_a_net_without_a_linear_layer() -> None:
+    with pytest.raises(ValueError, match="Sequential has no linear layer"):
+        split(nn.Sequential(nn.Conv2d(1, 3, 2), nn.Flatten()), (1, 2, 2), 3)
+
+
+def test_split_leaves_the_statistics_of_batch_norm_alone() -> None:
+    net = split(nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(4, 3)), (1, 2, 2), 3)
+    assert net.body[0].num_batches_tracked == 0
+    assert torch.equal(net.body[0].running_var, torch.ones(1))

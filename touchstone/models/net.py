@@ -1,0 +1,121 @@
+"""What all nets are made of: named layers in a row, their initialisation, and the flat size between them."""
+
+import copy
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+# so that the first convolution of every net is `conv1`, where the metrics look for it
+NAMES: dict[type[nn.Module], str] = {
+    nn.Conv2d: "conv",
+    nn.Linear: "fc",
+    nn.BatchNorm1d: "bn",
+    nn.BatchNorm2d: "bn",
+}
+# name -> (how weights are drawn, value of all biases)
+INITS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
+    "glorot": (nn.init.xavier_uniform_, 0.0),
+    "msra": (lambda weight: nn.init.kaiming_normal_(weight, nonlinearity="relu"), 0.0),
+}
+
+
+class Net(nn.Sequential):
+    """Layers in a row; the last one, linear, is the classifier: x (B, C, H, W) -> logits (B, classes)."""
+
+    @property
+    def classifier(self) -> nn.Module:
+        """The last layer."""
+        return self[len(self) - 1]
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the input of the classifier (B, D)."""
+        for layer in list(self)[:-1]:
+            x = layer(x)
+        return x
+
+
+def in_a_row(layers: Iterable[nn.Module]) -> Net:
+    """Make a net of layers, each named by its kind and number: conv1, relu1, conv2, ..., fc1."""
+    named, counts = OrderedDict[str, nn.Module](), Counter[str]()
+    for layer in layers:
+        kind = NAMES.get(type(layer), type(layer).__name__.lower())
+        counts[kind] += 1
+        named[f"{kind}{counts[kind]}"] = layer
+    return Net(named)
+
+
+def initialise(
+    net: nn.Module,
+    weight: Callable[[Tensor], Tensor],
+    bias: float | None = None,
+    kinds: tuple[type[nn.Module], ...] = (nn.Conv2d, nn.Linear),
+) -> None:
+    """Draw the weights of layers anew, in place.
+
+    Args:
+        net: its layers of these `kinds`, at any depth, are changed.
+        weight: fills a weight tensor in place.
+        bias: value of all their biases; None leaves them as PyTorch has drawn them.
+        kinds: which layers.
+    """
+    for layer in net.modules():
+        if isinstance(layer, kinds):
+            weight(layer.weight)
+            if bias is not None and layer.bias is not None:
+                nn.init.constant_(layer.bias, bias)
+
+
+def flat_size(layers: Sequence[nn.Module], shape: tuple[int, int, int]) -> int:
+    """Return how many values per image leave these layers; the layers stay as they are.
+
+    Raises:
+        ValueError: if an image of this shape does not pass through them.
+    """
+    net = nn.Sequential(*layers).eval()  # a pass in training mode would move the statistics of batch norm
+    try:
+        with torch.no_grad():
+            return net(torch.zeros(1, *shape)).numel()
+    except RuntimeError as error:
+        raise ValueError(f"images of shape {tuple(shape)} do not pass through the convolutions: {error}") from error
+    finally:
+        net.train()
+
+
+def split(net: nn.Module, shape: tuple[int, int, int], classes: int) -> Net:
+    """Split any net that ends in a linear layer into what comes before it and that layer; the weights stay.
+
+    Args:
+        net: x (B, *shape) -> logits (B, classes); changed in place, and left in training mode.
+        shape: (channels, height, width) of the input.
+        classes: number of logits.
+
+    Raises:
+        ValueError: if images of this shape do not pass, or the output is not that of the last linear layer.
+    """
+    kind = type(net).__name__
+    linear = [(name, module) for name, module in net.named_modules() if isinstance(module, nn.Linear) and name]
+    if not linear:
+        raise ValueError(f"{kind} has no linear layer inside, so it has no features and classifier")
+    name, classifier = linear[-1]
+    answers: list[Tensor] = []
+    hook = classifier.register_forward_hook(lambda _module, _inputs, output: answers.append(output))
+    out = _try(net.eval(), shape)
+    hook.remove()
+    if not (isinstance(out, Tensor) and out.shape == (2, classes) and len(answers) == 1 and out.equal(answers[0])):
+        raise ValueError(f"{kind} does not end in its last linear layer {name!r} with {classes} logits")
+    net.train().set_submodule(name, nn.Identity())
+    features = _try(copy.deepcopy(net), shape)  # a copy: batch norm learns from what passes in training mode
+    if not isinstance(features, Tensor):
+        raise ValueError(f"{kind} has several outputs in training mode; switch the auxiliary ones off (options)")
+    return Net(OrderedDict(body=net, fc1=classifier))
+
+
+def _try(net: nn.Module, shape: tuple[int, int, int]) -> object:
+    """Return the output for two black images."""
+    try:
+        with torch.no_grad():
+            return net(torch.zeros(2, *shape))
+    except (RuntimeError, AssertionError, ValueError) as error:  # whatever a net says of a wrong size
+        raise ValueError(f"{type(net).__name__} does not take images of shape {tuple(shape)}: {error}") from error
