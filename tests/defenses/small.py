@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from touchstone.defenses.base import Defense
 from touchstone.types import Step
 
-PGD = {"norm": "linf", "eps": 0.1, "attack_steps": 2, "step_size": 0.05}
+PGD = {"norm": "linf", "eps": 0.05, "attack_steps": 2, "step_size": 0.03}
 
 # constants with which each defense of the table learns
 EXAMPLES = {
