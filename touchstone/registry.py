@@ -95,7 +95,7 @@ def module_path(module: str) -> Path:
 def options(target: str) -> dict[str, Option]:
     """Read the keyword-only arguments of "module:function" from its source; torch is not imported.
 
-    For a class these are the annotated fields of its body (a dataclass).
+    For a class these are the annotated fields of its body (a dataclass) and of its bases within this package.
     """
     module, _, name = target.partition(":")
     tree = ast.parse(module_path(module).read_text())
@@ -105,8 +105,19 @@ def options(target: str) -> dict[str, Option]:
             return {a.arg: _option(a.annotation, d) for a, d in pairs}
         if isinstance(node, ast.ClassDef) and node.name == name:
             fields = [s for s in node.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)]
-            return {s.target.id: _option(s.annotation, s.value) for s in fields}
+            inherited = [options(base) for base in reversed(_bases(node, tree, module))]
+            own = {s.target.id: _option(s.annotation, s.value) for s in fields}
+            return {k: option for part in (*inherited, own) for k, option in part.items()}
     raise ValueError(f"no function or class {name!r} in module {module!r}")
+
+
+def _bases(node: ast.ClassDef, tree: ast.Module, module: str) -> list[str]:
+    """Return those bases of a class, as "module:class", that are defined in its file or imported from this package."""
+    homes = {n.name: module for n in tree.body if isinstance(n, ast.ClassDef)}
+    for statement in tree.body:
+        if isinstance(statement, ast.ImportFrom) and str(statement.module).split(".")[0] == __package__:
+            homes |= {alias.asname or alias.name: statement.module for alias in statement.names}
+    return [f"{homes[base.id]}:{base.id}" for base in node.bases if isinstance(base, ast.Name) and base.id in homes]
 
 
 def _option(annotation: ast.expr | None, default: ast.expr | None) -> Option:

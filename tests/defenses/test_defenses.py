@@ -2,38 +2,18 @@
 
 import pytest
 import torch
+from sklearn.datasets import load_digits
+from small import EXAMPLES, Small, gradients, steps
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from touchstone.data import DATASETS
 from touchstone.defenses import DEFENSES
 from touchstone.defenses.adv import Alternating
 from touchstone.defenses.base import Defense, weights
 from touchstone.defenses.ce import CrossEntropy
 from touchstone.defenses.minmax import MinMax
-from touchstone.models.classifier import build
-from touchstone.registry import load
-from touchstone.types import Step
-
-
-@pytest.fixture
-def model() -> nn.Module:
-    return build("lenet", DATASETS["digits"], seed=3)
-
-
-@pytest.fixture
-def batch() -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    return torch.rand(8, 1, 28, 28, generator=generator), torch.randint(0, 10, (8,), generator=generator)
-
-
-def steps(defense: Defense, model: nn.Module, batch: tuple[Tensor, Tensor]) -> list[Step]:
-    return list(defense.steps(model, defense.setup(model, 0), *batch, rng=0, epoch=1))
-
-
-def gradients(loss: Tensor, model: nn.Module) -> list[Tensor]:
-    return list(torch.autograd.grad(loss, list(model.parameters())))
-
+from touchstone.registry import load, options
+from touchstone.training import Phase, accuracy, fit
 
 ZERO = [
     CrossEntropy(),
@@ -148,10 +128,8 @@ def test_every_row_of_the_table_loads() -> None:
 
 @pytest.mark.parametrize("name", DEFENSES)
 def test_every_defense_has_a_loss_per_sample_that_follows_the_logits(name: str) -> None:
-    constants = {"minmax": {"variant": "coded", "lam": 1.0, "mu": 1.0}}
-    constants["adv"] = {"norm": "linf", "eps": 0.1, "attack_steps": 1, "step_size": 0.1}
-    defense: Defense = load(DEFENSES[name].fn)(**constants.get(name, {}))
-    logits = torch.tensor([[2.0, 0.0, -1.0], [0.0, 2.0, -1.0]], requires_grad=True)
+    defense: Defense = load(DEFENSES[name].fn)(**EXAMPLES[name])
+    logits = torch.tensor([[0.5, 0.0, -1.0], [0.0, 0.5, -1.0]], requires_grad=True)
     value = defense.loss(logits, torch.tensor([0, 0]))
     assert value.shape == (2,)
     assert value[1] > value[0]  # the second is misclassified
@@ -165,3 +143,30 @@ def test_the_loss_is_the_part_of_the_objective_that_depends_on_the_input(
     x, y = batch
     trained = steps(defense, model, batch)[0].loss
     torch.testing.assert_close(defense.loss(model(x), y).mean(), trained)
+
+
+def test_options_include_those_of_both_parts_of_a_combination() -> None:
+    """Studies are checked against what is read from the source, without torch."""
+    for name in DEFENSES:
+        made = load(DEFENSES[name].fn)
+        assert set(options(DEFENSES[name].fn)) == set(made.__dataclass_fields__)
+        assert {k for k, o in options(DEFENSES[name].fn).items() if o.required} <= EXAMPLES[name].keys()
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[Tensor, Tensor]:
+    """64 scanned digits, (64, 1, 8, 8) uint8, and their labels."""
+    bunch = load_digits()
+    return torch.from_numpy(bunch.images[:64] * 15).to(torch.uint8)[:, None], torch.from_numpy(bunch.target[:64])
+
+
+@pytest.mark.parametrize("name", sorted(set(DEFENSES) - {"minmax"}))  # which needs convolutions: see test_training
+def test_every_defense_overfits_64_digits(name: str, digits: tuple[Tensor, Tensor]) -> None:
+    model = Small(64, 64, 10).float()
+    defense: Defense = load(DEFENSES[name].fn)(**EXAMPLES[name])
+    if name.startswith("pc"):  # its gradient vanishes where p_y does
+        fit(model, CrossEntropy(), *digits, [Phase(epochs=5, batch_size=64, lr=0.02)], seed=0)
+    result = fit(model, defense, *digits, [Phase(epochs=30, batch_size=64, lr=0.02)], seed=0)
+    assert result.status == "ok"
+    assert accuracy(model, *digits) > 0.95
+    assert result.history[-1]["loss"] < result.history[0]["loss"]

@@ -7,13 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from touchstone.attacks.pgd import pgd
+from touchstone.defenses.base import Objective
 from touchstone.query import Query
 from touchstone.threat import Threat, in_space
 from touchstone.types import Step
 
 
 @dataclass(frozen=True)
-class Alternating:
+class Alternating(Objective):
     """One step on the clean batch, then one on its PGD version against the updated weights.
 
     Source: Shen et al. (2020), section 3.3 ("alternately between clean samples and adversarial samples");
@@ -55,11 +56,3 @@ class Alternating:
         )
         adversarial = F.cross_entropy(view.model(z), y)
         yield Step(model.parameters(), adversarial, {"adversarial_ce": adversarial})
-
-    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        """Cross-entropy, on clean and on perturbed inputs."""
-        return F.cross_entropy(logits, y, reduction="none")
-
-    def bounded(self, model: nn.Module) -> bool:  # noqa: ARG002
-        """Cross-entropy and norms are bounded below."""
-        return True

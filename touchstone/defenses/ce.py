@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from touchstone.defenses.base import weights
+from touchstone.defenses.base import Objective, means, step, weights
 from touchstone.types import Step
 
 
 @dataclass(frozen=True)
-class CrossEntropy:
+class CrossEntropy(Objective):
     """Mean CE + l1 * sum|w| + l2 * sum w^2 over the weights of `layers`.
 
     Source: Shen et al. (2020), eq. 2 and section 5.1 (Std., Std.+L1, Std.+L2). The paper prints neither the
@@ -27,22 +26,11 @@ class CrossEntropy:
     l2: float = 0.0
     layers: str = "all"
 
-    def setup(self, model: nn.Module, rng: int) -> None:
-        """Keep nothing."""
-
     def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield one step on the batch."""
-        ce = F.cross_entropy(model(x), y)
-        penalty = ce.new_zeros(())
+        terms = means(self.parts(model(x), y))
+        penalty = x.new_zeros(())
         if self.l1 or self.l2:
             ws = weights(model, self.layers)
             penalty = self.l1 * sum(w.abs().sum() for w in ws) + self.l2 * sum(w.square().sum() for w in ws)
-        yield Step(model.parameters(), ce + penalty, {"ce": ce, "penalty": penalty})
-
-    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        """Cross-entropy: a penalty on weights is the same for every input."""
-        return F.cross_entropy(logits, y, reduction="none")
-
-    def bounded(self, model: nn.Module) -> bool:  # noqa: ARG002
-        """Cross-entropy and norms are bounded below."""
-        return True
+        yield step(model, **terms, penalty=penalty)

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from touchstone.defenses.base import weights
+from touchstone.defenses.base import Objective, means, one_of, weights
 from touchstone.types import Step
 
 # variant -> how the L2 part of one weight tensor is measured
@@ -17,7 +16,7 @@ L2 = {
 
 
 @dataclass(frozen=True)
-class MinMax:
+class MinMax(Objective):
     """Mean CE + lam * |W|_1 - mu * (L2 part of W), summed over the convolutions of `layers`.
 
     Source: Shen et al. (2020), eq. 5. `printed` squares the L2 norm, which leaves the objective unbounded
@@ -40,26 +39,18 @@ class MinMax:
     layers: str = "conv"
 
     def __post_init__(self) -> None:
-        if self.variant not in L2:
-            raise ValueError(f"variant must be one of {', '.join(L2)}; got {self.variant!r}")
+        one_of(L2, variant=self.variant)
 
     def penalty(self, model: nn.Module) -> tuple[Tensor, Tensor]:
         """Return the L1 part and the L2 part, both already weighted, both >= 0."""
         ws = weights(model, self.layers)
         return self.lam * sum(w.abs().sum() for w in ws), self.mu * sum(L2[self.variant](w) for w in ws)
 
-    def setup(self, model: nn.Module, rng: int) -> None:
-        """Keep nothing."""
-
     def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield one step on the batch."""
-        ce = F.cross_entropy(model(x), y)
+        terms = means(self.parts(model(x), y))
         l1, l2 = self.penalty(model)
-        yield Step(model.parameters(), ce + l1 - l2, {"ce": ce, "l1": l1, "l2": l2})
-
-    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        """Cross-entropy: the penalty on weights is the same for every input."""
-        return F.cross_entropy(logits, y, reduction="none")
+        yield Step(model.parameters(), sum(terms.values()) + l1 - l2, {**terms, "l1": l1, "l2": l2})
 
     def bounded(self, model: nn.Module) -> bool:
         """Say whether every penalised weight is below lam / (2 mu), where the printed penalty turns downwards.

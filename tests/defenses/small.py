@@ -1,0 +1,66 @@
+"""Nets small enough to be written down, and the steps of a defense."""
+
+import torch
+from torch import Tensor, nn
+
+from touchstone.defenses.base import Defense
+from touchstone.types import Step
+
+PGD = {"norm": "linf", "eps": 0.05, "attack_steps": 2, "step_size": 0.03}
+
+# constants with which each defense of the table learns
+EXAMPLES = {
+    "ce": {},
+    "dropout": {"p": 0.3},
+    "minmax": {"variant": "coded", "lam": 0.001, "mu": 0.001},
+    "margin": {"variant": "coded", "norm": "l2", "c": 0.01},
+    "gce": {"alpha": 0.333},
+    "pc": {"variant": "coded"},
+    "weightpen": {"variant": "coded", "alpha": 1.0, "s": 1.0},
+    "mmc": {"variant": "printed", "scale": 2.0},
+    "adv": PGD,
+    "at": {**PGD, "clean": 0.5, "adversarial": 0.5},
+    "gce+at": {**PGD, "alpha": 0.333},
+    "pc+at": {**PGD, "variant": "coded"},
+    "trades": {**PGD, "beta": 1.0},
+    "mart": {**PGD, "beta": 5.0},
+    "vat": {"eps": 1.0},
+}
+
+
+class Small(nn.Module):
+    """inputs -> hidden -> classes with a smooth activation, in float64, as a model with features and classifier."""
+
+    def __init__(self, inputs: int, hidden: int, classes: int, seed: int = 0, *, bias: bool = True) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.first = nn.Linear(inputs, hidden)
+            self.classifier = nn.Linear(hidden, classes, bias=bias)
+        self.double()
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.first(x.flatten(1)).tanh()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(x))
+
+
+def steps(defense: Defense, model: nn.Module, batch: tuple[Tensor, Tensor], rng: int = 0) -> list[Step]:
+    return list(defense.steps(model, defense.setup(model, 0), *batch, rng=rng, epoch=1))
+
+
+def gradients(loss: Tensor, model: nn.Module) -> list[Tensor]:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return list(torch.autograd.grad(loss, parameters, retain_graph=True))
+
+
+def assert_same(ours: Tensor, theirs: Tensor, model: nn.Module) -> None:
+    """Compare two losses and their gradients in the weights."""
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(gradients(ours, model), gradients(theirs, model))
+
+
+def images(rows: int, size: int = 3, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(rows, 1, size, size, generator=generator, dtype=torch.float64)

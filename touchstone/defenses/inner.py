@@ -1,0 +1,58 @@
+"""The inner maximisation of TRADES and MART, and the divergence that TRADES, MART and VAT share."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from touchstone.attacks.common import between, prepare
+from touchstone.attacks.pgd import climb
+from touchstone.query import Query
+
+NOISE = 1e-3  # standard deviation of the start around x, in pixels: the gradient of a divergence vanishes at x itself
+
+
+def divergence(logits: Tensor, p: Tensor) -> Tensor:
+    """Return KL(p || softmax(logits)) per row: (B, C), (B, C) probabilities -> (B,) in nats."""
+    return F.kl_div(logits.log_softmax(dim=1), p, reduction="none").sum(dim=1)
+
+
+def climbed(
+    model: nn.Module | Query,
+    x: Tensor,
+    y: Tensor,
+    *,
+    norm: str,
+    eps: float,
+    steps: int,
+    step_size: float,
+    rng: int,
+    loss: Callable[[Tensor, Tensor], Tensor],
+) -> Tensor:
+    """Return PGD's last iterate (B, C, H, W), within eps of x and in [0, 1], in channels_last memory.
+
+    Source: Zhang et al. (2019), TRADES, algorithm 1: from a normal start of deviation 0.001. The model is in eval
+    mode meanwhile.
+
+    Args:
+        model: x -> logits (B, C).
+        x: (B, C, H, W) in [0, 1].
+        y: (B,) int64.
+        norm: "linf" or "l2".
+        eps: radius in pixels, >= 0.
+        steps: gradient steps, >= 1.
+        step_size: in pixels, >= 0.
+        rng: seed of the start.
+        loss: (logits (K, C), rows (K,) int64 of the batch) -> (K,), maximised.
+    """
+    task = prepare(model, x, y, norm=norm, norms=("linf", "l2"), rng=rng, eps=eps)
+    between(1, steps=steps)
+    between(0, step_size=step_size)
+    rows = torch.arange(len(x), device=x.device)
+    start = task.x + NOISE * task.rng.normal(x.shape[1:], dtype=x.dtype)
+    length = torch.full_like(task.eps, step_size)
+    # a loss sees labels only: here they are row numbers, so that it finds what belongs to the row
+    task = task._replace(y=rows)
+    ends, _ = climb(task, start, rows, norm=norm, stop="never", steps=steps, step_size=length, loss=loss)
+    return ends.contiguous(memory_format=torch.channels_last)
