@@ -6,7 +6,6 @@ import sys
 import pytest
 import torch
 from box_oracle import case
-from pyautoattack.autoattack import AutoAttack
 from torch import Tensor, nn
 
 from touchstone.attacks.autoattack import NAMES, autoattack, share_out
@@ -18,6 +17,8 @@ from touchstone.types import Bounds
 
 QUICK = {"steps": 8, "queries": 30}
 EPS = {"linf": 0.02, "l2": 0.1, "l1": 0.4}
+
+AutoAttack = pytest.importorskip("pyautoattack.autoattack", reason="pyautoattack is in the extra `wrapped`").AutoAttack
 
 
 def setting(classes: int = 5, side: int = 6) -> tuple[nn.Module, Tensor, Tensor]:

@@ -256,7 +256,8 @@ def test_a_model_without_a_gradient_is_a_flat_one(name: str, norm: str) -> None:
     query = Query(Wrapped(binarised, lambda _, z: z.detach().round()))
     x_adv = run(name, query, x, y, norm, eps)
     assert x_adv.isfinite().all()
-    assert torch.equal(query.zero_grads > 0, query.backwards > 0)
+    if name not in ("mta-center", "mta-coded"):  # these climb features, which are in front of the cut
+        assert torch.equal(query.zero_grads > 0, query.backwards > 0)
 
 
 def test_ddn_looks_around_where_the_gradient_is_zero() -> None:
