@@ -1,5 +1,6 @@
 """The plan: claims decide what runs, caps decide how much, and both end up in the jobs' values."""
 
+import copy
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from touchstone.attacks import ATTACKS
 from touchstone.config import ConfigError
 from touchstone.plan import Cell, Plan, make_plan
 from touchstone.registry import AttackSpec
+from touchstone.studies import PhaseDef
 
 Edit = Callable[..., Plan]
 
@@ -63,10 +65,17 @@ def test_no_caps_no_cuts(paper: Plan) -> None:
             "init": "fresh",
             "optimizer": "adam",
             "lr": 0.01,
-            "batch_size": 64,
-            "epochs": 90,
+            "schedule": "multistep",
+            "betas": [0.9, 0.999],
+            "weight_decay": 0.0,
             "milestones": [30, 60],
             "gamma": 0.5,
+            "augment": {},
+            "keep": "last",
+            "collapse": "stop",
+            "batch_size": 64,
+            "epochs": 90,
+            "groups": {},
         }
     ]
     assert job["caps"] == []
@@ -82,6 +91,14 @@ def test_the_smallest_matching_cap_counts_and_says_so(laptop: Plan) -> None:
     attack = laptop.attack(cell(laptop, "mnist", "std"), "cw-l2")
     assert (attack["options"]["steps"], attack["samples"]) == (1000, 100)
     assert attack["caps"] == ["cw-l2: steps 1000 of 10000"]
+
+
+def test_a_later_phase_goes_on_from_the_one_before_it(laptop: Plan) -> None:
+    plan = copy.deepcopy(laptop)
+    plan.studies["minmax"].defenses["adv"].phases.append(PhaseDef(lr=0.1, epochs=4))
+    phases, caps = plan.phases(cell(plan, "cifar10", "adv"))
+    assert [(p["init"], p["lr"], p["epochs"]) for p in phases] == [("fresh", 0.01, 10), ("continue", 0.1, 4)]
+    assert caps == ["adv: epochs 10 of 90"]
 
 
 def test_fewer_steps_keep_their_reach(laptop: Plan) -> None:

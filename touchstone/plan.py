@@ -22,7 +22,7 @@ from touchstone.config import load as load_config
 from touchstone.data import DATASETS
 from touchstone.defenses import DEFENSES
 from touchstone.registry import OWN, AttackSpec, DefenseSpec, options
-from touchstone.studies import LIMITS, AttackDef, MemberDef, Study, for_dataset, starts
+from touchstone.studies import LIMITS, AttackDef, MemberDef, Study, for_dataset, shrunk, starts, training
 from touchstone.validation import Checker, check_config, load_study
 
 STEPS = ("steps", "attack_steps")  # limits that a longer step makes up for
@@ -216,22 +216,17 @@ class Plan:
     def phases(self, cell: Cell, epochs: int | None = None) -> tuple[list[dict[str, Any]], list[str]]:
         """Return the resolved phases of a training and the caps that bit; `epochs` replaces the recipe's."""
         study = self.studies[cell.study]
-        base = study.recipes[cell.original].model_dump()
         caps, out = [], []
-        for phase in study.defenses[cell.defense].phases:
-            merged = {**base, **{k: v for k, v in phase.model_dump().items() if v is not None}}
-            full = merged["epochs"]
-            wanted = full if epochs is None else epochs
-            merged["epochs"] = self.capped(
+        for number, phase in enumerate(study.defenses[cell.defense].phases):
+            full = training(study.recipes[cell.original], phase)
+            wanted = full["epochs"] if epochs is None else epochs
+            allowed = self.capped(
                 "epochs", wanted, dataset=cell.original, model=cell.model, defense=cell.defense
-            )
-            if merged["epochs"] < full:
-                if epochs is None:
-                    caps.append(f"{cell.defense}: epochs {merged['epochs']} of {full}")
-                # the schedule shrinks with the training, so that every rate still has its share
-                share = merged["epochs"] / full
-                merged["milestones"] = sorted({max(1, round(m * share)) for m in merged["milestones"]})
-            out.append(merged)
+            )  # fmt: skip
+            if allowed < full["epochs"] and epochs is None:
+                caps.append(f"{cell.defense}: epochs {allowed} of {full['epochs']}")
+            init = phase.init or ("continue" if number else "fresh")
+            out.append({"init": init, **(shrunk(full, allowed) if allowed < full["epochs"] else full)})
         return out, caps
 
     def defense(self, cell: Cell, caps: list[str]) -> dict[str, Any]:

@@ -18,14 +18,19 @@ from touchstone.plots import PLOTS
 from touchstone.registry import LOSSES, OWN, AttackSpec, nearest, options
 from touchstone.studies import (
     LIMITS,
+    OPTIMIZERS,
     RESULT_TABLES,
+    SCHEDULES,
     AttackDef,
     DefenseDef,
     FigureDef,
     MemberDef,
+    RuleDef,
     Standardize,
     Study,
+    TrainingDef,
     for_dataset,
+    rule,
     starts,
 )
 
@@ -93,8 +98,9 @@ def load_study(path: Path) -> Study:
     check = Checker(path, lines)
     if study.study != path.parent.name:
         check.add(("study",), f"must equal the folder's name {path.parent.name!r}, got {study.study!r}")
-    for name in study.recipes:
+    for name, recipe in study.recipes.items():
         check.known(("recipes", name), name, DATASETS, "dataset")
+        _check_training(check, ("recipes", name), recipe, recipe)
     for name in study.models:
         _check_model(check, study, name)
     _check_defenses(check, study)
@@ -142,8 +148,8 @@ def _check_model(check: Checker, study: Study, name: str) -> None:
 def _check_defenses(check: Checker, study: Study) -> None:
     for name, defense in study.defenses.items():
         key: Key = ("defenses", name)
-        if name == "fresh":
-            check.add(key, "'fresh' is reserved: it is a phase's untrained start")
+        if name in ("fresh", "continue"):
+            check.add(key, f"{name!r} is reserved: it is a phase's start")
         if not check.known((*key, "fn"), defense.fn, DEFENSES, "defense"):
             continue
         _check_adaptive(check, (*key, "adaptive"), study, defense)
@@ -156,10 +162,50 @@ def _check_defenses(check: Checker, study: Study) -> None:
             where = (*key, "select", number) if defense.select else key
             check.options(where, DEFENSES[defense.fn].fn, {**given, **candidate})
         for number, phase in enumerate(defense.phases):
-            if phase.init not in ("fresh", "continue"):
-                where = (*key, "phases", number, "init")
-                if check.known(where, phase.init, {"fresh", "continue", *study.defenses}, "start"):
-                    _check_cycle(check, where, study, name)
+            _check_init(check, (*key, "phases", number, "init"), study, name, number)
+            for dataset in study.recipes:
+                _check_training(check, (*key, "phases", number), phase, study.recipes[dataset])
+
+
+def _check_init(check: Checker, key: Key, study: Study, defense: str, number: int) -> None:
+    """The first phase begins fresh or with a defense's weights, a later one only where the one before it ended."""
+    init = study.defenses[defense].phases[number].init
+    if init is None:
+        return
+    if number:
+        if init != "continue":
+            check.add(key, f"a later phase goes on from the one before it: must be continue or left out, got {init!r}")
+    elif init == "continue":
+        check.add(key, "the first phase has nothing to go on from; write fresh or a defense")
+    elif init != "fresh" and check.known(key, init, {"fresh", *study.defenses}, "start"):
+        _check_cycle(check, key, study, defense)
+
+
+def _check_training(check: Checker, key: Key, given: TrainingDef, recipe: TrainingDef) -> None:
+    """Check the rules that a phase, or a recipe itself, makes of a recipe: `given` comes before it."""
+    parts = [recipe, given]
+    _check_rule(check, key, given, rule(*parts))
+    for name, group in given.groups.items():
+        before = [part.groups[name] for part in parts if name in part.groups]
+        where = (*key, "groups", name)
+        _check_rule(check, where, group, rule(*parts, *before))
+        if name == "model":
+            check.add(where, "the model's own optimiser is that of the phase; write its settings there")
+
+
+def _check_rule(check: Checker, key: Key, given: RuleDef, made: Mapping[str, Any]) -> None:
+    """What is given is read by the optimiser and the schedule, and what they need is there."""
+    readers = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+    for kind, table in readers.items():
+        others = {option for options in table.values() for option in options} - set(table[made[kind]])
+        for option in sorted(others & given.model_fields_set):
+            takes = [name for name in table if option in table[name]]
+            check.add((*key, option), f"{kind} {made[kind]!r} takes none; those that do: {', '.join(takes)}")
+    for option in SCHEDULES[made["schedule"]]:
+        if not made.get(option):
+            check.add(key, f"schedule {made['schedule']!r} needs {option}")
+    if made.get("nesterov") and not made["momentum"]:
+        check.add(key, "nesterov needs a momentum above 0")
 
 
 def _check_cycle(check: Checker, key: Key, study: Study, start: str) -> None:
