@@ -28,7 +28,7 @@ from touchstone.evaluation.noise import in_ball, own_generator
 from touchstone.evaluation.preflight import preflight
 from touchstone.losses import Loss
 from touchstone.norms import project
-from touchstone.registry import AttackSpec, load, nearest
+from touchstone.registry import AttackSpec, BudgetRule, load, nearest
 from touchstone.rng import SampleRng
 from touchstone.threat import Threat
 
@@ -64,6 +64,7 @@ def run(
     seed: int,
     batch_size: int,
     grid: Mapping[str, Sequence[Any]] | None = None,
+    budget_rule: BudgetRule | None = None,
     own_loss: Loss | None = None,
     progress: Progress | None = None,
     slug: str | None = None,
@@ -88,6 +89,8 @@ def run(
             and one of them is kept for all samples together: at each epsilon the one that breaks most; without
             epsilons the one of smallest median distance, a failure counting as infinite, then of smallest mean
             over the successes. The first of equals. The cost in the records is that of all of them.
+        budget_rule: of a minimal-norm attack under protocol "published", a registry.BudgetRule; the usual
+            one of the attack if not given.
         own_loss: the loss that the model was trained with, which attacks know as the loss "own".
         progress: called with (stages done, stages in all, what was done and at what rate).
         slug: name of the attack in the records; spec_name if it has no other.
@@ -109,6 +112,10 @@ def run(
     spec = _check(spec_name, protocol, threat)
     if grid and (protocol, spec.kind) not in (("published", "fixed"), ("published", "minimal")):
         raise ValueError(f"a grid is for one attack under protocol 'published', got {spec_name!r} under {protocol!r}")
+    if budget_rule and (protocol, spec.kind) != ("published", "minimal"):
+        got = f"{spec_name!r} under {protocol!r}"
+        raise ValueError(f"a budget rule is for a minimal-norm attack under protocol 'published', got {got}")
+    spec = replace(spec, budget_rule=budget_rule or spec.budget_rule)
     slug = slug or spec_name
     with own_generator(x.device, seed):
         if protocol == "worst" and spec.kind != "none":
@@ -163,7 +170,8 @@ def cascade(
     A sample that is wrong by itself is broken from the start (member "clean"), and a broken one stays broken
     at larger epsilons, as a row with carried=True. A minimal-norm member runs once, at the first epsilon, on
     what is left when its turn comes; from then on its judged distances are read before anything else runs.
-    Every other member runs with stop="first". All draw from one seed: a member finds here what it finds alone.
+    Every other member runs with stop="first". All draw from one seed: a member finds here what it finds alone, if
+    its rows do not influence one another (coupled attacks see other batches here).
 
     `members` are rows {slug, fn, options}, in order; everything else is as in `run`, and so is the result: a
     row per epsilon, sample, and member that was tried on it.
