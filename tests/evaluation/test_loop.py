@@ -658,6 +658,16 @@ def test_accuracy_above_chance_at_half_the_range_is_flagged(plant: Any) -> None:
     assert "above_chance" in [flag["flag"] for flag in info["flags"]]
 
 
+def test_a_cascade_is_asked_whether_it_breaks_a_model_at_half_the_range(plant: Any) -> None:
+    """A suite that leaves samples at linf 0.5 is too weak, also for the radii that it was run at."""
+    idle = plant("idle", fn="touchstone.attacks.clean:clean", kind="fixed")
+    for fn, wanted in ((idle, True), ("fgsm", False)):
+        members = [{"slug": fn, "fn": fn, "options": {}}]
+        table, _, info = suite(linear(), members, Threat("linf", (0.1,)), checks=True)
+        assert ("above_chance" in [flag["flag"] for flag in info["flags"]]) == wanted
+        assert set(table["epsilon"]) == {0.1}
+
+
 def test_progress_is_told_stage_by_stage() -> None:
     said: list[tuple[int, int, str]] = []
     attack(conv(), options=PGD, progress=lambda *line: said.append(line))

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -96,7 +97,8 @@ def run(
         slug: name of the attack in the records; spec_name if it has no other.
         index: (n,) int64 places of the samples in the test set; 0..n-1 if not given.
         examples: how many points to return as images.
-        checks: run the preflight, and random noise beside an attack with a fixed budget.
+        checks: run the preflight, random noise beside an attack with a fixed budget, and a cascade in linf also at
+            radius 0.5, which makes every image grey, on at most 200 samples.
         probe: also double the steps of such an attack, on at most 200 samples.
 
     Returns:
@@ -120,24 +122,20 @@ def run(
     with own_generator(x.device, seed):
         if protocol == "worst" and spec.kind != "none":
             alone = [{"slug": slug, "fn": spec_name, "options": options}]
-            table, shown, info = cascade(
-                model,
-                x,
-                y,
-                members=options["members"] if spec.kind == "suite" else alone,
-                threat=threat,
-                seed=seed,
-                batch_size=batch_size,
-                own_loss=own_loss,
-                progress=progress,
-                index=index,
-                examples=examples,
-            )
+            members = options["members"] if spec.kind == "suite" else alone
+            tried = partial(cascade, model, members=members, seed=seed, batch_size=batch_size, own_loss=own_loss)
+            table, shown, info = tried(x, y, threat=threat, progress=progress, index=index, examples=examples)
+            reach = table
+            if checks and (threat.norm, threat.space) == ("linf", "pixel") and max(threat.epsilons) < flags.FULL_RANGE:
+                few = {"index": None if index is None else index[:PROBED], "examples": 0}
+                widest = replace(threat, epsilons=(flags.FULL_RANGE,))
+                reach, _, _ = tried(x[:PROBED], y[:PROBED], threat=widest, **few)
         else:
             block = make_block(model, x, y, threat or Threat("linf"), seed, batch_size, index, own_loss)
             block = replace(block, goal=_GOALS[spec.criterion](block.clean, options))
             request = Request(spec, options, _combinations(grid or {}), slug, examples, progress)
             table, shown, info = _PUBLISHED[spec.kind](block, request)
+            reach = table
             if spec.kind == "fixed" and (checks or probe):
                 probed = _probe(block, request, table, info, doubled=probe)
                 info = {**info, **probed, "flags": info["flags"] + probed["flags"]}
@@ -147,7 +145,7 @@ def run(
     if checks and spec.kind != "none":
         measured = preflight(model, x, y, threat=threat, seed=seed, batch_size=batch_size)
         found += flags.preflight(measured)
-        found += flags.full_range(table, classes=int(measured["classes"]), space=threat.space)
+        found += flags.full_range(reach, classes=int(measured["classes"]), space=threat.space)
     return table, shown, {**info, "flags": found, "preflight": measured}
 
 
