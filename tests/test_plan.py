@@ -262,6 +262,19 @@ def test_only_attacks_that_ask_depend_on_grid_substitute_and_defense(edited: Edi
         assert {"grid", "substitute", "defense"}.isdisjoint(plan.attack(one, name)), name
 
 
+def test_a_budget_rule_of_the_study_reaches_job_worst_case_and_claims(edited: Edit) -> None:
+    plan = edited(
+        (MIM, "{fn: deepfool, threat: linf, budget_rule: shrink_and_retest}"),
+        ("{fn: cw, ", "{fn: cw, budget_rule: distance, "),
+    )
+    job = plan.attack(cell(plan, "mnist", "std"), "mim40-linf")
+    assert job["budget_rule"] == "shrink_and_retest"  # and its claims at epsilon 0.3 were accepted
+    assert "budget_rule" not in plan.attack(cell(plan, "mnist", "std"), "pgd40-linf")
+    judged = {key[1]: judge for key, judge in plan.evaluation("minmax")["worst"] if key[0] == "mnist"}
+    assert judged["mim40-linf"] == judged["fgsm-linf"]
+    assert isinstance(judged["cw-l2"], list)  # as the study has it, it is unbounded: no radius bounds a worst case
+
+
 def test_a_substitute_is_trained_and_never_has_the_seed_of_its_target(edited: Edit) -> None:
     change = (MIM, "{fn: transfer, threat: linf, substitute: {mnist: lenet/std, cifar10: lenet/std+l1}}")
     plan = edited(change, config=ALL_SEEDS)

@@ -296,7 +296,7 @@ class Plan:
         for reading, (attack, published) in product(definition.readings, definition.attacks.items()):
             for original in definition.recipes if published.threat and published.protocol == "published" else []:
                 key = [original, attack, reading]
-                if ATTACKS[published.fn].budget_rule == "unbounded":
+                if published.rule == "unbounded":
                     worst.append([key, f"{attack} is unbounded, so no radius bounds a worst case"])
                     continue
                 judges = self.worst_of(study, attack, original)
@@ -377,6 +377,7 @@ class Plan:
         return {
             "attack": name,
             **job,
+            **({"budget_rule": definition.budget_rule} if definition.budget_rule else {}),
             "protocol": definition.protocol,
             "threat": threat,
             "samples": self.limit("samples", dataset=cell.original, attack=name, **where),
@@ -467,7 +468,9 @@ def _budgets(study: Study) -> dict[tuple[str, str], Collection[float]]:
     budgets = {}
     for slug, attack in study.attacks.items():
         for dataset in study.recipes:
-            if attack.fn in ATTACKS and ATTACKS[attack.fn].kind in ("none", "minimal"):
+            if attack.fn not in ATTACKS:
+                continue
+            if ATTACKS[attack.fn].kind in ("none", "minimal") and attack.rule != "shrink_and_retest":
                 budgets[dataset, slug] = ()
             elif attack.threat in study.threats:
                 budgets[dataset, slug] = study.threats[attack.threat].epsilons.get(dataset, ())

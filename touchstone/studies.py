@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from touchstone.attacks import ATTACKS
 from touchstone.config import Count, Slug, Strict
+from touchstone.registry import BudgetRule
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -126,12 +128,19 @@ class AttackDef(MemberDef):
     """An attack, or a cascade of members, under one threat.
 
     `grid` maps options to values of which one is chosen for all samples, see `touchstone.evaluation.loop.run`.
+    `budget_rule` is for a minimal-norm attack, where the paper read its epsilons in another way than is usual for it.
     """
 
     threat: Slug | None = None
     protocol: Literal["published", "worst"] = "published"
     members: dict[Slug, MemberDef] = {}
     grid: dict[str, list[Any] | dict[Slug, list[Any]]] = {}
+    budget_rule: BudgetRule | None = None
+
+    @property
+    def rule(self) -> str:
+        """How the points count at an epsilon: the study's word, or what is usual for the attack."""
+        return self.budget_rule or ATTACKS[self.fn].budget_rule
 
 
 class Selection(Strict):

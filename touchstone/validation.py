@@ -250,6 +250,8 @@ def _check_attack(check: Checker, study: Study, name: str, attack: AttackDef) ->
     if not check.known((*key, "fn"), attack.fn, ATTACKS, "attack"):
         return
     spec = ATTACKS[attack.fn]
+    if attack.budget_rule and (attack.protocol, spec.kind) != ("published", "minimal"):
+        check.add((*key, "budget_rule"), "is for a minimal-norm attack under protocol published")
     _check_grid(check, key, study, attack, spec)
     if spec.kind == "none":
         if attack.threat or attack.options or attack.substitute:
