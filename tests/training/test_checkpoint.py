@@ -69,7 +69,11 @@ CASES: dict[str, tuple[str, Defense, list[Phase]]] = {
     "two-optimisers": ("lenet", WithJudge(), [replace(ONE, groups={"critic": Rule(lr=0.01, **SGD)})]),
     "second-phase": ("lenet", CrossEntropy(), [replace(ONE, epochs=2), replace(ONE, epochs=3, lr=0.01, **SGD)]),
     "end-of-phase": ("lenet", CrossEntropy(), [replace(ONE, epochs=3, keep="best_val"), replace(ONE, epochs=2)]),
-    "best": ("lenet", Halts(), [replace(ONE, lr=0.05, optimizer="sgd", keep="best_val")]),
+    "best": (
+        "lenet",
+        Halts(),
+        [replace(ONE, epochs=4, lr=0.05, optimizer="sgd", keep="best_val"), replace(ONE, epochs=1)],
+    ),
     "dropout-augment": ("mlp", CrossEntropy(), [replace(ONE, augment={"crop": 2, "flip": True})]),
 }
 OPTIONS = {"mlp": {"hidden": [30], "init": "glorot", "dropout": 0.5}}
