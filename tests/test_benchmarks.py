@@ -79,6 +79,14 @@ def test_ratios_are_taken_within_a_round() -> None:
     assert order == list("abcbcacab")
 
 
+def test_memory_is_that_of_the_attack_and_not_of_who_measures_it() -> None:
+    from benchmarks.memory import _apart
+
+    more_than_a_child_needs = torch.ones(10**9, dtype=torch.uint8)
+    assert 1 < _apart("pgd", {"samples": 512, "epsilons": 1, "classes": 10}) < 900
+    del more_than_a_child_needs
+
+
 def test_memory_is_measured_with_options_that_exist() -> None:
     from benchmarks.memory import ATTACKED
     from touchstone.attacks import ATTACKS
