@@ -79,7 +79,7 @@ BAD = [
     ("own-model-package", STUDY, "{fn: lenet}", "{fn: 'mine.nets:net'}", ["models.lenet.fn", "no source file for module 'mine.nets'"]),
     ("own-model-function", STUDY, "{fn: lenet}", "{fn: 'touchstone.models.lenet:lenett'}", ["models.lenet.fn", "no function or class 'lenett'"]),
     ("own-model-option", STUDY, "{fn: lenet}", "{fn: 'touchstone.models.lenet:lenet', width: 3}", ["models.lenet.width", "unknown option 'width'"]),
-    ("unknown-defense", STUDY, "std: {fn: ce}", "std: {fn: cee}", ["defenses.std.fn", "'cee'", "allowed: adv, ce, minmax"]),
+    ("unknown-defense", STUDY, "std: {fn: ce}", "std: {fn: cee}", ["defenses.std.fn", "'cee'", "allowed: adv, at, ce"]),
     ("bad-optimizer", STUDY, "optimizer: adam, lr: 0.001", "optimizer: adamw, lr: 0.001", ["recipes.mnist.optimizer"]),
     ("negative-lr", STUDY, "lr: 0.001", "lr: -0.001", ["recipes.mnist.lr", "greater than 0"]),
     ("select-option", STUDY, "{l1: 1.0e-6}", "{l3: 1.0e-6}", ["select.0.l3", "unknown option 'l3'"]),

@@ -20,11 +20,14 @@ from touchstone.studies import (
     LIMITS,
     RESULT_TABLES,
     AttackDef,
+    CellsDef,
     DefenseDef,
     FigureDef,
     MemberDef,
+    Selection,
     Standardize,
     Study,
+    datasets_of,
     for_dataset,
     starts,
 )
@@ -101,6 +104,8 @@ def load_study(path: Path) -> Study:
     _check_threats(check, study)
     for name, attack in study.attacks.items():
         _check_attack(check, study, name, attack)
+    for number, cells in enumerate(study.cells):
+        _check_cells(check, ("cells", number), study, cells)
     _check_references(check, study)
     if check.problems:
         raise ConfigError(check.problems)
@@ -130,7 +135,7 @@ def _check_model(check: Checker, study: Study, name: str) -> None:
     spec = model_spec(model.fn)
     check.options(key, spec.fn, model.options, leave_out=set(spec.preset))
     if isinstance(model.normalize, Standardize):
-        for dataset in study.recipes.keys() & DATASETS.keys():
+        for dataset in sorted(datasets_of(study, name) & DATASETS.keys()):
             channels = DATASETS[dataset].shape[0]
             for part, values in model.normalize:
                 if len(values) not in (1, channels):
@@ -155,15 +160,26 @@ def _check_defenses(check: Checker, study: Study) -> None:
         for number, candidate in enumerate(defense.select or [{}]):
             where = (*key, "select", number) if defense.select else key
             check.options(where, DEFENSES[defense.fn].fn, {**given, **candidate})
-        for number, phase in enumerate(defense.phases):
-            if phase.init not in ("fresh", "continue"):
-                where = (*key, "phases", number, "init")
-                if check.known(where, phase.init, {"fresh", "continue", *study.defenses}, "start"):
-                    _check_cycle(check, where, study, name)
+        if defense.select and study.selection is None:
+            check.add((*key, "select"), "needs `selection`, the criterion that chooses")
+        _check_phases(check, (*key, "phases"), study, name)
 
 
-def _check_cycle(check: Checker, key: Key, study: Study, start: str) -> None:
-    todo, seen = starts(study, start), set[str]()
+def _check_phases(check: Checker, key: Key, study: Study, name: str) -> None:
+    phases = study.defenses[name].phases
+    _check_per_dataset(check, key, phases, study)
+    for dataset, row in phases.items() if isinstance(phases, Mapping) else [(None, phases)]:
+        for number, phase in enumerate(row):
+            where = (*key, *([dataset] if dataset else []), number, "init")
+            if phase.init in ("fresh", "continue"):
+                continue
+            if check.known(where, phase.init, {"fresh", "continue", *study.defenses}, "start"):
+                for one in [dataset] if dataset else study.recipes:
+                    _check_cycle(check, where, study, name, one)
+
+
+def _check_cycle(check: Checker, key: Key, study: Study, start: str, dataset: str) -> None:
+    todo, seen = starts(study, start, dataset), set[str]()
     while todo:
         name = todo.pop()
         if name == start:
@@ -171,7 +187,15 @@ def _check_cycle(check: Checker, key: Key, study: Study, start: str) -> None:
             return
         if name not in seen:
             seen.add(name)
-            todo += starts(study, name)
+            todo += starts(study, name, dataset)
+
+
+def _check_cells(check: Checker, key: Key, study: Study, cells: CellsDef) -> None:
+    """What cells combine is defined; suites are named once for all models, under `worst`."""
+    defined = {"datasets": study.recipes, "models": study.models, "defenses": study.defenses, "attacks": study.attacks}
+    for kind, names in defined.items():
+        for number, name in enumerate(getattr(cells, kind)):
+            check.known((*key, kind, number), name, names, kind.removesuffix("s"))
 
 
 def _check_threats(check: Checker, study: Study) -> None:
@@ -336,12 +360,13 @@ def _check_norm(check: Checker, key: Key, name: str, spec: AttackSpec, norm: str
 
 def _check_references(check: Checker, study: Study) -> None:
     """Every slug that is mentioned elsewhere is defined."""
-    _check_selection(check, study)
+    if study.selection:
+        _check_selection(check, study, study.selection)
     for number, name in enumerate(study.worst):
         if check.known(("worst", number), name, study.attacks, "attack") and study.attacks[name].protocol != "worst":
             check.add(("worst", number), f"{name!r} is not under protocol worst")
     _check_readings(check, study)
-    if study.near_zero.headline not in study.near_zero.thresholds:
+    if study.near_zero and study.near_zero.headline not in study.near_zero.thresholds:
         check.add(("near_zero", "headline"), f"must be one of the thresholds {study.near_zero.thresholds}")
     for name, table in study.tables.items():
         if table.dataset:
@@ -360,8 +385,9 @@ def _check_readings(check: Checker, study: Study) -> None:
                 check.known(("readings", name, kind, ours), other, defined, kind)
 
 
-def _check_selection(check: Checker, study: Study) -> None:
-    selection = study.selection
+def _check_selection(check: Checker, study: Study, selection: Selection) -> None:
+    if study.near_zero is None:
+        check.add(("selection",), "needs `near_zero`, whose headline threshold its table shows")
     check.known(("selection", "reference"), selection.reference, study.defenses, "defense")
     for key in ("tolerance", "epochs"):
         _check_per_dataset(check, ("selection", key), getattr(selection, key), study)
@@ -398,8 +424,9 @@ def check_config(check: Checker, config: Config, studies: Mapping[str, Study]) -
     }
     _check_substitutes(check, config, names["dataset"])
     _check_sources(check, config)
-    for key, kind in (("datasets", "dataset"), ("defenses", "defense")):
-        for number, name in enumerate(getattr(config.only, key)):
+    for key, listed in config.only:
+        kind = key.removesuffix("s")
+        for number, name in enumerate(listed):
             check.known(("only", key, number), name, names[kind], kind)
     for number, cap in enumerate(config.caps):
         for kind, name in cap.where:
