@@ -1,5 +1,6 @@
 """The plan: claims decide what runs, caps decide how much, and both end up in the jobs' values."""
 
+import copy
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from touchstone.attacks import ATTACKS
 from touchstone.config import ConfigError
 from touchstone.plan import Cell, Plan, make_plan
 from touchstone.registry import AttackSpec
+from touchstone.studies import PhaseDef
 
 Edit = Callable[..., Plan]
 
@@ -63,10 +65,17 @@ def test_no_caps_no_cuts(paper: Plan) -> None:
             "init": "fresh",
             "optimizer": "adam",
             "lr": 0.01,
-            "batch_size": 64,
-            "epochs": 90,
+            "schedule": "multistep",
+            "betas": [0.9, 0.999],
+            "weight_decay": 0.0,
             "milestones": [30, 60],
             "gamma": 0.5,
+            "augment": {},
+            "keep": "last",
+            "collapse": "stop",
+            "batch_size": 64,
+            "epochs": 90,
+            "groups": {},
         }
     ]
     assert job["caps"] == []
@@ -82,6 +91,14 @@ def test_the_smallest_matching_cap_counts_and_says_so(laptop: Plan) -> None:
     attack = laptop.attack(cell(laptop, "mnist", "std"), "cw-l2")
     assert (attack["options"]["steps"], attack["samples"]) == (1000, 100)
     assert attack["caps"] == ["cw-l2: steps 1000 of 10000"]
+
+
+def test_a_later_phase_goes_on_from_the_one_before_it(laptop: Plan) -> None:
+    plan = copy.deepcopy(laptop)
+    plan.studies["minmax"].defenses["adv"].phases.append(PhaseDef(lr=0.1, epochs=4))
+    phases, caps = plan.phases(cell(plan, "cifar10", "adv"))
+    assert [(p["init"], p["lr"], p["epochs"]) for p in phases] == [("fresh", 0.01, 10), ("continue", 0.1, 4)]
+    assert caps == ["adv: epochs 10 of 90"]
 
 
 def test_fewer_steps_keep_their_reach(laptop: Plan) -> None:
@@ -243,6 +260,19 @@ def test_only_attacks_that_ask_depend_on_grid_substitute_and_defense(edited: Edi
         assert plan.attack(one, name)["defense"] == definition, name
     for name in ("clean", "pgd40-linf", "worst-l2"):
         assert {"grid", "substitute", "defense"}.isdisjoint(plan.attack(one, name)), name
+
+
+def test_a_budget_rule_of_the_study_reaches_job_worst_case_and_claims(edited: Edit) -> None:
+    plan = edited(
+        (MIM, "{fn: deepfool, threat: linf, budget_rule: shrink_and_retest}"),
+        ("{fn: cw, ", "{fn: cw, budget_rule: distance, "),
+    )
+    job = plan.attack(cell(plan, "mnist", "std"), "mim40-linf")
+    assert job["budget_rule"] == "shrink_and_retest"  # and its claims at epsilon 0.3 were accepted
+    assert "budget_rule" not in plan.attack(cell(plan, "mnist", "std"), "pgd40-linf")
+    judged = {key[1]: judge for key, judge in plan.evaluation("minmax")["worst"] if key[0] == "mnist"}
+    assert judged["mim40-linf"] == judged["fgsm-linf"]
+    assert isinstance(judged["cw-l2"], list)  # as the study has it, it is unbounded: no radius bounds a worst case
 
 
 def test_a_substitute_is_trained_and_never_has_the_seed_of_its_target(edited: Edit) -> None:

@@ -22,7 +22,7 @@ from touchstone.config import load as load_config
 from touchstone.data import DATASETS
 from touchstone.defenses import DEFENSES
 from touchstone.registry import OWN, AttackSpec, DefenseSpec, options
-from touchstone.studies import LIMITS, AttackDef, MemberDef, Study, for_dataset, starts
+from touchstone.studies import LIMITS, AttackDef, MemberDef, Study, for_dataset, shrunk, starts, training
 from touchstone.validation import Checker, check_config, load_study
 
 STEPS = ("steps", "attack_steps")  # limits that a longer step makes up for
@@ -215,22 +215,17 @@ class Plan:
     def phases(self, cell: Cell, epochs: int | None = None) -> tuple[list[dict[str, Any]], list[str]]:
         """Return the resolved phases of a training and the caps that bit; `epochs` replaces the recipe's."""
         study = self.studies[cell.study]
-        base = study.recipes[cell.original].model_dump()
         caps, out = [], []
-        for phase in for_dataset(study.defenses[cell.defense].phases, cell.original):
-            merged = {**base, **{k: v for k, v in phase.model_dump().items() if v is not None}}
-            full = merged["epochs"]
-            wanted = full if epochs is None else epochs
-            merged["epochs"] = self.capped(
+        for number, phase in enumerate(for_dataset(study.defenses[cell.defense].phases, cell.original)):
+            full = training(study.recipes[cell.original], phase)
+            wanted = full["epochs"] if epochs is None else epochs
+            allowed = self.capped(
                 "epochs", wanted, dataset=cell.original, model=cell.model, defense=cell.defense
-            )
-            if merged["epochs"] < full:
-                if epochs is None:
-                    caps.append(f"{cell.defense}: epochs {merged['epochs']} of {full}")
-                # the schedule shrinks with the training, so that every rate still has its share
-                share = merged["epochs"] / full
-                merged["milestones"] = sorted({max(1, round(m * share)) for m in merged["milestones"]})
-            out.append(merged)
+            )  # fmt: skip
+            if allowed < full["epochs"] and epochs is None:
+                caps.append(f"{cell.defense}: epochs {allowed} of {full['epochs']}")
+            init = phase.init or ("continue" if number else "fresh")
+            out.append({"init": init, **(shrunk(full, allowed) if allowed < full["epochs"] else full)})
         return out, caps
 
     def defense(self, cell: Cell, caps: list[str]) -> dict[str, Any]:
@@ -300,7 +295,7 @@ class Plan:
         for reading, (attack, published) in product(definition.readings, definition.attacks.items()):
             for original in definition.recipes if published.threat and published.protocol == "published" else []:
                 key = [original, attack, reading]
-                if ATTACKS[published.fn].budget_rule == "unbounded":
+                if published.rule == "unbounded":
                     worst.append([key, f"{attack} is unbounded, so no radius bounds a worst case"])
                     continue
                 judges = self.worst_of(study, attack, original)
@@ -381,6 +376,7 @@ class Plan:
         return {
             "attack": name,
             **job,
+            **({"budget_rule": definition.budget_rule} if definition.budget_rule else {}),
             "protocol": definition.protocol,
             "threat": threat,
             "samples": self.limit("samples", dataset=cell.original, attack=name, **where),
@@ -476,7 +472,9 @@ def _budgets(study: Study) -> dict[tuple[str, str], Collection[float]]:
     budgets = {}
     for slug, attack in study.attacks.items():
         for dataset in study.recipes:
-            if attack.fn in ATTACKS and ATTACKS[attack.fn].kind in ("none", "minimal"):
+            if attack.fn not in ATTACKS:
+                continue
+            if ATTACKS[attack.fn].kind in ("none", "minimal") and attack.rule != "shrink_and_retest":
                 budgets[dataset, slug] = ()
             elif attack.threat in study.threats:
                 budgets[dataset, slug] = study.threats[attack.threat].epsilons.get(dataset, ())

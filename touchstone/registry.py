@@ -16,6 +16,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 NORMS = ("linf", "l2", "l1", "l0")
+# what a minimal-norm attack has to do with epsilons: its distances are read at them; its points are cut back to each
+# ball and judged again, as Foolbox does; nothing, it may go as far as it likes
+BudgetRule = Literal["distance", "shrink_and_retest", "unbounded"]
 OWN = "own"  # the loss that the attacked model was trained with
 LOSSES = ("ce", "ce64", "margin", "dlr", "logistic", OWN)  # what the option `loss` of an attack may name
 
@@ -29,7 +32,7 @@ class AttackSpec:
     norms: tuple[str, ...]
     source: str
     criterion: Literal["misclassified", "confidence"] = "misclassified"  # confidence: option target_confidence
-    budget_rule: Literal["ball", "distance", "shrink_and_retest", "unbounded"] = "ball"
+    budget_rule: Literal["ball"] | BudgetRule = "ball"  # a study may give a minimal-norm attack another one
     droppable: bool = True  # solved rows may leave the block
     coupled: bool = False  # rows influence one another: fixed batches, own forked RNG
     wraps: tuple[str, ...] = ()  # attacks that its option `attack` may name (the first if none), run with `options`

@@ -1,14 +1,18 @@
 """A study as data: the typed form of studies/<study>/study.yaml. Nothing here imports torch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from touchstone.attacks import ATTACKS
 from touchstone.config import Count, Slug, Strict
+from touchstone.registry import BudgetRule
 
 Positive = Annotated[float, Field(gt=0)]
 Slugs = Annotated[list[Slug], Field(min_length=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 LIMITS = ("steps", "attack_steps", "restarts", "binary_steps", "queries")  # options that a cap may lower
 RESULT_TABLES = ("cells", "claims", "qualitative", "flags", "selection", "failures", "worst")
 
@@ -38,27 +42,60 @@ class ModelDef(Open):
     normalize: Literal["dataset", "none"] | Standardize = "dataset"
 
 
-class Recipe(Strict):
+class RuleDef(Strict):
+    """An optimiser and its schedule, see `touchstone.training.Rule`; what is left out is said elsewhere."""
+
+    optimizer: Literal["adam", "sgd"] | None = None
+    lr: Positive | None = None
+    betas: Annotated[list[Share], Field(min_length=2, max_length=2)] | None = None
+    momentum: NotNegative | None = None
+    nesterov: bool | None = None
+    weight_decay: NotNegative | None = None
+    schedule: Literal["constant", "multistep", "exponential", "linear"] | None = None
+    milestones: list[Count] | None = None
+    gamma: Positive | None = None
+
+
+class Augment(Strict):
+    """How training images vary, see `touchstone.training.augment.augmented`; what is left out does not happen."""
+
+    crop: Count | None = None
+    translate: Annotated[float, Field(gt=0, lt=1)] | None = None
+    fill: Literal["zero", "edge", "reflect"] | None = None
+    flip: bool | None = None
+    rotate: Annotated[float, Field(gt=0, le=180)] | None = None
+    resized_crop: bool | None = None
+    probability: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
+class TrainingDef(RuleDef):
+    """What a recipe and a phase may both say; `groups` are other optimisers than the model's, by name."""
+
+    batch_size: Count | None = None
+    epochs: Count | None = None
+    groups: dict[Slug, RuleDef] = {}
+    augment: Augment | None = None
+    keep: Literal["last", "best_val"] | None = None
+    collapse: Literal["stop", "finish"] | None = None
+
+
+class Recipe(TrainingDef):
     """How a dataset's models are trained unless a phase says otherwise."""
 
     optimizer: Literal["adam", "sgd"]
     lr: Positive
     batch_size: Count
     epochs: Count
-    milestones: list[Count] = []
-    gamma: Positive = 1.0
 
 
-class PhaseDef(Strict):
-    """One phase of a defense; what it leaves out comes from the dataset's recipe."""
+class PhaseDef(TrainingDef):
+    """One phase of a defense; what it leaves out comes from the dataset's recipe.
 
-    init: Slug = "fresh"
-    optimizer: Literal["adam", "sgd"] | None = None
-    lr: Positive | None = None
-    batch_size: Count | None = None
-    epochs: Count | None = None
-    milestones: list[Count] | None = None
-    gamma: Positive | None = None
+    The first phase begins with untrained weights (fresh) or those of a defense, each later one where the one before it
+    ended (continue).
+    """
+
+    init: Slug | None = None
 
 
 class MemberDef(Open):
@@ -112,12 +149,19 @@ class AttackDef(MemberDef):
     """An attack, or a cascade of members, under one threat.
 
     `grid` maps options to values of which one is chosen for all samples, see `touchstone.evaluation.loop.run`.
+    `budget_rule` is for a minimal-norm attack, where the paper read its epsilons in another way than is usual for it.
     """
 
     threat: Slug | None = None
     protocol: Literal["published", "worst"] = "published"
     members: dict[Slug, MemberDef] = {}
     grid: dict[str, list[Any] | dict[Slug, list[Any]]] = {}
+    budget_rule: BudgetRule | None = None
+
+    @property
+    def rule(self) -> str:
+        """How the points count at an epsilon: the study's word, or what is usual for the attack."""
+        return self.budget_rule or ATTACKS[self.fn].budget_rule
 
 
 class Selection(Strict):
@@ -199,11 +243,58 @@ def for_dataset(value: Any, dataset: str) -> Any:
 
 def starts(study: Study, defense: str, dataset: str) -> list[str]:
     """Defenses whose trained weights this one starts from on a dataset."""
-    phases = for_dataset(study.defenses[defense].phases, dataset)
-    return [phase.init for phase in phases if phase.init in study.defenses]
+    phases = study.defenses[defense].phases
+    rows = phases.get(dataset, []) if isinstance(phases, Mapping) else phases
+    return [phase.init for phase in rows if phase.init in study.defenses]
 
 
 def datasets_of(study: Study, model: str) -> set[str]:
     """Datasets that `cells` runs a model on; all of them for a model that it does not name."""
     named = {dataset for cells in study.cells if model in cells.models for dataset in cells.datasets}
     return named or set(study.recipes)
+
+
+# what an optimiser reads besides its rate, with what it is where nobody says, and what a schedule must be told
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    "adam": {"betas": [0.9, 0.999], "weight_decay": 0.0},
+    "sgd": {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0},
+}
+SCHEDULES = {"constant": (), "multistep": ("milestones", "gamma"), "exponential": ("gamma",), "linear": ()}
+# schedule -> what changes where only a share of the epochs is run, so that every rate keeps its share of them
+SHORTER: dict[str, Callable[[dict[str, Any], float], dict[str, Any]]] = {
+    "multistep": lambda rule, share: {"milestones": sorted({max(1, round(m * share)) for m in rule["milestones"]})},
+    "exponential": lambda rule, share: {"gamma": rule["gamma"] ** (1 / share)},
+}
+
+
+def rule(*parts: RuleDef) -> dict[str, Any]:
+    """Return the optimiser and schedule that several parts make, a later one before an earlier one.
+
+    Only keys with a meaning are in it; one that the schedule needs and nobody says is missing.
+    """
+    said = {k: v for part in parts for k, v in part.model_dump(exclude_none=True).items() if k in RuleDef.model_fields}
+    kind = {"optimizer": said["optimizer"], "lr": said["lr"], "schedule": said.get("schedule", "constant")}
+    needed = {k: said[k] for k in SCHEDULES[kind["schedule"]] if k in said}
+    return kind | {k: said.get(k, default) for k, default in OPTIMIZERS[kind["optimizer"]].items()} | needed
+
+
+def training(*parts: TrainingDef) -> dict[str, Any]:
+    """Return what several parts say of a training, a later one before an earlier one.
+
+    What a group does not say it has from the rest.
+    """
+    own = TrainingDef.model_fields.keys() - RuleDef.model_fields.keys() - {"groups"}
+    said = {k: v for part in parts for k, v in part.model_dump(exclude_none=True).items() if k in own}
+    names = dict.fromkeys(name for part in parts for name in part.groups)
+    groups = {name: rule(*parts, *(p.groups[name] for p in parts if name in p.groups)) for name in names}
+    return {**rule(*parts), "augment": {}, "keep": "last", "collapse": "stop", **said, "groups": groups}
+
+
+def shrunk(full: Mapping[str, Any], epochs: int) -> dict[str, Any]:
+    """Return what `training` returned with fewer epochs, its schedules shrunk with them."""
+    share = epochs / full["epochs"]
+
+    def shorter(one: Mapping[str, Any]) -> dict[str, Any]:
+        return {**one, **SHORTER.get(one["schedule"], lambda *_: {})(one, share)}
+
+    return {**shorter(full), "epochs": epochs, "groups": {name: shorter(g) for name, g in full["groups"].items()}}

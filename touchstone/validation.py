@@ -18,17 +18,22 @@ from touchstone.plots import PLOTS
 from touchstone.registry import LOSSES, OWN, AttackSpec, nearest, options
 from touchstone.studies import (
     LIMITS,
+    OPTIMIZERS,
     RESULT_TABLES,
+    SCHEDULES,
     AttackDef,
     CellsDef,
     DefenseDef,
     FigureDef,
     MemberDef,
+    RuleDef,
     Selection,
     Standardize,
     Study,
+    TrainingDef,
     datasets_of,
     for_dataset,
+    rule,
     starts,
 )
 
@@ -44,8 +49,9 @@ class Checker:
         self.path, self.lines, self.problems = path, lines, list[str]()
 
     def add(self, key: Key, text: str) -> None:
-        """Note a problem at a key."""
-        self.problems.append(problem(self.path, self.lines, key, text))
+        """Note a problem at a key, once."""
+        if (found := problem(self.path, self.lines, key, text)) not in self.problems:
+            self.problems.append(found)
 
     def known(self, key: Key, name: str, names: Collection[str], what: str) -> bool:
         """Say whether `name` is among `names`; if not, note it."""
@@ -96,8 +102,9 @@ def load_study(path: Path) -> Study:
     check = Checker(path, lines)
     if study.study != path.parent.name:
         check.add(("study",), f"must equal the folder's name {path.parent.name!r}, got {study.study!r}")
-    for name in study.recipes:
+    for name, recipe in study.recipes.items():
         check.known(("recipes", name), name, DATASETS, "dataset")
+        _check_training(check, ("recipes", name), recipe, recipe)
     for name in study.models:
         _check_model(check, study, name)
     _check_defenses(check, study)
@@ -147,8 +154,8 @@ def _check_model(check: Checker, study: Study, name: str) -> None:
 def _check_defenses(check: Checker, study: Study) -> None:
     for name, defense in study.defenses.items():
         key: Key = ("defenses", name)
-        if name == "fresh":
-            check.add(key, "'fresh' is reserved: it is a phase's untrained start")
+        if name in ("fresh", "continue"):
+            check.add(key, f"{name!r} is reserved: it is a phase's start")
         if not check.known((*key, "fn"), defense.fn, DEFENSES, "defense"):
             continue
         _check_adaptive(check, (*key, "adaptive"), study, defense)
@@ -165,17 +172,56 @@ def _check_defenses(check: Checker, study: Study) -> None:
         _check_phases(check, (*key, "phases"), study, name)
 
 
-def _check_phases(check: Checker, key: Key, study: Study, name: str) -> None:
-    phases = study.defenses[name].phases
+def _check_phases(check: Checker, key: Key, study: Study, defense: str) -> None:
+    phases = study.defenses[defense].phases
     _check_per_dataset(check, key, phases, study)
-    for dataset, row in phases.items() if isinstance(phases, Mapping) else [(None, phases)]:
-        for number, phase in enumerate(row):
-            where = (*key, *([dataset] if dataset else []), number, "init")
-            if phase.init in ("fresh", "continue"):
-                continue
-            if check.known(where, phase.init, {"fresh", "continue", *study.defenses}, "start"):
-                for one in [dataset] if dataset else study.recipes:
-                    _check_cycle(check, where, study, name, one)
+    for dataset, recipe in study.recipes.items():
+        place = (*key, dataset) if isinstance(phases, Mapping) else key
+        for number, phase in enumerate(phases.get(dataset, ()) if isinstance(phases, Mapping) else phases):
+            _check_init(check, (*place, number, "init"), study, defense, dataset, number, phase.init)
+            _check_training(check, (*place, number), phase, recipe)
+
+
+def _check_init(
+    check: Checker, key: Key, study: Study, defense: str, dataset: str, number: int, init: str | None
+) -> None:
+    """The first phase begins fresh or with a defense's weights, a later one only where the one before it ended."""
+    if init is None:
+        return
+    if number:
+        if init != "continue":
+            check.add(key, f"a later phase goes on from the one before it: must be continue or left out, got {init!r}")
+    elif init == "continue":
+        check.add(key, "the first phase has nothing to go on from; write fresh or a defense")
+    elif init != "fresh" and check.known(key, init, {"fresh", *study.defenses}, "start"):
+        _check_cycle(check, key, study, defense, dataset)
+
+
+def _check_training(check: Checker, key: Key, given: TrainingDef, recipe: TrainingDef) -> None:
+    """Check the rules that a phase, or a recipe itself, makes of a recipe: `given` comes before it."""
+    parts = [recipe, given]
+    _check_rule(check, key, given, rule(*parts))
+    for name, group in given.groups.items():
+        before = [part.groups[name] for part in parts if name in part.groups]
+        where = (*key, "groups", name)
+        _check_rule(check, where, group, rule(*parts, *before))
+        if name == "model":
+            check.add(where, "the model's own optimiser is that of the phase; write its settings there")
+
+
+def _check_rule(check: Checker, key: Key, given: RuleDef, made: Mapping[str, Any]) -> None:
+    """What is given is read by the optimiser and the schedule, and what they need is there."""
+    readers = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+    for kind, table in readers.items():
+        others = {option for options in table.values() for option in options} - set(table[made[kind]])
+        for option in sorted(others & given.model_fields_set):
+            takes = [name for name in table if option in table[name]]
+            check.add((*key, option), f"{kind} {made[kind]!r} takes none; those that do: {', '.join(takes)}")
+    for option in SCHEDULES[made["schedule"]]:
+        if not made.get(option):
+            check.add(key, f"schedule {made['schedule']!r} needs {option}")
+    if made.get("nesterov") and not made["momentum"]:
+        check.add(key, "nesterov needs a momentum above 0")
 
 
 def _check_cycle(check: Checker, key: Key, study: Study, start: str, dataset: str) -> None:
@@ -228,6 +274,8 @@ def _check_attack(check: Checker, study: Study, name: str, attack: AttackDef) ->
     if not check.known((*key, "fn"), attack.fn, ATTACKS, "attack"):
         return
     spec = ATTACKS[attack.fn]
+    if attack.budget_rule and (attack.protocol, spec.kind) != ("published", "minimal"):
+        check.add((*key, "budget_rule"), "is for a minimal-norm attack under protocol published")
     _check_grid(check, key, study, attack, spec)
     if spec.kind == "none":
         if attack.threat or attack.options or attack.substitute:

@@ -140,6 +140,20 @@ def test_the_rule_shrink_and_retest_adds_the_points_of_each_ball(plant: Any) -> 
     assert (shrunk["success"][:40].to_numpy() == near).all()
 
 
+def test_a_study_gives_an_attack_another_budget_rule() -> None:
+    usual, _, _ = attack(conv(), "deepfool", Threat("l2", (0.05, 0.5)))
+    table, _, _ = attack(conv(), "deepfool", Threat("l2", (0.05, 0.5)), budget_rule="shrink_and_retest")
+    assert usual["epsilon"].isna().all()
+    assert table["epsilon"].dropna().tolist() == [0.05] * 40 + [0.5] * 40
+    pd.testing.assert_frame_equal(table[table["epsilon"].isna()], usual)
+
+
+@pytest.mark.parametrize(("name", "protocol"), [("fgsm", "published"), ("deepfool", "worst")])
+def test_a_budget_rule_is_for_published_minimal_norm_attacks(name: str, protocol: str) -> None:
+    with pytest.raises(ValueError, match=rf"budget rule .* got '{name}' under '{protocol}'"):
+        attack(conv(), name, Threat("linf", (0.1,)), protocol=protocol, budget_rule="unbounded")
+
+
 @pytest.mark.parametrize(("liar", "epsilon"), [("outside_ball", 0.2), ("outside_box", 0.45), ("not_a_number", 0.1)])
 def test_an_attack_that_leaves_the_threat_breaks_nothing_and_is_flagged(plant: Any, liar: str, epsilon: float) -> None:
     table, _, info = attack(conv(), plant(liar, kind="fixed"), Threat("linf", (epsilon,)))
@@ -642,6 +656,16 @@ def test_accuracy_above_chance_at_half_the_range_is_flagged(plant: Any) -> None:
     idle = plant("idle", fn="touchstone.attacks.clean:clean", kind="fixed")
     _, _, info = attack(conv(), idle, Threat("linf", (0.5,)), checks=True)
     assert "above_chance" in [flag["flag"] for flag in info["flags"]]
+
+
+def test_a_cascade_is_asked_whether_it_breaks_a_model_at_half_the_range(plant: Any) -> None:
+    """A suite that leaves samples at linf 0.5 is too weak, also for the radii that it was run at."""
+    idle = plant("idle", fn="touchstone.attacks.clean:clean", kind="fixed")
+    for fn, wanted in ((idle, True), ("fgsm", False)):
+        members = [{"slug": fn, "fn": fn, "options": {}}]
+        table, _, info = suite(linear(), members, Threat("linf", (0.1,)), checks=True)
+        assert ("above_chance" in [flag["flag"] for flag in info["flags"]]) == wanted
+        assert set(table["epsilon"]) == {0.1}
 
 
 def test_progress_is_told_stage_by_stage() -> None:

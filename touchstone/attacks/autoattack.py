@@ -56,7 +56,8 @@ def autoattack(
         eps: radius, >= 0, float or (B,).
         rng: seed or SampleRng of the block.
         stop: never or first: a row is left alone once it is misclassified whatever `stop` says.
-        version: standard, plus, rand (for randomised models), or custom, which runs `attacks`.
+        version: standard, plus, rand (for randomised models), or custom, which runs `attacks` (APGD-CE, APGD-DLR and
+            FAB with five restarts then, as pyautoattack has it).
         attacks: names in CLASSES, for version custom.
         steps: of APGD and FAB, >= 1.
         queries: of Square, >= 1.

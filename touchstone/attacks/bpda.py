@@ -58,7 +58,7 @@ def bpda(
             makes the activation look linear, loses little, a smaller one loses what the attack is for.
         steps: gradient steps per restart, >= 1.
         restarts: number of starts, >= 1.
-        loss: a name of touchstone.losses.LOSSES, maximised.
+        loss: a name of touchstone.registry.LOSSES, maximised.
         options: further keyword arguments of the attack.
 
     Returns: (B, *shape), within eps of x and inside the box.

@@ -49,7 +49,7 @@ def onepixel(
         steps: generations, >= 1; each costs `population` forward passes, and so do the first candidates.
         population: candidates per sample, >= 4.
         weight: of the difference of two candidates that is added to a third, >= 0; the paper's F.
-        loss: a name of touchstone.losses.LOSSES, maximised.
+        loss: a name of touchstone.registry.LOSSES, maximised.
 
     Returns: (B, *shape), with at most eps pixels unlike those of x, inside the box.
 

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ from touchstone.evaluation.noise import in_ball, own_generator
 from touchstone.evaluation.preflight import preflight
 from touchstone.losses import Loss
 from touchstone.norms import project
-from touchstone.registry import AttackSpec, load, nearest
+from touchstone.registry import AttackSpec, BudgetRule, load, nearest
 from touchstone.rng import SampleRng
 from touchstone.threat import Threat
 
@@ -64,6 +65,7 @@ def run(
     seed: int,
     batch_size: int,
     grid: Mapping[str, Sequence[Any]] | None = None,
+    budget_rule: BudgetRule | None = None,
     own_loss: Loss | None = None,
     progress: Progress | None = None,
     slug: str | None = None,
@@ -88,12 +90,15 @@ def run(
             and one of them is kept for all samples together: at each epsilon the one that breaks most; without
             epsilons the one of smallest median distance, a failure counting as infinite, then of smallest mean
             over the successes. The first of equals. The cost in the records is that of all of them.
+        budget_rule: of a minimal-norm attack under protocol "published", a registry.BudgetRule; the usual
+            one of the attack if not given.
         own_loss: the loss that the model was trained with, which attacks know as the loss "own".
         progress: called with (stages done, stages in all, what was done and at what rate).
         slug: name of the attack in the records; spec_name if it has no other.
         index: (n,) int64 places of the samples in the test set; 0..n-1 if not given.
         examples: how many points to return as images.
-        checks: run the preflight, and random noise beside an attack with a fixed budget.
+        checks: run the preflight, random noise beside an attack with a fixed budget, and a cascade in linf also at
+            radius 0.5, which makes every image grey, on at most 200 samples.
         probe: also double the steps of such an attack, on at most 200 samples.
 
     Returns:
@@ -109,28 +114,28 @@ def run(
     spec = _check(spec_name, protocol, threat)
     if grid and (protocol, spec.kind) not in (("published", "fixed"), ("published", "minimal")):
         raise ValueError(f"a grid is for one attack under protocol 'published', got {spec_name!r} under {protocol!r}")
+    if budget_rule and (protocol, spec.kind) != ("published", "minimal"):
+        got = f"{spec_name!r} under {protocol!r}"
+        raise ValueError(f"a budget rule is for a minimal-norm attack under protocol 'published', got {got}")
+    spec = replace(spec, budget_rule=budget_rule or spec.budget_rule)
     slug = slug or spec_name
     with own_generator(x.device, seed):
         if protocol == "worst" and spec.kind != "none":
             alone = [{"slug": slug, "fn": spec_name, "options": options}]
-            table, shown, info = cascade(
-                model,
-                x,
-                y,
-                members=options["members"] if spec.kind == "suite" else alone,
-                threat=threat,
-                seed=seed,
-                batch_size=batch_size,
-                own_loss=own_loss,
-                progress=progress,
-                index=index,
-                examples=examples,
-            )
+            members = options["members"] if spec.kind == "suite" else alone
+            tried = partial(cascade, model, members=members, seed=seed, batch_size=batch_size, own_loss=own_loss)
+            table, shown, info = tried(x, y, threat=threat, progress=progress, index=index, examples=examples)
+            reach = table
+            if checks and (threat.norm, threat.space) == ("linf", "pixel") and max(threat.epsilons) < flags.FULL_RANGE:
+                few = {"index": None if index is None else index[:PROBED], "examples": 0}
+                widest = replace(threat, epsilons=(flags.FULL_RANGE,))
+                reach, _, _ = tried(x[:PROBED], y[:PROBED], threat=widest, **few)
         else:
             block = make_block(model, x, y, threat or Threat("linf"), seed, batch_size, index, own_loss)
             block = replace(block, goal=_GOALS[spec.criterion](block.clean, options))
             request = Request(spec, options, _combinations(grid or {}), slug, examples, progress)
             table, shown, info = _PUBLISHED[spec.kind](block, request)
+            reach = table
             if spec.kind == "fixed" and (checks or probe):
                 probed = _probe(block, request, table, info, doubled=probe)
                 info = {**info, **probed, "flags": info["flags"] + probed["flags"]}
@@ -140,7 +145,7 @@ def run(
     if checks and spec.kind != "none":
         measured = preflight(model, x, y, threat=threat, seed=seed, batch_size=batch_size)
         found += flags.preflight(measured)
-        found += flags.full_range(table, classes=int(measured["classes"]), space=threat.space)
+        found += flags.full_range(reach, classes=int(measured["classes"]), space=threat.space)
     return table, shown, {**info, "flags": found, "preflight": measured}
 
 
@@ -163,7 +168,8 @@ def cascade(
     A sample that is wrong by itself is broken from the start (member "clean"), and a broken one stays broken
     at larger epsilons, as a row with carried=True. A minimal-norm member runs once, at the first epsilon, on
     what is left when its turn comes; from then on its judged distances are read before anything else runs.
-    Every other member runs with stop="first". All draw from one seed: a member finds here what it finds alone.
+    Every other member runs with stop="first". All draw from one seed: a member finds here what it finds alone, if
+    its rows do not influence one another (coupled attacks see other batches here).
 
     `members` are rows {slug, fn, options}, in order; everything else is as in `run`, and so is the result: a
     row per epsilon, sample, and member that was tried on it.

@@ -18,7 +18,7 @@ from touchstone.jobs.common import load_weights, make_defense, make_model, run_j
 from touchstone.log import progress
 from touchstone.threat import in_space
 
-SOMETIMES = ("substitute", "defense")  # params that only some attacks have
+SOMETIMES = ("substitute", "defense", "budget_rule")  # params that only some attacks have
 
 
 class Trained(NamedTuple):
@@ -76,6 +76,7 @@ def attack(
             seed=params["seed"],
             batch_size=params["batch_size"],
             grid=params.get("grid"),
+            budget_rule=params.get("budget_rule"),
             own_loss=own_loss,
             progress=progress(params["attack"]),
             slug=params["attack"],

@@ -70,7 +70,7 @@ def test_the_global_generator_plays_no_part(digits: tuple[Tensor, Tensor]) -> No
 
 
 def test_the_rate_falls_after_each_milestone(digits: tuple[Tensor, Tensor]) -> None:
-    phase = Phase(epochs=5, batch_size=64, lr=0.01, milestones=(2, 4), gamma=0.5)
+    phase = Phase(epochs=5, batch_size=64, lr=0.01, schedule="multistep", milestones=(2, 4), gamma=0.5)
     _, result = train(CrossEntropy(), digits, phase)
     assert [row["lr"] for row in result.history] == pytest.approx([0.01, 0.01, 0.005, 0.005, 0.0025])
 
