@@ -32,8 +32,12 @@ class MinNorm(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One optimiser step of a defense: which parameters, the scalar loss, and its terms for history.csv."""
+    """One optimiser step of a defense: which parameters, the scalar loss, its terms for history.csv, whose step it is.
+
+    `group` names the optimiser; settings of others than the model's are those of a phase's `groups`.
+    """
 
     parameters: Iterable[Parameter]
     loss: Tensor
     terms: dict[str, Tensor]
+    group: str = "model"
