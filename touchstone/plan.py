@@ -251,6 +251,8 @@ class Plan:
     def training(self, cell: Cell) -> dict[str, Any]:
         """Return every value that decides the weights of one model."""
         phases, caps = self.phases(cell)
+        for name in starts(self.studies[cell.study], cell.defense, cell.original):
+            caps += [f"start {cut}" for cut in self.training(replace(cell, defense=name))["caps"]]
         return {
             "dataset": cell.dataset,
             "model": self._model(cell),

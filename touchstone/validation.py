@@ -491,7 +491,8 @@ def _check_substitutes(check: Checker, config: Config, originals: Collection[str
             want, got = DATASETS[original].shape, DATASETS[actual].shape
             if want != got:
                 check.add(("substitute", original), f"{actual!r} has images of shape {got}, {original!r} of {want}")
-    used = [config.substitute.get(original, original) for original in sorted(originals)]
+    run = set(config.only.datasets or originals) & set(originals)
+    used = [config.substitute.get(original, original) for original in sorted(run)]
     for actual in sorted(set(used)):
         if used.count(actual) > 1:
             check.add(("substitute",), f"{actual!r} would stand for two datasets of the study")
