@@ -185,7 +185,7 @@ class Reading(Strict):
 
 
 class NearZero(Strict):
-    """Thresholds under which a weight counts as near zero."""
+    """Thresholds under which a weight counts as near zero; a study that gives them measures the first convolution."""
 
     headline: Positive
     thresholds: list[Positive]

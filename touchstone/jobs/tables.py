@@ -15,6 +15,7 @@ from touchstone.attacks import ATTACKS
 from touchstone.evaluation import flags as flag_rules
 from touchstone.files import write_bytes
 from touchstone.validation import load_study
+from touchstone.weights import FIRST_CONV
 
 
 def tables(
@@ -41,7 +42,8 @@ def tables(
     study = load_study(study_file)
     record_files = list(record_files)
     sizes = {facts["name"]: facts["counts"]["test"] for facts in (json.loads(p.read_text()) for p in prepared)}
-    cells = metrics.cells(record_files, runs, thresholds=study.near_zero.thresholds if study.near_zero else ())
+    thresholds, first_conv = (study.near_zero.thresholds, FIRST_CONV) if study.near_zero else ((), None)
+    cells = metrics.cells(record_files, runs, thresholds=thresholds, first_conv=first_conv)
     known, required = claim_table.known(study), not study.cells
     published = claim_table.load(study_file.parent, known, required=required)
     near_zero = f"near_zero_{study.near_zero.headline:g}" if study.near_zero else ""
