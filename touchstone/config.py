@@ -84,6 +84,13 @@ class Only(Strict):
     attacks: list[Slug] = []
 
 
+class Checkpoints(Strict):
+    """How often a training saves what it needs to go on after a kill: whichever comes first; None: not by this."""
+
+    epochs: Count | None = None
+    minutes: Annotated[float, Field(gt=0)] | None = 10.0
+
+
 class Config(Strict):
     """One run. Each config file is complete in itself."""
 
@@ -96,6 +103,9 @@ class Config(Strict):
     data: dict[Slug, DataSource]
     substitute: dict[Slug, Slug] = {}
     only: Only = Only()
+    amp: Literal["bf16"] | None = None
+    compile: bool = False
+    checkpoint: Checkpoints = Checkpoints()
     caps: list[Cap] = []
 
 

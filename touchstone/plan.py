@@ -262,6 +262,8 @@ class Plan:
             "redraws": self.studies[cell.study].redraws,
             "device": self.config.device,
             "threads": self.config.threads,
+            "amp": self.config.amp,
+            "compile": self.config.compile,
             "caps": caps,
         }
 
@@ -288,6 +290,7 @@ class Plan:
             "near_zero": study.near_zero.headline,
             "device": self.config.device,
             "threads": self.config.threads,
+            "amp": self.config.amp,
         }
 
     def evaluation(self, study: str) -> dict[str, Any]:

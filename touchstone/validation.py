@@ -472,6 +472,8 @@ def check_config(check: Checker, config: Config, studies: Mapping[str, Study]) -
     }
     _check_substitutes(check, config, names["dataset"])
     _check_sources(check, config)
+    if config.amp and config.device == "cpu":
+        check.add(("amp",), "needs `device: cuda`: on a CPU bfloat16 is mostly emulated, slower and less exact")
     for key, listed in config.only:
         kind = key.removesuffix("s")
         for number, name in enumerate(listed):

@@ -39,7 +39,7 @@ class Checkpoint:
     path: Path
     identity: Mapping[str, Any]
     epochs: int | None = None
-    minutes: float | None = 10.0
+    minutes: float | None = None
     _epoch: int = field(default=0, init=False)
     _time: float = field(default_factory=time.monotonic, init=False)
 
