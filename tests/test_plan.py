@@ -195,6 +195,11 @@ def test_without_cells_the_claims_must_be_there(project: Path) -> None:
         make_plan(project, project / "config.yaml")
 
 
+def test_a_cap_on_the_start_is_one_on_what_starts_from_it(demo: Plan) -> None:
+    own = "minmax-coded: epochs 6 of 90"
+    assert demo.training(cell(demo, "cifar10", "minmax-coded"))["caps"] == [own, "start std: epochs 6 of 90"]
+
+
 def test_phases_may_differ_by_dataset(paper: Plan) -> None:
     warm = {c.original: paper.phases(c)[0] for c in paper.trained if (c.defense, c.seed) == ("ce-warm", 0)}
     assert {d: [(p["epochs"], p["milestones"]) for p in phases] for d, phases in warm.items()} == {
