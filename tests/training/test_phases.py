@@ -59,6 +59,19 @@ def test_adam_is_its_recursion() -> None:
     assert w.item() == pytest.approx(value)
 
 
+@pytest.mark.parametrize("rule", [{"optimizer": "adam", "betas": (0.0, 0.0)}, {"optimizer": "sgd", "momentum": 0.9}])
+@pytest.mark.parametrize("layout", ["other", "expanded"])
+def test_a_gradient_may_lie_otherwise_in_memory_than_its_parameter(rule: dict[str, Any], layout: str) -> None:
+    before = torch.arange(24.0).view(2, 3, 2, 2)
+    w = nn.Parameter(before.clone(memory_format=torch.channels_last))
+    slope = 1 + torch.arange(24.0).view(2, 3, 2, 2) if layout == "other" else torch.ones(())
+    steps = optimizers(Phase(1, 1, lr=0.1, **rule), w=w)
+    steps.step([w], (w * slope).sum(), "model")
+    gradient = slope.expand_as(before)
+    expected = before - 0.1 * (gradient.sign() if rule["optimizer"] == "adam" else gradient)
+    torch.testing.assert_close(w.detach(), expected)
+
+
 def test_each_group_has_its_own_optimiser_and_rate() -> None:
     a, b = weight(1.0), weight(1.0)
     phase = Phase(2, 1, lr=0.1, optimizer="sgd", groups={"critic": Rule(lr=0.4, optimizer="sgd", schedule="linear")})

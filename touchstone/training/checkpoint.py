@@ -41,7 +41,7 @@ class Checkpoint:
     epochs: int | None = None
     minutes: float | None = None
     _epoch: int = field(default=0, init=False)
-    _time: float = field(default_factory=time.monotonic, init=False)
+    _time: float = field(default_factory=lambda: time.monotonic(), init=False)
 
     def load(self) -> Saved | None:
         """Return what was saved, or None where nothing was, or where it is void; the log says why."""
