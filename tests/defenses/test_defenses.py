@@ -43,6 +43,11 @@ def test_penalties_are_sums_over_weights_without_biases(model: nn.Module, batch:
     assert step.loss.item() == pytest.approx(step.terms["ce"].item() + expected, rel=1e-5)
 
 
+def test_penalties_are_on_the_layers_asked_for(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+    (step,) = steps(CrossEntropy(l1=1.0, layers="conv1"), model, batch)
+    assert step.terms["penalty"].item() == pytest.approx(model.net.conv1.weight.abs().sum().item(), rel=1e-5)
+
+
 @pytest.mark.parametrize(("variant", "layers"), [("printed", "conv"), ("coded", "conv"), ("coded", "conv1")])
 def test_minmax_value_and_gradient(variant: str, layers: str, model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
     lam, mu = 0.7, 0.3
@@ -120,6 +125,10 @@ def test_batch_norm_learns_from_the_passes_of_the_loss_alone(name: str, passes: 
     assert all(module.training for module in model.modules())
 
 
+# the critic draws after pre-training: test_critic.py
+DRAWING = {"adv", "at", "gce+at", "pc+at", "trades", "mart", "vat", "dropout"}
+
+
 @pytest.mark.parametrize("name", DEFENSES)
 def test_draws_come_from_the_seed_of_the_batch_alone(name: str, model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
     defense, losses = load(DEFENSES[name].fn)(**EXAMPLES[name]), []
@@ -129,6 +138,8 @@ def test_draws_come_from_the_seed_of_the_batch_alone(name: str, model: nn.Module
         losses.append([step.loss.item() for step in steps(defense, model, batch, rng=3)])
         assert torch.equal(torch.get_rng_state(), state)
     assert losses[0] == losses[1]
+    other = [step.loss.item() for step in steps(defense, model, batch, rng=4)]
+    assert (losses[0] != other) == (name in DRAWING)
 
 
 def test_layers(model: nn.Module) -> None:
