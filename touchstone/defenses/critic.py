@@ -188,7 +188,8 @@ class Adversary(nn.Module):
         confidence, predicted = p.max(dim=1)
         members = F.one_hot(predicted, p.shape[1]).to(p.dtype)
         count = members.sum(dim=0)
-        change = torch.where(count > 0, confidence @ members / count - self.confidence, 0.0)
+        total = (confidence[:, None] * members).sum(dim=0)  # no matrix product: autocast would round it
+        change = torch.where(count > 0, total / count - self.confidence, 0.0)
         self.batches += 1
         self.confidence += (1 - decay) / (1 - decay**self.batches) * change
 
