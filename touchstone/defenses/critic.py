@@ -186,8 +186,9 @@ class Adversary(nn.Module):
         first one replaces what the means start from. A class that no image is taken for keeps its mean.
         """
         confidence, predicted = p.max(dim=1)
-        count = torch.bincount(predicted, minlength=p.shape[1])
-        total = torch.zeros_like(self.confidence).index_add_(0, predicted, confidence)
+        members = F.one_hot(predicted, p.shape[1]).to(p.dtype)
+        count = members.sum(dim=0)
+        total = (confidence[:, None] * members).sum(dim=0)  # no matrix product: autocast would round it
         change = torch.where(count > 0, total / count - self.confidence, 0.0)
         self.batches += 1
         self.confidence += (1 - decay) / (1 - decay**self.batches) * change
