@@ -67,7 +67,7 @@ _ADAM = Phase(epochs=5, batch_size=128, lr=1e-3)
 _PGD = Alternating("linf", eps=0.3, attack_steps=10, step_size=0.075)
 RECIPES = {
     "lenet-std": Recipe("mnist", _lenet, ((CrossEntropy(), _ADAM),)),
-    "lenet-adv": Recipe("mnist", _lenet, ((CrossEntropy(), Phase(1, 128, 1e-3)), (_PGD, _ADAM))),
+    "lenet-adv": Recipe("mnist", _lenet, ((CrossEntropy(), Phase(1, 128, lr=1e-3)), (_PGD, _ADAM))),
     "vgg-std": Recipe("digits-rgb", _vgg, ((CrossEntropy(), _ADAM),)),
 }
 

@@ -1,22 +1,12 @@
 # ruff: noqa: E501
 """Every malformed config or study is reported before anything runs: file, line, key, value, what is allowed."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from touchstone.config import ConfigError
 from touchstone.plan import Plan, make_plan
-
-
-@pytest.fixture
-def project(tmp_path: Path, root: Path) -> Path:
-    """A copy of what the plan reads."""
-    shutil.copytree(root / "studies", tmp_path / "studies")
-    shutil.copytree(root / "configs", tmp_path / "configs")
-    shutil.copy(root / "config.yaml", tmp_path)
-    return tmp_path
 
 
 def plan(project: Path) -> Plan:
@@ -37,6 +27,15 @@ CONFIG = "config.yaml"
 STUDY = "studies/minmax/study.yaml"
 PGD = "{fn: pgd, threat: linf, steps: 40, step_size: 0.01}"
 MIM = "{fn: mim, threat: linf, steps: 40, step_size: 0.01, decay: 1.0}"
+CELLS = "\nworst: [worst-linf, worst-l2]"
+
+
+def cells(**changed: str) -> str:
+    """A study with cells of its own."""
+    lists = {"datasets": "[mnist]", "models": "[lenet]", "defenses": "[std]", **changed}
+    return f"\ncells: [{{{', '.join(f'{k}: {v}' for k, v in lists.items())}}}]{CELLS}"
+
+
 # id, file, text to replace, replacement, what the message must contain
 BAD = [
     ("unknown-key", CONFIG, "batch_size: 512", "batch_siez: 512", ["batch_siez", "did you mean 'batch_size'"]),
@@ -45,6 +44,9 @@ BAD = [
     ("not-yaml", CONFIG, "studies: [minmax]", "studies: [minmax", ["not valid YAML"]),
     ("tab", CONFIG, "threads: 1", "\tthreads: 1", ["not valid YAML"]),
     ("bad-device", CONFIG, "device: cpu", "device: gpu", ["device", "'cpu' or 'cuda'", "got 'gpu'"]),
+    ("amp-on-a-cpu", CONFIG, "device: cpu ", "amp: bf16\ndevice: cpu ", ["amp", "needs `device: cuda`"]),
+    ("amp", CONFIG, "device: cpu ", "amp: fp16\ndevice: cpu ", ["amp", "got 'fp16'"]),
+    ("checkpoint", CONFIG, "device: cpu ", "checkpoint: {hours: 1}\ndevice: cpu ", ["checkpoint.hours", "allowed: epochs, minutes"]),
     ("zero-threads", CONFIG, "threads: 1", "threads: 0", ["threads", "greater than or equal to 1", "got 0"]),
     ("text-for-number", CONFIG, "batch_size: 512", "batch_size: many", ["batch_size", "valid integer", "got 'many'"]),
     ("fraction", CONFIG, "batch_size: 512", "batch_size: 0.5", ["batch_size", "got 0.5"]),
@@ -88,6 +90,18 @@ BAD = [
     ("per-dataset", STUDY, "lam: {mnist: 1.0, cifar10: 0.05}", "lam: {mnist: 1.0}", ["lam", "no value for dataset 'cifar10'"]),
     ("per-dataset-name", STUDY, "lam: {mnist: 1.0,", "lam: {mnist: 1.0, svhn: 1.0,", ["lam.svhn", "unknown dataset"]),
     ("init", STUDY, "init: std", "init: stdd", ["phases.0.init", "did you mean 'std'"]),
+    ("init-continue", STUDY, "init: std", "init: continue", ["phases.0.init", "nothing to go on from"]),
+    ("init-later", STUDY, "[{init: std}]", "[{init: std}, {init: fresh}]", ["phases.1.init", "must be continue or left out, got 'fresh'"]),
+    ("milestones-unread", STUDY, "schedule: multistep, ", "", ["recipes.cifar10.milestones", "schedule 'constant' takes none", "multistep"]),
+    ("milestones-missing", STUDY, "milestones: [30, 60], ", "", ["recipes.cifar10", "schedule 'multistep' needs milestones"]),
+    ("betas-of-sgd", STUDY, "[{init: std}]", "[{init: std, optimizer: sgd, betas: [0.9, 0.99]}]", ["phases.0.betas", "optimizer 'sgd' takes none", "adam"]),
+    ("betas-range", STUDY, "[{init: std}]", "[{init: std, betas: [0.9, 1.0]}]", ["phases.0.betas", "got 1.0"]),
+    ("nesterov", STUDY, "[{init: std}]", "[{init: std, optimizer: sgd, nesterov: true}]", ["phases.0", "nesterov needs a momentum"]),
+    ("group-rule", STUDY, "[{init: std}]", "[{init: std, groups: {critic: {momentum: 0.9}}}]", ["groups.critic.momentum", "optimizer 'adam' takes none"]),
+    ("group-model", STUDY, "[{init: std}]", "[{init: std, groups: {model: {lr: 0.1}}}]", ["groups.model", "that of the phase"]),
+    ("schedule", STUDY, "schedule: multistep", "schedule: cosine", ["recipes.cifar10.schedule", "got 'cosine'"]),
+    ("augment", STUDY, "[{init: std}]", "[{init: std, augment: {flop: true}}]", ["augment.flop", "did you mean 'flip'"]),
+    ("keep", STUDY, "[{init: std}]", "[{init: std, keep: best}]", ["phases.0.keep", "got 'best'"]),
     ("init-cycle", STUDY, "init: std", "init: minmax-coded", ["phases.0.init", "starts from itself"]),
     ("unknown-attack", STUDY, "{fn: fgsm, threat: linf}", "{fn: fgsn, threat: linf}", ["attacks.fgsm-linf.fn", "did you mean 'fgsm'"]),
     ("attack-option", STUDY, "decay: 1.0}", "dekay: 1.0}", ["mim40-linf.dekay", "did you mean 'decay'"]),
@@ -134,6 +148,17 @@ BAD = [
     ("plot", STUDY, "fn: rho-grid", "fn: rho-gird", ["figures.figure6.fn", "did you mean 'rho-grid'"]),
     ("figure-table", STUDY, "table: cells", "table: cels", ["did you mean 'cells'"]),
     ("near-zero", STUDY, "headline: 0.01,", "headline: 0.02,", ["near_zero.headline", "thresholds"]),
+    ("no-selection", STUDY, "\nselection:\n", "\nslection:\n", ["unknown key 'slection'", "did you mean 'selection'"]),
+    ("cells-model", STUDY, CELLS, cells(models="[lenett]"), ["cells.0.models.0", "unknown model 'lenett'", "did you mean 'lenet'"]),
+    ("cells-dataset", STUDY, CELLS, cells(datasets="[mnist, mnst]"), ["cells.0.datasets.1", "unknown dataset 'mnst'"]),
+    ("cells-defense", STUDY, CELLS, cells(defenses="[st]"), ["cells.0.defenses.0", "unknown defense 'st'", "'std'"]),
+    ("cells-attack", STUDY, CELLS, cells(attacks="[pgd]"), ["cells.0.attacks.0", "unknown attack 'pgd'"]),
+    ("cells-empty", STUDY, CELLS, cells(defenses="[]"), ["cells.0.defenses", "at least 1 item"]),
+    ("cells-key", STUDY, CELLS, cells(defences="[std]"), ["cells.0.defences", "unknown key", "did you mean 'defenses'"]),
+    ("phases-dataset", STUDY, "[{init: std}]", "{mnist: [{init: std}]}", ["minmax-coded.phases", "no value for dataset 'cifar10'"]),
+    ("phases-place", STUDY, "[{init: std}]", "{mnist: [{}], cifar10: [{lr: x}]}", ["minmax-coded.phases.cifar10.0.lr", "got 'x'"]),
+    ("only-model", CONFIG, "run: demo", "run: demo\nonly: {models: [lenett]}", ["only.models.0", "did you mean 'lenet'"]),
+    ("only-attack", CONFIG, "run: demo", "run: demo\nonly: {attacks: [fgsm]}", ["only.attacks.0", "unknown attack 'fgsm'"]),
     ("bool-slug", STUDY, "init: std", "init: no", ["phases.0.init"]),
 ]  # fmt: skip
 
@@ -150,6 +175,23 @@ def test_malformed_input_is_named(project: Path, file: str, old: str, new: str, 
     assert f"{path.name}:" in message
     for needle in needles:
         assert needle in message
+
+
+def test_a_problem_that_every_dataset_has_is_said_once(project: Path) -> None:
+    path = project / STUDY
+    path.write_text(path.read_text().replace("[{init: std}]", "[{init: stdd}]"))
+    with pytest.raises(ConfigError) as caught:
+        plan(project)
+    assert len(caught.value.problems) == 1
+
+
+def test_candidates_need_a_criterion(project: Path) -> None:
+    path = project / STUDY
+    text = path.read_text()
+    start, end = text.index("\nselection:"), text.index("\nthreats:")
+    path.write_text(text[:start] + text[end:])
+    with pytest.raises(ConfigError, match=r"defenses\.std\+l1\.select: needs `selection`"):
+        plan(project)
 
 
 def test_the_line_is_that_of_the_key(project: Path) -> None:

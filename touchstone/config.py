@@ -76,10 +76,19 @@ class Cap(Strict):
 
 
 class Only(Strict):
-    """Which part of the studies to run; an empty list means all of it."""
+    """Which part of the studies to run; an empty list means all of it. `clean` runs on every model anyway."""
 
     datasets: list[Slug] = []
+    models: list[Slug] = []
     defenses: list[Slug] = []
+    attacks: list[Slug] = []
+
+
+class Checkpoints(Strict):
+    """How often a training saves what it needs to go on after a kill: whichever comes first; None: not by this."""
+
+    epochs: Count | None = None
+    minutes: Annotated[float, Field(gt=0)] | None = 10.0
 
 
 class Config(Strict):
@@ -94,6 +103,9 @@ class Config(Strict):
     data: dict[Slug, DataSource]
     substitute: dict[Slug, Slug] = {}
     only: Only = Only()
+    amp: Literal["bf16"] | None = None
+    compile: bool = False
+    checkpoint: Checkpoints = Checkpoints()
     caps: list[Cap] = []
 
 

@@ -5,19 +5,15 @@ objective keeps bounded, and whose validation accuracy is at most `tolerance` be
 that is measured shows the sensitivity.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from touchstone.data.prepare import Dataset, to_float
 from touchstone.defenses.base import Defense
 from touchstone.training import Phase, accuracy, fit_redrawn
 from touchstone.weights import fuzziness, max_abs, near_zero
-
-log = logging.getLogger(__name__)
 
 
 def choose(candidates: Sequence[dict[str, Any]], reference_accuracy: float, tolerance: float) -> int | None:
@@ -43,6 +39,7 @@ def try_out(
     probe: Callable[[nn.Module, Tensor, Tensor], float],
     probe_samples: int,
     threshold: float,
+    bf16: bool = False,
 ) -> dict[str, Any]:
     """Train on the training part less the validation split and measure one candidate on that split.
 
@@ -56,19 +53,19 @@ def try_out(
         probe: (model, x float in [0, 1], y) -> robust accuracy, for the sensitivity table only.
         probe_samples: validation images the probe sees.
         threshold: |w| below which a weight of the first convolution counts as near zero.
+        bf16: as in `fit`.
     """
-    keep = torch.ones(len(data.train.x), dtype=torch.bool)
-    keep[data.validation] = False
-    x_val, y_val = data.train.x[data.validation], data.train.y[data.validation]
-    x, y = data.train.x[keep], data.train.y[keep]
-    model, result = fit_redrawn(build, defense, x, y, phases, seed=seed, redraws=redraws, on_epoch=log.info)
+    rows, validation = data.held_out()
+    model, result = fit_redrawn(
+        build, defense, rows.x, rows.y, phases, seed=seed, redraws=redraws, validation=validation, bf16=bf16
+    )
     w = next(m for m in model.modules() if isinstance(m, nn.Conv2d)).weight.detach().cpu().numpy()
     return {
         "status": result.status,
         "reason": result.reason,
         "bounded": defense.bounded(model),
-        "validation_accuracy": accuracy(model, x_val, y_val),
-        "robust_accuracy": probe(model, to_float(x_val[:probe_samples]), y_val[:probe_samples]),
+        "validation_accuracy": accuracy(model, validation.x, validation.y),
+        "robust_accuracy": probe(model, to_float(validation.x[:probe_samples]), validation.y[:probe_samples]),
         "fuzziness": fuzziness(w),
         "near_zero": near_zero(w, threshold),
         "max_abs": max_abs(w),

@@ -31,9 +31,16 @@ class MinNorm(NamedTuple):
     found: Tensor
 
 
+MODEL = "model"  # the group of parameters that the phase's own optimiser steps
+
+
 class Step(NamedTuple):
-    """One optimiser step of a defense: which parameters, the scalar loss, and its terms for history.csv."""
+    """One optimiser step of a defense: which parameters, the scalar loss, its terms for history.csv, whose optimiser.
+
+    A group is a name: `model`, or one that the phase has settings for. A phase has one optimiser per group.
+    """
 
     parameters: Iterable[Parameter]
     loss: Tensor
     terms: dict[str, Tensor]
+    group: str = MODEL

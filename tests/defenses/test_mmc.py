@@ -56,7 +56,7 @@ def test_the_centres_stay_and_the_rest_learns(variant: str) -> None:
     model = Small(9, 7, 4).float()
     drawn, first = model.classifier.bias.detach().clone(), model.first.weight.detach().clone()
     x = (images(12) * 255).to(torch.uint8)
-    fit(model, MaxMahalanobisCenter(variant, 3.0), x, torch.arange(12) % 4, [Phase(2, 4, 0.01)] * 2, seed=0)
+    fit(model, MaxMahalanobisCenter(variant, 3.0), x, torch.arange(12) % 4, [Phase(2, 4, lr=0.01)] * 2, seed=0)
     torch.testing.assert_close(model.classifier.weight, (3.0 * simplex(4, 7)).float())
     assert torch.equal(model.classifier.bias, drawn if variant == "coded" else torch.zeros(4))
     assert not torch.equal(model.first.weight, first)

@@ -1,6 +1,11 @@
 """The jobs of the workflow, on embedded digits, without Snakemake: what they write, and what a failure leaves."""
 
 import json
+import logging
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,12 +25,13 @@ from touchstone.defenses.minmax import MinMax
 from touchstone.jobs.attack import attack
 from touchstone.jobs.common import load_weights, make_model, set_up, threat_of
 from touchstone.jobs.select import select
-from touchstone.jobs.tables import flags, selection
+from touchstone.jobs.tables import flags, selection, tables
 from touchstone.jobs.train import train
 from touchstone.losses import margin
 from touchstone.plan import Cell, Plan, make_plan
 from touchstone.query import Query
 from touchstone.threat import in_space
+from touchstone.training import fit_redrawn
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +90,63 @@ def test_training_writes_weights_history_and_what_made_them(tmp_path: Path, run_
 def test_training_twice_gives_the_same_bytes(tmp_path: Path, run_train: Train) -> None:
     a, b = run_train(tmp_path / "a"), run_train(tmp_path / "b")
     assert a["model_sha256"] == b["model_sha256"]
+
+
+START = """
+import json, sys
+from pathlib import Path
+from touchstone.jobs.train import train
+params, cell, prepared, out = json.loads(sys.argv[1])
+train(params, cell, Path(prepared), selection=None, init=None, out=Path(out), every={"epochs": 1})
+"""
+
+
+def test_a_training_that_is_killed_goes_on_and_ends_with_the_same_bits(
+    tmp_path: Path, plan: Plan, prepared: Path, run_train: Train, caplog: pytest.LogCaptureFixture
+) -> None:
+    params, out = plan.training(cell(plan, "std")), tmp_path / "killed"
+    params["phases"][0]["epochs"] = 3
+    given = json.dumps([params | {"code": "0"}, identity(cell(plan, "std")), str(prepared), str(out)])
+    job = subprocess.Popen([sys.executable, "-c", START, given])
+    checkpoint = out / "unfinished.safetensors"
+    while not checkpoint.exists():
+        assert job.poll() is None, "the training was over before it was killed"
+        time.sleep(0.01)
+    job.kill()
+    assert job.wait() == -signal.SIGKILL
+    assert [path.name for path in out.iterdir() if not path.name.startswith(".")] == [checkpoint.name]
+    # what is left of it belongs to other code, then to this
+    kept = checkpoint.read_bytes()
+    with caplog.at_level(logging.INFO):
+        other = run_train(out, phases=params["phases"], code="1")
+        assert "it was made with other code" in caplog.text
+        assert "going on" not in caplog.text
+        checkpoint.write_bytes(kept)
+        resumed = run_train(out, phases=params["phases"])
+        assert "going on after epoch" in caplog.text
+    assert resumed["model_sha256"] == other["model_sha256"]  # which was never interrupted
+    assert resumed["epochs"] == 3
+    assert {path.name for path in out.iterdir()} == {"model.safetensors", "history.csv", "run.json"}
+
+
+def test_the_best_epoch_is_chosen_on_rows_that_are_not_trained_on(
+    tmp_path: Path, plan: Plan, prepared: Path, run_train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def spy(*args: Any, **more: Any) -> Any:
+        seen.append((args, more))
+        return fit_redrawn(*args, **more)
+
+    monkeypatch.setattr("touchstone.jobs.train.fit_redrawn", spy)
+    phases = [plan.training(cell(plan, "std"))["phases"][0] | {"keep": "best_val", "epochs": 2}]
+    run = run_train(tmp_path, phases=phases)
+    ((_, _, x, y, _), more), data = seen[0], load_dataset(prepared)
+    assert len(x) == len(y) == len(data.train.x) - len(data.validation)
+    assert torch.equal(more["validation"].x, data.train.x[data.validation])
+    assert torch.equal(more["validation"].y, data.train.y[data.validation])
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert run["epochs_kept"] == [int(history["validation_accuracy"].idxmax()) + 1]
 
 
 def test_training_from_a_trained_start(tmp_path: Path, run_train: Train) -> None:
@@ -278,6 +341,36 @@ def test_flags_of_trainings_reach_the_table(tmp_path: Path, run_train: Train) ->
     file.write_text(json.dumps(json.loads(file.read_text()) | {"flags": ["redrawn: twice"]}))
     table = flags([], [file])
     assert table[["attack", "flag", "detail"]].to_numpy().tolist() == [["training", "redrawn", "redrawn: twice"]]
+
+
+def test_tables_of_a_study_with_cells_alone(tmp_path: Path, project: Path, prepared: Path) -> None:
+    """No claims, no statements, no reference defense, and a net without a convolution to measure."""
+    config = project / "config.yaml"
+    text = config.read_text().replace("studies: [minmax]", "studies: [margin]")
+    text = text.replace("where: {defense: adv}", "where: {dataset: mnist}").replace("cw-l2", "fgsm-linf")
+    config.write_text(text + "\nonly: {datasets: [mnist], models: [mlp-1000], defenses: [std], attacks: [clean]}\n")
+    folder = project / "studies" / "margin"
+    (folder / "claims.csv").unlink()
+    plan = make_plan(project, config)
+    (one,) = plan.cells
+    model, job = tmp_path / "model", plan.attack(one, "clean")
+    training = plan.training(one) | {"code": "0"}
+    train(training, identity(one), prepared, selection=None, init=None, out=model)
+    params = job | {"model": training["model"], "dataset": one.dataset, "code": "0"}
+    attack(params, identity(one) | {"attack": "clean"}, prepared, model / "model.safetensors", tmp_path / "clean")
+    tables(
+        plan.evaluation("margin"),
+        folder / "study.yaml",
+        [tmp_path / "clean" / "records.parquet"],
+        runs=[model / "run.json"],
+        selections=[],
+        prepared=[prepared.with_suffix(".json")],
+        out=tmp_path / "tables",
+    )
+    cells = pd.read_csv(tmp_path / "tables" / "cells.csv")
+    assert cells[["model", "attack", "metric"]].to_numpy().tolist() == [["mlp-1000", "clean", "accuracy"]]
+    for name in ("claims", "qualitative", "paper/table3-1a"):
+        assert pd.read_csv(tmp_path / "tables" / f"{name}.csv").empty
 
 
 @pytest.mark.parametrize("content", [None, b"", b"half a checkpoint"])

@@ -34,6 +34,12 @@ class Dataset:
     validation: LongTensor
     sha256: str
 
+    def held_out(self) -> tuple[Split, Split]:
+        """Return the training rows less the validation split, and that split."""
+        kept = torch.ones(len(self.train.x), dtype=torch.bool, device=self.train.x.device)
+        kept[self.validation] = False
+        return tuple(Split(self.train.x[rows], self.train.y[rows]) for rows in (kept, self.validation))
+
 
 def to_float(x: Tensor) -> Tensor:
     """Turn pixels uint8 in 0..255 into float32 in [0, 1], the range that models take.

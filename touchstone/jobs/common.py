@@ -20,7 +20,7 @@ from touchstone.defenses.base import Defense
 from touchstone.models.classifier import Classifier, build
 from touchstone.registry import load
 from touchstone.threat import Threat
-from touchstone.training import Phase
+from touchstone.training import Phase, Rule
 from touchstone.types import UNIT
 
 
@@ -56,7 +56,14 @@ def make_model(definition: Mapping[str, Any], dataset: str, seed: int) -> Classi
 
 def make_phases(phases: list[dict[str, Any]]) -> list[Phase]:
     """Turn the plan's phases into those of the training loop."""
-    return [Phase(**{k: tuple(v) if k == "milestones" else v for k, v in p.items() if k != "init"}) for p in phases]
+    return [_made(Phase, {k: v for k, v in phase.items() if k != "init"}) for phase in phases]
+
+
+def _made(kind: type[Rule], given: Mapping[str, Any]) -> Any:
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    if "groups" in values:
+        values["groups"] = {name: _made(Rule, group) for name, group in given["groups"].items()}
+    return kind(**values)
 
 
 def load_weights(model: nn.Module, path: Path) -> str:

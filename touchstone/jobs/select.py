@@ -49,6 +49,7 @@ def select(params: Mapping[str, Any], prepared: Path, out: Path) -> None:
             probe=measure,
             probe_samples=params["probe_samples"],
             threshold=params["near_zero"],
+            bf16=params["amp"] == "bf16",
         )
         log.info("candidate %s: %s", dict(options), found)
         return {"options": dict(options), **found}

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +13,13 @@ import torch
 from torch import nn
 
 from touchstone import provenance
+from touchstone.data.prepare import Dataset
 from touchstone.data.prepare import load as load_dataset
 from touchstone.files import write_bytes, write_json
 from touchstone.jobs.common import load_weights, make_defense, make_model, make_phases, run_json, set_up, to_device
-from touchstone.training import fit_redrawn
+from touchstone.training import Checkpoint, Fit, fit_redrawn
 
-log = logging.getLogger(__name__)
+CHECKPOINT = "unfinished.safetensors"
 
 
 def train(
@@ -29,46 +29,40 @@ def train(
     selection: Path | None,
     init: Path | None,
     out: Path,
+    every: Mapping[str, float | None] | None = None,
 ) -> None:
     """Train one model and write model.safetensors, history.csv and run.json under `out`.
 
     A training that fails by its recipe (a loss that is not finite, no usable candidate, a start that failed) is a
-    result: status "failed" with the reason.
+    result: status "failed" with the reason. One that is killed goes on from CHECKPOINT, which stays under `out` until
+    the training is done; `every` is how often it is written, {epochs, minutes} (None: never).
     """
     device = set_up(params["device"], params["threads"])
     data = to_device(load_dataset(prepared), device)
     model = make_model(params["model"], params["dataset"], params["seed"]).to(device)
-    chosen, reason = {}, ""
+    chosen, start, reason = {}, None, ""
     if selection is not None:
         chosen = json.loads(selection.read_text())["selected_options"]
         reason = "" if chosen is not None else "no candidate met the selection criterion (see selection.json)"
     if init is not None:
-        before = run_json(init.with_name("run.json"))
-        if before["status"] != "ok":
-            reason = f"the model it starts from failed: {before['reason']}"
+        start = run_json(init.with_name("run.json"))
+        if start["status"] != "ok":
+            reason = f"the model it starts from failed: {start['reason']}"
+    decides = {
+        **{k: v for k, v in params.items() if k != "caps"},
+        "dataset_sha256": data.sha256,
+        "selected_options": chosen,
+        "start_sha256": start and start["model_sha256"],
+        "torch": torch.__version__,
+    }
+    checkpoint = Checkpoint(out / CHECKPOINT, decides, **(every or {}))
     started = time.monotonic()
-    history, flags, failed_in, status = [], [], None, "failed" if reason else "ok"
-    if not reason:
-
-        def start(seed: int) -> nn.Module:
-            fresh = make_model(params["model"], params["dataset"], seed).to(device)
-            if init is not None:
-                load_weights(fresh, init)
-            return fresh
-
-        model, result = fit_redrawn(
-            start,
-            make_defense(params["defense"], **(chosen or {})),
-            data.train.x,
-            data.train.y,
-            make_phases(params["phases"]),
-            seed=params["seed"],
-            redraws=params["redraws"] if init is None else 0,
-            on_epoch=log.info,
-        )
-        history, flags, failed_in = result.history, result.flags, result.epoch_failed
-        status, reason = result.status, result.reason
-    columns = ["epoch", "phase", "loss", "train_accuracy", "lr", "seconds"]
+    if reason:
+        result = Fit(status="failed", reason=reason)
+    else:
+        model, result = _fit(params, data, device, init, chosen or {}, checkpoint)
+    history = result.history
+    columns = ["epoch", "phase", "loss", "zero_gradients", "train_accuracy", "lr", "seconds"]
     frame = pd.DataFrame(history, columns=None if history else columns)
     weights = {k: v.cpu().contiguous() for k, v in model.state_dict().items()}
     content = safetensors.torch.save(weights)
@@ -78,18 +72,56 @@ def train(
         out / "run.json",
         {
             "cell": dict(cell),
-            "status": status,
-            "reason": reason,
-            "epoch_failed": failed_in,
-            "flags": flags,
+            "status": result.status,
+            "reason": result.reason,
+            "epoch_failed": result.epoch_failed,
+            "flags": result.flags,
             "epochs": len(history),
+            "epochs_kept": result.kept,  # per phase, the epoch whose weights it ended with
             "selected_options": chosen or None,
             **{k: params[k] for k in ("dataset", "model", "defense", "phases", "seed", "caps", "code")},
-            "seconds": round(time.monotonic() - started, 1),
+            "seconds": round(history[-1]["seconds"] if history else time.monotonic() - started, 1),
+            **{k: params[k] for k in ("amp", "compile")},
             "device": params["device"] if device.type == "cpu" else torch.cuda.get_device_name(device),
             "threads": params["threads"],
             "versions": provenance.versions(),
             "dataset_sha256": data.sha256,
             "model_sha256": hashlib.sha256(content).hexdigest(),
         },
+    )
+    checkpoint.remove()
+
+
+def _fit(
+    params: Mapping[str, Any],
+    data: Dataset,
+    device: torch.device,
+    init: Path | None,
+    chosen: Mapping[str, Any],
+    checkpoint: Checkpoint,
+) -> tuple[nn.Module, Fit]:
+    """Train from the start that the params name, or go on from the checkpoint."""
+    phases = make_phases(params["phases"])
+    # rows that select an epoch are not trained on; the test set selects nothing
+    rows, validation = data.held_out() if any(p.keep == "best_val" for p in phases) else (data.train, None)
+
+    def build(seed: int) -> nn.Module:
+        model = make_model(params["model"], params["dataset"], seed).to(device)
+        if init is not None:
+            load_weights(model, init)
+        if params["compile"]:
+            model.net.compile()
+        return model
+
+    return fit_redrawn(
+        build,
+        make_defense(params["defense"], **chosen),
+        rows.x,
+        rows.y,
+        phases,
+        seed=params["seed"],
+        redraws=params["redraws"] if init is None else 0,
+        validation=validation,
+        bf16=params["amp"] == "bf16",
+        checkpoint=checkpoint,
     )

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from touchstone import log, provenance
+from touchstone.config import Checkpoints
 from touchstone.jobs.train import train
 
 log.set_up(snakemake.log[0])
@@ -15,4 +16,5 @@ train(
     selection=next(map(Path, snakemake.input.selection), None),
     init=next(map(Path, snakemake.input.init), None),
     out=Path(snakemake.output[0]).parent,
+    every=Checkpoints(**snakemake.config.get("checkpoint", {})).model_dump(),  # decides no number: not in params
 )

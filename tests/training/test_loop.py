@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from touchstone.data import DATASETS
+from touchstone.data.prepare import Split
 from touchstone.defenses.adv import Alternating
 from touchstone.defenses.base import Defense
 from touchstone.defenses.ce import CrossEntropy
 from touchstone.defenses.minmax import MinMax
 from touchstone.models.classifier import build
-from touchstone.training import Fit, Phase, accuracy, draw_seed, fit, fit_redrawn
+from touchstone.training import Fit, Phase, Rule, accuracy, draw_seed, fit, fit_redrawn
 from touchstone.types import Step
 
 
@@ -70,7 +71,7 @@ def test_the_global_generator_plays_no_part(digits: tuple[Tensor, Tensor]) -> No
 
 
 def test_the_rate_falls_after_each_milestone(digits: tuple[Tensor, Tensor]) -> None:
-    phase = Phase(epochs=5, batch_size=64, lr=0.01, milestones=(2, 4), gamma=0.5)
+    phase = Phase(epochs=5, batch_size=64, lr=0.01, schedule="multistep", milestones=(2, 4), gamma=0.5)
     _, result = train(CrossEntropy(), digits, phase)
     assert [row["lr"] for row in result.history] == pytest.approx([0.01, 0.01, 0.005, 0.005, 0.0025])
 
@@ -218,3 +219,124 @@ def test_a_net_that_learns_is_never_redrawn(digits: tuple[Tensor, Tensor]) -> No
     _, result = fit_redrawn(source.build, CrossEntropy(), *digits, phases, seed=7, redraws=5)
     assert source.tried == [7]
     assert result.flags == []
+
+
+def test_finish_trains_a_collapsed_net_to_its_end_and_marks_it(digits: tuple[Tensor, Tensor]) -> None:
+    lengths = {}
+    for collapse in ("stop", "finish"):
+        _, result = train(_DiesInEpoch3(), digits, Phase(epochs=9, batch_size=8, lr=3e-3, collapse=collapse))
+        assert (result.status, result.epoch_failed) == ("failed", 3)
+        lengths[collapse] = len(result.history)
+    assert lengths == {"stop": 7, "finish": 9}
+
+
+class _Peaks(CrossEntropy):
+    """Learns for four epochs, then climbs the loss."""
+
+    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:
+        for step in super().steps(model, extra, x, y, rng=rng, epoch=epoch):
+            yield step._replace(loss=step.loss * (1 if epoch <= 4 else -1))
+
+
+def test_the_best_epoch_on_the_validation_rows_is_kept(digits: tuple[Tensor, Tensor]) -> None:
+    x, y = digits
+    rows, validation = Split(x[:48], y[:48]), Split(x[48:], y[48:])
+    models = {}
+    for keep, epochs in (("best_val", 6), ("last", 6), ("last", 4)):
+        model = build("lenet", DATASETS["digits"], seed=0)
+        phase = Phase(epochs=epochs, batch_size=8, lr=3e-3, keep=keep, collapse="finish")
+        result = fit(model, _Peaks(), rows.x, rows.y, [phase], seed=0, validation=validation)
+        seen = [row["validation_accuracy"] for row in result.history]
+        models[keep, epochs] = (accuracy(model, validation.x, validation.y), result.kept, seen)
+    found, kept, seen = models["best_val", 6]
+    assert found == max(seen) > seen[-1]
+    assert kept == [seen.index(max(seen)) + 1]
+    assert models["last", 6][:2] == (seen[-1], [])  # at chance in the end, which the kept epoch is not: a failure
+    assert seen[:4] == models["last", 4][2]
+
+
+def test_best_val_without_validation_rows_is_an_error(digits: tuple[Tensor, Tensor]) -> None:
+    with pytest.raises(ValueError, match="needs validation rows"):
+        train(CrossEntropy(), digits, Phase(epochs=1, batch_size=64, lr=1e-3, keep="best_val"))
+
+
+class _Counts(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("epochs", torch.zeros(()))
+
+
+class _Remembers(CrossEntropy):
+    """Counts the epochs in its extra."""
+
+    made: list[_Counts]
+
+    def setup(self, model: nn.Module, rng: int) -> _Counts:  # noqa: ARG002
+        object.__setattr__(self, "made", [*getattr(self, "made", []), _Counts()])
+        return self.made[-1]
+
+    def steps(self, model: nn.Module, extra: _Counts, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:
+        extra.epochs += 1
+        yield from super().steps(model, extra, x, y, rng=rng, epoch=epoch)
+
+
+def test_what_a_defense_keeps_goes_through_all_phases(digits: tuple[Tensor, Tensor]) -> None:
+    defense, phase = _Remembers(), Phase(epochs=2, batch_size=64, lr=1e-3)
+    train(defense, digits, phase, phase)
+    assert [float(extra.epochs) for extra in defense.made] == [4]
+
+
+class _Saturated(CrossEntropy):
+    """The loss has no gradient in the logits of labels below 3; another pass, which is not stepped, has none at all."""
+
+    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+        inputs = x.clone().requires_grad_()
+        torch.autograd.grad(0 * model(inputs).sum(), inputs)
+        loss = (F.cross_entropy(model(x), y, reduction="none") * (y >= 3)).mean()
+        yield Step(model.parameters(), loss, {})
+
+
+def test_history_says_for_which_share_the_loss_has_no_gradient(digits: tuple[Tensor, Tensor]) -> None:
+    phase = Phase(epochs=1, batch_size=10, lr=1e-3)
+    _, result = train(_Saturated(), digits, phase)
+    assert result.history[0]["zero_gradients"] == pytest.approx(float((digits[1] < 3).float().mean()))
+    _, result = train(CrossEntropy(), digits, phase)
+    assert result.history[0]["zero_gradients"] == 0
+
+
+def test_history_has_the_rate_of_each_group(digits: tuple[Tensor, Tensor]) -> None:
+    phase = Phase(epochs=2, batch_size=64, lr=0.01, groups={"critic": Rule(lr=0.2, schedule="linear")})
+    _, result = train(CrossEntropy(), digits, phase)
+    assert [(row["lr"], row["lr_critic"]) for row in result.history] == [(0.01, 0.2), (0.01, 0.1)]
+
+
+def test_a_model_with_dropout_is_a_function_of_the_seed(digits: tuple[Tensor, Tensor]) -> None:
+    weights = []
+    for disturb in (0, 17):
+        torch.manual_seed(disturb)
+        state = torch.get_rng_state()
+        net = {"hidden": [20], "init": "glorot", "dropout": 0.5}
+        model = build("mlp", DATASETS["digits"], seed=0, **net)
+        fit(model, CrossEntropy(), *digits, [Phase(epochs=1, batch_size=16, lr=1e-3)], seed=0)
+        assert torch.equal(torch.get_rng_state(), state)
+        weights.append(model.net.fc2.weight)
+    assert torch.equal(*weights)
+
+
+def test_bf16_runs_layers_in_bfloat16_and_hands_on_float32(digits: tuple[Tensor, Tensor]) -> None:
+    seen = set()
+
+    class Look(CrossEntropy):
+        def parts(self, logits: Tensor, y: Tensor) -> dict[str, Tensor]:
+            seen.add(logits.dtype)
+            return super().parts(logits, y)
+
+    phase = Phase(epochs=1, batch_size=16, lr=1e-3)
+    models = [build("lenet", DATASETS["digits"], seed=0) for _ in range(2)]
+    for model, bf16 in zip(models, (False, True), strict=True):
+        fit(model, Look(), *digits, [phase], seed=0, bf16=bf16)
+    assert seen == {torch.float32}
+    a, b = (model.net.fc3.weight for model in models)
+    assert a.dtype == b.dtype == torch.float32
+    assert not torch.equal(a, b)
+    torch.testing.assert_close(a, b, atol=0.02, rtol=0)
