@@ -24,8 +24,9 @@ class Variant(NamedTuple):
     """Where the author's code is not what the thesis prints.
 
     Attributes:
-        attack: constants of `unrolled`.
-        predicted: classes are what the classifier predicts, not the label and the attack's target.
+        attack: constants of `unrolled`; without `through` the way back starts at a constant, too.
+        predicted: classes are what the classifier predicts, not the label and the attack's target; so only images whose
+            prediction the attack has changed count for the classifier.
         squared: whether the distance of the cycle is.
         decay: weight of half the sum of squares of all weights but the last layer's, while pre-training.
     """
@@ -58,7 +59,8 @@ class AdversaryCritic(Objective):
     no lower bound. Expectations are means over the batch. What else the code does differently is in VARIANTS. The
     indicator that stops the attack has the gradient of sigmoid(C - p) in both. The way back aims at the running mean of
     y as printed, and as coded at the confidence of x, which carries gradients too. Deviation: the code updates the
-    running means at each evaluation of the attack, two or three times per batch; here it is once.
+    running means at each evaluation of the attack, two or three times per batch; here it is once. Printed steps have
+    no longest one: where the slope all but vanishes an image may go anywhere.
 
     The attack sees the model in eval mode. Its critic, for images of the model's `shape`, is drawn in setup.
 
@@ -132,7 +134,7 @@ class AdversaryCritic(Objective):
             back = unrolled(model, start, origin, goal, **constants)
         generator = torch.Generator(x.device).manual_seed(rng)
         yield self.critic_step(extra, (x, y), (there.detach(), taken), generator)
-        fooled = (taken != origin).to(x.dtype)
+        fooled = (taken != origin).to(x.dtype)  # as printed all are: a target is never the class to leave
         natural = F.softplus(-extra(there, taken, generator))  # -log D, by the critic that has just been trained
         error = distance(back - x, "l2")
         terms["gan"] = self.lam * mean(natural, fooled)
