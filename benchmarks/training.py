@@ -92,17 +92,22 @@ class Training(NamedTuple):
     largest: float = OVERHEAD
     plain: float | None = None
     loader: float | None = None
-    passes: Mapping[str, Pass] = {"step": step, "gradient": gradient, "forward": forward}
+    passes: Mapping[str, Pass] = {"step": step, "forward": forward}
 
 
 _PGD = {"norm": "linf", "eps": 0.3, "attack_steps": 10, "step_size": 0.05}
+_ATTACKED = {"step": step, "gradient": gradient, "forward": forward}
 TRAINING: dict[str, Training] = {
     "train-lenet5": Training(
         "lenet5", "mnist", 12_800, CrossEntropy(), "A hundred steps of cross-entropy.", loader=2.0
     ),
     "train-vgg13": Training("vgg13", "digits-rgb", 512, CrossEntropy(), "Four steps on images of CIFAR-10's size."),
-    "train-at": Training("lenet5", "mnist", 640, Adversarial(**_PGD), "Five steps of AT with PGD-10."),
-    "train-trades": Training("lenet5", "mnist", 640, Trades(**_PGD, beta=1.0), "Five steps of TRADES with PGD-10."),
+    "train-at": Training(
+        "lenet5", "mnist", 640, Adversarial(**_PGD), "Five steps of AT with PGD-10.", passes=_ATTACKED
+    ),
+    "train-trades": Training(
+        "lenet5", "mnist", 640, Trades(**_PGD, beta=1.0), "Five steps of TRADES with PGD-10.", passes=_ATTACKED
+    ),
     "train-margin": Training(
         "lenet-512",
         "mnist",
