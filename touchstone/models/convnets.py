@@ -76,7 +76,7 @@ def cnn3(shape: tuple[int, int, int], classes: int) -> Net:
         ValueError: for images that are too small.
     """
     convs = [
-        *(Conv2d(shape[0], 16, kernel_size=5), nn.ReLU()),
+        *(nn.Conv2d(shape[0], 16, kernel_size=5), nn.ReLU()),
         *(nn.Conv2d(16, 32, kernel_size=5), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Conv2d(32, 64, kernel_size=5), nn.ReLU(), nn.MaxPool2d(2)),
         nn.Flatten(),

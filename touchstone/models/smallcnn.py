@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import nn
 
-from touchstone.models.net import Conv2d, Net, flat_size, in_a_row
+from touchstone.models.net import Net, flat_size, in_a_row
 from touchstone.registry import nearest
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -47,7 +47,7 @@ def small_cnn(
     if activation not in ACTIVATIONS:
         raise ValueError(f"unknown activation {activation!r}; {nearest(activation, ACTIVATIONS)}")
     widths = (shape[0], channels, channels, 2 * channels, 2 * channels)
-    units = [(Conv2d(a, b, kernel_size=3), nn.BatchNorm2d(b), nn.ReLU()) for a, b in pairwise(widths)]
+    units = [(nn.Conv2d(a, b, kernel_size=3), nn.BatchNorm2d(b), nn.ReLU()) for a, b in pairwise(widths)]
     convs = [
         *(*units[0], *units[1], nn.MaxPool2d(2)),
         *(*units[2], *units[3], nn.MaxPool2d(2)),
