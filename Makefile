@@ -1,6 +1,6 @@
 # make            set up and run the default pipeline (embedded data, minutes); prints where the report is
 # make test       set up and run the fast tests                  make test-slow   the slow ones
-# make bench      speed of our attacks beside their peers, on MNIST (downloaded); about an hour on 2 cores
+# make bench      speed of attacks and training beside their peers, on MNIST (downloaded); over an hour on 2 cores
 # make lock       rewrite requirements.lock from pyproject.toml   make clean       remove results (not data)
 PYTHON ?= python3.11
 BIN := .venv/bin

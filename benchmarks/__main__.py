@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from benchmarks.cases import CASES, GRID, Case, System
 from benchmarks.memory import table as memory_table
 from benchmarks.nets import Subject, subject
-from benchmarks.timing import Timed, best_batch, interleave, ratio
+from benchmarks.seeds import table as seeds_table
+from benchmarks.timing import Timed, best_batch, goal, interleave, ratio
+from benchmarks.training import TRAINING, measure_training, training_section
 from touchstone.norms import distance
 from touchstone.provenance import machine, versions
 
@@ -124,16 +126,16 @@ def _verdicts(case: Case, timed: dict[str, Timed], rows: list[dict[str, Any]]) -
         ratios = {peer: ratio(timed[peer], timed[name]) for peer in peers}
         worst = min(ratios[peer] for peer in rivals)
         text = ", ".join(f"{peer} {value:.2f}x" for peer, value in ratios.items())
-        said.append(f"{name}: seconds of the others over ours: {text}{_goal(least, worst >= (least or 0), '>=')}")
+        said.append(f"{name}: seconds of the others over ours: {text}{goal(least, worst >= (least or 0), '>=')}")
         if "norm" in mine:
             shortest = min(by_name[peer]["norm"] for peer in rivals)
             share, hit = mine["norm"] / shortest, mine["success"] >= max(by_name[peer]["success"] for peer in rivals)
-            goal = _goal(largest, hit and share <= (largest or 0), "<=")
-            said.append(f"{name}: mean norm over the smallest of theirs {share:.4f}{goal}")
+            aim = goal(largest, hit and share <= (largest or 0), "<=")
+            said.append(f"{name}: mean norm over the smallest of theirs {share:.4f}{aim}")
         if "broken" in mine:
             said += _dominance(name, mine, {peer: by_name[peer] for peer in peers})
         good = mine["over_bare"] <= OVERHEAD
-        said.append(f"{name}: {mine['over_bare']:.3f} of its passes bare{_goal(OVERHEAD, good, '<=')}")
+        said.append(f"{name}: {mine['over_bare']:.3f} of its passes bare{goal(OVERHEAD, good, '<=')}")
     return said
 
 
@@ -151,10 +153,6 @@ def _dominance(name: str, mine: dict[str, Any], peers: dict[str, dict[str, Any]]
             f"allow {bound:.2f}x: {got / bound:.2f} of it"
         )
     return said
-
-
-def _goal(value: float | None, met: bool, sign: str) -> str:
-    return "" if value is None else f" (wanted {sign} {value:g}: {'met' if met else 'MISSED'})"
 
 
 def section(name: str, case: Case, found: dict[str, Any]) -> str:
@@ -184,37 +182,55 @@ def _heading(threads: int, rounds: int, channels_last: bool) -> str:
     return f"# Speed beside peers\n{here['cpu']}, {here['cores']} cores; {how}.\n\n{using}\n"
 
 
+def _attacked(name: str, args: argparse.Namespace, say: Callable[[str], None]) -> tuple[dict[str, Any], str]:
+    case = CASES[name]
+    at = subject(case.subject, args.out / "nets", case.count, channels_last=args.channels_last, say=say)
+    say(f"{name}: {case.subject}, {case.count} samples")
+    found = measure(case, at, args.rounds, say)
+    return found, section(name, case, found)
+
+
+def _trained(name: str, args: argparse.Namespace, say: Callable[[str], None]) -> tuple[dict[str, Any], str]:
+    say(f"{name}: {TRAINING[name].text}")
+    found = measure_training(TRAINING[name], args.rounds, say)
+    return found, training_section(name, TRAINING[name], found)
+
+
+def _seeds(name: str, args: argparse.Namespace, say: Callable[[str], None]) -> tuple[dict[str, Any], str]:  # noqa: ARG001
+    return seeds_table(args.rounds)
+
+
+def _memory(name: str, args: argparse.Namespace, say: Callable[[str], None]) -> tuple[dict[str, Any], str]:  # noqa: ARG001
+    return {}, memory_table()
+
+
+# name -> (name, arguments, say) -> what was measured and a section of the report; all are run if none is named
+PARTS = {**dict.fromkeys(CASES, _attacked), **dict.fromkeys(TRAINING, _trained), "seeds": _seeds, "memory": _memory}
+
+
 def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("cases", nargs="*", help=f"all if none are named: {', '.join(CASES)}, memory")
+    parser.add_argument("cases", nargs="*", help=f"all if none are named: {', '.join(PARTS)}")
     parser.add_argument("--rounds", type=int, default=5, help="each system runs this often (default 5)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of PyTorch")
     parser.add_argument("--channels-last", action="store_true", help="give the peers weights in the faster format")
     parser.add_argument("--out", type=Path, default=Path("results/bench"))
     args = parser.parse_args()
-    unknown = set(args.cases) - {*CASES, "memory"}
+    unknown = set(args.cases) - PARTS.keys()
     if unknown:
         parser.error(f"unknown case {', '.join(sorted(unknown))}")
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)  # as in a job
-    wanted = args.cases or [*CASES, "memory"]
     say = partial(print, flush=True)
     sections = [_heading(args.threads, args.rounds, args.channels_last)]
-    for name in (n for n in wanted if n in CASES):
+    args.out.mkdir(parents=True, exist_ok=True)
+    for name in args.cases or PARTS:
         start = time.perf_counter()
-        case = CASES[name]
-        at = subject(case.subject, args.out / "nets", case.count, channels_last=args.channels_last, say=say)
-        say(f"{name}: {case.subject}, {case.count} samples")
-        found = measure(case, at, args.rounds, say)
-        args.out.mkdir(parents=True, exist_ok=True)
+        found, text = PARTS[name](name, args, say)
         (args.out / f"{name}.json").write_text(json.dumps(found))
-        sections.append(section(name, case, found))
-        say(sections[-1] + f"\n({time.perf_counter() - start:.0f} s)")
-        (args.out / "report.md").write_text("\n".join(sections))
-    if "memory" in wanted:
-        sections.append(memory_table())
-        say(sections[-1])
+        sections.append(text)
+        say(text + f"\n({time.perf_counter() - start:.0f} s)")
         (args.out / "report.md").write_text("\n".join(sections))
 
 

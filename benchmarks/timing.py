@@ -49,6 +49,11 @@ def ratio(slow: Timed, fast: Timed) -> float:
     return median(a / b for a, b in zip(slow.seconds, fast.seconds, strict=True))
 
 
+def goal(value: float | None, met: bool, sign: str) -> str:
+    """Say what was wanted, and whether it is met; nothing if there is no such target."""
+    return "" if value is None else f" (wanted {sign} {value:.3g}: {'met' if met else 'MISSED'})"
+
+
 def _seconds(run: Callable[[], Any]) -> tuple[float, Any]:
     start = time.perf_counter()
     result = run()

@@ -133,6 +133,12 @@ def cells_in(study):
     return [c for c in PLAN.cells if c.study == study]
 
 
+def claim_files(study):
+    """What a study's verdicts are about; a study that lists its cells may have no claims."""
+    paths = (f"studies/{study}/{name}.csv" for name in ("claims", "qualitative"))
+    return [path for path in paths if (ROOT / path).exists()]
+
+
 def defense_targets(params):
     return [model_spec(params["model"]["fn"]).fn, DEFENSES[params["defense"]["fn"]].fn]
 

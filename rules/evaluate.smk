@@ -10,8 +10,7 @@ rule tables:
             {f"data/prepared/{c.dataset}.json" for c in cells_in(w.study)}
         ),
         study="studies/{study}/study.yaml",
-        claims="studies/{study}/claims.csv",
-        qualitative="studies/{study}/qualitative.csv",
+        claims=lambda w: claim_files(w.study),
     output:
         [f"{RESULTS}/{{study}}/tables/{t}.csv" for t in RESULT_TABLES],
         paper=directory(f"{RESULTS}/{{study}}/tables/paper"),

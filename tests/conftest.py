@@ -1,5 +1,6 @@
 """Shared by all tests: where the project is, and the shared data where there are any."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,3 +18,12 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def root() -> Path:
     return ROOT
+
+
+@pytest.fixture
+def project(tmp_path: Path, root: Path) -> Path:
+    """A copy of what the plan reads."""
+    shutil.copytree(root / "studies", tmp_path / "studies")
+    shutil.copytree(root / "configs", tmp_path / "configs")
+    shutil.copy(root / "config.yaml", tmp_path)
+    return tmp_path

@@ -79,6 +79,14 @@ def test_ratios_are_taken_within_a_round() -> None:
     assert order == list("abcbcacab")
 
 
+def test_memory_is_that_of_the_attack_and_not_of_who_measures_it() -> None:
+    from benchmarks.memory import _apart
+
+    more_than_a_child_needs = torch.ones(10**9, dtype=torch.uint8)
+    assert 1 < _apart("pgd", {"samples": 512, "epsilons": 1, "classes": 10}) < 900
+    del more_than_a_child_needs
+
+
 def test_memory_is_measured_with_options_that_exist() -> None:
     from benchmarks.memory import ATTACKED
     from touchstone.attacks import ATTACKS
@@ -87,3 +95,62 @@ def test_memory_is_measured_with_options_that_exist() -> None:
     for name, (norm, given) in ATTACKED.items():
         assert norm in ATTACKS[name].norms
         assert given.keys() <= options(ATTACKS[name].fn).keys(), name
+
+
+def test_every_training_is_measured_and_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks import training
+    from touchstone.data.prepare import Dataset, Split
+
+    def few(name: str) -> Dataset:
+        x = torch.randint(256, (4, *DATASETS[name].shape), generator=torch.Generator().manual_seed(0)).byte()
+        split = Split(x, torch.arange(4))
+        return Dataset(name, split, split, torch.arange(0), "")
+
+    monkeypatch.setattr(training, "dataset", few)
+    monkeypatch.setattr(training, "WORKERS", (0,))
+    passes = {
+        "train-lenet5": {"step": 4, "forward": 4},  # the forwards are the training accuracy
+        "train-vgg13": {"step": 4, "forward": 4},
+        "train-at": {"step": 4, "gradient": 40, "forward": 5},  # one more row asks for the number of classes
+        "train-trades": {"step": 8, "gradient": 40, "forward": 8},
+        "train-margin": {"step": 4, "forward": 4},
+    }
+    assert passes.keys() == training.TRAINING.keys()
+    for name, case in training.TRAINING.items():
+        model = "lenet5" if case.model == "vgg13" else case.model  # which takes seconds
+        found = training.measure_training(case._replace(model=model, rows=4), 1, lambda _: None)
+        by_name = {row["system"]: row for row in found["rows"]}
+        assert by_name["ours"]["images"] == passes[name], name
+        bare = sum(count / 4 * by_name[f"bare {kind}"]["median"] for kind, count in passes[name].items())
+        assert found["verdicts"][0].startswith(f"{by_name['ours']['median'] / bare:.3f} of its passes bare (wanted"), (
+            name
+        )
+        assert len(found["verdicts"]) == 1 + bool(case.plain) + bool(case.loader)
+        assert "| ours |" in training.training_section(name, case, found)
+
+
+def test_goals_are_met_or_missed() -> None:
+    from benchmarks import training
+    from benchmarks.timing import Timed
+
+    case = training.TRAINING["train-lenet5"]._replace(rows=10, plain=3.0)
+    spent = {"ours": 2.0, "bare step": 1.0, "bare forward": 0.5, "bare plain step": 0.4, "DataLoader, 0 workers": 9.0}
+    timed = {name: Timed([s, s], None) for name, s in (spent | {"DataLoader, 2 workers": 3.0}).items()}
+    over, plain, loader = training._verdicts(case, timed, {"step": 10, "forward": 5})
+    assert over == "1.600 of its passes bare (wanted <= 1.11: MISSED)"
+    assert plain == "5.00x the steps of cross-entropy (wanted <= 3: MISSED)"
+    assert loader == "the better DataLoader takes 1.50x the time (wanted >= 2: MISSED)"
+
+
+def test_models_trained_as_one_end_where_they_end_alone() -> None:
+    from benchmarks.seeds import batched, separate
+
+    models = [build("lenet", DATASETS["mnist"], seed=s).double() for s in (0, 1)]
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(2, 3, 4, 1, 28, 28, generator=generator, dtype=torch.float64)
+    y = torch.randint(10, (2, 3, 4), generator=generator)
+    start = [p.clone() for p in models[0].parameters()]
+    one, alone = batched(models, x, y), separate(models, x, y)
+    assert not torch.equal(alone[0]["net.conv1.weight"], start[0])
+    for a, b in zip(one, alone, strict=True):
+        torch.testing.assert_close(a, dict(b))

@@ -41,8 +41,12 @@ def start(folder: Path, *args: str) -> subprocess.Popen[str]:
 
 
 def finish(folder: Path, *args: str) -> tuple[int, str]:
-    done = start(folder, *args)
-    output, _ = done.communicate(timeout=900)
+    with start(folder, *args) as done:
+        try:
+            output, _ = done.communicate(timeout=1200)
+        except subprocess.TimeoutExpired:
+            os.killpg(done.pid, signal.SIGKILL)
+            pytest.fail(f"not done after 20 minutes: {done.communicate()[0][-2000:]}")
     return done.returncode, output
 
 

@@ -1,6 +1,7 @@
 """The plan: claims decide what runs, caps decide how much, and both end up in the jobs' values."""
 
 import copy
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,14 +33,16 @@ def paper(root: Path) -> Plan:
 
 
 def cell(plan: Plan, original: str, defense: str, seed: int = 0) -> Cell:
-    return next(c for c in plan.cells if (c.original, c.defense, c.seed) == (original, defense, seed))
+    wanted = ("minmax", original, defense, seed)
+    return next(c for c in plan.cells if (c.study, c.original, c.defense, c.seed) == wanted)
 
 
 def test_every_claimed_model_is_trained_once_per_seed(paper: Plan) -> None:
-    names = {(c.original, c.defense) for c in paper.cells}
+    cells = [c for c in paper.cells if c.study == "minmax"]
+    names = {(c.original, c.defense) for c in cells}
     defenses = ("std", "std+l1", "std+l2", "adv", "minmax-printed", "minmax-coded")
     assert names == {(d, f) for d in ("mnist", "cifar10") for f in defenses}
-    assert len(paper.cells) == 3 * len(names)
+    assert len(cells) == 3 * len(names)
 
 
 def test_only_claimed_attacks_and_the_worst_case_run(paper: Plan) -> None:
@@ -143,6 +146,79 @@ def test_only_restricts_the_run(root: Path, tmp_path: Path) -> None:
     )
     plan = make_plan(root, path)
     assert [c.path for c in plan.cells] == ["digits/lenet/minmax-printed/0", "digits/lenet/std/0"]
+
+
+def test_only_may_name_models_and_attacks(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "small.yaml"
+    text = (root / "configs" / "paper.yaml").read_text()
+    path.write_text(text + "\nonly: {models: [mlp-1000, mlp-1200], attacks: [worst-l2, fgsm-linf]}\n")
+    plan = make_plan(root, path)
+    assert {c.model for c in plan.cells} == {"mlp-1000", "mlp-1200"}
+    std = [next(c for c in plan.cells if (c.study, c.defense) == (study, "std")) for study in ("margin", "critic")]
+    assert [plan.attacks(c) for c in std] == [["clean", "fgsm-linf", "worst-l2"], ["clean", "worst-l2"]]
+
+
+CELLS = """
+cells:
+  - {datasets: [mnist], models: [lenet], defenses: [minmax-coded, adv], attacks: [fgsm-linf]}
+  - {datasets: [mnist], models: [lenet], defenses: [std+l1]}
+
+worst: [worst-linf, worst-l2]"""
+
+
+def test_cells_run_without_claims(project: Path) -> None:
+    path = project / "studies" / "minmax" / "study.yaml"
+    path.write_text(path.read_text().replace("\nworst: [worst-linf, worst-l2]", CELLS))
+    for name in ("claims", "qualitative"):
+        path.with_name(f"{name}.csv").unlink()
+    plan = make_plan(project, project / "config.yaml")
+    assert {c.defense: plan.attacks(c) for c in plan.cells} == {
+        "minmax-coded": ["clean", "fgsm-linf", "worst-linf", "worst-l2"],
+        "adv": ["clean", "fgsm-linf", "worst-linf", "worst-l2"],
+        "std+l1": ["clean", "worst-linf", "worst-l2"],
+    }
+    assert {c.defense for c in plan.trained} == {"minmax-coded", "adv", "std+l1", "std"}  # coded starts from std
+
+
+def test_cells_add_to_claims(project: Path, demo: Plan) -> None:
+    path = project / "studies" / "minmax" / "study.yaml"
+    path.write_text(path.read_text().replace("\nworst: [worst-linf, worst-l2]", CELLS))
+    plan = make_plan(project, project / "config.yaml")
+    assert plan.cells == demo.cells
+    assert "fgsm-linf" in plan.attacks(cell(plan, "mnist", "adv"))
+    assert "fgsm-linf" not in demo.attacks(cell(demo, "mnist", "adv"))
+
+
+def test_without_cells_the_claims_must_be_there(project: Path) -> None:
+    (project / "studies" / "minmax" / "claims.csv").unlink()
+    with pytest.raises(ConfigError, match=r"claims\.csv: cannot be read"):
+        make_plan(project, project / "config.yaml")
+
+
+def test_a_cap_on_the_start_is_one_on_what_starts_from_it(demo: Plan) -> None:
+    own = "minmax-coded: epochs 6 of 90"
+    assert demo.training(cell(demo, "cifar10", "minmax-coded"))["caps"] == [own, "start std: epochs 6 of 90"]
+
+
+def test_phases_may_differ_by_dataset(paper: Plan) -> None:
+    warm = {c.original: paper.phases(c)[0] for c in paper.trained if (c.defense, c.seed) == ("ce-warm", 0)}
+    assert {d: [(p["epochs"], p["milestones"]) for p in phases] for d, phases in warm.items()} == {
+        "mnist": [(50, [17, 33])],
+        "cifar10": [(150, [50, 100])],
+    }
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "configs/laptop.yaml", "configs/paper.yaml"])
+def test_every_study_is_planned_at_every_scale(root: Path, tmp_path: Path, name: str) -> None:
+    studies = sorted(path.parent.name for path in root.glob("studies/*/study.yaml"))
+    path = tmp_path / "all.yaml"
+    path.write_text(re.sub(r"studies: \[.*\]", f"studies: [{', '.join(studies)}]", (root / name).read_text()))
+    plan = make_plan(root, path)
+    assert {c.study for c in plan.cells} == set(studies)
+    assert plan.resolved()["jobs"].keys() == {f"{c.study}/{c.path}" for c in plan.trained}
+    for study in studies:
+        worst = dict((tuple(key), found) for key, found in plan.evaluation(study)["worst"])
+        assert all(found for found in worst.values())
 
 
 def test_every_value_of_a_job_is_plain_data(laptop: Plan) -> None:

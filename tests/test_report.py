@@ -226,6 +226,12 @@ def test_empty_tables_are_said_and_not_numbered(material: Material) -> None:
     ]
 
 
+def test_a_study_without_claims_says_so(material: Material) -> None:
+    empty = changed(material, claims=material.tables["claims"][:0])
+    assert report.claims(empty) == "## Every claim\n\nThe study has no claims yet."
+    assert "claims" not in report.own_tables(empty)
+
+
 def test_own_tables_are_numbered_in_the_order_of_the_report(material: Material) -> None:
     text = "\n\n".join(getattr(report, section)(material) for section in SECTIONS)
     found = re.findall(r"^\*\*(Table A\d+)\.\*\*", text, flags=re.MULTILINE)

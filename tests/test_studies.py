@@ -17,8 +17,8 @@ def test_values_by_dataset() -> None:
 
 
 def test_what_a_defense_starts_from(study: Study) -> None:
-    assert starts(study, "minmax-coded") == ["std"]
-    assert starts(study, "minmax-printed") == []
+    assert starts(study, "minmax-coded", "mnist") == ["std"]
+    assert starts(study, "minmax-printed", "mnist") == []
 
 
 def test_options_are_the_other_keys(study: Study) -> None:

@@ -1,22 +1,12 @@
 # ruff: noqa: E501
 """Every malformed config or study is reported before anything runs: file, line, key, value, what is allowed."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from touchstone.config import ConfigError
 from touchstone.plan import Plan, make_plan
-
-
-@pytest.fixture
-def project(tmp_path: Path, root: Path) -> Path:
-    """A copy of what the plan reads."""
-    shutil.copytree(root / "studies", tmp_path / "studies")
-    shutil.copytree(root / "configs", tmp_path / "configs")
-    shutil.copy(root / "config.yaml", tmp_path)
-    return tmp_path
 
 
 def plan(project: Path) -> Plan:
@@ -37,6 +27,15 @@ CONFIG = "config.yaml"
 STUDY = "studies/minmax/study.yaml"
 PGD = "{fn: pgd, threat: linf, steps: 40, step_size: 0.01}"
 MIM = "{fn: mim, threat: linf, steps: 40, step_size: 0.01, decay: 1.0}"
+CELLS = "\nworst: [worst-linf, worst-l2]"
+
+
+def cells(**changed: str) -> str:
+    """A study with cells of its own."""
+    lists = {"datasets": "[mnist]", "models": "[lenet]", "defenses": "[std]", **changed}
+    return f"\ncells: [{{{', '.join(f'{k}: {v}' for k, v in lists.items())}}}]{CELLS}"
+
+
 # id, file, text to replace, replacement, what the message must contain
 BAD = [
     ("unknown-key", CONFIG, "batch_size: 512", "batch_siez: 512", ["batch_siez", "did you mean 'batch_size'"]),
@@ -149,6 +148,17 @@ BAD = [
     ("plot", STUDY, "fn: rho-grid", "fn: rho-gird", ["figures.figure6.fn", "did you mean 'rho-grid'"]),
     ("figure-table", STUDY, "table: cells", "table: cels", ["did you mean 'cells'"]),
     ("near-zero", STUDY, "headline: 0.01,", "headline: 0.02,", ["near_zero.headline", "thresholds"]),
+    ("no-selection", STUDY, "\nselection:\n", "\nslection:\n", ["unknown key 'slection'", "did you mean 'selection'"]),
+    ("cells-model", STUDY, CELLS, cells(models="[lenett]"), ["cells.0.models.0", "unknown model 'lenett'", "did you mean 'lenet'"]),
+    ("cells-dataset", STUDY, CELLS, cells(datasets="[mnist, mnst]"), ["cells.0.datasets.1", "unknown dataset 'mnst'"]),
+    ("cells-defense", STUDY, CELLS, cells(defenses="[st]"), ["cells.0.defenses.0", "unknown defense 'st'", "'std'"]),
+    ("cells-attack", STUDY, CELLS, cells(attacks="[pgd]"), ["cells.0.attacks.0", "unknown attack 'pgd'"]),
+    ("cells-empty", STUDY, CELLS, cells(defenses="[]"), ["cells.0.defenses", "at least 1 item"]),
+    ("cells-key", STUDY, CELLS, cells(defences="[std]"), ["cells.0.defences", "unknown key", "did you mean 'defenses'"]),
+    ("phases-dataset", STUDY, "[{init: std}]", "{mnist: [{init: std}]}", ["minmax-coded.phases", "no value for dataset 'cifar10'"]),
+    ("phases-place", STUDY, "[{init: std}]", "{mnist: [{}], cifar10: [{lr: x}]}", ["minmax-coded.phases.cifar10.0.lr", "got 'x'"]),
+    ("only-model", CONFIG, "run: demo", "run: demo\nonly: {models: [lenett]}", ["only.models.0", "did you mean 'lenet'"]),
+    ("only-attack", CONFIG, "run: demo", "run: demo\nonly: {attacks: [fgsm]}", ["only.attacks.0", "unknown attack 'fgsm'"]),
     ("bool-slug", STUDY, "init: std", "init: no", ["phases.0.init"]),
 ]  # fmt: skip
 
@@ -165,6 +175,23 @@ def test_malformed_input_is_named(project: Path, file: str, old: str, new: str, 
     assert f"{path.name}:" in message
     for needle in needles:
         assert needle in message
+
+
+def test_a_problem_that_every_dataset_has_is_said_once(project: Path) -> None:
+    path = project / STUDY
+    path.write_text(path.read_text().replace("[{init: std}]", "[{init: stdd}]"))
+    with pytest.raises(ConfigError) as caught:
+        plan(project)
+    assert len(caught.value.problems) == 1
+
+
+def test_candidates_need_a_criterion(project: Path) -> None:
+    path = project / STUDY
+    text = path.read_text()
+    start, end = text.index("\nselection:"), text.index("\nthreats:")
+    path.write_text(text[:start] + text[end:])
+    with pytest.raises(ConfigError, match=r"defenses\.std\+l1\.select: needs `selection`"):
+        plan(project)
 
 
 def test_the_line_is_that_of_the_key(project: Path) -> None:

@@ -88,13 +88,14 @@ def known(study: Study) -> Known:
 # ---- reading
 
 
-def load(folder: Path, known: Known, budgets: Budgets | None = None) -> pd.DataFrame:
+def load(folder: Path, known: Known, budgets: Budgets | None = None, *, required: bool = True) -> pd.DataFrame:
     """Return the claims of a study; an interval printed as two rows (`_lo`, `_hi`) is one claim.
 
     Args:
         folder: of the study, with claims.csv.
         known: for each of SLOTS the slugs that are defined.
         budgets: (dataset, attack) -> the epsilons that are run, none for an attack without a budget.
+        required: whether the file has to be there; without it there are no claims.
 
     Returns:
         The columns of the file as text, with `alternative`; as numbers `cell_epsilon` and, in the claim's own
@@ -104,7 +105,7 @@ def load(folder: Path, known: Known, budgets: Budgets | None = None) -> pd.DataF
         ConfigError: with every problem of the file: line, key, value, what is allowed.
     """
     path = folder / "claims.csv"
-    rows, problems = read_rows(path, COLUMNS, OPTIONAL)
+    rows, problems = read_rows(path, COLUMNS, OPTIONAL, required=required)
     first: dict[str, int] = {}
     for line, row in rows:
         found = list(_row_problems(row, known, budgets or {}))
@@ -116,12 +117,16 @@ def load(folder: Path, known: Known, budgets: Budgets | None = None) -> pd.DataF
     return _join_intervals(path, rows)
 
 
-def read_rows(path: Path, columns: Sequence[str], optional: Sequence[str]) -> tuple[Lines, list[str]]:
-    """Return (line number, row) of a CSV file and what is wrong with single lines.
+def read_rows(
+    path: Path, columns: Sequence[str], optional: Sequence[str], *, required: bool = True
+) -> tuple[Lines, list[str]]:
+    """Return (line number, row) of a CSV file and what is wrong with single lines; no rows if it need not be there.
 
     Raises:
         ConfigError: if the file as a whole is wrong: unreadable, not CSV, or with other columns.
     """
+    if not required and not path.exists():
+        return [], []
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.reader(file, strict=True)

@@ -76,10 +76,12 @@ class Cap(Strict):
 
 
 class Only(Strict):
-    """Which part of the studies to run; an empty list means all of it."""
+    """Which part of the studies to run; an empty list means all of it. `clean` runs on every model anyway."""
 
     datasets: list[Slug] = []
+    models: list[Slug] = []
     defenses: list[Slug] = []
+    attacks: list[Slug] = []
 
 
 class Checkpoints(Strict):

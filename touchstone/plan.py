@@ -53,7 +53,7 @@ class Plan:
     root: Path
     config: Config
     studies: dict[str, Study]
-    claims: dict[str, list[dict[str, Any]]] = field(repr=False)  # in-scope cells of each study, per reading
+    asked: dict[str, list[dict[str, str]]] = field(repr=False)  # what each study asks for, see `asked`
 
     def actual(self, original: str) -> str:
         """Return the dataset that stands in for `original` in this run."""
@@ -79,25 +79,26 @@ class Plan:
 
     @cached_property
     def cells(self) -> list[Cell]:
-        """Every model to train, in a fixed order."""
+        """Every model to attack, in a fixed order."""
         found = set()
-        for study, claims in self.claims.items():
-            for claim in claims:
-                dataset, model, defense = claim["dataset"], claim["model"], claim["defense"]
-                for name in {defense, *starts(self.studies[study], defense)}:
-                    found |= set(self.seeds_of(study, dataset, model, name))
+        for study, asked in self.asked.items():
+            for one in asked:
+                found |= set(self.seeds_of(study, one["dataset"], one["model"], one["defense"]))
         only = self.config.only
         return sorted(
             cell
             for cell in found
-            if cell.original in self.originals(cell.study) and (not only.defenses or cell.defense in only.defenses)
+            if cell.original in self.originals(cell.study)
+            and (not only.models or cell.model in only.models)
+            and (not only.defenses or cell.defense in only.defenses)
         )
 
     @cached_property
     def trained(self) -> list[Cell]:
-        """Every model to train: the cells, the substitutes that attacks on them need, and what these start from."""
-        found = set(self.cells)
+        """Every model to train: the cells, the substitutes of attacks on them, and what all of these start from."""
+        found = set[Cell]()
         for cell in self.cells:
+            found |= set(self._lineage(cell))
             for name in self.attacks(cell):
                 for substitute in self.substitutes(cell, name):
                     found |= set(self._lineage(substitute))
@@ -105,7 +106,7 @@ class Plan:
 
     def _lineage(self, cell: Cell) -> Iterator[Cell]:
         yield cell
-        for name in starts(self.studies[cell.study], cell.defense):
+        for name in starts(self.studies[cell.study], cell.defense, cell.original):
             yield from self._lineage(replace(cell, defense=name))
 
     def substitutes(self, cell: Cell, attack: str) -> list[Cell]:
@@ -134,13 +135,11 @@ class Plan:
             yield Cell(study, original, self.actual(original), model, defense, seed)
 
     def attacks(self, cell: Cell) -> list[str]:
-        """Return the attacks that claims and the worst case ask for on this model, in the study's order."""
-        study = self.studies[cell.study]
-        asked = set(study.worst) | {"clean"}
-        for claim in self.claims[cell.study]:
-            if (claim["dataset"], claim["model"], claim["defense"]) == (cell.original, cell.model, cell.defense):
-                asked.add(claim["attack"])
+        """Return the attacks that are asked for on this model, and the worst case, in the study's order."""
+        study, only = self.studies[cell.study], self.config.only.attacks
         where = {"dataset": cell.original, "model": cell.model, "defense": cell.defense}
+        asked = {one["attack"] for one in self.asked[cell.study] if where.items() <= one.items()} | {*study.worst}
+        asked = (asked & set(only) if only else asked) | {"clean"}
         return [
             a for a in study.attacks if a in asked and cell.seed < self.capped("seeds", study.seeds, attack=a, **where)
         ]
@@ -217,7 +216,7 @@ class Plan:
         """Return the resolved phases of a training and the caps that bit; `epochs` replaces the recipe's."""
         study = self.studies[cell.study]
         caps, out = [], []
-        for number, phase in enumerate(study.defenses[cell.defense].phases):
+        for number, phase in enumerate(for_dataset(study.defenses[cell.defense].phases, cell.original)):
             full = training(study.recipes[cell.original], phase)
             wanted = full["epochs"] if epochs is None else epochs
             allowed = self.capped(
@@ -252,6 +251,8 @@ class Plan:
     def training(self, cell: Cell) -> dict[str, Any]:
         """Return every value that decides the weights of one model."""
         phases, caps = self.phases(cell)
+        for name in starts(self.studies[cell.study], cell.defense, cell.original):
+            caps += [f"start {cut}" for cut in self.training(replace(cell, defense=name))["caps"]]
         return {
             "dataset": cell.dataset,
             "model": self._model(cell),
@@ -402,47 +403,52 @@ def make_plan(root: Path, config_file: Path) -> Plan:
     _, lines = read(config_file)
     check = Checker(config_file, lines)
     available = sorted(p.parent.name for p in (root / "studies").glob("*/study.yaml"))
-    studies, claims = {}, {}
+    studies, wanted = {}, {}
     for number, name in enumerate(config.studies):
         if not check.known(("studies", number), name, available, "study"):
             continue
         try:
             studies[name] = load_study(root / "studies" / name / "study.yaml")
-            claims[name] = asked(root / "studies" / name, studies[name])
+            wanted[name] = asked(root / "studies" / name, studies[name])
         except ConfigError as error:
             check.problems += error.problems
     if not check.problems:
         check_config(check, config, studies)
     if check.problems:
         raise ConfigError(check.problems)
-    return Plan(root, config, studies, claims)
+    return Plan(root, config, studies, wanted)
 
 
-def asked(folder: Path, study: Study) -> list[dict[str, Any]]:
-    """Return what the claims of a study ask to be run: dataset, model, defense, attack of each, per reading.
+def asked(folder: Path, study: Study) -> list[dict[str, str]]:
+    """Return the {dataset, model, defense, attack} that a study asks for: its claims under each reading, and cells.
 
     Metrics that compare with the reference defense ask for its cell too.
 
     Raises:
-        ConfigError: with every problem of claims.csv and qualitative.csv.
+        ConfigError: with every problem of claims.csv and qualitative.csv; if the study asks for nothing.
     """
     known = claim_table.known(study)
     problems, claims = [], None
     try:
-        claims = claim_table.load(folder, known, _budgets(study))
+        claims = claim_table.load(folder, known, _budgets(study), required=not study.cells)
     except ConfigError as error:
         problems += error.problems
     try:
-        statements.load(folder, statements.words(known))
+        statements.load(folder, statements.words(known), required=not study.cells)
     except ConfigError as error:
         problems += error.problems
     if problems:
         raise ConfigError(problems)
     rows = claim_table.expand(claims, {name: reading.model_dump() for name, reading in study.readings.items()})
     rows = rows[rows["out_of_scope"] == ""]
-    reference = rows[rows["cell_metric"].isin(claim_table.COMPARED)].assign(cell_defense=study.selection.reference)
-    wanted = pd.concat([rows, reference])[claim_table.CELL].drop_duplicates()
-    return [dict(zip(claim_table.SLOTS, row, strict=True)) for row in wanted.itertuples(index=False)]
+    compared = rows["cell_metric"].isin(claim_table.COMPARED)
+    if compared.any() and not study.reference:
+        named = ", ".join(sorted(set(rows["cell_metric"][compared])))
+        raise ConfigError([f"{folder / 'claims.csv'}: cell_metric: {named}: study.yaml has no `selection.reference`"])
+    reference = rows[compared].assign(cell_defense=study.reference)
+    claimed = pd.concat([rows, reference])[claim_table.CELL].itertuples(index=False, name=None)
+    listed = (row for c in study.cells for row in product(c.datasets, c.models, c.defenses, c.attacks))
+    return [dict(zip(claim_table.SLOTS, row, strict=True)) for row in dict.fromkeys([*claimed, *listed])]
 
 
 def _lengths(

@@ -69,7 +69,7 @@ def two_thirds_pixels(v: Tensor, weight: Tensor, cut: float = LOCAL_CUT) -> Tens
     Source: the code of Matyasko (2020), which uses it instead of eq. 5.16, up to LOCAL_CUT. It is no proximal
     operator with more than one channel.
     """
-    if v.ndim != 4:
+    if v.ndim != 4 or v.shape[1] == 1:
         return two_thirds(v, weight, cut)
     place = v.abs().argmax(dim=1, keepdim=True)
     peak = two_thirds(v.gather(1, place), weight, cut)

@@ -64,10 +64,10 @@ def _explained(notes: Mapping[str, str]) -> str:
 
 def own_tables(material: Material) -> dict[str, str]:
     """Number the tables that the paper does not have: name -> "Table A1"."""
-    others = [f"claims {reading}" for reading in _readings(material)[1:]]
+    claims = ["claims", *(f"claims {reading}" for reading in _readings(material)[1:])]
     optional = ("qualitative", "selection", "flags", "failures")
     filled = [name for name in optional if len(material.tables[name])]
-    names = ["verdicts", "run", "models", "worst", "claims", *others, *filled]
+    names = ["verdicts", "run", "models", "worst", *(claims if len(material.tables["claims"]) else []), *filled]
     return {name: f"Table A{i}" for i, name in enumerate(names, 1)}
 
 
@@ -320,6 +320,8 @@ def _piped(frame: pd.DataFrame) -> pd.DataFrame:
 
 def claims(material: Material) -> str:
     """Return every claim, a table per reading; another reading has the claims that it changes."""
+    if material.tables["claims"].empty:
+        return join("## Every claim", "The study has no claims yet.")
     parts = []
     for reading in _readings(material):
         rows = _reading(material, reading)

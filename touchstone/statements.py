@@ -142,15 +142,17 @@ def words(known: Known) -> set[str]:
     return {*METRICS, "rho_extreme"}.union(*known.values())
 
 
-def load(folder: Path, words: Collection[str]) -> pd.DataFrame:
+def load(folder: Path, words: Collection[str], *, required: bool = True) -> pd.DataFrame:
     """Return qualitative.csv: statements, each with a `test` (a name of TESTS and its words, or "see ...").
+
+    Where the file need not be there (`required`), its absence means that there are none.
 
     Raises:
         ConfigError: with every problem: an unknown test, a wrong number of words, a word not in `words`.
     """
     path = folder / "qualitative.csv"
     columns = ["paper", "id", "claim", "evidence_table", "how_to_test", "published_numbers_agree", "test"]
-    rows, problems = read_rows(path, columns, [])
+    rows, problems = read_rows(path, columns, [], required=required)
     for line, row in rows:
         problems += [f"{path}:{line}: test: {text}" for text in _test_problems(row["test"], words)]
     if problems:
@@ -179,13 +181,16 @@ def qualitative(
         id, claim, test, holds (yes | no | partly | not run | see figure ...), detail, published_numbers_agree.
         Means are compared as they are, without intervals.
     """
+    columns = ["id", "claim", "test", "holds", "detail", "published_numbers_agree"]
+    if statements.empty:
+        return pd.DataFrame(columns=columns)
     means = _means(claims, derive(cells, near_zero=near_zero, reference=reference))
     rows = []
     for row in statements.to_dict("records"):
         name, *words = row["test"].split()
         found = conclude(list(TESTS[name](means, *words))) if name in TESTS else (row["test"], "")
         rows.append({**row, "holds": found[0], "detail": found[1]})
-    return pd.DataFrame(rows)[["id", "claim", "test", "holds", "detail", "published_numbers_agree"]]
+    return pd.DataFrame(rows)[columns]
 
 
 def conclude(checks: Sequence[Check]) -> tuple[str, str]:

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from touchstone.attacks import ATTACKS
 from touchstone.config import Count, Slug, Strict
 from touchstone.registry import BudgetRule
 
 Positive = Annotated[float, Field(gt=0)]
+Slugs = Annotated[list[Slug], Field(min_length=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 LIMITS = ("steps", "attack_steps", "restarts", "binary_steps", "queries")  # options that a cap may lower
@@ -103,15 +104,35 @@ class MemberDef(Open):
     substitute: str | dict[Slug, str] | None = None
 
 
+Phases = Annotated[list[PhaseDef], Field(min_length=1)]
+# by its kind, so that what is wrong is said of the form that was meant
+PerDataset = Annotated[
+    Annotated[Phases, Tag("list")] | Annotated[dict[Slug, Phases], Tag("dict")],
+    Discriminator(lambda value: "dict" if isinstance(value, dict) else "list"),
+]
+
+
 class DefenseDef(Open):
     """A training objective; `select` lists candidate options from weak to strong.
 
     `adaptive` are attacks meant for this defense: they join its worst case in every norm that they work in.
     """
 
-    phases: Annotated[list[PhaseDef], Field(min_length=1)] = [PhaseDef()]
+    phases: PerDataset = [PhaseDef()]
     select: list[dict[str, Any]] = []
     adaptive: dict[Slug, MemberDef] = {}
+
+
+class CellsDef(Strict):
+    """What a study runs besides what its claims ask for: every combination of these.
+
+    The attack on no model, `clean`, and the worst case run on every model anyway.
+    """
+
+    datasets: Slugs
+    models: Slugs
+    defenses: Slugs
+    attacks: Slugs = ["clean"]
 
 
 class ThreatDef(Strict):
@@ -164,7 +185,7 @@ class Reading(Strict):
 
 
 class NearZero(Strict):
-    """Thresholds under which a weight counts as near zero."""
+    """Thresholds under which a weight counts as near zero; a study that gives them measures the first convolution."""
 
     headline: Positive
     thresholds: list[Positive]
@@ -198,15 +219,21 @@ class Study(Strict):
     models: dict[Slug, ModelDef]
     recipes: dict[Slug, Recipe]
     defenses: dict[Slug, DefenseDef]
-    selection: Selection
+    selection: Selection | None = None
     threats: dict[Slug, ThreatDef]
     attacks: dict[Slug, AttackDef]
     worst: list[Slug] = []
-    readings: dict[Slug, Reading]
-    near_zero: NearZero
+    cells: list[CellsDef] = []
+    readings: dict[Slug, Reading] = {"headline": Reading()}
+    near_zero: NearZero | None = None
     labels: dict[str, str] = {}
     tables: dict[Slug, TableDef] = {}
     figures: dict[Slug, FigureDef] = {}
+
+    @property
+    def reference(self) -> str:
+        """The defense that others are compared with, "" if none is."""
+        return self.selection.reference if self.selection else ""
 
 
 def for_dataset(value: Any, dataset: str) -> Any:
@@ -214,9 +241,17 @@ def for_dataset(value: Any, dataset: str) -> Any:
     return value[dataset] if isinstance(value, Mapping) else value
 
 
-def starts(study: Study, defense: str) -> list[str]:
-    """Defenses whose trained weights this one starts from."""
-    return [p.init for p in study.defenses[defense].phases if p.init in study.defenses]
+def starts(study: Study, defense: str, dataset: str) -> list[str]:
+    """Defenses whose trained weights this one starts from on a dataset."""
+    phases = study.defenses[defense].phases
+    rows = phases.get(dataset, []) if isinstance(phases, Mapping) else phases
+    return [phase.init for phase in rows if phase.init in study.defenses]
+
+
+def datasets_of(study: Study, model: str) -> set[str]:
+    """Datasets that `cells` runs a model on; all of them for a model that it does not name."""
+    named = {dataset for cells in study.cells if model in cells.models for dataset in cells.datasets}
+    return named or set(study.recipes)
 
 
 # what an optimiser reads besides its rate, with what it is where nobody says, and what a schedule must be told

@@ -22,13 +22,16 @@ from touchstone.studies import (
     RESULT_TABLES,
     SCHEDULES,
     AttackDef,
+    CellsDef,
     DefenseDef,
     FigureDef,
     MemberDef,
     RuleDef,
+    Selection,
     Standardize,
     Study,
     TrainingDef,
+    datasets_of,
     for_dataset,
     rule,
     starts,
@@ -46,8 +49,9 @@ class Checker:
         self.path, self.lines, self.problems = path, lines, list[str]()
 
     def add(self, key: Key, text: str) -> None:
-        """Note a problem at a key."""
-        self.problems.append(problem(self.path, self.lines, key, text))
+        """Note a problem at a key, once."""
+        if (found := problem(self.path, self.lines, key, text)) not in self.problems:
+            self.problems.append(found)
 
     def known(self, key: Key, name: str, names: Collection[str], what: str) -> bool:
         """Say whether `name` is among `names`; if not, note it."""
@@ -107,6 +111,8 @@ def load_study(path: Path) -> Study:
     _check_threats(check, study)
     for name, attack in study.attacks.items():
         _check_attack(check, study, name, attack)
+    for number, cells in enumerate(study.cells):
+        _check_cells(check, ("cells", number), study, cells)
     _check_references(check, study)
     if check.problems:
         raise ConfigError(check.problems)
@@ -136,7 +142,7 @@ def _check_model(check: Checker, study: Study, name: str) -> None:
     spec = model_spec(model.fn)
     check.options(key, spec.fn, model.options, leave_out=set(spec.preset))
     if isinstance(model.normalize, Standardize):
-        for dataset in study.recipes.keys() & DATASETS.keys():
+        for dataset in sorted(datasets_of(study, name) & DATASETS.keys()):
             channels = DATASETS[dataset].shape[0]
             for part, values in model.normalize:
                 if len(values) not in (1, channels):
@@ -161,15 +167,25 @@ def _check_defenses(check: Checker, study: Study) -> None:
         for number, candidate in enumerate(defense.select or [{}]):
             where = (*key, "select", number) if defense.select else key
             check.options(where, DEFENSES[defense.fn].fn, {**given, **candidate})
-        for number, phase in enumerate(defense.phases):
-            _check_init(check, (*key, "phases", number, "init"), study, name, number)
-            for dataset in study.recipes:
-                _check_training(check, (*key, "phases", number), phase, study.recipes[dataset])
+        if defense.select and study.selection is None:
+            check.add((*key, "select"), "needs `selection`, the criterion that chooses")
+        _check_phases(check, (*key, "phases"), study, name)
 
 
-def _check_init(check: Checker, key: Key, study: Study, defense: str, number: int) -> None:
+def _check_phases(check: Checker, key: Key, study: Study, defense: str) -> None:
+    phases = study.defenses[defense].phases
+    _check_per_dataset(check, key, phases, study)
+    for dataset, recipe in study.recipes.items():
+        place = (*key, dataset) if isinstance(phases, Mapping) else key
+        for number, phase in enumerate(phases.get(dataset, ()) if isinstance(phases, Mapping) else phases):
+            _check_init(check, (*place, number, "init"), study, defense, dataset, number, phase.init)
+            _check_training(check, (*place, number), phase, recipe)
+
+
+def _check_init(
+    check: Checker, key: Key, study: Study, defense: str, dataset: str, number: int, init: str | None
+) -> None:
     """The first phase begins fresh or with a defense's weights, a later one only where the one before it ended."""
-    init = study.defenses[defense].phases[number].init
     if init is None:
         return
     if number:
@@ -178,7 +194,7 @@ def _check_init(check: Checker, key: Key, study: Study, defense: str, number: in
     elif init == "continue":
         check.add(key, "the first phase has nothing to go on from; write fresh or a defense")
     elif init != "fresh" and check.known(key, init, {"fresh", *study.defenses}, "start"):
-        _check_cycle(check, key, study, defense)
+        _check_cycle(check, key, study, defense, dataset)
 
 
 def _check_training(check: Checker, key: Key, given: TrainingDef, recipe: TrainingDef) -> None:
@@ -208,8 +224,8 @@ def _check_rule(check: Checker, key: Key, given: RuleDef, made: Mapping[str, Any
         check.add(key, "nesterov needs a momentum above 0")
 
 
-def _check_cycle(check: Checker, key: Key, study: Study, start: str) -> None:
-    todo, seen = starts(study, start), set[str]()
+def _check_cycle(check: Checker, key: Key, study: Study, start: str, dataset: str) -> None:
+    todo, seen = starts(study, start, dataset), set[str]()
     while todo:
         name = todo.pop()
         if name == start:
@@ -217,7 +233,15 @@ def _check_cycle(check: Checker, key: Key, study: Study, start: str) -> None:
             return
         if name not in seen:
             seen.add(name)
-            todo += starts(study, name)
+            todo += starts(study, name, dataset)
+
+
+def _check_cells(check: Checker, key: Key, study: Study, cells: CellsDef) -> None:
+    """What cells combine is defined; suites are named once for all models, under `worst`."""
+    defined = {"datasets": study.recipes, "models": study.models, "defenses": study.defenses, "attacks": study.attacks}
+    for kind, names in defined.items():
+        for number, name in enumerate(getattr(cells, kind)):
+            check.known((*key, kind, number), name, names, kind.removesuffix("s"))
 
 
 def _check_threats(check: Checker, study: Study) -> None:
@@ -384,12 +408,13 @@ def _check_norm(check: Checker, key: Key, name: str, spec: AttackSpec, norm: str
 
 def _check_references(check: Checker, study: Study) -> None:
     """Every slug that is mentioned elsewhere is defined."""
-    _check_selection(check, study)
+    if study.selection:
+        _check_selection(check, study, study.selection)
     for number, name in enumerate(study.worst):
         if check.known(("worst", number), name, study.attacks, "attack") and study.attacks[name].protocol != "worst":
             check.add(("worst", number), f"{name!r} is not under protocol worst")
     _check_readings(check, study)
-    if study.near_zero.headline not in study.near_zero.thresholds:
+    if study.near_zero and study.near_zero.headline not in study.near_zero.thresholds:
         check.add(("near_zero", "headline"), f"must be one of the thresholds {study.near_zero.thresholds}")
     for name, table in study.tables.items():
         if table.dataset:
@@ -408,8 +433,9 @@ def _check_readings(check: Checker, study: Study) -> None:
                 check.known(("readings", name, kind, ours), other, defined, kind)
 
 
-def _check_selection(check: Checker, study: Study) -> None:
-    selection = study.selection
+def _check_selection(check: Checker, study: Study, selection: Selection) -> None:
+    if study.near_zero is None:
+        check.add(("selection",), "needs `near_zero`, whose headline threshold its table shows")
     check.known(("selection", "reference"), selection.reference, study.defenses, "defense")
     for key in ("tolerance", "epochs"):
         _check_per_dataset(check, ("selection", key), getattr(selection, key), study)
@@ -448,8 +474,9 @@ def check_config(check: Checker, config: Config, studies: Mapping[str, Study]) -
     _check_sources(check, config)
     if config.amp and config.device == "cpu":
         check.add(("amp",), "needs `device: cuda`: on a CPU bfloat16 is mostly emulated, slower and less exact")
-    for key, kind in (("datasets", "dataset"), ("defenses", "defense")):
-        for number, name in enumerate(getattr(config.only, key)):
+    for key, listed in config.only:
+        kind = key.removesuffix("s")
+        for number, name in enumerate(listed):
             check.known(("only", key, number), name, names[kind], kind)
     for number, cap in enumerate(config.caps):
         for kind, name in cap.where:
@@ -466,7 +493,8 @@ def _check_substitutes(check: Checker, config: Config, originals: Collection[str
             want, got = DATASETS[original].shape, DATASETS[actual].shape
             if want != got:
                 check.add(("substitute", original), f"{actual!r} has images of shape {got}, {original!r} of {want}")
-    used = [config.substitute.get(original, original) for original in sorted(originals)]
+    run = set(config.only.datasets or originals) & set(originals)
+    used = [config.substitute.get(original, original) for original in sorted(run)]
     for actual in sorted(set(used)):
         if used.count(actual) > 1:
             check.add(("substitute",), f"{actual!r} would stand for two datasets of the study")

@@ -9,7 +9,7 @@ from test_pdgd import setting
 from torch import Tensor, nn
 
 from touchstone.attacks import ATTACKS
-from touchstone.attacks.high_confidence import high_confidence
+from touchstone.attacks.high_confidence import confidence_step, high_confidence
 from touchstone.query import Query
 from touchstone.types import Bounds
 
@@ -98,6 +98,23 @@ def test_wrong_already_is_enough_only_with_the_confidence() -> None:
     assert sure.found.any()
     assert torch.equal(predicted[sure.found], y[sure.found])
     assert (probs[sure.found] >= 0.9).all()
+
+
+@pytest.mark.parametrize(
+    ("constants", "length"),
+    [
+        ({}, 2.0),
+        ({"nudge": 0.5}, 2.5),
+        ({"longest": 1.0}, 1.0),
+        ({"floor": 12.0, "nudge": 0.5}, (10 / 13 + 0.5) * 5 / 13),
+    ],
+)
+def test_a_step_closes_the_gap_along_the_slope_and_a_flat_row_takes_none(constants: dict, length: float) -> None:
+    """With the floor |w| = 5 counts as 13."""
+    slope = torch.tensor([[3.0, -4.0], [0.0, 0.0], [0.0, 0.0]], requires_grad=True)
+    step = confidence_step(slope, torch.tensor([-10.0, 1.0, math.nan]), **constants)
+    torch.testing.assert_close(step, torch.tensor([[0.6 * length, -0.8 * length], [0.0, 0.0], [0.0, 0.0]]))
+    assert torch.autograd.grad(step.sum(), slope)[0].isfinite().all()
 
 
 def test_its_criterion_is_confidence() -> None:

@@ -176,6 +176,16 @@ def test_norms_are_those_of_an_independent_library(row: tuple) -> None:
     assert 1 / least <= ratio <= most
 
 
+@pytest.mark.parametrize("norm", list(P))
+def test_fab_ends_no_farther_than_the_authors_on_any_sample(norm: str) -> None:
+    """It once walked to the boundary itself, where what counted as misclassified lay a little beyond."""
+    model, x, y = single()
+    found = fab(Query(model), x, y, norm=norm, rng=0, steps=20)
+    theirs = advlib("fab", norm=P[norm], n_iter=20)
+    assert found.found.all()
+    assert (found.dist / distance(theirs - x, norm)).max() < 1.0005
+
+
 def single() -> tuple[nn.Module, Tensor, Tensor]:
     """The same in float32, which is all that the authors' code takes."""
     _, x, y = setting()

@@ -1,5 +1,7 @@
 """Nets small enough to be written down, and the steps of a defense."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +16,7 @@ EXAMPLES = {
     "dropout": {"p": 0.3},
     "minmax": {"variant": "coded", "lam": 0.001, "mu": 0.001},
     "margin": {"variant": "coded", "norm": "l2", "c": 0.01},
+    "critic": {"variant": "coded", "lam": 0.1, "hidden": 32},
     "gce": {"alpha": 0.333},
     "pc": {"variant": "coded"},
     "weightpen": {"variant": "coded", "alpha": 1.0, "s": 1.0},
@@ -38,6 +41,7 @@ class Small(nn.Module):
             self.first = nn.Linear(inputs, hidden)
             self.classifier = nn.Linear(hidden, classes, bias=bias)
         self.double()
+        self.shape = (1, math.isqrt(inputs), math.isqrt(inputs))
 
     def features(self, x: Tensor) -> Tensor:
         return self.first(x.flatten(1)).tanh()

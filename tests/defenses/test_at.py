@@ -18,10 +18,11 @@ PGD = {"norm": "linf", "eps": 0.1, "attack_steps": 3, "step_size": 0.04}
 FGSM = {"norm": "linf", "eps": 0.1, "attack_steps": 1, "step_size": 1.0, "relative": True, "random_start": False}
 
 
-def test_madry_trains_on_the_pgd_version_alone() -> None:
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_madry_trains_on_the_pgd_version_alone(norm: str) -> None:
     model, x = Small(9, 7, 4), images(6)
-    (step,) = steps(Adversarial(**PGD), model, (x, Y), rng=5)
-    z = pgd(model, x, Y, norm="linf", eps=0.1, rng=5, steps=3, step_size=0.04)
+    (step,) = steps(Adversarial(**{**PGD, "norm": norm}), model, (x, Y), rng=5)
+    z = pgd(model, x, Y, norm=norm, eps=0.1, rng=5, steps=3, step_size=0.04)
     assert list(step.terms) == ["adversarial"]
     assert_same(step.loss, F.cross_entropy(model(z), Y), model)
 

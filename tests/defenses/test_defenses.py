@@ -3,7 +3,7 @@
 import pytest
 import torch
 from sklearn.datasets import load_digits
-from small import EXAMPLES, Small, gradients, steps
+from small import EXAMPLES, Small, gradients, images, steps
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -41,6 +41,11 @@ def test_penalties_are_sums_over_weights_without_biases(model: nn.Module, batch:
     )
     assert step.terms["penalty"].item() == pytest.approx(expected, rel=1e-5)
     assert step.loss.item() == pytest.approx(step.terms["ce"].item() + expected, rel=1e-5)
+
+
+def test_penalties_are_on_the_layers_asked_for(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+    (step,) = steps(CrossEntropy(l1=1.0, layers="conv1"), model, batch)
+    assert step.terms["penalty"].item() == pytest.approx(model.net.conv1.weight.abs().sum().item(), rel=1e-5)
 
 
 @pytest.mark.parametrize(("variant", "layers"), [("printed", "conv"), ("coded", "conv"), ("coded", "conv1")])
@@ -108,6 +113,35 @@ def test_adv_attacks_the_updated_model(model: nn.Module, batch: tuple[Tensor, Te
     assert next(stream).loss.item() == pytest.approx(torch.log(torch.tensor(10.0)).item(), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "passes"), [("ce", 1), ("at", 1), ("pc+at", 1), ("adv", 2), ("trades", 2), ("mart", 2), ("vat", 2)]
+)
+def test_batch_norm_learns_from_the_passes_of_the_loss_alone(name: str, passes: int) -> None:
+    """Searches within a step see the model in eval mode."""
+    model = Small(9, 7, 4)
+    model.first = nn.Sequential(model.first, nn.BatchNorm1d(7).double())
+    steps(load(DEFENSES[name].fn)(**EXAMPLES[name]), model.train(), (images(6), torch.arange(6) % 4))
+    assert model.first[1].num_batches_tracked == passes
+    assert all(module.training for module in model.modules())
+
+
+# the critic draws after pre-training: test_critic.py
+DRAWING = {"adv", "at", "gce+at", "pc+at", "trades", "mart", "vat", "dropout"}
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+def test_draws_come_from_the_seed_of_the_batch_alone(name: str, model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
+    defense, losses = load(DEFENSES[name].fn)(**EXAMPLES[name]), []
+    for disturb in (0, 17):
+        torch.manual_seed(disturb)
+        state = torch.get_rng_state()
+        losses.append([step.loss.item() for step in steps(defense, model, batch, rng=3)])
+        assert torch.equal(torch.get_rng_state(), state)
+    assert losses[0] == losses[1]
+    other = [step.loss.item() for step in steps(defense, model, batch, rng=4)]
+    assert (losses[0] != other) == (name in DRAWING)
+
+
 def test_layers(model: nn.Module) -> None:
     assert [len(weights(model, kind)) for kind in ("all", "conv", "conv1")] == [5, 2, 1]
     with pytest.raises(ValueError, match="all, conv, conv1; got 'fc'"):
@@ -160,7 +194,10 @@ def digits() -> tuple[Tensor, Tensor]:
     return torch.from_numpy(bunch.images[:64] * 15).to(torch.uint8)[:, None], torch.from_numpy(bunch.target[:64])
 
 
-@pytest.mark.parametrize("name", sorted(set(DEFENSES) - {"minmax"}))  # which needs convolutions: see test_training
+ELSEWHERE = {"minmax", "critic"}  # needs convolutions: test_training.py; needs a second optimiser: test_critic.py
+
+
+@pytest.mark.parametrize("name", sorted(set(DEFENSES) - ELSEWHERE))
 def test_every_defense_overfits_64_digits(name: str, digits: tuple[Tensor, Tensor]) -> None:
     model = Small(64, 64, 10).float()
     defense: Defense = load(DEFENSES[name].fn)(**EXAMPLES[name])

@@ -1,5 +1,6 @@
 """The inner maximisation of TRADES and MART, and the divergence."""
 
+import pytest
 import torch
 from small import Small, images
 
@@ -39,6 +40,24 @@ def test_it_starts_a_thousandth_away() -> None:
     still = {"norm": "linf", "eps": 0.1, "steps": 1, "step_size": 0.0, "rng": 1}
     start = climbed(Small(400, 7, 4), x, Y, **still, loss=lambda logits, _: logits.sum(1))
     assert 0.9e-3 < (start - x).std() < 1.1e-3
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_it_is_projected_ascent_row_by_row(norm: str) -> None:
+    """Each row climbs its own divergence, from where one step of length zero ends; the box is not in the way."""
+    model, x = Small(9, 7, 4), images(6) * 0.5 + 0.25
+    p = model(x).detach().softmax(dim=1)
+    options = {"norm": norm, "eps": 0.1, "rng": 1, "loss": lambda logits, rows: divergence(logits, p[rows])}
+    ends = climbed(model, x, Y, **options, steps=4, step_size=0.04)
+    starts = climbed(model, x, Y, **options, steps=1, step_size=0.0)
+    for clean, z, q, end in zip(x, starts, p, ends, strict=True):
+        for _ in range(4):
+            z = z.detach().requires_grad_()
+            (g,) = torch.autograd.grad((q * (q.log() - model(z[None])[0].log_softmax(0))).sum(), z)
+            moved = z.detach() + 0.04 * (g.sign() if norm == "linf" else g / g.norm()) - clean
+            kept = moved.clamp(-0.1, 0.1) if norm == "linf" else moved * min(1.0, 0.1 / float(moved.norm()))
+            z = clean + kept
+        torch.testing.assert_close(end, z)
 
 
 def test_rows_keep_their_own_distribution_in_chunks() -> None:

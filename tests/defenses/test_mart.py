@@ -12,13 +12,13 @@ Y = torch.tensor([0, 3, 1, 2, 0, 2])
 INNER = {"norm": "linf", "eps": 0.1, "attack_steps": 4, "step_size": 0.04}
 
 
-@pytest.mark.parametrize("eps", [0.1, 0.0])
-def test_value_and_gradient(eps: float) -> None:
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.1), ("l2", 0.1), ("linf", 0.0)])
+def test_value_and_gradient(norm: str, eps: float) -> None:
     """At radius zero the divergence vanishes and the boosted cross-entropy at x is left."""
     model, x = Small(9, 7, 4), images(6)
-    (step,) = steps(Mart(**{**INNER, "eps": eps}, beta=5.0), model, (x, Y), rng=5)
+    (step,) = steps(Mart(**{**INNER, "norm": norm, "eps": eps}, beta=5.0), model, (x, Y), rng=5)
     z = climbed(
-        model, x, Y, norm="linf", eps=eps, steps=4, step_size=0.04, rng=5,
+        model, x, Y, norm=norm, eps=eps, steps=4, step_size=0.04, rng=5,
         loss=lambda logits, rows: F.cross_entropy(logits, Y[rows], reduction="none"),
     )  # fmt: skip
     clean, adversarial = model(x).softmax(dim=1), model(z).softmax(dim=1)

@@ -25,7 +25,7 @@ from touchstone.defenses.minmax import MinMax
 from touchstone.jobs.attack import attack
 from touchstone.jobs.common import load_weights, make_model, set_up, threat_of
 from touchstone.jobs.select import select
-from touchstone.jobs.tables import flags, selection
+from touchstone.jobs.tables import flags, selection, tables
 from touchstone.jobs.train import train
 from touchstone.losses import margin
 from touchstone.plan import Cell, Plan, make_plan
@@ -341,6 +341,36 @@ def test_flags_of_trainings_reach_the_table(tmp_path: Path, run_train: Train) ->
     file.write_text(json.dumps(json.loads(file.read_text()) | {"flags": ["redrawn: twice"]}))
     table = flags([], [file])
     assert table[["attack", "flag", "detail"]].to_numpy().tolist() == [["training", "redrawn", "redrawn: twice"]]
+
+
+def test_tables_of_a_study_with_cells_alone(tmp_path: Path, project: Path, prepared: Path) -> None:
+    """No claims, no statements, no reference defense, and a net without a convolution to measure."""
+    config = project / "config.yaml"
+    text = config.read_text().replace("studies: [minmax]", "studies: [margin]")
+    text = text.replace("where: {defense: adv}", "where: {dataset: mnist}").replace("cw-l2", "fgsm-linf")
+    config.write_text(text + "\nonly: {datasets: [mnist], models: [mlp-1000], defenses: [std], attacks: [clean]}\n")
+    folder = project / "studies" / "margin"
+    (folder / "claims.csv").unlink()
+    plan = make_plan(project, config)
+    (one,) = plan.cells
+    model, job = tmp_path / "model", plan.attack(one, "clean")
+    training = plan.training(one) | {"code": "0"}
+    train(training, identity(one), prepared, selection=None, init=None, out=model)
+    params = job | {"model": training["model"], "dataset": one.dataset, "code": "0"}
+    attack(params, identity(one) | {"attack": "clean"}, prepared, model / "model.safetensors", tmp_path / "clean")
+    tables(
+        plan.evaluation("margin"),
+        folder / "study.yaml",
+        [tmp_path / "clean" / "records.parquet"],
+        runs=[model / "run.json"],
+        selections=[],
+        prepared=[prepared.with_suffix(".json")],
+        out=tmp_path / "tables",
+    )
+    cells = pd.read_csv(tmp_path / "tables" / "cells.csv")
+    assert cells[["model", "attack", "metric"]].to_numpy().tolist() == [["mlp-1000", "clean", "accuracy"]]
+    for name in ("claims", "qualitative", "paper/table3-1a"):
+        assert pd.read_csv(tmp_path / "tables" / f"{name}.csv").empty
 
 
 @pytest.mark.parametrize("content", [None, b"", b"half a checkpoint"])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from touchstone.models.net import Net, flat_size, in_a_row, split
+from touchstone.models.net import Conv2d, Net, flat_size, in_a_row, split
 
 
 def convs() -> list[nn.Module]:
@@ -81,3 +81,19 @@ def test_split_leaves_the_statistics_of_batch_norm_alone() -> None:
     net = split(nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(4, 3)), (1, 2, 2), 3)
     assert net.body[0].num_batches_tracked == 0
     assert torch.equal(net.body[0].running_var, torch.ones(1))
+
+
+@pytest.mark.parametrize("geometry", [{}, {"padding": (2, 1), "stride": (1, 2), "dilation": (2, 1), "bias": False}])
+def test_gradients_in_grey_images_are_those_of_pytorch_once_and_twice(geometry: dict) -> None:
+    ours, theirs = Conv2d(1, 4, (3, 2), **geometry).double(), nn.Conv2d(1, 4, (3, 2), **geometry).double()
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.rand(2, 1, 7, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+
+    def derivatives(conv: nn.Module) -> list[Tensor]:
+        out = conv(x).tanh()  # bent, so that second derivatives do not vanish
+        first = torch.autograd.grad(out.square().sum(), [x, *conv.parameters()], create_graph=True)
+        return [out, *first, *torch.autograd.grad(sum(g.square().sum() for g in first), [x, *conv.parameters()])]
+
+    assert "Grey" in ours(x).grad_fn.name()
+    for mine, reference in zip(derivatives(ours), derivatives(theirs), strict=True):
+        torch.testing.assert_close(mine, reference)

@@ -40,7 +40,7 @@ def fab(
 
     Source: Croce and Hein (2020), "Minimally distorted adversarial examples with a fast adaptive boundary attack",
     alg. 1 and section 2; defaults and random starts of the authors' code. Deviation: the last search follows the
-    margin instead of the class reached first, and stops where the margin is small (SLACK) but not zero.
+    margin instead of the class reached first, and all boundaries are those of a small margin (SLACK), not of zero.
 
     Args:
         model: Module or Query, (B, *shape) -> logits (B, C).
@@ -173,6 +173,7 @@ def walk(
             ids = rows[tile]
             x, y, here = task.x[ids], task.y[ids], z[tile]
             slope, gap = boundary(query, here, y, None if target is None else target[tile], ids, norm)
+            gap = gap + aim[ids]  # as far beyond the boundary as counts as misclassified
             onto = onto_plane(here, slope, gap, bounds, norm)
             x_onto = onto_plane(x, slope, gap - (slope * (x - here)).flatten(1).sum(dim=1), bounds, norm)
             way, x_way = distance(onto, norm).clamp_min_(TINY), distance(x_onto, norm).clamp_min_(TINY)

@@ -78,10 +78,8 @@ def high_confidence(
             logits, value, grad = query.grad(z[tile], target[tile], likelihood, rows=rows[tile])
             there[tile] = arrived(logits, y[tile], target[tile], goal[tile])
             best.offer(rows[tile], z[tile], distance(z[tile] - x[tile], "l2"), there[tile])
-            size = distance(grad, "l2")
-            needed = torch.where(size > 0, (goal[tile] - value).abs() / size, 0.0).to(z.dtype)
-            length = (needed + NUDGE).clamp_max(longest) * (1 + overshoot)
-            z[tile] = task.bounds.clip(torch.addcmul(z[tile], steepest(grad, "l2"), rowwise(length, grad)))
+            step = confidence_step(grad, goal[tile] - value, nudge=NUDGE, longest=longest)
+            z[tile] = task.bounds.clip(torch.add(z[tile], step, alpha=1 + overshoot))
         rows, z, x, y, target, goal = compact(there, rows, z, x, y, target, goal)
         if not len(rows):
             break
@@ -89,6 +87,30 @@ def high_confidence(
         there = arrived(query.logits(z, rows=rows), y, target, goal)
         best.offer(rows, z, distance(z - x, "l2"), there)
     return best.result()
+
+
+def confidence_step(
+    slope: Tensor, gap: Tensor, *, nudge: float = 0.0, floor: float = 0.0, longest: float = math.inf
+) -> Tensor:
+    """Return the shortest step (B, *shape) along which a function that is linear in x changes by |gap|.
+
+    Source: Matyasko (2020), alg. 1 (lines 5 to 7); the constants are of the author's code. Gradients pass through both
+    arguments; where the slope is zero so is the step.
+
+    Args:
+        slope: (B, *shape), the gradient w of the log-likelihood.
+        gap: (B,), what its value lacks.
+        nudge: added to the length |gap| / |w|, >= 0, in the units of x.
+        floor: |w| is taken as the root of |w|^2 + floor^2, so that a vanishing slope makes no endless step; >= 0.
+        longest: a step is cut to this l2 norm, > 0, in the units of x.
+    """
+    size = distance(slope, "l2")
+    steep = size > 0
+    # before any division, for its gradient would be NaN
+    size, gap = torch.where(steep, size, 1.0), torch.where(steep, gap, 0.0)
+    steepness = torch.hypot(size, torch.full_like(size, floor))
+    length = ((gap.abs() / steepness).to(size.dtype) + nudge) * (size / steepness)
+    return steepest(slope, "l2") * rowwise(length.clamp_max(longest), slope)
 
 
 def arrived(logits: Tensor, y: Tensor, target: Tensor, goal: Tensor) -> Tensor:

@@ -10,6 +10,10 @@ DEFENSES: dict[str, DefenseSpec] = {
     ),
     "minmax": DefenseSpec(fn="touchstone.defenses.minmax:MinMax", source="Shen et al. (2020), eq. 5"),
     "margin": DefenseSpec(fn="touchstone.defenses.margin:MarginMaximization", source="Matyasko (2020), eq. 3.18"),
+    "critic": DefenseSpec(
+        fn="touchstone.defenses.critic:AdversaryCritic",
+        source="Matyasko (2020), eqs. 4.3 to 4.5 and algorithm 1",
+    ),
     "gce": DefenseSpec(fn="touchstone.defenses.gce:GuidedComplementEntropy", source="Chen et al. (2019)"),
     "pc": DefenseSpec(fn="touchstone.defenses.pc:ProbabilisticallyCompact", source="Li et al. (2021), eqs. 6 and 16"),
     "weightpen": DefenseSpec(fn="touchstone.defenses.weightpen:WeightPenalization", source="Xu et al. (2021), eq. 3.8"),

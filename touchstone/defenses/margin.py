@@ -1,4 +1,8 @@
-"""Margin maximisation: a hinge on the logits and the sensitivity of their differences to the input."""
+"""Margin maximisation: a hinge on the logits and the sensitivity of their differences to the input.
+
+The C - 1 vector-Jacobian products are taken one after the other: batched over the classes (vmap) they took 1.3 to 1.6
+times as long on lenet-512 with 10 classes, on one CPU thread, and C - 1 times the memory.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -15,6 +15,7 @@ from touchstone.attacks import ATTACKS
 from touchstone.evaluation import flags as flag_rules
 from touchstone.files import write_bytes
 from touchstone.validation import load_study
+from touchstone.weights import FIRST_CONV
 
 
 def tables(
@@ -31,7 +32,7 @@ def tables(
 
     Args:
         params: `Plan.evaluation` of the study.
-        study_file: its study.yaml; claims.csv and qualitative.csv lie beside it.
+        study_file: its study.yaml; claims.csv and qualitative.csv lie beside it, unless it lists its cells.
         record_files: records.parquet of every attack on every model.
         runs: run.json of every model.
         selections: selection.json files.
@@ -41,10 +42,12 @@ def tables(
     study = load_study(study_file)
     record_files = list(record_files)
     sizes = {facts["name"]: facts["counts"]["test"] for facts in (json.loads(p.read_text()) for p in prepared)}
-    cells = metrics.cells(record_files, runs, thresholds=study.near_zero.thresholds)
-    known = claim_table.known(study)
-    published = claim_table.load(study_file.parent, known)
-    shared = {"near_zero": f"near_zero_{study.near_zero.headline:g}", "reference": study.selection.reference}
+    thresholds, first_conv = (study.near_zero.thresholds, FIRST_CONV) if study.near_zero else ((), None)
+    cells = metrics.cells(record_files, runs, thresholds=thresholds, first_conv=first_conv)
+    known, required = claim_table.known(study), not study.cells
+    published = claim_table.load(study_file.parent, known, required=required)
+    near_zero = f"near_zero_{study.near_zero.headline:g}" if study.near_zero else ""
+    shared = {"near_zero": near_zero, "reference": study.reference}
     judged = verdicts.verdicts(
         published,
         cells,
@@ -53,7 +56,7 @@ def tables(
         caps={tuple(row["cell"]): _caps(row, sizes) for row in params["caps"]},
         **shared,
     )
-    written = statements.load(study_file.parent, statements.words(known))
+    written = statements.load(study_file.parent, statements.words(known), required=required)
     frames = {
         "cells": cells,
         "claims": judged,

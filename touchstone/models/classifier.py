@@ -32,12 +32,17 @@ class Normalize(nn.Module):
 
 
 class Classifier(nn.Module):
-    """`net` behind `normalize`: x (B, C, H, W) float in [0, 1] -> logits (B, classes)."""
+    """`net` behind `normalize`: x (B, C, H, W) float in [0, 1] -> logits (B, classes).
 
-    def __init__(self, normalize: Normalize, net: nn.Module) -> None:
+    Attributes:
+        shape: (C, H, W) of the images, where it is known.
+    """
+
+    def __init__(self, normalize: Normalize, net: nn.Module, shape: tuple[int, int, int] | None = None) -> None:
         super().__init__()
         self.normalize = normalize
         self.net = net
+        self.shape = shape
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (B, classes)."""
@@ -81,7 +86,7 @@ def build(
         net = load(spec.fn)(dataset.shape, dataset.classes, **spec.preset, **options)
         if not isinstance(net, Net):
             net = split(net, dataset.shape, dataset.classes)
-    return Classifier(_first_layer(dataset, normalize), net)
+    return Classifier(_first_layer(dataset, normalize), net, dataset.shape)
 
 
 def _first_layer(dataset: DatasetSpec, normalize: str | Mapping[str, Sequence[float]]) -> Normalize:

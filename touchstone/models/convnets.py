@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from touchstone.models.net import Net, flat_size, in_a_row, initialise
+from touchstone.models.net import Conv2d, Net, flat_size, in_a_row, initialise
 
 
 def vgg13(shape: tuple[int, int, int], classes: int, *, dropout: float = 0.5) -> Net:
@@ -98,7 +98,7 @@ def madry_mnist(shape: tuple[int, int, int], classes: int) -> Net:
         ValueError: for images that are too small.
     """
     convs = [
-        *(nn.Conv2d(shape[0], 32, kernel_size=5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
+        *(Conv2d(shape[0], 32, kernel_size=5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Conv2d(32, 64, kernel_size=5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
         nn.Flatten(),
     ]

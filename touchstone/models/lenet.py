@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import nn
 
-from touchstone.models.net import INITS, Net, flat_size, in_a_row, initialise
+from touchstone.models.net import INITS, Conv2d, Net, flat_size, in_a_row, initialise
 
 
 def lenet(shape: tuple[int, int, int], classes: int) -> Net:
@@ -57,7 +57,7 @@ def lenet_512(
         ValueError: for images that are too small.
     """
     convs = [
-        *(nn.Conv2d(shape[0], 32, kernel_size=5), nn.ReLU(), nn.MaxPool2d(2)),
+        *(Conv2d(shape[0], 32, kernel_size=5), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Conv2d(32, 64, kernel_size=5), nn.ReLU(), nn.MaxPool2d(2)),
         nn.Flatten(),
     ]

@@ -38,15 +38,21 @@ def mlp(
 
 
 class Noise(nn.Module):
-    """Add Gaussian noise of standard deviation `std`, in training and in evaluation alike."""
+    """Add Gaussian noise of standard deviation `std`, in training and in evaluation alike.
+
+    Attributes:
+        generator: of the draws, on the device of the input; None is the global one.
+    """
+
+    generator: torch.Generator | None = None
 
     def __init__(self, std: float) -> None:
         super().__init__()
         self.std = std
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x plus noise from the global generator."""
-        return x + self.std * torch.randn_like(x)
+        """Return x plus noise."""
+        return x + self.std * torch.empty_like(x).normal_(generator=self.generator)
 
 
 def critic(
