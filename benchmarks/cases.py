@@ -10,6 +10,8 @@ from benchmarks.peers import INF, Run
 
 GRID = (0.1, 0.2, 0.3)
 
+EQUAL = 1.0005  # mean norms that differ by less are the same: searches end at other points of one boundary
+
 
 class System(NamedTuple):
     """One way of doing the work: its steps, and those of the short runs that choose its batch size."""
@@ -73,7 +75,7 @@ def _minimal(
 ) -> Case:
     systems = {"ours": System(ours.minimal(name, norm, **options), steps, peer=False)}
     systems |= {peer: System(run, steps) for peer, run in others.items()}
-    return Case(subject, count, norm, systems, {"ours": (1.0, 1.0)})
+    return Case(subject, count, norm, systems, {"ours": (1.0, EQUAL)})
 
 
 _CASCADE = (

@@ -51,7 +51,7 @@ def ratio(slow: Timed, fast: Timed) -> float:
 
 def goal(value: float | None, met: bool, sign: str) -> str:
     """Say what was wanted, and whether it is met; nothing if there is no such target."""
-    return "" if value is None else f" (wanted {sign} {value:.3g}: {'met' if met else 'MISSED'})"
+    return "" if value is None else f" (wanted {sign} {value:.4g}: {'met' if met else 'MISSED'})"
 
 
 def _seconds(run: Callable[[], Any]) -> tuple[float, Any]:
