@@ -137,7 +137,7 @@ def test_goals_are_met_or_missed() -> None:
     spent = {"ours": 2.0, "bare step": 1.0, "bare forward": 0.5, "bare plain step": 0.4, "DataLoader, 0 workers": 9.0}
     timed = {name: Timed([s, s], None) for name, s in (spent | {"DataLoader, 2 workers": 3.0}).items()}
     over, plain, loader = training._verdicts(case, timed, {"step": 10, "forward": 5})
-    assert over == "1.600 of its passes bare (wanted <= 1.11: MISSED)"
+    assert over == "1.600 of its passes bare (wanted <= 1.111: MISSED)"
     assert plain == "5.00x the steps of cross-entropy (wanted <= 3: MISSED)"
     assert loader == "the better DataLoader takes 1.50x the time (wanted >= 2: MISSED)"
 
