@@ -98,9 +98,7 @@ class Training(NamedTuple):
 _PGD = {"norm": "linf", "eps": 0.3, "attack_steps": 10, "step_size": 0.05}
 _ATTACKED = {"step": step, "gradient": gradient, "forward": forward}
 TRAINING: dict[str, Training] = {
-    "train-lenet5": Training(
-        "lenet5", "mnist", 12_800, CrossEntropy(), "A hundred steps of cross-entropy.", loader=2.0
-    ),
+    "train-lenet5": Training("lenet5", "mnist", 60_000, CrossEntropy(), "An epoch of cross-entropy.", loader=2.0),
     "train-vgg13": Training("vgg13", "digits-rgb", 512, CrossEntropy(), "Four steps on images of CIFAR-10's size."),
     "train-at": Training(
         "lenet5", "mnist", 640, Adversarial(**_PGD), "Five steps of AT with PGD-10.", passes=_ATTACKED
