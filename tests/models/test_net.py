@@ -97,3 +97,23 @@ def test_gradients_in_grey_images_are_those_of_pytorch_once_and_twice(geometry: 
     assert "Grey" in ours(x).grad_fn.name()
     for mine, reference in zip(derivatives(ours), derivatives(theirs), strict=True):
         torch.testing.assert_close(mine, reference)
+
+
+@pytest.mark.parametrize(
+    ("more", "bf16"),
+    [({"padding": "same"}, False), ({"padding": 1, "padding_mode": "circular"}, False), ({}, True)],
+    ids=["same", "circular", "bf16"],
+)
+def test_what_the_faster_gradient_does_not_know_is_left_to_pytorch(more: dict, bf16: bool) -> None:
+    ours, theirs = Conv2d(1, 4, 3, **more), nn.Conv2d(1, 4, 3, **more)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.rand(2, 1, 7, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
+
+    def derivatives(conv: nn.Module) -> list[Tensor]:
+        with torch.autocast("cpu", torch.bfloat16, bf16):
+            out = conv(x).float()
+            (slope,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
+            return [out, slope, *torch.autograd.grad(slope.square().sum(), list(conv.parameters()))]
+
+    for mine, reference in zip(derivatives(ours), derivatives(theirs), strict=True):
+        torch.testing.assert_close(mine, reference)

@@ -44,7 +44,7 @@ def augmented(
         probability: of being changed at all, for each image.
 
     Returns:
-        (B, C, H, W) in the memory layout of x.
+        (B, C, H, W) in channels_last memory.
     """
     draws, height, width = SampleRng(rng, torch.arange(len(x), device=x.device)), *x.shape[2:]
     out = x
