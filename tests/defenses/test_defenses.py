@@ -1,5 +1,7 @@
 """Every objective against hand-written references, and what it reduces to when its constants are zero."""
 
+from typing import Any
+
 import pytest
 import torch
 from sklearn.datasets import load_digits
@@ -11,7 +13,9 @@ from touchstone.defenses import DEFENSES
 from touchstone.defenses.adv import Alternating
 from touchstone.defenses.base import Defense, weights
 from touchstone.defenses.ce import CrossEntropy
+from touchstone.defenses.mart import Mart
 from touchstone.defenses.minmax import MinMax
+from touchstone.defenses.trades import Trades
 from touchstone.registry import load, options
 from touchstone.training import Phase, accuracy, fit
 
@@ -61,6 +65,22 @@ def test_minmax_value_and_gradient(variant: str, layers: str, model: nn.Module, 
     (ce,) = torch.autograd.grad(step.terms["ce"], w)
     pull = 2 * w if variant == "printed" else w / w.norm()
     torch.testing.assert_close(whole - ce, lam * w.sign() - mu * pull, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("defense", "constants"),
+    [
+        (CrossEntropy, {"l1": -1.0}),
+        (CrossEntropy, {"l2": -1.0}),
+        (MinMax, {"variant": "printed", "lam": -1.0, "mu": 0.0}),
+        (MinMax, {"variant": "printed", "lam": 0.0, "mu": -1.0}),
+        (Trades, {"norm": "linf", "eps": -0.1, "attack_steps": 1, "step_size": 0.1, "beta": 1.0}),
+        (Mart, {"norm": "linf", "eps": 0.1, "attack_steps": 0, "step_size": 0.1, "beta": 1.0}),
+    ],
+)
+def test_constants_outside_their_range_are_errors(defense: type, constants: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be >="):
+        defense(**constants)
 
 
 def test_the_printed_penalty_turns_at_one_half_and_the_coded_one_is_never_negative(model: nn.Module) -> None:

@@ -87,6 +87,14 @@ def test_training_writes_weights_history_and_what_made_them(tmp_path: Path, run_
     assert load_weights(model, tmp_path / "model.safetensors") == run["model_sha256"]
 
 
+def test_a_net_of_the_users_own_may_share_weights(tmp_path: Path, run_train: Train) -> None:
+    definition = {"fn": "toy_nets:tied", "normalize": "none", "options": {}}
+    run = run_train(tmp_path, model=definition)
+    assert run["status"] == "ok"
+    model = make_model(definition, "digits", seed=1)
+    assert load_weights(model, tmp_path / "model.safetensors") == run["model_sha256"]
+
+
 def test_training_twice_gives_the_same_bytes(tmp_path: Path, run_train: Train) -> None:
     a, b = run_train(tmp_path / "a"), run_train(tmp_path / "b")
     assert a["model_sha256"] == b["model_sha256"]

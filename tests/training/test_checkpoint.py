@@ -183,6 +183,12 @@ def test_what_is_saved_is_read_back(written: Checkpoint) -> None:
     assert saved.facts == {"history": [{"loss": 0.1}], "best": None}
 
 
+def test_weights_that_layers_share_are_saved_for_each(written: Checkpoint) -> None:
+    shared = torch.eye(3)
+    written.save(4, Saved({"model.a": shared, "model.b": shared}, {}))
+    assert torch.equal(written.load().tensors["model.b"], shared)
+
+
 @pytest.mark.parametrize(
     ("key", "value"), [("phases", [{"lr": 0.2}]), ("code", "abd"), ("dataset_sha256", "124"), ("more", 1)]
 )

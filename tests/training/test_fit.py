@@ -15,7 +15,7 @@ from touchstone.defenses.base import Defense
 from touchstone.defenses.ce import CrossEntropy
 from touchstone.defenses.minmax import MinMax
 from touchstone.models.classifier import build
-from touchstone.training import Fit, Phase, Rule, accuracy, draw_seed, fit, fit_redrawn
+from touchstone.training import Fit, Phase, Rule, accuracy, draw_seed, fit, fit_redrawn, loop
 from touchstone.types import Step
 
 
@@ -253,6 +253,70 @@ def test_the_best_epoch_on_the_validation_rows_is_kept(digits: tuple[Tensor, Ten
     assert kept == [seen.index(max(seen)) + 1]
     assert models["last", 6][:2] == (seen[-1], [])  # at chance in the end, which the kept epoch is not: a failure
     assert seen[:4] == models["last", 4][2]
+
+
+def test_a_good_epoch_that_is_kept_is_no_collapse(digits: tuple[Tensor, Tensor]) -> None:
+    x, y = digits
+    phase = Phase(epochs=12, batch_size=8, lr=3e-3, keep="best_val")
+    model = build("lenet", DATASETS["digits"], seed=0)
+    result = fit(model, _Peaks(), x[:48], y[:48], [phase], seed=0, validation=Split(x[48:], y[48:]))
+    assert [row["train_accuracy"] < 0.15 for row in result.history[-5:]] == [True] * 5
+    assert (result.status, len(result.history)) == ("ok", 12)
+    assert accuracy(model, x[:48], y[:48]) == result.history[result.kept[0] - 1]["train_accuracy"] > 0.15
+
+
+def test_a_phase_is_given_up_for_its_own_epochs_at_chance(digits: tuple[Tensor, Tensor]) -> None:
+    phases = [Phase(epochs=n, batch_size=8, lr=3e-3, collapse=c) for n, c in ((6, "finish"), (9, "stop"))]
+    _, result = train(_DiesInEpoch3(), digits, *phases)
+    assert (result.status, result.epoch_failed, len(result.history)) == ("failed", 3, 11)
+
+
+@pytest.mark.parametrize(
+    ("counts", "limit"),
+    [([10] * 10, 0.15), ([50, 50], 0.5 + 0.5 / 18), ([90, 10], 0.9 + 0.1 / 18), ([19, *[9] * 9], 0.19 + 0.81 / 18)],
+)
+def test_at_chance_is_hardly_better_than_naming_the_largest_class(counts: list[int], limit: float) -> None:
+    y = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    assert loop._near_chance({"train_accuracy": limit - 1e-6}, y)
+    assert not loop._near_chance({"train_accuracy": limit + 1e-6}, y)
+
+
+class _Sizes(CrossEntropy):
+    """Notes the size of each batch."""
+
+    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:
+        model.sizes.append(len(x))
+        return super().steps(model, extra, x, y, rng=rng, epoch=epoch)
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(63, [64]), (62, [62, 2]), (21, [21, 21, 22]), (1, [1] * 62 + [2])])
+def test_no_row_is_left_alone_for_batch_norm(digits: tuple[Tensor, Tensor], batch_size: int, sizes: list[int]) -> None:
+    model = build("lenet", DATASETS["digits"], seed=0)
+    model.sizes = []
+    fit(model, _Sizes(), *digits, [Phase(1, batch_size, lr=1e-3)], seed=0)
+    assert model.sizes == sizes
+
+
+def test_a_layer_that_the_loss_does_not_reach_stays_as_it_is(digits: tuple[Tensor, Tensor]) -> None:
+    model = build("lenet", DATASETS["digits"], seed=0)
+    model.spare = nn.Linear(2, 2)
+    before = model.spare.weight.detach().clone()
+    assert fit(model, CrossEntropy(), *digits, [Phase(20, 16, lr=3e-3)], seed=0).status == "ok"
+    assert torch.equal(model.spare.weight, before)
+    assert accuracy(model, *digits) > 0.5
+
+
+def test_a_loss_that_reaches_no_weight_is_an_error(digits: tuple[Tensor, Tensor]) -> None:
+    model = build("lenet", DATASETS["digits"], seed=0)
+    with pytest.raises(ValueError, match="group 'model' depends on none of its parameters"):
+        fit(model, _Constant(), *digits, [Phase(1, 64, lr=1e-3)], seed=0)
+
+
+class _Constant(CrossEntropy):
+    """Steps the model down the gradient of something else."""
+
+    def steps(self, model: nn.Module, *_: Any, **__: Any) -> Iterator[Step]:
+        yield Step(model.parameters(), torch.ones((), requires_grad=True) * 2, {})
 
 
 def test_best_val_without_validation_rows_is_an_error(digits: tuple[Tensor, Tensor]) -> None:

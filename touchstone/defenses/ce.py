@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from touchstone.defenses.base import Objective, means, step, weights
+from touchstone.defenses.base import Objective, at_least, means, step, weights
 from touchstone.types import Step
 
 
@@ -20,11 +20,17 @@ class CrossEntropy(Objective):
         l1: coefficient of the L1 norm, >= 0.
         l2: coefficient of the squared L2 norm, >= 0.
         layers: "all", "conv" or "conv1".
+
+    Raises:
+        ValueError: for a negative coefficient.
     """
 
     l1: float = 0.0
     l2: float = 0.0
     layers: str = "all"
+
+    def __post_init__(self) -> None:
+        at_least(0, l1=self.l1, l2=self.l2)
 
     def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield one step on the batch."""

@@ -33,7 +33,8 @@ class Mart(Objective):
     beta: float
 
     def __post_init__(self) -> None:
-        at_least(0, beta=self.beta)
+        at_least(0, eps=self.eps, step_size=self.step_size, beta=self.beta)
+        at_least(1, attack_steps=self.attack_steps)
 
     def parts(self, logits: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Return the boosted cross-entropy: what is asked of a perturbed input by itself."""

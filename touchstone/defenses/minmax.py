@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from touchstone.defenses.base import Objective, means, one_of, weights
+from touchstone.defenses.base import Objective, at_least, means, one_of, weights
 from touchstone.types import Step
 
 # variant -> how the L2 part of one weight tensor is measured
@@ -30,7 +30,7 @@ class MinMax(Objective):
         layers: "conv" (all convolutions) or "conv1" (the first).
 
     Raises:
-        ValueError: for an unknown variant.
+        ValueError: for an unknown variant or a negative coefficient.
     """
 
     variant: str
@@ -40,6 +40,7 @@ class MinMax(Objective):
 
     def __post_init__(self) -> None:
         one_of(L2, variant=self.variant)
+        at_least(0, lam=self.lam, mu=self.mu)
 
     def penalty(self, model: nn.Module) -> tuple[Tensor, Tensor]:
         """Return the L1 part and the L2 part, both already weighted, both >= 0."""

@@ -34,7 +34,8 @@ class Trades(Objective):
     beta: float
 
     def __post_init__(self) -> None:
-        at_least(0, beta=self.beta)
+        at_least(0, eps=self.eps, step_size=self.step_size, beta=self.beta)
+        at_least(1, attack_steps=self.attack_steps)
 
     def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield one step on the batch."""

@@ -64,7 +64,7 @@ def train(
     history = result.history
     columns = ["epoch", "phase", "loss", "zero_gradients", "train_accuracy", "lr", "seconds"]
     frame = pd.DataFrame(history, columns=None if history else columns)
-    weights = {k: v.cpu().contiguous() for k, v in model.state_dict().items()}
+    weights = {k: v.cpu().contiguous().clone() for k, v in model.state_dict().items()}  # cloned: layers may be tied
     content = safetensors.torch.save(weights)
     write_bytes(out / "model.safetensors", content)
     write_bytes(out / "history.csv", frame.to_csv(index=False).encode())

@@ -69,7 +69,7 @@ class Checkpoint:
     def save(self, epoch: int, saved: Saved) -> None:
         """Write the file, whole or not at all."""
         header = {"touchstone": json.dumps({"identity": _plain(self.identity), "facts": saved.facts})}
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in saved.tensors.items()}
+        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in saved.tensors.items()}
         write_bytes(self.path, safetensors.torch.save(tensors, header))
         self._epoch, self._time = epoch, time.monotonic()
 

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 EVAL_BATCH = 1000
 TRAIN_PROBE = 5000  # rows that the training accuracy of an epoch is measured on
-CHANCE_FACTOR = 1.5  # a net below 1.5 / classes has learned nothing worth the name
+CHANCE_FACTOR = 1.5  # a net below 1.5 times the share of the largest class has learned nothing worth the name
 PATIENCE = 5  # epochs at chance after which a net is given up
 LOOK = 100  # batches between two looks at whether the losses were finite: a look makes a GPU's queue run dry
 DEFENSE, MODEL, AUGMENT = (), (1,), (2,)  # who draws: what is mixed into the seed of a batch
@@ -245,11 +245,14 @@ class _Run:
                 self.best = Best(self.epoch, found, weights)
 
     def at_chance(self, y: Tensor) -> int | None:
-        """Return since when the net has been at chance, if for too long or in the epoch that is kept."""
-        over = self.epoch == self.total
-        kept = self.best.epoch if over and self.best else self.epoch
+        """Return since when the net has been at chance, if for too long in this phase or in the epoch that is kept."""
+        over, history = self.epoch == self.total, self.result.history
+        if self.best:
+            history = history[: self.best.epoch]  # whatever comes later, that epoch is kept
+        since = _at_chance(history, y)
         patience = 1 if over else PATIENCE if self.phase.collapse == "stop" else self.total
-        return _at_chance(self.result.history[:kept], y, patience=patience)
+        begun = self.epoch - self.optimizers.done + 1
+        return since if since and self.epoch - max(since, begun) + 1 >= patience else None
 
     def failed(self, epoch: int, reason: str, on_epoch: Callable[[str], None]) -> Fit:
         """Return the result, marked."""
@@ -295,25 +298,30 @@ class _Run:
             self.best = Best(*saved.facts["best"], groups["best"])
 
 
-def _at_chance(history: list[dict[str, Any]], y: Tensor, *, patience: int) -> int | None:
-    """Return the first epoch of the last stretch at chance, if that is at least `patience` epochs long."""
-    stretch = 0
+def _at_chance(history: list[dict[str, Any]], y: Tensor) -> int | None:
+    """Return the first epoch of the stretch at chance that a history ends with, if it does."""
+    since = None
     for row in reversed(history):
         if not _near_chance(row, y):
             break
-        stretch += 1
-    return len(history) - stretch + 1 if stretch >= patience else None
+        since = row["epoch"]
+    return since
 
 
 def _near_chance(row: dict[str, Any], y: Tensor) -> bool:
-    return row["train_accuracy"] < CHANCE_FACTOR / (int(y.max()) + 1)
+    """Say whether a net is no better than one that always names the largest class, or hardly."""
+    largest = float(y.bincount().max()) / len(y)
+    # with few classes, or one that prevails, half as much again would be asking too much
+    return row["train_accuracy"] < min(CHANCE_FACTOR * largest, largest + (1 - largest) / 18)
 
 
 def _epoch(run: _Run, defense: Defense, x: Tensor, y: Tensor) -> dict[str, float] | None:
     """Run one epoch; return the means of loss, terms and zero gradients, or None once a loss is not finite."""
     model, phase, seed, epoch = run.model, run.phase, run.seed, run.epoch + 1
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(draw_seed(seed, epoch))).to(x.device)
-    batches = order.split(phase.batch_size)
+    batches = list(order.split(phase.batch_size))
+    if len(batches) > 1 and len(batches[-1]) == 1:  # batch norm has no variance of one row
+        batches[-2:] = [torch.cat(batches[-2:])]
     sums: dict[str, Tensor] = {}
     finite = torch.ones((), dtype=torch.bool, device=x.device)
     model.train()
@@ -344,7 +352,7 @@ def _epoch(run: _Run, defense: Defense, x: Tensor, y: Tensor) -> dict[str, float
 @contextmanager
 def _own_generators(device: torch.device) -> Iterator[list[torch.Generator]]:
     """Lend torch's own generators, for the CPU and for a GPU that is in use, and leave them as they were."""
-    gpus = [device.index or torch.cuda.current_device()] if device.type == "cuda" else []
+    gpus = [] if device.type != "cuda" else [torch.cuda.current_device() if device.index is None else device.index]
     with torch.random.fork_rng(devices=gpus):
         # seeded directly: torch.manual_seed takes 0.14 ms, a fiftieth of a step (measured)
         yield [torch.default_generator, *(torch.cuda.default_generators[gpu] for gpu in gpus)]

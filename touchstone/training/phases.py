@@ -68,7 +68,7 @@ class Phase(Rule):
 
     Args:
         epochs: passes over the training rows, >= 0.
-        batch_size: rows per step; the last batch of an epoch may be smaller.
+        batch_size: rows per step; the last batch of an epoch may be smaller, or larger by a row that was left alone.
         groups: other optimisers than the model's, by the group that a Step names.
         augment: options of `touchstone.training.augment.augmented`; none: images as they are.
         keep: "last" or "best_val": which epoch's weights the phase ends with, by accuracy on the validation rows (the
@@ -119,12 +119,16 @@ class Optimizers:
         """Step parameters that are not frozen down the gradient of a scalar loss; no others are touched.
 
         Raises:
-            ValueError: for a parameter that is neither the model's nor the extra's: no checkpoint would hold it.
+            ValueError: for a parameter that is neither the model's nor the extra's: no checkpoint would hold it; for a
+                loss that depends on none of the parameters.
         """
         parameters = [p for p in parameters if p.requires_grad]
         optimizer = self._optimizer(group, parameters)
-        for parameter, grad in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-            parameter.grad = _laid_out(grad, parameter)
+        grads = torch.autograd.grad(loss, parameters, allow_unused=True)  # a layer may be idle in this step
+        if all(grad is None for grad in grads):
+            raise ValueError(f"the loss of group {group!r} depends on none of its parameters that are not frozen")
+        for parameter, grad in zip(parameters, grads, strict=True):
+            parameter.grad = None if grad is None else _laid_out(grad, parameter)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
