@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -60,8 +61,8 @@ Train = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def run_train(plan: Plan, prepared: Path) -> Train:
-    def run(out: Path, defense: str = "std", init: Path | None = None, chosen: Path | None = None, **more: Any) -> dict:
-        one = cell(plan, defense)
+    def run(out: Path, slug: str = "std", init: Path | None = None, chosen: Path | None = None, **more: Any) -> dict:
+        one = cell(plan, slug)
         params = plan.training(one) | {"code": "0"} | more
         train(params, identity(one), prepared, selection=chosen, init=init, out=out)
         return json.loads((out / "run.json").read_text())
@@ -109,15 +110,43 @@ train(params, cell, Path(prepared), selection=None, init=None, out=Path(out), ev
 """
 
 
+def longer(params: dict[str, Any], *phases: dict[str, Any]) -> dict[str, Any]:
+    """Return params of a training in these phases, which otherwise are as their first one was."""
+    return {"phases": [params["phases"][0] | phase for phase in phases], "code": "0"}
+
+
+CRITIC = {"variant": "coded", "lam": 0.1, "attack_steps": 2, "hidden": 20}
+KILLED: dict[str, tuple[str, list[dict[str, Any]], dict[str, Any]]] = {  # defense, phases, what else is different
+    "plain": ("std", [{"epochs": 5}], {}),
+    "adversarial": ("adv", [{"epochs": 5}], {}),
+    "two-optimisers": (
+        "std",
+        [{"epochs": 5, "groups": {"critic": {"optimizer": "adam", "lr": 0.001}}}],
+        {"defense": {"fn": "critic", "options": CRITIC}},
+    ),
+    "second-phase": ("std", [{"epochs": 1}, {"epochs": 4, "init": "continue", "optimizer": "sgd", "lr": 0.01}], {}),
+}
+
+
+def epochs_saved(checkpoint: Path) -> int:
+    """Return how many epochs a checkpoint has behind it, 0 if there is none."""
+    if not checkpoint.exists():
+        return 0
+    with safe_open(checkpoint, framework="pt") as file:
+        return len(json.loads(file.metadata()["touchstone"])["facts"]["history"])
+
+
+@pytest.mark.parametrize("case", KILLED)
 def test_a_training_that_is_killed_goes_on_and_ends_with_the_same_bits(
-    tmp_path: Path, plan: Plan, prepared: Path, run_train: Train, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, plan: Plan, prepared: Path, run_train: Train, caplog: pytest.LogCaptureFixture, case: str
 ) -> None:
-    params, out = plan.training(cell(plan, "std")), tmp_path / "killed"
-    params["phases"][0]["epochs"] = 3
-    given = json.dumps([params | {"code": "0"}, identity(cell(plan, "std")), str(prepared), str(out)])
+    defense, phases, more = KILLED[case]
+    params, out = plan.training(cell(plan, defense)), tmp_path / "killed"
+    changes = longer(params, *phases) | more
+    given = json.dumps([params | changes, identity(cell(plan, defense)), str(prepared), str(out)])
     job = subprocess.Popen([sys.executable, "-c", START, given])
     checkpoint = out / "unfinished.safetensors"
-    while not checkpoint.exists():
+    while epochs_saved(checkpoint) < 2:
         assert job.poll() is None, "the training was over before it was killed"
         time.sleep(0.01)
     job.kill()
@@ -126,14 +155,14 @@ def test_a_training_that_is_killed_goes_on_and_ends_with_the_same_bits(
     # what is left of it belongs to other code, then to this
     kept = checkpoint.read_bytes()
     with caplog.at_level(logging.INFO):
-        other = run_train(out, phases=params["phases"], code="1")
+        other = run_train(out, defense, **changes | {"code": "1"})
         assert "it was made with other code" in caplog.text
         assert "going on" not in caplog.text
         checkpoint.write_bytes(kept)
-        resumed = run_train(out, phases=params["phases"])
+        resumed = run_train(out, defense, **changes)
         assert "going on after epoch" in caplog.text
     assert resumed["model_sha256"] == other["model_sha256"]  # which was never interrupted
-    assert resumed["epochs"] == 3
+    assert resumed["epochs"] == 5
     assert {path.name for path in out.iterdir()} == {"model.safetensors", "history.csv", "run.json"}
 
 
@@ -190,7 +219,7 @@ def test_selection_and_the_training_that_uses_it(tmp_path: Path, plan: Plan, pre
     assert found["selected"] == 0
     assert found["selected_options"] == {"lam": 1e-4, "mu": 1e-4}
     assert found["candidates"][1]["validation_accuracy"] < found["reference_accuracy"] - 0.05
-    run = run_train(tmp_path / "model", defense="minmax-printed", chosen=out)
+    run = run_train(tmp_path / "model", "minmax-printed", chosen=out)
     assert run["selected_options"] == {"lam": 1e-4, "mu": 1e-4}
     table = selection([out])
     assert list(table["candidate"]) == ["reference", "lam = 0.0001, mu = 0.0001", "lam = 1000, mu = 0"]
@@ -201,7 +230,7 @@ def test_selection_and_the_training_that_uses_it(tmp_path: Path, plan: Plan, pre
 def test_no_usable_candidate_is_a_failed_training(tmp_path: Path, run_train: Train) -> None:
     chosen = tmp_path / "selection.json"
     chosen.write_text(json.dumps({"selected_options": None}))
-    run = run_train(tmp_path / "model", defense="minmax-printed", chosen=chosen)
+    run = run_train(tmp_path / "model", "minmax-printed", chosen=chosen)
     assert run["status"] == "failed"
     assert "no candidate met the selection criterion" in run["reason"]
 
@@ -307,7 +336,7 @@ def test_own_is_the_loss_of_the_defense_with_the_options_it_was_trained_with(
 ) -> None:
     chosen = tmp_path / "selection.json"
     chosen.write_text(json.dumps({"selected_options": {"lam": 0.5, "mu": 0.25}}))
-    run_train(tmp_path, defense="minmax-printed", chosen=chosen)
+    run_train(tmp_path, "minmax-printed", chosen=chosen)
     seen = []
 
     def loss(self: MinMax, logits: Tensor, y: Tensor) -> Tensor:
