@@ -136,7 +136,9 @@ def epochs_saved(checkpoint: Path) -> int:
         return len(json.loads(file.metadata()["touchstone"])["facts"]["history"])
 
 
-@pytest.mark.parametrize("case", KILLED)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=[pytest.mark.slow] if case != "plain" else []) for case in KILLED]
+)
 def test_a_training_that_is_killed_goes_on_and_ends_with_the_same_bits(
     tmp_path: Path, plan: Plan, prepared: Path, run_train: Train, caplog: pytest.LogCaptureFixture, case: str
 ) -> None:
