@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -201,17 +201,13 @@ class Query:
     @contextmanager
     def _quiet(self) -> Iterator[None]:
         """Put the model in eval mode with frozen parameters, and restore both afterwards."""
-        training = [module for module in self._modules if module.training]
         trainable = [parameter for parameter in self._parameters if parameter.requires_grad]
         try:
-            if training:
-                self.model.eval()
             for parameter in trainable:
                 parameter.requires_grad_(False)
-            yield
+            with evaluating(self.model, self._modules):
+                yield
         finally:
-            for module in training:
-                module.training = True
             for parameter in trainable:
                 parameter.requires_grad_(True)
 
@@ -241,6 +237,19 @@ def as_query(model: nn.Module | Query, x: Tensor) -> Query:
 def tiles(count: int, size: int) -> Iterator[slice]:
     """Yield consecutive slices of at most `size` rows: working by tiles keeps temporaries in the cache."""
     return (slice(start, min(count, start + size)) for start in range(0, count, size))
+
+
+@contextmanager
+def evaluating(model: nn.Module, modules: Iterable[nn.Module] | None = None) -> Iterator[None]:
+    """Put the model in eval mode, and each of its modules back afterwards; `modules` are all of them if known."""
+    training = [module for module in (model.modules() if modules is None else modules) if module.training]
+    try:
+        if training:
+            model.eval()
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def channels_last(x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from touchstone.query import Query
 from touchstone.registry import LOSSES
 from touchstone.rng import SampleRng
 from touchstone.threat import Threat, in_space
-from touchstone.types import Step
+from touchstone.types import UNIT, Step
 
 RADIUS = 1  # stream of draws; PGD's own is 0
 
@@ -69,8 +69,8 @@ class Adversarial(Objective):
 
     def setup(self, model: nn.Module, rng: int) -> Threat:  # noqa: ARG002
         """Return the threat the batches are perturbed under."""
-        threat = Threat(norm=self.norm, epsilons=(self.eps,), space=self.space)
-        return threat if self.box else Threat(norm=self.norm, epsilons=(self.eps,), space=self.space, bounds=None)
+        bounds = UNIT if self.box else None
+        return Threat(norm=self.norm, epsilons=(self.eps,), space=self.space, bounds=bounds)
 
     def steps(self, model: nn.Module, extra: Threat, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield one step on the batch."""

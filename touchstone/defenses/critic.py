@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from touchstone.attacks.high_confidence import confidence_step, likelihood
 from touchstone.defenses.base import Objective, at_least, classifier, means, one_of, step, weights
 from touchstone.models.mlp import Noise, critic
 from touchstone.norms import distance, rowwise
-from touchstone.query import as_query
+from touchstone.query import as_query, evaluating
 from touchstone.types import Step
 
 
@@ -247,15 +246,3 @@ def nearest_class(model: nn.Module, x: Tensor, origin: Tensor) -> Tensor:
 def mean(values: Tensor, counted: Tensor) -> Tensor:
     """Return the mean of those values (B,) that count (B,), 0 if none does."""
     return (values * counted).sum() / counted.sum().clamp_min(1)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put the model in eval mode, and each of its modules back afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from touchstone.query import channels_last
+from touchstone.query import channels_last, evaluating
 from touchstone.threat import Threat, View
 
 BATCH = 512
@@ -30,19 +30,15 @@ _BACKENDS = (
 @contextmanager
 def exact(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Evaluate in true float32: eval mode, no gradients, no autocast, no TF32; all of it restored after."""
-    modes = [(module, module.training) for module in model.modules()]
     precisions = [(backend, backend.fp32_precision) for backend in _BACKENDS]
-    model.eval()
     for backend in _BACKENDS:
         backend.fp32_precision = "ieee"
     try:
-        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        with evaluating(model), torch.no_grad(), torch.autocast(device.type, enabled=False):
             yield
     finally:
         for backend, precision in precisions:
             backend.fp32_precision = precision
-        for module, training in modes:
-            module.training = training
 
 
 def logits(model: nn.Module, x: Tensor) -> Tensor:
