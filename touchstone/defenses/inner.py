@@ -1,6 +1,7 @@
 """The inner maximisation of TRADES and MART, and the divergence that TRADES, MART and VAT share."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch.nn import functional as F
 
 from touchstone.attacks.common import between, prepare
 from touchstone.attacks.pgd import climb
+from touchstone.defenses.base import Objective, at_least
 from touchstone.query import Query
 
 NOISE = 1e-3  # standard deviation of the start around x, in pixels: the gradient of a divergence vanishes at x itself
@@ -16,6 +18,36 @@ NOISE = 1e-3  # standard deviation of the start around x, in pixels: the gradien
 def divergence(logits: Tensor, p: Tensor) -> Tensor:
     """Return KL(p || softmax(logits)) per row: (B, C), (B, C) probabilities -> (B,) in nats."""
     return F.kl_div(logits.log_softmax(dim=1), p, reduction="none").sum(dim=1)
+
+
+@dataclass(frozen=True)
+class Regularized(Objective):
+    """What TRADES and MART share: the inner maximisation, and a divergence weighed by beta.
+
+    Args:
+        norm: "linf" or "l2".
+        eps: radius in pixels, >= 0.
+        attack_steps: PGD steps, >= 1.
+        step_size: in pixels, >= 0.
+        beta: weight of the divergence, >= 0.
+    """
+
+    norm: str
+    eps: float
+    attack_steps: int
+    step_size: float
+    beta: float
+
+    def __post_init__(self) -> None:
+        at_least(0, eps=self.eps, step_size=self.step_size, beta=self.beta)
+        at_least(1, attack_steps=self.attack_steps)
+
+    def perturbed(
+        self, model: nn.Module | Query, x: Tensor, y: Tensor, rng: int, loss: Callable[[Tensor, Tensor], Tensor]
+    ) -> Tensor:
+        """Return `climbed` with these constants."""
+        constants = {"norm": self.norm, "eps": self.eps, "steps": self.attack_steps, "step_size": self.step_size}
+        return climbed(model, x, y, **constants, rng=rng, loss=loss)
 
 
 def climbed(

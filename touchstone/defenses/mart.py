@@ -6,35 +6,21 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from touchstone.defenses.base import Objective, at_least, step
-from touchstone.defenses.inner import climbed, divergence
+from touchstone.defenses.base import step
+from touchstone.defenses.inner import Regularized, divergence
 from touchstone.types import Step
 
 
 @dataclass(frozen=True)
-class Mart(Objective):
+class Mart(Regularized):
     """Mean BCE(x') + beta * mean KL(p(x) || p(x')) * (1 - p_y(x)), BCE = CE - log(1 - largest wrong p).
 
     Source: Wang et al. (2020), algorithm 1, and the authors' code: PGD on cross-entropy from a normal start of
     deviation 0.001; 1.0001 and 1.0000001 in the place of the ones keep logarithm and weight positive.
 
-    Args:
-        norm: "linf" or "l2".
-        eps: radius in pixels, >= 0.
-        attack_steps: PGD steps, >= 1.
-        step_size: in pixels, >= 0.
+    Args, besides those of `Regularized`:
         beta: weight of the divergence, >= 0; 5 for ResNet-18 and 6 for WRN-34-10.
     """
-
-    norm: str
-    eps: float
-    attack_steps: int
-    step_size: float
-    beta: float
-
-    def __post_init__(self) -> None:
-        at_least(0, eps=self.eps, step_size=self.step_size, beta=self.beta)
-        at_least(1, attack_steps=self.attack_steps)
 
     def parts(self, logits: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Return the boosted cross-entropy: what is asked of a perturbed input by itself."""
@@ -43,16 +29,8 @@ class Mart(Objective):
 
     def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield one step on the batch."""
-        x_adv = climbed(
-            model,
-            x,
-            y,
-            norm=self.norm,
-            eps=self.eps,
-            steps=self.attack_steps,
-            step_size=self.step_size,
-            rng=rng,
-            loss=lambda logits, rows: F.cross_entropy(logits, y[rows], reduction="none"),
+        x_adv = self.perturbed(
+            model, x, y, rng, lambda logits, rows: F.cross_entropy(logits, y[rows], reduction="none")
         )
         p = model(x).softmax(dim=1)
         logits = model(x_adv)

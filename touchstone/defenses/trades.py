@@ -6,52 +6,28 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from touchstone.defenses.base import Objective, at_least, step
-from touchstone.defenses.inner import climbed, divergence
+from touchstone.defenses.base import step
+from touchstone.defenses.inner import Regularized, divergence
 from touchstone.query import Query
 from touchstone.types import Step
 
 
 @dataclass(frozen=True)
-class Trades(Objective):
+class Trades(Regularized):
     """Mean CE(x) + beta * mean KL(p(x) || p(x')), x' the point of the ball where that divergence is large.
 
     Source: Zhang et al. (2019), algorithm 1, and the authors' code: both p in the second term carry gradients, none
     passes through x'.
 
-    Args:
-        norm: "linf" or "l2".
-        eps: radius in pixels, >= 0.
-        attack_steps: PGD steps, >= 1.
-        step_size: in pixels, >= 0.
+    Args, besides those of `Regularized`:
         beta: weight of the divergence, >= 0; 1 on MNIST and 6 on CIFAR-10.
     """
-
-    norm: str
-    eps: float
-    attack_steps: int
-    step_size: float
-    beta: float
-
-    def __post_init__(self) -> None:
-        at_least(0, eps=self.eps, step_size=self.step_size, beta=self.beta)
-        at_least(1, attack_steps=self.attack_steps)
 
     def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield one step on the batch."""
         query = Query(model)
         p = query.logits(x).softmax(dim=1)
-        x_adv = climbed(
-            query,
-            x,
-            y,
-            norm=self.norm,
-            eps=self.eps,
-            steps=self.attack_steps,
-            step_size=self.step_size,
-            rng=rng,
-            loss=lambda logits, rows: divergence(logits, p[rows]),
-        )
+        x_adv = self.perturbed(query, x, y, rng, lambda logits, rows: divergence(logits, p[rows]))
         logits = model(x)
         change = divergence(model(x_adv), logits.softmax(dim=1)).mean()
         yield step(model, ce=F.cross_entropy(logits, y), divergence=self.beta * change)
