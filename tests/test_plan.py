@@ -74,6 +74,7 @@ def test_no_caps_no_cuts(paper: Plan) -> None:
             "milestones": [30, 60],
             "gamma": 0.5,
             "augment": {},
+            "validation_share": 0.0,
             "keep": "last",
             "collapse": "stop",
             "batch_size": 64,

@@ -75,6 +75,7 @@ class TrainingDef(RuleDef):
     epochs: Count | None = None
     groups: dict[Slug, RuleDef] = {}
     augment: Augment | None = None
+    validation_share: Annotated[float, Field(ge=0, lt=1)] | None = None
     keep: Literal["last", "best_val"] | None = None
     collapse: Literal["stop", "finish"] | None = None
 
@@ -241,11 +242,15 @@ def for_dataset(value: Any, dataset: str) -> Any:
     return value[dataset] if isinstance(value, Mapping) else value
 
 
+def phases_of(study: Study, defense: str, dataset: str) -> list[PhaseDef]:
+    """Return what a defense says of its phases on a dataset."""
+    phases = study.defenses[defense].phases
+    return phases.get(dataset, []) if isinstance(phases, Mapping) else phases
+
+
 def starts(study: Study, defense: str, dataset: str) -> list[str]:
     """Defenses whose trained weights this one starts from on a dataset."""
-    phases = study.defenses[defense].phases
-    rows = phases.get(dataset, []) if isinstance(phases, Mapping) else phases
-    return [phase.init for phase in rows if phase.init in study.defenses]
+    return [phase.init for phase in phases_of(study, defense, dataset) if phase.init in study.defenses]
 
 
 def datasets_of(study: Study, model: str) -> set[str]:
@@ -287,7 +292,8 @@ def training(*parts: TrainingDef) -> dict[str, Any]:
     said = {k: v for part in parts for k, v in part.model_dump(exclude_none=True).items() if k in own}
     names = dict.fromkeys(name for part in parts for name in part.groups)
     groups = {name: rule(*parts, *(p.groups[name] for p in parts if name in p.groups)) for name in names}
-    return {**rule(*parts), "augment": {}, "keep": "last", "collapse": "stop", **said, "groups": groups}
+    defaults = {"augment": {}, "validation_share": 0.0, "keep": "last", "collapse": "stop"}
+    return {**rule(*parts), **defaults, **said, "groups": groups}
 
 
 def shrunk(full: Mapping[str, Any], epochs: int) -> dict[str, Any]:

@@ -33,8 +33,10 @@ from touchstone.studies import (
     TrainingDef,
     datasets_of,
     for_dataset,
+    phases_of,
     rule,
     starts,
+    training,
 )
 
 # arguments of attacks that threat, protocol and jobs fill in
@@ -177,9 +179,19 @@ def _check_phases(check: Checker, key: Key, study: Study, defense: str) -> None:
     _check_per_dataset(check, key, phases, study)
     for dataset, recipe in study.recipes.items():
         place = (*key, dataset) if isinstance(phases, Mapping) else key
-        for number, phase in enumerate(phases.get(dataset, ()) if isinstance(phases, Mapping) else phases):
+        for number, phase in enumerate(phases_of(study, defense, dataset)):
             _check_init(check, (*place, number, "init"), study, defense, dataset, number, phase.init)
             _check_training(check, (*place, number), phase, recipe)
+        _check_shares(check, place, study, defense, dataset)
+
+
+def _check_shares(check: Checker, key: Key, study: Study, defense: str, dataset: str) -> None:
+    """The rows that a training holds out stay the same: a net would be judged on rows that it has learned."""
+    names = [defense, *starts(study, defense, dataset)]
+    phases = [phase for name in names for phase in phases_of(study, name, dataset)]
+    shares = {training(study.recipes[dataset], phase)["validation_share"] for phase in phases}
+    if len(shares) > 1:
+        check.add(key, f"validation_share must be the same in all phases and starts, got {sorted(shares)}")
 
 
 def _check_init(

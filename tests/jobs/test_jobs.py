@@ -168,8 +168,15 @@ def test_a_training_that_is_killed_goes_on_and_ends_with_the_same_bits(
     assert {path.name for path in out.iterdir()} == {"model.safetensors", "history.csv", "run.json"}
 
 
-def test_the_best_epoch_is_chosen_on_rows_that_are_not_trained_on(
-    tmp_path: Path, plan: Plan, prepared: Path, run_train: Train, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("share", "keep"), [(0.0, "best_val"), (0.25, "best_val"), (0.25, "last")])
+def test_the_rows_held_out_are_not_trained_on_and_may_choose_the_epoch(
+    share: float,
+    keep: str,
+    tmp_path: Path,
+    plan: Plan,
+    prepared: Path,
+    run_train: Train,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen = []
 
@@ -178,14 +185,23 @@ def test_the_best_epoch_is_chosen_on_rows_that_are_not_trained_on(
         return fit_redrawn(*args, **more)
 
     monkeypatch.setattr("touchstone.jobs.train.fit_redrawn", spy)
-    phases = [plan.training(cell(plan, "std"))["phases"][0] | {"keep": "best_val", "epochs": 2}]
-    run = run_train(tmp_path, phases=phases)
+    changed = {"keep": keep, "epochs": 2, "validation_share": share}
+    run = run_train(tmp_path, phases=[plan.training(cell(plan, "std"))["phases"][0] | changed])
     ((_, _, x, y, _), more), data = seen[0], load_dataset(prepared)
-    assert len(x) == len(y) == len(data.train.x) - len(data.validation)
-    assert torch.equal(more["validation"].x, data.train.x[data.validation])
-    assert torch.equal(more["validation"].y, data.train.y[data.validation])
-    history = pd.read_csv(tmp_path / "history.csv")
-    assert run["epochs_kept"] == [int(history["validation_accuracy"].idxmax()) + 1]
+    held, total = more["validation"], len(data.train.x)
+    if share:
+        assert len(held.x) == round(share * total)
+        parts = held.y.bincount() / data.train.y.bincount()
+        assert parts.sub(share).abs().max() < 0.02  # the classes in proportion
+    else:
+        assert torch.equal(held.x, data.train.x[data.validation])
+        assert torch.equal(held.y, data.train.y[data.validation])
+    assert len(x) == len(y) == total - len(held.x)
+    both = torch.cat([x, held.x]).flatten(1), data.train.x.flatten(1)
+    assert torch.equal(*(rows.float().sum(dim=1).sort().values for rows in both))  # no row twice, none lost
+    history = pd.read_csv(tmp_path / "history.csv")["validation_accuracy"]
+    assert len(history) == 2
+    assert run["epochs_kept"] == [2 if keep == "last" else int(history.idxmax()) + 1]
 
 
 def test_training_from_a_trained_start(tmp_path: Path, run_train: Train) -> None:

@@ -34,11 +34,17 @@ class Dataset:
     validation: LongTensor
     sha256: str
 
-    def held_out(self) -> tuple[Split, Split]:
-        """Return the training rows less the validation split, and that split."""
+    def held_out(self, share: float = 0.0) -> tuple[Split, Split]:
+        """Return the training rows less the validation split, and that split.
+
+        Args:
+            share: of the training rows, the classes in proportion, in [0, 1); 0 (or no row) for the fixed split.
+        """
+        count = round(share * len(self.train.y))
+        rows = spread(self.train.y.cpu())[:count] if count else self.validation
         kept = torch.ones(len(self.train.x), dtype=torch.bool, device=self.train.x.device)
-        kept[self.validation] = False
-        return tuple(Split(self.train.x[rows], self.train.y[rows]) for rows in (kept, self.validation))
+        kept[rows] = False
+        return tuple(Split(self.train.x[part], self.train.y[part]) for part in (kept, ~kept))
 
 
 def to_float(x: Tensor) -> Tensor:

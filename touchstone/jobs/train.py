@@ -103,7 +103,9 @@ def _fit(
     """Train from the start that the params name, or go on from the checkpoint."""
     phases = make_phases(params["phases"])
     # rows that select an epoch are not trained on; the test set selects nothing
-    rows, validation = data.held_out() if any(p.keep == "best_val" for p in phases) else (data.train, None)
+    share = max((p.validation_share for p in phases), default=0.0)
+    selects = any(p.keep == "best_val" for p in phases)
+    rows, validation = data.held_out(share) if share or selects else (data.train, None)
 
     def build(seed: int) -> nn.Module:
         model = make_model(params["model"], params["dataset"], seed).to(device)

@@ -71,6 +71,8 @@ class Phase(Rule):
         batch_size: rows per step; the last batch of an epoch may be smaller, or larger by a row that was left alone.
         groups: other optimisers than the model's, by the group that a Step names.
         augment: options of `touchstone.training.augment.augmented`; none: images as they are.
+        validation_share: share of the training rows that are not trained on, in [0, 1), which whoever calls
+            `training.fit` splits off; the same in every phase of a training.
         keep: "last" or "best_val": which epoch's weights the phase ends with, by accuracy on the validation rows (the
             first of equals).
         collapse: "stop" gives a net up that stays at chance, "finish" trains it to the end.
@@ -80,6 +82,7 @@ class Phase(Rule):
     batch_size: int
     groups: Mapping[str, Rule] = field(default_factory=dict, kw_only=True)
     augment: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    validation_share: float = field(default=0.0, kw_only=True)
     keep: str = field(default="last", kw_only=True)
     collapse: str = field(default="stop", kw_only=True)
 
