@@ -233,6 +233,18 @@ def test_every_value_of_a_job_is_plain_data(laptop: Plan) -> None:
     assert plain(laptop.resolved())
 
 
+def test_what_differentiates_a_gradient_is_not_compiled(root: Path, tmp_path: Path) -> None:
+    text = (root / "configs" / "mnist.yaml").read_text()
+    (tmp_path / "compiled.yaml").write_text(text + "\ncompile: true\n")
+    plan = make_plan(root, tmp_path / "compiled.yaml")
+    compiled = {c.defense: plan.training(c)["compile"] for c in plan.cells}
+    assert {name for name, yes in compiled.items() if not yes} == {
+        "margin-l1",
+        "margin-l2-printed",
+        "critic-mlp-printed",
+    }
+
+
 # ---- what a study may ask beyond the shipped one
 
 

@@ -253,17 +253,18 @@ class Plan:
         phases, caps = self.phases(cell)
         for name in starts(self.studies[cell.study], cell.defense, cell.original):
             caps += [f"start {cut}" for cut in self.training(replace(cell, defense=name))["caps"]]
+        defense = self.defense(cell, caps)
         return {
             "dataset": cell.dataset,
             "model": self._model(cell),
-            "defense": self.defense(cell, caps),
+            "defense": defense,
             "phases": phases,
             "seed": cell.seed,
             "redraws": self.studies[cell.study].redraws,
             "device": self.config.device,
             "threads": self.config.threads,
             "amp": self.config.amp,
-            "compile": self.config.compile,
+            "compile": self.config.compile and not DEFENSES[defense["fn"]].second_order,
             "caps": caps,
         }
 

@@ -40,10 +40,14 @@ class AttackSpec:
 
 @dataclass(frozen=True)
 class DefenseSpec:
-    """A training objective: `fn` builds an object with `setup` and `steps`."""
+    """A training objective: `fn` builds an object with `setup` and `steps`.
+
+    One that is `second_order` differentiates a gradient in the images, which a compiled model cannot do.
+    """
 
     fn: str
     source: str
+    second_order: bool = False
 
 
 @dataclass(frozen=True)

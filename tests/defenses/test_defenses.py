@@ -214,7 +214,7 @@ def digits() -> tuple[Tensor, Tensor]:
     return torch.from_numpy(bunch.images[:64] * 15).to(torch.uint8)[:, None], torch.from_numpy(bunch.target[:64])
 
 
-ELSEWHERE = {"minmax", "critic"}  # needs convolutions: test_training.py; needs a second optimiser: test_critic.py
+ELSEWHERE = {"minmax", "critic"}  # needs convolutions: training/test_fit.py; needs a second optimiser: test_critic.py
 
 
 @pytest.mark.parametrize("name", sorted(set(DEFENSES) - ELSEWHERE))

@@ -9,10 +9,15 @@ DEFENSES: dict[str, DefenseSpec] = {
         source="Srivastava et al. (2014), as in Matyasko (2020)",
     ),
     "minmax": DefenseSpec(fn="touchstone.defenses.minmax:MinMax", source="Shen et al. (2020), eq. 5"),
-    "margin": DefenseSpec(fn="touchstone.defenses.margin:MarginMaximization", source="Matyasko (2020), eq. 3.18"),
+    "margin": DefenseSpec(
+        fn="touchstone.defenses.margin:MarginMaximization",
+        source="Matyasko (2020), eq. 3.18",
+        second_order=True,
+    ),
     "critic": DefenseSpec(
         fn="touchstone.defenses.critic:AdversaryCritic",
         source="Matyasko (2020), eqs. 4.3 to 4.5 and algorithm 1",
+        second_order=True,
     ),
     "gce": DefenseSpec(fn="touchstone.defenses.gce:GuidedComplementEntropy", source="Chen et al. (2019)"),
     "pc": DefenseSpec(fn="touchstone.defenses.pc:ProbabilisticallyCompact", source="Li et al. (2021), eqs. 6 and 16"),
