@@ -242,6 +242,7 @@ def test_what_differentiates_a_gradient_is_not_compiled(root: Path, tmp_path: Pa
         "margin-l1",
         "margin-l2-printed",
         "critic-mlp-printed",
+        "critic-lenet-printed",
     }
 
 
