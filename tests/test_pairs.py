@@ -1,4 +1,4 @@
-"""Every model trains with every defense that a study names beside it."""
+"""Every model trains with every defense that a study names beside it, and is open to the attacks meant for it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from touchstone.attacks import ATTACKS
 from touchstone.data import DATASETS
 from touchstone.jobs.common import make_defense, make_model, make_phases
 from touchstone.plan import Cell, make_plan
+from touchstone.query import Query
+from touchstone.registry import load
 from touchstone.training import fit
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,3 +42,32 @@ def test_a_named_model_and_a_named_defense_train_together(cell: Cell) -> None:
     assert len(history) == sum(phase.epochs for phase in phases), "a loss or a weight was not finite"
     still = [name for name, p in model.named_parameters() if p.requires_grad and p.equal(before[name])]
     assert not still
+
+
+def own_attacks() -> list[object]:
+    """Return an example of every adaptive attack beside every model that it is run on."""
+    found = {}
+    for cell in (c for c in PLAN.cells if c.seed == 0):
+        own = PLAN.studies[cell.study].defenses[cell.defense].adaptive
+        for name in PLAN.studies[cell.study].worst if own else ():
+            job = PLAN.attack(cell, name)
+            for member in job["options"]["members"]:
+                if member["slug"] in own:
+                    slug = f"{cell.study}-{cell.original}-{cell.model}-{member['slug']}-{job['threat']['norm']}"
+                    found[slug] = (cell, member, job["threat"]["norm"])
+    return [
+        pytest.param(*given, id=slug, marks=[pytest.mark.slow] if given[0].model.startswith("wrn") else [])
+        for slug, given in found.items()
+    ]
+
+
+@pytest.mark.parametrize(("cell", "member", "norm"), own_attacks())
+def test_the_attacks_meant_for_a_defense_run_on_the_models_beside_it(cell: Cell, member: dict, norm: str) -> None:
+    job = PLAN.training(cell)
+    model = make_model(job["model"], cell.dataset, 0)
+    query = Query(model, own_loss=make_defense(job["defense"]).loss)
+    x = torch.rand(1, *DATASETS[cell.dataset].shape, generator=torch.Generator().manual_seed(0))
+    known = {**member["options"], "steps": 1}
+    found = load(ATTACKS[member["fn"]].fn)(query, x, torch.zeros(1).long(), norm=norm, eps=0.1, rng=0, **known)
+    assert found.shape == x.shape
+    assert query.forwards.sum() > 0

@@ -25,6 +25,15 @@ def test_value_and_gradient(variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", ["printed", "coded"])
+def test_the_penalty_is_not_rounded_under_autocast(variant: str) -> None:
+    near = simplex(4, 7).float() + 1e-4 * torch.randn(4, 7, generator=torch.Generator().manual_seed(0))
+    defense = WeightPenalization(variant, alpha=1.0, s=1.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = defense.penalty(near)
+    assert torch.equal(rounded, defense.penalty(near))
+
+
+@pytest.mark.parametrize("variant", ["printed", "coded"])
 def test_without_weight_it_is_cross_entropy(variant: str) -> None:
     model, x = Small(9, 7, 4), images(6)
     (step,) = steps(WeightPenalization(variant, alpha=0.0), model, (x, Y))

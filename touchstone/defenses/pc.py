@@ -34,7 +34,7 @@ VARIANTS: dict[str, tuple[Callable[[int], int], Callable[[Tensor, Tensor], Tenso
 class ProbabilisticallyCompact(Objective):
     """Mean of sum_{k != y} (p_k + xi - p_y)_+ + lam * (a_y - a_j)_+, p probabilities, a logits, j the runner-up.
 
-    Source: Li et al. (2021), eqs. 6 and 16, lam a constant as in section 4. C' of eq. 16 is left out: it is a
+    Source: Li et al. (2021), eqs. 6 and 16, lam a constant as in "Experiments". C' of eq. 16 is left out: it is a
     constant of the sum. `coded` divides the first part by C - 1, and in the second weights all wrong classes by
     their softmax among themselves, through which gradients flow too. The paper trains with cross-entropy first
     (a phase with `init: <slug of a cross-entropy>`), for where p_y is close to 0 the gradient vanishes.

@@ -45,7 +45,8 @@ class WeightPenalization(Objective):
         """Return alpha * |W W^T - Sigma| of W (C, D)."""
         classes = len(weight)
         gram = weight.new_full((classes, classes), self.s**2 / (1 - classes)).fill_diagonal_(self.s**2)
-        return self.alpha * NORMS[self.variant](weight @ weight.T - gram)
+        with torch.autocast(weight.device.type, enabled=False):  # bfloat16 has no digits left near the target
+            return self.alpha * NORMS[self.variant](weight @ weight.T - gram)
 
     def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield one step on the batch."""

@@ -31,12 +31,12 @@ MODELS: dict[str, ModelSpec] = {
     ),
     "mlp-1200": ModelSpec(
         fn="touchstone.models.mlp:mlp",
-        source=f"{_MATYASKO}, section 4.4",
+        source=f"{_MATYASKO}, section 4.5",
         preset={"hidden": (1200, 1200, 1200), "init": "msra"},
     ),
     "critic": ModelSpec(
         fn="touchstone.models.mlp:critic",
-        source=f"{_MATYASKO}, section 4.4",
+        source=f"{_MATYASKO}, section 4.5",
     ),
     "smallcnn-mnist": ModelSpec(
         fn="touchstone.models.smallcnn:small_cnn",

@@ -63,7 +63,7 @@ def critic(
     input_noise: float = 0.1,
     hidden_noise: float = 0.5,
 ) -> Net:
-    """Tell natural from adversarial images, one logit per class; Matyasko (2020), section 4.4, as coded.
+    """Tell natural from adversarial images, one logit per class; Matyasko (2020), section 4.5, as coded.
 
     Two hidden layers with leaky ReLU of slope 0.2, MSRA initialisation, zero biases. The thesis adds noise to
     the input of each layer; the code uses another strength for the image than for the hidden layers.
