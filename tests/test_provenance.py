@@ -24,7 +24,13 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def digest(target: str = "gauge.a:f") -> str:
-    for cached in (provenance._tree, provenance._fingerprint, provenance._imports, provenance._is_module):
+    for cached in (
+        provenance._tree,
+        provenance._fingerprint,
+        provenance._imports,
+        provenance._is_ours,
+        provenance._is_package,
+    ):
         cached.cache_clear()
     return provenance.digest(target)
 
@@ -52,6 +58,39 @@ def test_the_digest_sees_code_that_is_reached(package: Path, file: str, old: str
     path = package / file
     path.write_text(path.read_text().replace(old, new))
     assert (digest() != before) is changes
+
+
+@pytest.mark.parametrize(
+    ("files", "target", "edited"),
+    [
+        ({"nets9.py": "import parts9\n", "parts9.py": "SIZE = 1\n"}, "nets9:net", "parts9.py"),
+        ({"nets9.py": "from parts9 import SIZE\n", "parts9.py": "SIZE = 1\n"}, "nets9:net", "parts9.py"),
+        ({"mine9/__init__.py": "", "mine9/nets.py": "from .parts import SIZE\n", "mine9/parts.py": "SIZE = 1\n"},
+         "mine9.nets:net", "mine9/parts.py"),
+        ({"mine9/__init__.py": "", "mine9/nets.py": "from . import parts\n", "mine9/parts.py": "SIZE = 1\n"},
+         "mine9.nets:net", "mine9/parts.py"),
+        ({"mine9/__init__.py": "", "mine9/nets.py": "import parts9\n", "parts9.py": "SIZE = 1\n"},
+         "mine9.nets:net", "parts9.py"),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("package")
+def test_the_digest_sees_what_the_users_own_net_is_made_of(
+    tmp_path: Path, files: dict[str, str], target: str, edited: str
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    before = digest(target)
+    (tmp_path / edited).write_text("SIZE = 2\n")
+    assert digest(target) != before
+    for name in [name for name in sys.modules if name.split(".")[0] in ("mine9", "nets9", "parts9")]:
+        del sys.modules[name]
+
+
+def test_the_digest_stops_at_libraries() -> None:
+    """torchvision imports torch: neither the time nor the text of that is for a digest."""
+    tops = {name.split(".")[0] for name in provenance.reached(["torchvision.models.resnet"])}
+    assert tops == {"torchvision"}
 
 
 def test_a_job_stops_when_its_code_changed(package: Path) -> None:

@@ -264,7 +264,7 @@ class Plan:
             "device": self.config.device,
             "threads": self.config.threads,
             "amp": self.config.amp,
-            "compile": self.config.compile and not DEFENSES[defense["fn"]].second_order,
+            "compile": self.config.compile and DEFENSES[defense["fn"]].compiles,
             "caps": caps,
         }
 

@@ -20,7 +20,7 @@ PACKAGE = "touchstone"
 # what these do decides no number
 BOOKKEEPING = frozenset({"touchstone.provenance", "touchstone.log", "touchstone.files"})
 LIBRARIES = (
-    *("torch", "torchvision", "numpy", "pandas", "scipy", "safetensors", "snakemake", "matplotlib", "typst"),
+    *("torch", "torchvision", "timm", "numpy", "pandas", "scipy", "safetensors", "snakemake", "matplotlib", "typst"),
     *("foolbox", "numba", "pyautoattack"),  # attacks that are wrapped
 )
 
@@ -49,21 +49,35 @@ def _fingerprint(module: str) -> str:
 
 @cache
 def _imports(module: str) -> frozenset[str]:
-    """Modules of the package that a module imports, anywhere in its text."""
+    """Modules that a module imports, anywhere in its text: the package's, and those of a user beside the user's own."""
     found: set[str] = set()
     for node in ast.walk(_tree(module)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            found.add(node.module)
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return frozenset(m for m in found if m.split(".")[0] == PACKAGE and _is_module(m))
+        elif isinstance(node, ast.ImportFrom):
+            origin = ".".join([*_package(module, node.level), *filter(None, [node.module])])
+            found |= {origin} | {f"{origin}.{alias.name}".lstrip(".") for alias in node.names}
+    return frozenset(name for name in found if name and _is_ours(name, module))
+
+
+def _package(module: str, level: int) -> list[str]:
+    """Return the parts of the package that an import with `level` leading dots starts from."""
+    parts = module.split(".") if level else []
+    return parts[: len(parts) - level + _is_package(module)]
 
 
 @cache
-def _is_module(name: str) -> bool:
-    root = module_path(PACKAGE).parent
-    path = root.joinpath(*name.split(".")[1:])
+def _is_ours(name: str, module: str) -> bool:
+    """Say whether `name` is a module of the package, or one beside the user's own `module`; a library's never is."""
+    top, own = name.split(".")[0], module.split(".")[0]
+    source = module_path(own)
+    home = source.parent.parent if source.name == "__init__.py" else source.parent
+    library = home.name in ("site-packages", "dist-packages")
+    if top == PACKAGE:
+        home = module_path(PACKAGE).parent.parent
+    elif own == PACKAGE or (library and top != own):
+        return False
+    path = home.joinpath(*name.split("."))
     return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 

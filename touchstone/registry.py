@@ -42,12 +42,17 @@ class AttackSpec:
 class DefenseSpec:
     """A training objective: `fn` builds an object with `setup` and `steps`.
 
-    One that is `second_order` differentiates a gradient in the images, which a compiled model cannot do.
+    Attributes:
+        fn: "module:function".
+        source: where it is published.
+        groups: what it steps besides the model, for which each phase needs settings.
+        compiles: whether a compiled model serves it: not one that differentiates a gradient, or asks for features.
     """
 
     fn: str
     source: str
-    second_order: bool = False
+    groups: tuple[str, ...] = ()
+    compiles: bool = True
 
 
 @dataclass(frozen=True)

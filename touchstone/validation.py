@@ -171,6 +171,8 @@ def _check_defenses(check: Checker, study: Study) -> None:
             check.options(where, DEFENSES[defense.fn].fn, {**given, **candidate})
         if defense.select and study.selection is None:
             check.add((*key, "select"), "needs `selection`, the criterion that chooses")
+        if defense.select and any(starts(study, name, dataset) for dataset in study.recipes):
+            check.add((*key, "select"), "chooses among fresh trainings; no phase may start from another defense")
         _check_phases(check, (*key, "phases"), study, name)
 
 
@@ -182,16 +184,32 @@ def _check_phases(check: Checker, key: Key, study: Study, defense: str) -> None:
         for number, phase in enumerate(phases_of(study, defense, dataset)):
             _check_init(check, (*place, number, "init"), study, defense, dataset, number, phase.init)
             _check_training(check, (*place, number), phase, recipe)
-        _check_shares(check, place, study, defense, dataset)
+        _check_held_out(check, place, study, defense, dataset)
+        _check_groups(check, place, study, defense, dataset)
 
 
-def _check_shares(check: Checker, key: Key, study: Study, defense: str, dataset: str) -> None:
-    """The rows that a training holds out stay the same: a net would be judged on rows that it has learned."""
-    names = [defense, *starts(study, defense, dataset)]
-    phases = [phase for name in names for phase in phases_of(study, name, dataset)]
-    shares = {training(study.recipes[dataset], phase)["validation_share"] for phase in phases}
-    if len(shares) > 1:
-        check.add(key, f"validation_share must be the same in all phases and starts, got {sorted(shares)}")
+def _check_held_out(check: Checker, key: Key, study: Study, defense: str, dataset: str) -> None:
+    """The rows held out stay the same: else a net would be judged on rows that it, or its start, has learned."""
+    found = set()
+    for name in (defense, *starts(study, defense, dataset)):
+        phases = [training(study.recipes[dataset], phase) for phase in phases_of(study, name, dataset)]
+        fixed = "the fixed split" if any(phase["keep"] == "best_val" for phase in phases) else "none"
+        found |= {str(phase["validation_share"] or fixed) for phase in phases}
+    if len(found) > 1:
+        text = (
+            "all phases and starts must hold the same rows out (validation_share; best_val without it: the fixed split)"
+        )
+        check.add(key, f"{text}, got {', '.join(sorted(found))}")
+
+
+def _check_groups(check: Checker, key: Key, study: Study, defense: str, dataset: str) -> None:
+    """Every phase says how to step what the defense has besides the model, and nothing that it has not."""
+    wanted = set(DEFENSES[study.defenses[defense].fn].groups)
+    for number, phase in enumerate(phases_of(study, defense, dataset)):
+        for name in sorted(wanted - training(study.recipes[dataset], phase)["groups"].keys()):
+            check.add((*key, number), f"defense {study.defenses[defense].fn!r} needs settings of its group {name!r}")
+        for name in sorted(phase.groups.keys() - wanted - {"model"}):
+            check.known((*key, number, "groups", name), name, wanted, "group")
 
 
 def _check_init(

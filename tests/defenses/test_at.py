@@ -23,7 +23,7 @@ def test_madry_trains_on_the_pgd_version_alone(norm: str) -> None:
     model, x = Small(9, 7, 4), images(6)
     (step,) = steps(Adversarial(**{**PGD, "norm": norm}), model, (x, Y), rng=5)
     z = pgd(model, x, Y, norm=norm, eps=0.1, rng=5, steps=3, step_size=0.04)
-    assert list(step.terms) == ["adversarial"]
+    assert list(step.terms) == ["adversarial_ce"]
     assert_same(step.loss, F.cross_entropy(model(z), Y), model)
 
 
@@ -33,7 +33,7 @@ def test_fgsm_mix_adds_both_terms() -> None:
     z = fgsm(model, x, Y, norm="linf", eps=0.1, rng=0)
     clean, adversarial = F.cross_entropy(model(x), Y), F.cross_entropy(model(z), Y)
     assert adversarial > clean
-    torch.testing.assert_close(step.terms["clean"], 0.25 * clean)
+    torch.testing.assert_close(step.terms["clean_ce"], 0.25 * clean)
     assert_same(step.loss, 0.25 * clean + 0.75 * adversarial, model)
 
 

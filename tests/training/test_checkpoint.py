@@ -210,8 +210,11 @@ def test_a_damaged_file_is_void(
     assert "it cannot be read" in caplog.text
 
 
-def test_a_file_of_someone_else_is_void(written: Checkpoint, caplog: pytest.LogCaptureFixture) -> None:
-    safetensors.torch.save_file({"w": torch.eye(2)}, written.path)
+@pytest.mark.parametrize("header", [None, {}, {"touchstone": "{}"}, {"touchstone": "[]"}])
+def test_a_file_of_someone_else_is_void(
+    written: Checkpoint, caplog: pytest.LogCaptureFixture, header: dict[str, str] | None
+) -> None:
+    safetensors.torch.save_file({"w": torch.eye(2)}, written.path, header)
     with caplog.at_level(logging.WARNING):
         assert written.load() is None
     assert "it cannot be read" in caplog.text

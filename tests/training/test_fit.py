@@ -265,6 +265,53 @@ def test_a_good_epoch_that_is_kept_is_no_collapse(digits: tuple[Tensor, Tensor])
     assert accuracy(model, x[:48], y[:48]) == result.history[result.kept[0] - 1]["train_accuracy"] > 0.15
 
 
+@pytest.mark.parametrize("epochs", [6, 7])
+def test_a_net_that_learns_is_not_given_up_for_an_early_best_epoch(
+    digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch, epochs: int
+) -> None:
+    """The best epoch is the first, at chance; whether that is kept is known at the end alone."""
+    train_accuracies = iter([0.1, 0.2, 0.4, 0.4, 0.6, 0.6, 0.6])
+    monkeypatch.setattr(loop, "accuracy", lambda _, x, __: next(train_accuracies) if len(x) == 48 else 0.1)
+    x, y = digits
+    model = build("lenet", DATASETS["digits"], seed=0)
+    phase = Phase(epochs=epochs, batch_size=48, lr=1e-3, keep="best_val")
+    result = fit(model, CrossEntropy(), x[:48], y[:48], [phase], seed=0, validation=Split(x[48:], y[48:]))
+    assert (result.status, result.epoch_failed, len(result.history)) == ("failed", 1, epochs)
+
+
+class _Overflows(CrossEntropy):
+    """Spoils a statistic of batch norm in epoch 2, which no loss shows."""
+
+    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:
+        yield from super().steps(model, extra, x, y, rng=rng, epoch=epoch)
+        if epoch == 2:
+            next(b for name, b in model.named_buffers() if "running_var" in name).fill_(torch.inf)
+
+
+def test_statistics_that_are_not_finite_fail_too(digits: tuple[Tensor, Tensor]) -> None:
+    model = build("smallcnn-mnist", DATASETS["digits"], seed=0)
+    result = fit(model, _Overflows(), *digits, [Phase(epochs=3, batch_size=64, lr=1e-3)], seed=0)
+    assert (result.status, result.epoch_failed, len(result.history)) == ("failed", 2, 1)
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+
+
+class _Flat(Alternating):
+    """Its second step has a loss without a gradient in the logits."""
+
+    def steps(self, *args: Any, **more: Any) -> Iterator[Step]:
+        first, second = super().steps(*args, **more)
+        yield first
+        yield second._replace(loss=second.loss * 0)
+
+
+@pytest.mark.parametrize("space", ["pixel", "normalized"])
+def test_rows_without_a_gradient_are_counted_in_every_space(space: str, digits: tuple[Tensor, Tensor]) -> None:
+    defense = _Flat(norm="linf", eps=0.1, attack_steps=1, step_size=0.05, space=space)
+    model = build("lenet", DATASETS["digits"], seed=0)
+    result = fit(model, defense, *digits, [Phase(epochs=1, batch_size=64, lr=1e-3)], seed=0)
+    assert result.history[0]["zero_gradients"] == 0.5
+
+
 def test_a_phase_is_given_up_for_its_own_epochs_at_chance(digits: tuple[Tensor, Tensor]) -> None:
     phases = [Phase(epochs=n, batch_size=8, lr=3e-3, collapse=c) for n, c in ((6, "finish"), (9, "stop"))]
     _, result = train(_DiesInEpoch3(), digits, *phases)

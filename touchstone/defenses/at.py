@@ -90,10 +90,10 @@ class Adversarial(Objective):
             loss=self.attack_loss,
         )
         both = torch.cat([z, z_adv] if self.clean else [z_adv]).contiguous(memory_format=torch.channels_last)
-        losses = self.loss(view.model(both), torch.cat([y, y]) if self.clean else y)
-        terms = {"adversarial": self.adversarial * losses[-len(y) :].mean()}
+        parts = self.parts(view.model(both), torch.cat([y, y]) if self.clean else y)
+        terms = {f"adversarial_{name}": self.adversarial * part[-len(y) :].mean() for name, part in parts.items()}
         if self.clean:
-            terms["clean"] = self.clean * losses[: len(y)].mean()
+            terms |= {f"clean_{name}": self.clean * part[: len(y)].mean() for name, part in parts.items()}
         yield step(model, **terms)
 
     def radius(self, rng: int) -> float:

@@ -53,7 +53,7 @@ def train(
         "dataset_sha256": data.sha256,
         "selected_options": chosen,
         "start_sha256": start and start["model_sha256"],
-        "torch": torch.__version__,
+        "versions": {name: provenance.versions()[name] for name in ("torch", "torchvision", "timm")},
     }
     checkpoint = Checkpoint(out / CHECKPOINT, decides, **(every or {}))
     started = time.monotonic()
@@ -112,7 +112,7 @@ def _fit(
         if init is not None:
             load_weights(model, init)
         if params["compile"]:
-            model.net.compile()
+            model.net.compile(dynamic=False)  # or a resumed training would meet other kernels than a whole one
         return model
 
     return fit_redrawn(

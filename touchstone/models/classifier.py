@@ -35,6 +35,7 @@ class Classifier(nn.Module):
     """`net` behind `normalize`: x (B, C, H, W) float in [0, 1] -> logits (B, classes).
 
     Attributes:
+        logits: what all logits pass through, whichever space the input is in: a place for hooks.
         shape: (C, H, W) of the images, where it is known.
     """
 
@@ -42,11 +43,12 @@ class Classifier(nn.Module):
         super().__init__()
         self.normalize = normalize
         self.net = net
+        self.logits = nn.Identity()
         self.shape = shape
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (B, classes)."""
-        return self.net(self.normalize(x))
+        return self.logits(self.net(self.normalize(x)))
 
     def features(self, x: Tensor) -> Tensor:
         """Return the input of the last linear layer (B, D)."""

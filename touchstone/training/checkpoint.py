@@ -50,16 +50,17 @@ class Checkpoint:
         try:
             with safetensors.safe_open(self.path, framework="pt") as file:
                 header = json.loads(file.metadata()["touchstone"])
+                then, facts = header["identity"], header["facts"]
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, safetensors.SafetensorError, TypeError, KeyError, ValueError) as error:
             log.warning("%s is void, training starts anew: it cannot be read (%s)", self.path.name, error)
             return None
-        now, then = _plain(self.identity), header["identity"]
+        now = _plain(self.identity)
         other = sorted(key for key in now.keys() | then.keys() if now.get(key) != then.get(key))
         if other:
             log.warning("%s is void, training starts anew: it was made with other %s", self.path.name, ", ".join(other))
             return None
-        return Saved(tensors, header["facts"])
+        return Saved(tensors, facts)
 
     def due(self, epoch: int) -> bool:
         """Say whether it is time to save again, after `epoch` epochs."""

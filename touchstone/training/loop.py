@@ -178,7 +178,8 @@ def fit(
         before = {k: v.clone() for k, v in model.state_dict().items()}
         with torch.autocast(x.device.type, torch.bfloat16, bf16, cache_enabled=False):
             row = _epoch(run, defense, x, y)
-        if row is None or not all(p.isfinite().all() for p in model.parameters()):
+        # statistics of batch norm too; integers are finite
+        if row is None or not all(value.isfinite().all() for value in model.state_dict().values()):
             model.load_state_dict(before)
             return run.failed(run.epoch + 1, f"loss or weights not finite in epoch {run.epoch + 1}", on_epoch)
         row["train_accuracy"] = accuracy(model, x[:TRAIN_PROBE], y[:TRAIN_PROBE])
@@ -247,8 +248,8 @@ class _Run:
     def at_chance(self, y: Tensor) -> int | None:
         """Return since when the net has been at chance, if for too long in this phase or in the epoch that is kept."""
         over, history = self.epoch == self.total, self.result.history
-        if self.best:
-            history = history[: self.best.epoch]  # whatever comes later, that epoch is kept
+        if self.best and (over or not _near_chance(history[self.best.epoch - 1], y)):
+            history = history[: self.best.epoch]  # whatever came later, that epoch is kept
         since = _at_chance(history, y)
         patience = 1 if over else PATIENCE if self.phase.collapse == "stop" else self.total
         begun = self.epoch - self.optimizers.done + 1
@@ -362,7 +363,7 @@ class _Watch:
     """Watches the logits of a model: at what share of the rows has the loss that is stepped no gradient in them?
 
     That is exactly 0 for every logit: such a row teaches nothing. It is read where the gradient passes anyway, in
-    training mode and during the steps alone; nan for a defense that never calls the model as a whole.
+    training mode and during the steps alone; nan for a defense that never asks for logits.
     The logits are handed on as float32, also where the layers were not.
     """
 
@@ -371,7 +372,8 @@ class _Watch:
         self.zeros = torch.zeros((), dtype=torch.int64, device=device)
 
     def __enter__(self) -> "_Watch":
-        self.handle = self.model.register_forward_hook(self._forward)
+        # a Classifier's logits pass there in every space
+        self.handle = getattr(self.model, "logits", self.model).register_forward_hook(self._forward)
         return self
 
     def __exit__(self, *exception: object) -> None:
