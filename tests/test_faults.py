@@ -22,7 +22,7 @@ def checkout(tmp_path: Path, root: Path) -> Path:
     copy_checkout(root, tmp_path, "tests/config.yaml")
     text = (root / "tests" / "config.yaml").read_text()
     (tmp_path / "config.yaml").write_text(
-        text.replace("epochs: 1,", "epochs: 10,").replace("adv, minmax-printed", "adv")
+        text.replace("epochs: 1,", "epochs: 10,").replace("adv, minmax-printed", "adv") + "checkpoint: {epochs: 1}\n"
     )
     return tmp_path
 
@@ -59,7 +59,7 @@ def wait_for(path: Path, text: str, seconds: float = 300) -> None:
     pytest.fail(f"{path} never said {text!r}")
 
 
-def test_a_killed_training_is_run_again_and_ends_with_the_same_weights(checkout: Path) -> None:
+def test_a_killed_training_goes_on_in_the_next_run_and_ends_with_the_same_weights(checkout: Path) -> None:
     code, output = finish(checkout, "--", str(MODEL / "run.json"))
     assert code == 0, output
     whole = hashlib.sha256((checkout / MODEL / "model.safetensors").read_bytes()).hexdigest()
@@ -75,6 +75,8 @@ def test_a_killed_training_is_run_again_and_ends_with_the_same_weights(checkout:
     assert code == 0, output
     code, output = finish(checkout, "--", str(MODEL / "run.json"))
     assert code == 0, output
+    assert "going on after epoch" in log.read_text()
+    assert not (checkout / MODEL / "unfinished.safetensors").exists()
     assert json.loads((checkout / MODEL / "run.json").read_text())["status"] == "ok"
     assert hashlib.sha256((checkout / MODEL / "model.safetensors").read_bytes()).hexdigest() == whole
 
