@@ -11,6 +11,7 @@ from touchstone.defenses.at import Adversarial, AdversarialGCE, AdversarialPC
 from touchstone.defenses.gce import GuidedComplementEntropy
 from touchstone.defenses.pc import ProbabilisticallyCompact
 from touchstone.query import Query
+from touchstone.rng import SampleRng
 from touchstone.threat import UNBOUNDED
 
 Y = torch.tensor([0, 3, 1, 2, 0, 2])
@@ -83,6 +84,8 @@ def test_a_radius_is_drawn_for_each_batch_within_its_range() -> None:
     assert 0.29 < radii.max() <= 0.3
     assert radii.mean() == pytest.approx(0.2, abs=0.01)
     assert defense.radius(7) == defense.radius(7)
+    start = float(SampleRng(7, torch.zeros(1, dtype=torch.int64)).uniform((), stream=0))  # as the attack draws it
+    assert defense.radius(7) != pytest.approx(0.1 + 0.2 * start)
     assert Adversarial(**FGSM).radius(7) == 0.1
     model, x = Small(9, 7, 4), images(6)
     (step,) = steps(defense, model, (x, Y), rng=7)

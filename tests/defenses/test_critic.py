@@ -14,6 +14,7 @@ from touchstone.attacks.high_confidence import high_confidence
 from touchstone.data import DATASETS
 from touchstone.defenses.critic import VARIANTS, Adversary, AdversaryCritic, mean, nearest_class, unrolled
 from touchstone.models.classifier import build
+from touchstone.models.mlp import Noise
 from touchstone.query import Query
 from touchstone.types import Bounds, Step
 
@@ -343,6 +344,12 @@ def test_it_overfits_64_digits(variant: str) -> None:
             optimizers[step.group].step()
     assert (model(x).argmax(dim=1) == y).double().mean() > 0.95
     assert step.terms["gan"] > 0
+
+
+def test_the_critic_has_the_noise_that_was_asked_for() -> None:
+    defense = AdversaryCritic("coded", 0.5, hidden=5, input_noise=0.1, hidden_noise=0.7)
+    critic = defense.setup(Small(9, 7, 4), 0).critic
+    assert [part.std for part in critic.modules() if isinstance(part, Noise)] == [0.1, 0.7, 0.7]
 
 
 def test_a_built_model_knows_its_shape() -> None:

@@ -1,5 +1,6 @@
 """Every objective against hand-written references, and what it reduces to when its constants are zero."""
 
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -107,6 +108,24 @@ def test_bounded_below_the_turning_point(model: nn.Module, variant: str, lam: fl
     with torch.no_grad():
         model.net.conv2.weight[0, 0, 0, 0] = -0.4
     assert MinMax(variant=variant, lam=lam, mu=mu).bounded(model) is bounded
+    assert MinMax(variant=variant, lam=lam, mu=mu, layers="conv1").bounded(model)  # that weight is not penalised
+
+
+PUBLISHED = {  # the constants that hold where a recipe says nothing, as the papers and the authors' codes have them
+    "dropout": {"p": 0.5},
+    "critic": {"cycle": 0.01, "gradient_penalty": 10, "attack_steps": 5, "confidence_decay": 0.5, "pretrain_epochs": 1},
+    "vat": {"weight": 1, "power_iterations": 1},
+    "gce": {"alpha": 0.333},
+    "pc": {"xi": 0.995, "lam": 0.05},
+    "mmc": {"scale": 10},
+    "weightpen": {"alpha": 100, "s": 0.1},
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_constants_that_a_recipe_leaves_out(name: str) -> None:
+    defaults = {field.name: field.default for field in fields(load(DEFENSES[name].fn))}
+    assert {option: defaults[option] for option in PUBLISHED[name]} == PUBLISHED[name]
 
 
 def test_adv_takes_a_clean_step_then_one_on_the_pgd_version(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:

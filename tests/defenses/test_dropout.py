@@ -28,6 +28,7 @@ def test_hidden_layers_are_dropped_and_the_image_is_not() -> None:
     assert torch.equal(image, x.flatten(1))
     kept = hidden != 0
     assert kept.double().mean().item() == pytest.approx(0.5, abs=0.05)
+    assert len(kept.unique(dim=0)) == 6  # a mask for each image
     torch.testing.assert_close(hidden[kept], 2 * model.features(x)[kept])
 
 

@@ -56,6 +56,14 @@ def test_a_rotation_is_that_of_torchvision(x: Tensor) -> None:
     assert (ours == 0).any()
 
 
+def test_rotations_go_both_ways() -> None:
+    lamp = torch.zeros(400, 1, 41, 41)
+    lamp[:, :, 20, 35] = 1  # right of the centre
+    rows = augmented(lamp, 1, rotate=30.0).nonzero()[:, 2]
+    assert float((rows < 20).float().mean()) == pytest.approx(0.5, abs=0.1)
+    assert float((rows > 20).float().mean()) == pytest.approx(0.5, abs=0.1)
+
+
 def test_a_resized_crop_is_that_of_torchvision(x: Tensor) -> None:
     box = boxes(torch.rand(len(x), 10, 4, generator=torch.Generator().manual_seed(2)), 9, 11)
     ours = blown_up(x, box)
@@ -76,6 +84,7 @@ def test_boxes_lie_inside_and_have_the_area_and_ratio_that_were_drawn() -> None:
     assert (ratio >= RATIO[0] * 0.9).all()
     assert (ratio <= RATIO[1] * 1.1).all()
     assert float(ratio.log().mean()) == pytest.approx(0, abs=0.02)
+    assert (top != left)[height == width].any()
 
 
 def test_the_first_box_that_fits_is_taken_and_else_the_whole_image() -> None:
@@ -114,6 +123,18 @@ def test_the_share_that_is_changed_at_all(x: Tensor) -> None:
     many = x.repeat(25, 1, 1, 1)
     changed = (augmented(many, 7, **MIX) != many).flatten(1).any(dim=1).float().mean()
     assert float(changed) == pytest.approx(0.8, abs=0.04)
+
+
+def test_whether_an_image_is_changed_does_not_decide_how(x: Tensor) -> None:
+    many = x.repeat(25, 1, 1, 1)
+    flipped = (augmented(many, 7, flip=True, probability=0.5) != many).flatten(1).any(dim=1).float().mean()
+    assert float(flipped) == pytest.approx(0.25, abs=0.05)
+
+
+@pytest.mark.parametrize("shift", [{"crop": 2}, {"translate": 0.28}], ids=["crop", "translate"])
+@pytest.mark.parametrize(("fill", "dark"), [("zero", True), ("edge", False), ("reflect", False)])
+def test_a_shift_fills_as_it_is_told(x: Tensor, shift: dict[str, Any], fill: str, dark: bool) -> None:
+    assert bool((augmented(x, 3, **shift, fill=fill) == 0).any()) == dark
 
 
 @pytest.mark.parametrize("name", EACH)

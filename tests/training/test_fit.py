@@ -86,15 +86,76 @@ def test_phases_follow_one_another_with_a_fresh_optimiser(digits: tuple[Tensor, 
     assert [(r["epoch"], r["phase"], r["lr"]) for r in result.history] == [(1, 0, 0.01), (2, 0, 0.01), (3, 1, 0.001)]
 
 
-def test_one_adam_step_equals_the_formula(digits: tuple[Tensor, Tensor]) -> None:
-    """Adam's first step is lr * g / (|g| + eps)."""
+@pytest.mark.parametrize("phases_before", [0, 1])
+def test_the_first_adam_step_of_a_phase_equals_the_formula(digits: tuple[Tensor, Tensor], phases_before: int) -> None:
+    """It is lr * g / (|g| + eps), with the moments of no earlier phase."""
     x, y = digits
-    before = build("lenet", DATASETS["digits"], seed=0)
+    phase = Phase(epochs=1, batch_size=64, lr=1e-3, collapse="finish")
+    before, _ = train(CrossEntropy(), digits, *[phase] * phases_before)
     loss = F.cross_entropy(before(x.float() / 255), y)
     (grad,) = torch.autograd.grad(loss, before.net.fc3.weight)
-    after, _ = train(CrossEntropy(), digits, Phase(epochs=1, batch_size=64, lr=1e-3))
+    after, _ = train(CrossEntropy(), digits, *[phase] * (phases_before + 1))
     expected = before.net.fc3.weight - 1e-3 * grad / (grad.abs() + 1e-8)
     torch.testing.assert_close(after.net.fc3.weight, expected, atol=2e-5, rtol=0)
+
+
+class _Notes(CrossEntropy):
+    """Notes what it is given: its own seed, and per batch images, labels, seed, and a draw of torch's generator."""
+
+    def setup(self, model: nn.Module, rng: int) -> None:
+        model.setup_seed, model.notes = rng, []
+
+    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:
+        model.notes.append((x.clone(), y.tolist(), rng, float(torch.rand(()))))
+        return super().steps(model, extra, x, y, rng=rng, epoch=epoch)
+
+
+def noted(x: Tensor, y: Tensor, batch_size: int, **more: Any) -> tuple[nn.Module, Fit]:
+    """Train two epochs at a rate that changes nothing, from seed 5."""
+    model = build("lenet", DATASETS["digits"], seed=0)
+    phase = Phase(epochs=2, batch_size=batch_size, lr=1e-12, collapse="finish", **more)
+    return model, fit(model, _Notes(), x, y, [phase], seed=5)
+
+
+def test_the_rows_are_shuffled_anew_in_every_epoch(digits: tuple[Tensor, Tensor]) -> None:
+    model, _ = noted(*digits, batch_size=64)
+    given, (first, second) = digits[1].tolist(), [labels for _, labels, _, _ in model.notes]
+    assert sorted(first) == sorted(second) == sorted(given)
+    assert given != first != second
+
+
+def test_every_batch_of_every_epoch_draws_its_own_numbers(digits: tuple[Tensor, Tensor]) -> None:
+    model, _ = noted(*digits, batch_size=16)
+    assert len({rng for _, _, rng, _ in model.notes}) == len({drawn for _, _, _, drawn in model.notes}) == 8
+    assert model.setup_seed == 5
+
+
+def test_images_are_augmented_anew_in_every_epoch(digits: tuple[Tensor, Tensor]) -> None:
+    x, y = digits
+    model, _ = noted(x[:1].repeat(64, 1, 1, 1), y, batch_size=16, augment={"crop": 2})
+    first, again = model.notes[0][0], model.notes[4][0]
+    assert len(first.flatten(1).unique(dim=0)) > 5
+    assert not torch.equal(first, again)
+
+
+def test_history_has_means_over_the_batches_and_sums_over_their_steps(digits: tuple[Tensor, Tensor]) -> None:
+    model, result = noted(*digits, batch_size=16)
+    x, y = digits
+    assert result.history[0]["loss"] == pytest.approx(F.cross_entropy(model(x / 255), y).item(), rel=1e-4)
+    defense = Alternating(norm="linf", eps=0.1, attack_steps=1, step_size=0.05)
+    row = train(defense, digits, Phase(epochs=1, batch_size=16, lr=1e-3))[1].history[0]
+    assert row["loss"] == pytest.approx(row["ce"] + row["adversarial_ce"])
+
+
+def test_accuracy_counts_all_batches() -> None:
+    class Zero(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tensor([1.0, 0.0]).expand(len(x), 2)
+
+    rows = 2 * loop.EVAL_BATCH + 10
+    y = (torch.arange(rows) >= loop.EVAL_BATCH).long()
+    found = accuracy(Zero(), torch.zeros(rows, 1, 2, 2, dtype=torch.uint8), y)
+    assert found == pytest.approx(loop.EVAL_BATCH / rows)
 
 
 class _Explodes:

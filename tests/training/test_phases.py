@@ -48,13 +48,15 @@ def test_sgd_with_momentum_and_weight_decay_is_its_recursion(nesterov: bool) -> 
     assert w.item() == pytest.approx(value)
 
 
-def test_adam_is_its_recursion() -> None:
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_adam_is_its_recursion(decay: float) -> None:
     w = weight(1.0)
-    steps = optimizers(Phase(1, 1, lr=0.1, betas=(0.5, 0.9)), w=w)
+    steps = optimizers(Phase(1, 1, lr=0.1, betas=(0.5, 0.9), weight_decay=decay), w=w)
     value, m, v = 1.0, 0.0, 0.0
     for t in (1, 2, 3):
-        steps.step([w], square(w), "model")
-        m, v = 0.5 * m + 0.5 * value, 0.9 * v + 0.1 * value**2
+        steps.step([w], (w - 0.5).square().sum() / 2, "model")
+        gradient = value - 0.5 + decay * value  # the decay passes the moments, unlike AdamW's
+        m, v = 0.5 * m + 0.5 * gradient, 0.9 * v + 0.1 * gradient**2
         value -= 0.1 * (m / (1 - 0.5**t)) / ((v / (1 - 0.9**t)) ** 0.5 + 1e-8)
     assert w.item() == pytest.approx(value)
 
