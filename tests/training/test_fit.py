@@ -106,6 +106,7 @@ class _Notes(CrossEntropy):
         model.setup_seed, model.notes = rng, []
 
     def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:
+        assert model.training  # though the accuracy of the epoch before was measured in eval mode
         model.notes.append((x.clone(), y.tolist(), rng, float(torch.rand(()))))
         return super().steps(model, extra, x, y, rng=rng, epoch=epoch)
 
