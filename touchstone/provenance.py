@@ -51,13 +51,14 @@ def _fingerprint(module: str) -> str:
 def _imports(module: str) -> frozenset[str]:
     """Modules that a module imports, anywhere in its text: the package's, and those of a user beside the user's own."""
     found: set[str] = set()
+    own = module.split(".")[0]
     for node in ast.walk(_tree(module)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             origin = ".".join([*_package(module, node.level), *filter(None, [node.module])])
             found |= {origin} | {f"{origin}.{alias.name}".lstrip(".") for alias in node.names}
-    return frozenset(name for name in found if name and _is_ours(name, module))
+    return frozenset(name for name in found if name and _is_ours(name, own))
 
 
 def _package(module: str, level: int) -> list[str]:
@@ -67,9 +68,9 @@ def _package(module: str, level: int) -> list[str]:
 
 
 @cache
-def _is_ours(name: str, module: str) -> bool:
-    """Say whether `name` is a module of the package, or one beside the user's own `module`; a library's never is."""
-    top, own = name.split(".")[0], module.split(".")[0]
+def _is_ours(name: str, own: str) -> bool:
+    """Say whether `name` is a module of the package, or one beside or in the user's `own`; a library's never is."""
+    top = name.split(".")[0]
     source = module_path(own)
     home = source.parent.parent if source.name == "__init__.py" else source.parent
     library = home.name in ("site-packages", "dist-packages")

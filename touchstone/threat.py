@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from touchstone.models.classifier import Classifier
 from touchstone.registry import NORMS, nearest
 from touchstone.types import UNIT, Bounds
 
@@ -55,25 +56,9 @@ def _normalized(model: nn.Module, bounds: Bounds) -> View:
         )
     mean, std = model.normalize.mean, model.normalize.std
     lower, upper = ((mean.new_tensor(edge) - mean) / std for edge in bounds)
-    return View(_Behind(model), Bounds(lower, upper), mean, std)
-
-
-class _Behind(nn.Module):
-    """The part of a classifier behind its normalisation: z (B, *shape) -> logits (B, classes)."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.net, self.logits = model.net, getattr(model, "logits", nn.Identity())
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self.logits(self.net(z))
-
-    def features(self, z: Tensor) -> Tensor:
-        return self.net.features(z)
-
-    @property
-    def classifier(self) -> nn.Module:
-        return self.net.classifier
+    behind = Classifier(nn.Identity(), model.net)
+    behind.logits = getattr(model, "logits", behind.logits)  # whoever watches the logits sees these too
+    return View(behind, Bounds(lower, upper), mean, std)
 
 
 SPACES: dict[str, Callable[[nn.Module, Bounds], View]] = {"pixel": _pixel, "normalized": _normalized}

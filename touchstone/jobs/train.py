@@ -48,12 +48,13 @@ def train(
         start = run_json(init.with_name("run.json"))
         if start["status"] != "ok":
             reason = f"the model it starts from failed: {start['reason']}"
+    versions = provenance.versions()
     decides = {
         **{k: v for k, v in params.items() if k != "caps"},
         "dataset_sha256": data.sha256,
         "selected_options": chosen,
         "start_sha256": start and start["model_sha256"],
-        "versions": {name: provenance.versions()[name] for name in ("torch", "torchvision", "timm")},
+        "versions": {name: versions[name] for name in ("torch", "torchvision", "timm")},
     }
     checkpoint = Checkpoint(out / CHECKPOINT, decides, **(every or {}))
     started = time.monotonic()
@@ -84,7 +85,7 @@ def train(
             **{k: params[k] for k in ("amp", "compile")},
             "device": params["device"] if device.type == "cpu" else torch.cuda.get_device_name(device),
             "threads": params["threads"],
-            "versions": provenance.versions(),
+            "versions": versions,
             "dataset_sha256": data.sha256,
             "model_sha256": hashlib.sha256(content).hexdigest(),
         },

@@ -39,7 +39,7 @@ class Classifier(nn.Module):
         shape: (C, H, W) of the images, where it is known.
     """
 
-    def __init__(self, normalize: Normalize, net: nn.Module, shape: tuple[int, int, int] | None = None) -> None:
+    def __init__(self, normalize: nn.Module, net: nn.Module, shape: tuple[int, int, int] | None = None) -> None:
         super().__init__()
         self.normalize = normalize
         self.net = net
