@@ -189,15 +189,12 @@ def kinds(net: Net) -> list[str]:
 HEAD = ["Linear", "BatchNorm1d", "Tanh", "Linear"]
 UNIT = ["Conv2d", "BatchNorm2d", "ReLU"]
 CONV, POOL, HIDDEN = ["Conv2d", "ReLU"], ["MaxPool2d"], ["Linear", "ReLU"]
+PAIR = [*UNIT, *UNIT, *POOL]
 
 
-@pytest.mark.parametrize(
-    ("name", "dataset", "first_hidden"),
-    [("smallcnn-mnist", MNIST, ["ReLU", "BatchNorm1d"]), ("smallcnn-cifar", CIFAR, ["BatchNorm1d", "ReLU"])],
-)
-def test_order_of_layers_in_the_small_nets(name: str, dataset: object, first_hidden: list[str]) -> None:
-    pair = [*UNIT, *UNIT, "MaxPool2d"]
-    assert kinds(build(name, dataset, seed=0).net) == [*pair, *pair, "Flatten", "Linear", *first_hidden, *HEAD]
+def nin_layers(unit: list[str]) -> list[str]:
+    pooled = [*unit * 3, *POOL, "Dropout", *unit * 3, "AvgPool2d", "Dropout"]
+    return [*pooled, *unit * 2, "AdaptiveAvgPool2d", "Flatten", "Linear"]
 
 
 @pytest.mark.parametrize(
@@ -207,17 +204,11 @@ def test_order_of_layers_in_the_small_nets(name: str, dataset: object, first_hid
         ("lenet-512", MNIST, {}, [*CONV, *POOL, *CONV, *POOL, "Flatten", "Dropout", *HIDDEN, "Dropout", "Linear"]),
         ("cnn3", MNIST, {}, [*CONV, *CONV, *POOL, *CONV, *POOL, "Flatten", *HIDDEN, "Linear"]),
         ("madry-mnist", MNIST, {}, [*CONV, *POOL, *CONV, *POOL, "Flatten", *HIDDEN, "Linear"]),
-        ("vgg13", CIFAR, {}, [*[*UNIT, *UNIT, *POOL] * 5, "Flatten", "Dropout", *HIDDEN, "Linear"]),
-        *(
-            (
-                *("nin", CIFAR, {"batch_norm": batch_norm}),
-                [
-                    *(*unit * 3, *POOL, "Dropout", *unit * 3, "AvgPool2d", "Dropout", *unit * 2),
-                    *("AdaptiveAvgPool2d", "Flatten", "Linear"),
-                ],
-            )
-            for batch_norm, unit in ((False, CONV), (True, UNIT))
-        ),
+        ("vgg13", CIFAR, {}, [*PAIR * 5, "Flatten", "Dropout", *HIDDEN, "Linear"]),
+        ("nin", CIFAR, {}, nin_layers(CONV)),
+        ("nin", CIFAR, {"batch_norm": True}, nin_layers(UNIT)),
+        ("smallcnn-mnist", MNIST, {}, [*PAIR * 2, "Flatten", "Linear", "ReLU", "BatchNorm1d", *HEAD]),
+        ("smallcnn-cifar", CIFAR, {}, [*PAIR * 2, "Flatten", "Linear", "BatchNorm1d", "ReLU", *HEAD]),
     ],
 )
 def test_order_of_layers(name: str, dataset: object, options: dict[str, object], layers: list[str]) -> None:

@@ -390,20 +390,10 @@ def test_at_chance_is_hardly_better_than_naming_the_largest_class(counts: list[i
     assert not loop._near_chance({"train_accuracy": limit + 1e-6}, y)
 
 
-class _Sizes(CrossEntropy):
-    """Notes the size of each batch."""
-
-    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:
-        model.sizes.append(len(x))
-        return super().steps(model, extra, x, y, rng=rng, epoch=epoch)
-
-
 @pytest.mark.parametrize(("batch_size", "sizes"), [(63, [64]), (62, [62, 2]), (21, [21, 21, 22]), (1, [1] * 62 + [2])])
 def test_no_row_is_left_alone_for_batch_norm(digits: tuple[Tensor, Tensor], batch_size: int, sizes: list[int]) -> None:
-    model = build("lenet", DATASETS["digits"], seed=0)
-    model.sizes = []
-    fit(model, _Sizes(), *digits, [Phase(1, batch_size, lr=1e-3)], seed=0)
-    assert model.sizes == sizes
+    model, _ = noted(*digits, batch_size)
+    assert [len(x) for x, _, _, _ in model.notes] == sizes * 2  # two epochs
 
 
 def test_a_layer_that_the_loss_does_not_reach_stays_as_it_is(digits: tuple[Tensor, Tensor]) -> None:
