@@ -6,14 +6,15 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from touchstone import plan, provenance
+from touchstone import provenance
+from touchstone.plan import plan
 from touchstone.attacks import ATTACKS
-from touchstone.config import ConfigError
+from touchstone.study.config import ConfigError
 from touchstone.data import DATASETS
 from touchstone.defenses import DEFENSES
 from touchstone.models import model_spec
-from touchstone.plots import PLOTS, READS
-from touchstone.studies import RESULT_TABLES
+from touchstone.report.plots import PLOTS, READS
+from touchstone.study.schema import RESULT_TABLES
 
 ROOT = Path(workflow.basedir)
 
@@ -246,4 +247,4 @@ def figure_params(wildcards):
         "plot": figure.fn,
         "options": figure.options,
         "sources": sources_of(wildcards),
-    } | code("touchstone.plots.output:save", READS[figure.fn], PLOTS[figure.fn])
+    } | code("touchstone.report.plots.output:save", READS[figure.fn], PLOTS[figure.fn])

@@ -38,7 +38,7 @@ rule claims:
         runtime=5,
         gpu=0,
     params:
-        code=code("touchstone.tables:gather"),
+        code=code("touchstone.findings.tables:gather"),
     script:
         "../workflow/scripts/claims.py"
 
@@ -78,7 +78,7 @@ rule study_report:
         f"{RESULTS}/provenance.json",
         f"{RESULTS}/config.yaml",
         "studies/{study}/study.yaml",
-        "reports/captions/{study}.yaml",
+        "studies/{study}/captions.yaml",
         "reports/head.typ",
         "reports/report.html.j2",
         template="reports/study.ipynb",
@@ -101,7 +101,7 @@ rule study_report:
     params:
         parameters=lambda w: {"results_dir": RESULTS, "study": w.study},
         title=lambda w: PLAN.studies[w.study].title,
-        code=code("touchstone.report:gather", "touchstone.notebooks:execute"),
+        code=code("touchstone.report.sections:gather", "touchstone.report.render:execute"),
     script:
         "../workflow/scripts/report.py"
 
@@ -134,6 +134,6 @@ rule summary_report:
     params:
         parameters={"results_dir": RESULTS, "studies": list(PLAN.studies)},
         title=f"Touchstone: {PLAN.config.run} run",
-        code=code("touchstone.report:summary", "touchstone.notebooks:execute"),
+        code=code("touchstone.report.sections:summary", "touchstone.report.render:execute"),
     script:
         "../workflow/scripts/report.py"

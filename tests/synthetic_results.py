@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
 
-from touchstone import tables
-from touchstone.config import read
-from touchstone.plots import output
+from touchstone.findings import tables
+from touchstone.report.plots import output
+from touchstone.study.config import read
 
 ROOT = Path(__file__).resolve().parents[1]
 STAND_IN = {"mnist": "digits", "cifar10": "digits-rgb"}

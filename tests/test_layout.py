@@ -10,36 +10,19 @@ from touchstone.attacks import ATTACKS
 from touchstone.data import DATASETS
 from touchstone.defenses import DEFENSES
 from touchstone.models import MODELS
-from touchstone.plots import PLOTS
 from touchstone.registry import load
+from touchstone.report.plots import PLOTS
 
 PACKAGE = Path(provenance.__file__).parent
 ROOT = PACKAGE.parent
-TORCH_FREE = (
-    "records",
-    "metrics",
-    "claims",
-    "verdicts",
-    "statements",
-    "weights",
-    "material",
-    "validation",
-    "plan",
-    "tables",
-    "report",
-    "plots",
-    "config",
-    "studies",
-    "registry",
-    "provenance",
-)
+TORCH_FREE = ("records", "registry", "provenance", "study", "plan", "findings", "report")
 TABLES = ("attacks", "defenses", "models", "data")
 ATTACKS_MAY_IMPORT = {"types", "rng", "norms", "proximal", "losses", "query", "registry", "attacks"}
 
 
 def modules(part: str) -> list[Path]:
     path = PACKAGE / part
-    return sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
 
 
 def imports(path: Path) -> set[str]:

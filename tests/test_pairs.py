@@ -9,7 +9,7 @@ import torch
 from touchstone.attacks import ATTACKS
 from touchstone.data import DATASETS
 from touchstone.jobs.common import make_defense, make_model, make_phases
-from touchstone.plan import Cell, make_plan
+from touchstone.plan.plan import Cell, make_plan
 from touchstone.query import Query
 from touchstone.registry import load
 from touchstone.training import fit

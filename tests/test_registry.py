@@ -38,7 +38,7 @@ def test_nearest() -> None:
 
 def test_the_plan_is_made_without_torch(root: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from touchstone import plan;"
+        "import sys; from pathlib import Path; from touchstone.plan import plan;"
         f"plan.make_plan(Path({str(root)!r}), Path({str(root)!r}) / 'config.yaml');"
         "sys.exit('torch' in sys.modules)"
     )

@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from touchstone import claims, metrics, verdicts
-from touchstone.validation import load_study
+from touchstone.findings import metrics, verdicts
+from touchstone.study import claims
+from touchstone.study.checks import load_study
 
-STUDY = Path(claims.__file__).parents[1] / "studies" / "minmax"
+STUDY = Path(claims.__file__).parents[2] / "studies" / "minmax"
 KNOWN = {
     "dataset": {"mnist", "cifar10"},
     "model": {"lenet"},

@@ -29,7 +29,7 @@ from touchstone.jobs.select import select
 from touchstone.jobs.tables import flags, selection, tables
 from touchstone.jobs.train import train
 from touchstone.losses import margin
-from touchstone.plan import Cell, Plan, make_plan
+from touchstone.plan.plan import Cell, Plan, make_plan
 from touchstone.query import Query
 from touchstone.threat import in_space
 from touchstone.training import fit_redrawn

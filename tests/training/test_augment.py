@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as tv
 
-from touchstone.studies import Augment
+from touchstone.study.schema import Augment
 from touchstone.training.augment import AREA, RATIO, augmented, blown_up, boxes, rotated, shifted
 
 MIX = {"flip": True, "rotate": 10.0, "resized_crop": True, "probability": 0.8}

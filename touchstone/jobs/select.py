@@ -11,7 +11,7 @@ from touchstone.data.prepare import load as load_dataset
 from touchstone.evaluation import loop
 from touchstone.files import write_json
 from touchstone.jobs.common import make_defense, make_model, make_phases, set_up, threat_of, to_device
-from touchstone.selection import choose, try_out
+from touchstone.jobs.selection import choose, try_out
 
 log = logging.getLogger(__name__)
 

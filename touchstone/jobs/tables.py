@@ -8,14 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from touchstone import claims as claim_table
-from touchstone import metrics, records, statements, verdicts
-from touchstone import tables as table
+from touchstone import records
 from touchstone.attacks import ATTACKS
 from touchstone.evaluation import flags as flag_rules
 from touchstone.files import write_bytes
-from touchstone.validation import load_study
-from touchstone.weights import FIRST_CONV
+from touchstone.findings import metrics, statements, verdicts
+from touchstone.findings import tables as table
+from touchstone.findings.weights import FIRST_CONV
+from touchstone.study import claims as claim_table
+from touchstone.study.checks import load_study
 
 
 def tables(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from touchstone import log, provenance
-from touchstone.plots.output import draw, save
+from touchstone.report.plots.output import draw, save
 
 log.set_up(snakemake.log[0])
 job = snakemake.params.job

@@ -1,6 +1,7 @@
 """Execute a notebook template and turn it into HTML and PDF."""
 
-from touchstone import log, notebooks, provenance
+from touchstone import log, provenance
+from touchstone.report import render as notebooks
 
 log.set_up(snakemake.log[0])
 provenance.check_unchanged(**snakemake.params.code)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from touchstone import log, provenance
-from touchstone.config import Checkpoints
 from touchstone.jobs.train import train
+from touchstone.study.config import Checkpoints
 
 log.set_up(snakemake.log[0])
 job = snakemake.params.job

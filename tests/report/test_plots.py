@@ -1,0 +1,339 @@
+"""Plots: what they draw is compared with numbers computed here, from arrays and tables made here."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PolyCollection, QuadMesh
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from synthetic_results import make_run
+
+from touchstone.registry import load, options
+from touchstone.report.plots import output, robustness, selection, training, weights
+from touchstone.report.plots.sources import Series, histories
+from touchstone.report.plots.sources import weights as read_weights
+from touchstone.report import plots
+
+SHAPE = (6, 3, 5, 5)
+
+
+def texts(figure: Figure) -> str:
+    return "\n".join(t.get_text() for t in figure.findobj(Text))
+
+
+def series(label: str, *seeds: int, missing: dict[str, str] | None = None, spread: float = 0.3) -> Series:
+    runs = {str(s): np.random.default_rng(s).uniform(-spread, spread, SHAPE) for s in seeds}
+    return Series(label, runs, missing or {})
+
+
+def bars(ax: Axes) -> np.ndarray:
+    return np.array([patch.get_height() for patch in ax.patches])
+
+
+# ---- the tables
+
+
+def test_every_plot_can_be_read_drawn_and_configured() -> None:
+    assert plots.PLOTS.keys() == plots.READS.keys()
+    for target in [*plots.PLOTS.values(), *plots.READS.values()]:
+        assert callable(load(target))
+    assert set(options(plots.PLOTS["weight-histogram"])) == {"near_zero"}
+
+
+def test_the_table_is_read_without_matplotlib_and_drawing_needs_no_torch() -> None:
+    code = (
+        "import sys, touchstone.report.plots as p; assert 'matplotlib' not in sys.modules;"
+        "from touchstone.registry import load; [load(t) for t in [*p.PLOTS.values(), *p.READS.values()]];"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_unknown_plot_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"no plot named 'worstcase'.*did you mean 'worst-case'"):
+        output.draw("worstcase", {})
+
+
+def test_matplotlib_settings_are_left_alone() -> None:
+    before = dict(mpl.rcParams)
+    weights.histogram([series("std", 0)])
+    assert dict(mpl.rcParams) == before
+
+
+# ---- files
+
+
+def test_files_are_the_same_bytes_in_every_process(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0)
+    code = (
+        "import sys; from touchstone.report.plots import output;"
+        "output.save(output.draw('rho-grid', {'std': [sys.argv[1]]}), sys.argv[2])"
+    )
+    written = []
+    for number in (1, 2):
+        environment = {**os.environ, "PYTHONHASHSEED": str(number)}
+        stem = str(tmp_path / f"figures{number}/f")
+        subprocess.run([sys.executable, "-c", code, str(run), stem], check=True, env=environment)
+        written.append([Path(stem + suffix).read_bytes() for suffix in (".svg", ".png")])
+    assert written[0] == written[1]
+    for content in written[0]:
+        assert b"<dc:date>" not in content
+        assert mpl.__version__.encode() not in content
+    assert sorted(p.name for p in (tmp_path / "figures1").iterdir()) == ["f.png", "f.svg"]
+
+
+def test_truncated_checkpoint_names_file_and_rule(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0)
+    file = run / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(ValueError, match=r"std/0/model.safetensors: not a readable.*rule train"):
+        output.draw("rho-grid", {"std": [str(run)]})
+
+
+def test_unknown_parameter_lists_what_there_is(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0)
+    with pytest.raises(ValueError, match=r"no tensor 'net.conv9.weight'; it has net.conv1.weight"):
+        read_weights({"std": [str(run)]}, parameter="net.conv9.weight")
+
+
+def test_sources_say_why_a_run_is_missing(tmp_path: Path) -> None:
+    folder = tmp_path / "digits/lenet/std+l1"
+    paths = [str(make_run(folder / "0", SHAPE, seed=0)), str(make_run(folder / "1", SHAPE, seed=1, failed=True))]
+    paths.append(str(folder / "2"))
+    (found,) = read_weights({"std+l1": paths})
+    assert list(found.runs) == ["0"]
+    assert found.notes == ["std+l1: seed 1 failed in epoch 3", "std+l1: seed 2 not trained"]
+    (found,) = histories({"std+l1": paths})
+    assert {seed: len(run) for seed, run in found.runs.items()} == {"0": 10, "1": 2}
+    (found,) = read_weights({"std+l1": paths[1:2]})
+    assert found.notes == ["std+l1: failed in epoch 3"]
+
+
+def test_a_defense_outside_the_run_is_said() -> None:
+    (found,) = read_weights({"std+l1": []})
+    assert found.notes == ["std+l1: not part of this run"]
+    assert "std+l1: not part of this run" in texts(weights.rho_grid([found]))
+
+
+def test_failure_before_the_first_epoch_ended_is_an_empty_history(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0, failed=True)
+    (run / "history.csv").write_text("\n")
+    assert "std: failed in epoch 3" in texts(output.draw("training-loss", {"std": [str(run)]}))
+
+
+def test_a_plot_of_a_table_takes_one(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="reads one table, got 2 paths"):
+        output.draw("worst-case", {"cells": [str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]})
+
+
+# ---- weights
+
+
+def test_histogram_counts_weights_per_model() -> None:
+    std, adv = series("std", 0, 1), series("adv", 2, spread=0.9)
+    figure = weights.histogram([std, adv], near_zero=0.05)
+    edges = np.linspace(-1, 1, weights.BINS + 1) * max(np.abs(v).max() for v in adv.runs.values())
+    for ax, one in zip(figure.axes, (std, adv), strict=True):
+        counts = [np.histogram(v, edges)[0] for v in one.runs.values()]
+        np.testing.assert_allclose(bars(ax), np.mean(counts, axis=0))
+        assert bars(ax).sum() == pytest.approx(450)
+    share = np.mean(np.abs(np.stack(list(std.runs.values()))) < 0.05)
+    assert figure.axes[0].get_title() == f"std (2 seeds)\n|w| < 0.05: {share:.1%}"
+
+
+def test_missing_models_are_written_into_the_histogram() -> None:
+    lost = Series("std+l1", {}, {"0": "failed in epoch 3", "1": "failed in epoch 3"})
+    figure = weights.histogram([series("std", 0, missing={"1": "failed in epoch 7"}), lost])
+    assert "std (1 seed)" in texts(figure)
+    assert "seed 1 failed in epoch 7" in texts(figure)
+    assert "std+l1: failed in epoch 3" in texts(figure)
+
+
+def test_nothing_to_draw_is_still_a_figure() -> None:
+    lost = [Series(label, {}, {"0": "not trained"}) for label in ("std", "adv")]
+    for plot in (weights.histogram, weights.histogram_and_values, weights.rho_grid):
+        assert "std: not trained" in texts(plot(lost))
+
+
+def test_values_are_in_order_of_position() -> None:
+    std, adv = series("std", 4, 5), series("adv", 6)
+    figure = weights.histogram_and_values([std, adv])
+    for ax, one, seed in zip(figure.axes[1::2], (std, adv), ("4", "6"), strict=True):
+        (lines,) = [c for c in ax.collections if isinstance(c, LineCollection)]
+        tips = [segment[1] for segment in lines.get_segments()]
+        np.testing.assert_allclose(tips, np.column_stack([np.arange(450), one.runs[seed].ravel()]))
+        assert f"{one.label}, seed {seed}" in ax.get_title()
+    assert figure.axes[0].get_title().startswith("(a)")
+    assert figure.axes[1].get_title().startswith("(b)")
+
+
+def test_rho_grid_lays_kernels_out_with_gaps() -> None:
+    one = series("std", 0, spread=3.0)
+    figure = weights.rho_grid([one], margin=0.3)
+    (mesh,) = figure.axes[0].findobj(QuadMesh)
+    image = np.ma.filled(np.ma.masked_invalid(mesh.get_array()).reshape(17, 35), -1)
+    rho = 1 / (1 + np.abs(one.runs["0"]))
+    for out, channel, row, column in [(0, 0, 0, 0), (5, 2, 4, 4), (3, 1, 2, 0)]:
+        assert image[channel * 6 + row, out * 6 + column] == pytest.approx(rho[out, channel, row, column])
+    assert (image[5] == -1).all()
+    assert (image[:, 5] == -1).all()
+    share = np.mean((rho < 0.3) | (rho > 0.7))
+    assert f"{share:.0%} of the weights within 0.3 of 0 or 1" in texts(figure)
+    assert (mesh.norm.vmin, mesh.norm.vmax) == (0, 1)
+
+
+# ---- training
+
+
+def history(*losses: float) -> pd.DataFrame:
+    return pd.DataFrame({"epoch": range(1, len(losses) + 1), "loss": losses, "l1": [2 * v for v in losses]})
+
+
+def test_loss_is_the_mean_with_the_range_of_seeds() -> None:
+    one = Series("std", {"0": history(3.0, 2.0, 1.0), "1": history(5.0, 2.0, 0.0)})
+    figure = training.loss([one], columns=("loss", "l1"))
+    line = figure.axes[0].lines[0]
+    np.testing.assert_allclose(line.get_xydata(), [[1, 4], [2, 2], [3, 0.5]])
+    (band,) = [c for c in figure.axes[0].collections if isinstance(c, PolyCollection)]
+    corners = {tuple(v) for v in band.get_paths()[0].vertices}
+    assert {(1.0, 3.0), (1.0, 5.0), (3.0, 0.0), (3.0, 1.0)} <= corners
+    np.testing.assert_allclose(figure.axes[1].lines[0].get_ydata(), [8, 4, 1])
+
+
+def test_failed_training_is_drawn_up_to_its_end() -> None:
+    one = Series("std+l1", {"0": history(3.0, 2.0, 1.0), "1": history(9.0, 8.0)}, {"1": "failed in epoch 3"})
+    figure = training.loss([one])
+    assert "std+l1 (1 seed)" in texts(figure)
+    assert "std+l1: seed 1 failed in epoch 3" in texts(figure)
+    drawn = [line.get_xydata().tolist() for line in figure.axes[0].lines]
+    assert [[1, 9], [2, 8]] in drawn
+    assert [[2, 8]] in [d for line, d in zip(figure.axes[0].lines, drawn, strict=True) if line.get_marker() == "x"]
+
+
+def test_unknown_column_of_the_history() -> None:
+    with pytest.raises(ValueError, match=r"history of 'std' has no column 'los'.*did you mean 'loss'"):
+        training.loss([Series("std", {"0": history(1.0)})], columns=("los",))
+
+
+# ---- worst case
+
+
+def cells(**changes: Any) -> pd.DataFrame:
+    rows = [
+        {
+            "dataset": "digits",
+            "original_dataset": "mnist",
+            "model": "lenet",
+            "defense": defense,
+            "seed": seed,
+            "attack": "worst-linf",
+            "norm": "linf",
+            "epsilon": eps,
+            "metric": "worst_accuracy",
+            "value": base - eps + 0.1 * seed,
+            "n": 300,
+            "status": "ok",
+        }
+        for defense, base in (("std", 0.5), ("adv", 0.8))
+        for seed in (0, 1)
+        for eps in (0.1, 0.3)
+    ]
+    return pd.DataFrame(rows).assign(**changes)
+
+
+def curves(ax: Axes) -> list[Any]:
+    return [container[0] for container in ax.containers]
+
+
+def test_worst_case_is_the_mean_over_seeds_with_their_range() -> None:
+    other = cells(metric="accuracy", value=1.0, attack="clean")
+    figure = robustness.worst_case(pd.concat([other, cells()]))
+    (ax,) = figure.axes
+    std, adv = ax.containers
+    np.testing.assert_allclose(std[0].get_xydata(), [[0.1, 45], [0.3, 25]])
+    np.testing.assert_allclose(adv[0].get_xydata(), [[0.1, 75], [0.3, 55]])
+    np.testing.assert_allclose([s[:, 1] for s in std[2][0].get_segments()], [[40, 50], [20, 30]])
+    assert ax.get_title() == "digits (for mnist), linf, n = 300 per seed"
+    assert {"std", "adv"} <= {t.get_text() for t in figure.legends[0].get_texts()}
+
+
+def test_each_dataset_and_attack_has_a_panel() -> None:
+    both = pd.concat([cells(), cells(attack="worst-l2", norm="l2"), cells(dataset="mnist")])
+    assert len([ax for ax in robustness.worst_case(both).axes if ax.containers]) == 3
+    (ax,) = robustness.worst_case(both, datasets=("mnist",)).axes
+    assert ax.get_title() == "mnist, linf, n = 300 per seed"
+
+
+def test_incomplete_is_hollow_and_failed_is_named() -> None:
+    table = cells()
+    table.loc[table["defense"] == "std", "status"] = "incomplete"
+    figure = robustness.worst_case(table)
+    std, adv = curves(figure.axes[0])
+    assert std.get_markerfacecolor() == "white"
+    assert adv.get_markerfacecolor() == adv.get_color()
+    assert "incomplete: std" in texts(figure)
+    table.loc[table["defense"] == "std", ["status", "value", "n"]] = ["failed", np.nan, 0]
+    figure = robustness.worst_case(table)
+    assert "failed: std" in texts(figure)
+    assert "n = 300 per seed" in texts(figure)
+
+
+def test_models_are_told_apart_where_there_are_several() -> None:
+    table = pd.concat([cells(), cells(model="mlp")])
+    assert {"lenet std", "mlp std"} <= set(texts(robustness.worst_case(table)).split("\n"))
+
+
+def test_cell_measured_twice_is_an_error() -> None:
+    with pytest.raises(ValueError, match="measure a cell twice, the first is dataset=digits"):
+        robustness.worst_case(pd.concat([cells(), cells()]))
+
+
+def test_no_worst_case_is_said() -> None:
+    assert "no worst-case attack was run" in texts(robustness.worst_case(cells(metric="accuracy")))
+
+
+@pytest.mark.parametrize("plot", [robustness.worst_case, selection.sensitivity])
+def test_missing_columns_are_listed(plot: Any) -> None:
+    with pytest.raises(ValueError, match=r"the table lacks .*defense.*; it has dataset"):
+        plot(pd.DataFrame({"dataset": ["digits"]}))
+
+
+# ---- selection
+
+
+def candidates(defense: str = "std+l1") -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "dataset": "digits",
+            "defense": defense,
+            "candidate": ["l1=1e-06", "l1=1e-05", "l1=1e-04"],
+            "status": ["ok", "ok", "failed"],
+            "validation_accuracy": [0.98, 0.97, np.nan],
+            "robust_accuracy": [0.1, 0.2, np.nan],
+            "selected": [False, True, False],
+        }
+    )
+
+
+def test_selection_shows_every_candidate_and_the_chosen_one() -> None:
+    figure = selection.sensitivity(pd.concat([candidates(), candidates("std+l2")]))
+    ax = figure.axes[0]
+    assert ax.get_title() == "std+l1, digits"
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["l1=1e-06", "l1=1e-05", "l1=1e-04"]
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [98, 97, np.nan])
+    np.testing.assert_allclose(ax.lines[1].get_ydata(), [10, 20, np.nan])
+    np.testing.assert_allclose(ax.lines[2].get_xdata(), [2])
+    (band,) = ax.patches
+    assert (band.get_x(), band.get_width()) == (pytest.approx(0.6), pytest.approx(0.8))
+
+
+def test_nothing_selected_is_said() -> None:
+    assert "nothing had to be selected" in texts(selection.sensitivity(candidates()[:0]))

@@ -1,0 +1,251 @@
+"""Notebooks to HTML and PDF: nothing is lost on the way, nothing is fetched, the same input gives the same bytes."""
+
+import io
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import typst
+from matplotlib.figure import Figure
+from PIL import Image
+
+from touchstone.report import render as notebooks
+from touchstone.report.plots import output
+from touchstone.report.render import captioned, escape, figure, for_pandoc, join, pipe_table
+
+POINTS = (595.28, 841.89)  # A4
+
+
+def notebook(folder: Path, *texts: str) -> Path:
+    """Write an executed notebook whose cells gave these Markdown texts."""
+    cells = []
+    for text in texts:
+        output = nbformat.v4.new_output("execute_result", {"text/markdown": text, "text/plain": "<Markdown>"})
+        cells.append(nbformat.v4.new_code_cell("Markdown(secret_code())", outputs=[output]))
+    path = folder / "report.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+def rows(count: int, columns: int = 3, text: str = "x") -> str:
+    return pipe_table(pd.DataFrame([[f"row-{i}", *[text] * (columns - 1)] for i in range(count)]))
+
+
+# ---- Markdown
+
+
+def test_escape_keeps_text_as_it_is() -> None:
+    text = r"|w| < 0.01 *a* _b_ [c](d) <e> $f$ ~g~ ^h^ `i` \j #k {l} @m"
+    assert "@m" in escape(text)
+    frame = pd.DataFrame({"a": [escape(text)]})
+    import pypandoc
+
+    plain = pypandoc.convert_text(pipe_table(frame), "plain", format=notebooks.READER, extra_args=["--columns=200"])
+    assert " ".join(text.split()) in plain
+    assert escape(escape("a|b").replace("b", "c")) == escape("a|c")
+    assert "\n" not in escape("two\nlines")
+
+
+def test_pipe_table_aligns() -> None:
+    table = pipe_table(pd.DataFrame({"a": ["x"], "b": ["1"]}), right=["b"])
+    assert table == "| a | b |\n| :-- | --: |\n| x | 1 |"
+
+
+def test_join_skips_what_is_empty() -> None:
+    assert join("a", "", "b") == "a\n\nb"
+    assert join("a", "", "b", by=" ") == "a b"
+
+
+def test_each_table_keeps_its_own_caption() -> None:
+    import pypandoc
+
+    text = join(captioned("Table 1", "first", rows(1)), captioned("Table 2", "second", rows(1)))
+    html = pypandoc.convert_text(for_pandoc(text), "html5", format=notebooks.READER)
+    captions = re.findall(r"<table>\s*<caption><strong>(Table \d).</strong> (\w+)", html)
+    assert captions == [("Table 1", "first"), ("Table 2", "second")]
+
+
+def test_image_and_caption_become_a_figure() -> None:
+    text = for_pandoc(figure("Figure 1", "with [brackets] and |w|", "figures/a.svg"))
+    assert text.strip() == "![**Figure 1.** with [brackets] and |w|](figures/a.svg)"
+
+
+def test_markdown_has_text_and_outputs_but_no_code(tmp_path: Path) -> None:
+    path = notebook(tmp_path, "# Title", "")
+    book = nbformat.read(path, as_version=4)
+    book.cells.insert(1, nbformat.v4.new_markdown_cell("prose"))
+    book.cells[0].outputs.append(nbformat.v4.new_output("stream", name="stderr", text="noise"))
+    nbformat.write(book, path)
+    assert notebooks.markdown(path) == "# Title\n\nprose\n"
+
+
+def test_output_without_markdown_is_an_error(tmp_path: Path) -> None:
+    path = notebook(tmp_path, "# Title")
+    book = nbformat.read(path, as_version=4)
+    book.cells[0].outputs = [nbformat.v4.new_output("display_data", {"image/png": "aaaa"})]
+    nbformat.write(book, path)
+    with pytest.raises(ValueError, match=r"cell 1 gave display_data without Markdown"):
+        notebooks.markdown(path)
+
+
+# ---- PDF
+
+
+def row_places(source: str) -> list[dict[str, float]]:
+    """Lay the document out and return page, x, y (points) of every cell that begins with row-."""
+    marked = re.sub(r"(?<=\[)row-(\d+)", r"#metadata(\1)<row>row-\1", source)
+    end = "\n#context [#metadata(query(<row>).map(m => m.location().position()).map(p => "
+    end += "(p.page, p.x.pt(), p.y.pt())))<places>]"
+    found = json.loads(
+        typst.query((marked + end).encode(), "<places>", field="value", one=True, ignore_system_fonts=True)
+    )
+    return [dict(zip(("page", "x", "y"), place, strict=True)) for place in found]
+
+
+@pytest.mark.parametrize("count", [20, 67, 134, 300])
+def test_no_row_of_a_long_table_is_cut(tmp_path: Path, count: int) -> None:
+    text = captioned("Table 1", "long", rows(count))
+    places = row_places(notebooks.typst_source(notebook(tmp_path, "# Title", text)))
+    assert len(places) == count
+    assert all(40 < place["y"] < POINTS[1] - 50 for place in places)
+    per_page = pd.Series([place["page"] for place in places]).value_counts()
+    assert per_page.max() < 75  # a line of 7 pt needs 9 pt
+    assert (np.diff([place["page"] for place in places]) >= 0).all()
+
+
+def test_short_table_of_tall_rows_is_not_cut(tmp_path: Path) -> None:
+    table = rows(20, 3, "many words " * 40)
+    places = row_places(notebooks.typst_source(notebook(tmp_path, "# Title", captioned("Table 1", "tall", table))))
+    assert len(places) == 20
+    assert all(40 < place["y"] < POINTS[1] - 50 for place in places)
+
+
+def test_caption_stays_with_its_table(tmp_path: Path) -> None:
+    firsts = set()
+    for lines in range(28, 36):  # the table moves over the end of the page
+        texts = ["# Title", *["filler"] * lines, captioned("Table 1", "kept", rows(6))]
+        source = notebooks.typst_source(notebook(tmp_path, *texts))
+        source = source.replace("#strong[Table 1.]", "#metadata(0)<row>#strong[Table 1.]")
+        pages = [place["page"] for place in row_places(source)]
+        assert len(pages) == 7
+        assert len(set(pages)) == 1
+        firsts |= set(pages)
+    assert firsts == {1, 2}
+
+
+def test_wide_tables_turn_the_page_and_narrow_ones_do_not(tmp_path: Path) -> None:
+    assert "#landscape[" not in notebooks.typst_source(
+        notebook(tmp_path, "# T", captioned("Table 1", "c", rows(3, 11)))
+    )
+    text = captioned("Table 1", "c", rows(3, 12, "a cell of nineteen c"))
+    source = notebooks.typst_source(notebook(tmp_path, "# T", text))
+    assert "#landscape[" in source
+    assert len(row_places(source)) == 3
+
+
+@pytest.mark.parametrize("sign", list("/_=;+-"))
+def test_long_words_stay_inside_the_page(tmp_path: Path, sign: str) -> None:
+    word = escape(sign.join(["results", "demo", "minmax", "models", "digits", "lenet"] * 4))
+    text = captioned("Table 1", "c", pipe_table(pd.DataFrame([["what failed", "why it did", word]])))
+    source = notebooks.typst_source(notebook(tmp_path, "# T", text))
+    page = Image.open(io.BytesIO(typst.compile(source.encode(), format="png", ppi=72, ignore_system_fonts=True)))
+    ink = np.asarray(page.convert("L")) < 200
+    assert ink.any()
+    assert not ink[:, int(POINTS[0] - 60) :].any()
+
+
+def test_awkward_text_survives(tmp_path: Path) -> None:
+    path = notebook(
+        tmp_path, "# A \\_title\\_ with \\# and @name", r"see @madry: $\lVert x\rVert_\infty \le 0.3$ ✓ ✗ ≠ ‡ ρ"
+    )
+    source = notebooks.typst_source(path)
+    assert r"see \@madry" in source
+    assert "lr(bar.v.double" in source
+    notebooks.to_pdf(path, tmp_path / "report.pdf")
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
+    assert notebooks.heading(path) == "A _title_ with # and @name"
+
+
+def test_document_without_heading_needs_a_title(tmp_path: Path) -> None:
+    path = notebook(tmp_path, "no heading")
+    with pytest.raises(ValueError, match="expected a first-level heading"):
+        notebooks.to_pdf(path, tmp_path / "report.pdf")
+    notebooks.to_pdf(path, tmp_path / "report.pdf", "Title")
+
+
+def test_same_notebook_same_pdf(tmp_path: Path) -> None:
+    path = notebook(tmp_path, "# Title", captioned("Table 1", "c", rows(5)), figure("Figure 1", "c", "figures/a.svg"))
+    picture = Figure(figsize=(2, 1))
+    picture.subplots().plot([1, 2])
+    output.save(picture, tmp_path / "figures/a")
+    notebooks.to_pdf(path, tmp_path / "1.pdf")
+    book = nbformat.read(path, as_version=4)
+    book.metadata["papermill"] = {"start_time": "2026-01-01", "duration": 3.0}
+    nbformat.write(book, path)
+    notebooks.to_pdf(path, tmp_path / "2.pdf")
+    assert (tmp_path / "1.pdf").read_bytes() == (tmp_path / "2.pdf").read_bytes()
+    assert b"CreationDate" not in (tmp_path / "1.pdf").read_bytes()
+
+
+def test_failed_pdf_leaves_the_old_one(tmp_path: Path) -> None:
+    out = tmp_path / "report.pdf"
+    out.write_bytes(b"old")
+    with pytest.raises(typst.TypstError, match="missing"):
+        notebooks.to_pdf(notebook(tmp_path, "# T", figure("Figure 1", "c", "figures/missing.svg")), out)
+    assert out.read_bytes() == b"old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report.ipynb", "report.pdf"]
+
+
+# ---- HTML
+
+
+def test_html_is_one_file_without_code(tmp_path: Path) -> None:
+    output.save(Figure(figsize=(2, 1)), tmp_path / "figures/a")
+    text = join(
+        captioned("Table 1", "c $\\lVert x\\rVert$ @madry", rows(3)), figure("Figure 1", "cap", "figures/a.svg")
+    )
+    notebooks.to_html(notebook(tmp_path, "# Title", text), tmp_path / "report.html")
+    html = (tmp_path / "report.html").read_text()
+    assert "<title>Title</title>" in html
+    assert html.count("row-") == 3
+    assert 'src="data:image/svg+xml;base64,' in html
+    assert "<math" in html
+    assert "@madry" in html
+    assert re.search(r"<figcaption[^>]*><strong>Figure 1.</strong> cap", html)
+    assert "secret_code" not in html
+    assert not re.search(r"<script|<link|src=\"(?!data:)|@import|url\(", html)
+
+
+# ---- execution
+
+
+def template(folder: Path, *sources: str) -> Path:
+    cells = [nbformat.v4.new_code_cell("a = 1", id="parameters", metadata={"tags": ["parameters"]})]
+    cells += [nbformat.v4.new_code_cell(source) for source in sources]
+    path = folder / "template.ipynb"
+    saved_with = {"kernelspec": {"name": "somebody-elses", "display_name": "?", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=saved_with), path)
+    return path
+
+
+def test_parameters_reach_the_cells_and_prints_the_log(tmp_path: Path) -> None:
+    source = "from IPython.display import Markdown; print('printed'); Markdown(f'# {a}')"
+    out, log = tmp_path / "out/report.ipynb", tmp_path / "logs/r.log"
+    notebooks.execute(template(tmp_path, source), out, {"a": 42}, log)
+    assert notebooks.markdown(out) == "# 42\n"
+    assert "printed" in log.read_text()
+    assert [p.name for p in out.parent.iterdir()] == ["report.ipynb"]
+
+
+def test_failing_cell_leaves_no_notebook(tmp_path: Path) -> None:
+    from papermill import PapermillExecutionError
+
+    with pytest.raises(PapermillExecutionError, match="no such thing"):
+        notebooks.execute(
+            template(tmp_path, "raise ValueError('no such thing')"), tmp_path / "r.ipynb", {}, tmp_path / "log"
+        )
+    assert not list(tmp_path.glob("*r.*ipynb"))

@@ -1,0 +1,236 @@
+# ruff: noqa: E501
+"""Every malformed config or study is reported before anything runs: file, line, key, value, what is allowed."""
+
+from pathlib import Path
+
+import pytest
+
+from touchstone.plan.plan import Plan, make_plan
+from touchstone.study.config import ConfigError
+
+
+def plan(project: Path) -> Plan:
+    return make_plan(project, project / "config.yaml")
+
+
+def line_with(path: Path, text: str) -> int:
+    return next(n for n, line in enumerate(path.read_text().splitlines(), 1) if text in line)
+
+
+def test_the_shipped_files_are_valid(project: Path) -> None:
+    assert plan(project).cells
+    for name in ("laptop", "paper"):
+        assert make_plan(project, project / "configs" / f"{name}.yaml").cells
+
+
+CONFIG = "config.yaml"
+STUDY = "studies/minmax/study.yaml"
+PGD = "{fn: pgd, threat: linf, steps: 40, step_size: 0.01}"
+MIM = "{fn: mim, threat: linf, steps: 40, step_size: 0.01, decay: 1.0}"
+CELLS = "\nworst: [worst-linf, worst-l2]"
+
+
+def cells(**changed: str) -> str:
+    """A study with cells of its own."""
+    lists = {"datasets": "[mnist]", "models": "[lenet]", "defenses": "[std]", **changed}
+    return f"\ncells: [{{{', '.join(f'{k}: {v}' for k, v in lists.items())}}}]{CELLS}"
+
+
+# id, file, text to replace, replacement, what the message must contain
+BAD = [
+    ("unknown-key", CONFIG, "batch_size: 512", "batch_siez: 512", ["batch_siez", "did you mean 'batch_size'"]),
+    ("missing-key", CONFIG, "device: cpu ", "# device: cpu ", ["device", "required"]),
+    ("duplicate-key", CONFIG, "threads: 1 ", "run: twice\nthreads: 1 ", ["run", "duplicate key"]),
+    ("not-yaml", CONFIG, "studies: [minmax]", "studies: [minmax", ["not valid YAML"]),
+    ("tab", CONFIG, "threads: 1", "\tthreads: 1", ["not valid YAML"]),
+    ("bad-device", CONFIG, "device: cpu", "device: gpu", ["device", "'cpu' or 'cuda'", "got 'gpu'"]),
+    ("amp-on-a-cpu", CONFIG, "device: cpu ", "amp: bf16\ndevice: cpu ", ["amp", "needs `device: cuda`"]),
+    ("amp", CONFIG, "device: cpu ", "amp: fp16\ndevice: cpu ", ["amp", "got 'fp16'"]),
+    ("checkpoint", CONFIG, "device: cpu ", "checkpoint: {hours: 1}\ndevice: cpu ", ["checkpoint.hours", "allowed: epochs, minutes"]),
+    ("zero-threads", CONFIG, "threads: 1", "threads: 0", ["threads", "greater than or equal to 1", "got 0"]),
+    ("text-for-number", CONFIG, "batch_size: 512", "batch_size: many", ["batch_size", "valid integer", "got 'many'"]),
+    ("fraction", CONFIG, "batch_size: 512", "batch_size: 0.5", ["batch_size", "got 0.5"]),
+    ("bad-jobs", CONFIG, "jobs: per_model", "jobs: per_cell", ["jobs", "'per_attack' or 'per_model'"]),
+    ("bad-run-slug", CONFIG, "run: demo", "run: My Run", ["run", "lower-case letters", "got 'My Run'"]),
+    ("no-studies", CONFIG, "studies: [minmax]", "studies: []", ["studies", "at least 1 item"]),
+    ("unknown-study", CONFIG, "studies: [minmax]", "studies: [minmx]", ["studies.0", "'minmx'", "did you mean 'minmax'"]),
+    ("unknown-dataset", CONFIG, "substitute: {mnist", "substitute: {mnst", ["substitute.mnst", "did you mean 'mnist'"]),
+    ("substitute-target", CONFIG, "mnist: digits,", "mnist: digit,", ["'digit'", "did you mean 'digits'"]),
+    ("substitute-shape", CONFIG, "mnist: digits,", "mnist: digits-rgb,", ["images of shape (3, 32, 32)"]),
+    ("no-source", CONFIG, "  digits: {source: embedded}\n", "", ["data", "no source for dataset 'digits'"]),
+    ("wrong-source", CONFIG, "digits: {source: embedded}", "digits: {source: download}", ["data.digits", "must be embedded"]),
+    ("source-kind", CONFIG, "digits: {source: embedded}", "digits: {source: ftp}", ["data.digits.source", "got 'ftp'"]),
+    ("mirror-url", CONFIG, "digits: {source: embedded}", "digits: {source: {mirror: me}}", ["data.digits.source", "got 'me'"]),
+    ("cap-key", CONFIG, "seeds: 1,", "sedes: 1,", ["caps.0.sedes", "did you mean 'seeds'"]),
+    ("cap-zero", CONFIG, "seeds: 1,", "seeds: 0,", ["caps.0.seeds", "got 0"]),
+    ("cap-where", CONFIG, "attack: cw-l2", "attack: cw", ["caps.3.where.attack", "'cw'", "did you mean"]),
+    ("cap-where-key", CONFIG, "{where: {attack: cw-l2}", "{where: {atack: cw-l2}", ["where.atack", "did you mean 'attack'"]),
+    ("empty-cap", CONFIG, ", epochs: 5, attack_steps: 10}", "}", ["caps.2", "limits something"]),
+    ("study-name", STUDY, "study: minmax", "study: maxmin", ["study", "'minmax'", "'maxmin'"]),
+    ("study-key", STUDY, "readings:", "readnigs:", ["readnigs", "did you mean 'readings'"]),
+    ("unknown-model", STUDY, "{fn: lenet}", "{fn: lenett}", ["models.lenet.fn", "'lenett'", "did you mean 'lenet'"]),
+    ("model-option", STUDY, "{fn: lenet}", "{fn: vgg13, drop: 0.1}", ["models.lenet.drop", "unknown option 'drop'", "did you mean 'dropout'"]),
+    ("model-preset", STUDY, "{fn: lenet}", "{fn: wrn-34-10, depth: 28}", ["models.lenet.depth", "unknown option 'depth'"]),
+    ("model-required", STUDY, "{fn: lenet}", "{fn: wrn, depth: 28}", ["models.lenet", "option 'width' is required"]),
+    ("model-choice", STUDY, "{fn: lenet}", "{fn: smallcnn-mnist, activation: tan}", ["models.lenet.activation", "'tanh'", "got 'tan'"]),
+    ("normalize", STUDY, "{fn: lenet}", "{fn: lenet, normalize: no}", ["models.lenet.normalize", "'dataset' or 'none'"]),
+    ("normalize-space", STUDY, "{fn: lenet}", "{fn: lenet, normalize: none}", ["models.lenet.normalize", "must be dataset", "normalized space"]),
+    ("normalize-std", STUDY, "{fn: lenet}", "{fn: lenet, normalize: {mean: [0.5], std: [0]}}", ["normalize", "greater than 0"]),
+    ("normalize-channels", STUDY, "{fn: lenet}", "{fn: lenet, normalize: {mean: [0.5, 0.4], std: [1]}}", ["normalize.mean", "'cifar10' needs 1 or 3 values, got 2"]),
+    ("own-model", STUDY, "{fn: lenet}", "{fn: 'my_nets:net'}", ["models.lenet.fn", "'my_nets:net'", "no source file for module 'my_nets'"]),
+    ("own-model-package", STUDY, "{fn: lenet}", "{fn: 'mine.nets:net'}", ["models.lenet.fn", "no source file for module 'mine.nets'"]),
+    ("own-model-function", STUDY, "{fn: lenet}", "{fn: 'touchstone.models.lenet:lenett'}", ["models.lenet.fn", "no function or class 'lenett'"]),
+    ("own-model-option", STUDY, "{fn: lenet}", "{fn: 'touchstone.models.lenet:lenet', width: 3}", ["models.lenet.width", "unknown option 'width'"]),
+    ("unknown-defense", STUDY, "std: {fn: ce}", "std: {fn: cee}", ["defenses.std.fn", "'cee'", "allowed: adv, at, ce"]),
+    ("bad-optimizer", STUDY, "optimizer: adam, lr: 0.001", "optimizer: adamw, lr: 0.001", ["recipes.mnist.optimizer"]),
+    ("negative-lr", STUDY, "lr: 0.001", "lr: -0.001", ["recipes.mnist.lr", "greater than 0"]),
+    ("select-option", STUDY, "{l1: 1.0e-6}", "{l3: 1.0e-6}", ["select.0.l3", "unknown option 'l3'"]),
+    ("select-type", STUDY, "{l1: 1.0e-6}", "{l1: tiny}", ["select.0.l1", "expected float, got 'tiny'"]),
+    ("missing-option", STUDY, "    variant: coded\n", "", ["defenses.minmax-coded", "'variant' is required"]),
+    ("per-dataset", STUDY, "lam: {mnist: 1.0, cifar10: 0.05}", "lam: {mnist: 1.0}", ["lam", "no value for dataset 'cifar10'"]),
+    ("per-dataset-name", STUDY, "lam: {mnist: 1.0,", "lam: {mnist: 1.0, svhn: 1.0,", ["lam.svhn", "unknown dataset"]),
+    ("init", STUDY, "init: std", "init: stdd", ["phases.0.init", "did you mean 'std'"]),
+    ("init-continue", STUDY, "init: std", "init: continue", ["phases.0.init", "nothing to go on from"]),
+    ("init-later", STUDY, "[{init: std}]", "[{init: std}, {init: fresh}]", ["phases.1.init", "must be continue or left out, got 'fresh'"]),
+    ("milestones-unread", STUDY, "schedule: multistep, ", "", ["recipes.cifar10.milestones", "schedule 'constant' takes none", "multistep"]),
+    ("milestones-missing", STUDY, "milestones: [30, 60], ", "", ["recipes.cifar10", "schedule 'multistep' needs milestones"]),
+    ("betas-of-sgd", STUDY, "[{init: std}]", "[{init: std, optimizer: sgd, betas: [0.9, 0.99]}]", ["phases.0.betas", "optimizer 'sgd' takes none", "adam"]),
+    ("betas-range", STUDY, "[{init: std}]", "[{init: std, betas: [0.9, 1.0]}]", ["phases.0.betas", "got 1.0"]),
+    ("nesterov", STUDY, "[{init: std}]", "[{init: std, optimizer: sgd, nesterov: true}]", ["phases.0", "nesterov needs a momentum"]),
+    ("group-rule", STUDY, "[{init: std}]", "[{init: std, groups: {critic: {momentum: 0.9}}}]", ["groups.critic.momentum", "optimizer 'adam' takes none"]),
+    ("group-model", STUDY, "[{init: std}]", "[{init: std, groups: {model: {lr: 0.1}}}]", ["groups.model", "that of the phase"]),
+    ("schedule", STUDY, "schedule: multistep", "schedule: cosine", ["recipes.cifar10.schedule", "got 'cosine'"]),
+    ("augment", STUDY, "[{init: std}]", "[{init: std, augment: {flop: true}}]", ["augment.flop", "did you mean 'flip'"]),
+    ("share", STUDY, "[{init: std}]", "[{init: std, validation_share: 1.0}]", ["phases.0.validation_share", "got 1.0"]),
+    ("share-of-start", STUDY, "[{init: std}]", "[{init: std, validation_share: 0.1}]", ["phases", "must hold the same rows out", "got 0.1, none"]),
+    ("share-of-phases", STUDY, "[{init: std}]", "[{}, {validation_share: 0.1}]", ["phases", "must hold the same rows out", "got 0.1, none"]),
+    ("best-val-of-start", STUDY, "[{init: std}]", "[{init: std, keep: best_val}]", ["phases", "must hold the same rows out", "got none, the fixed split"]),
+    ("group-unknown", STUDY, "[{init: std}]", "[{groups: {critic: {lr: 0.1}}}]", ["phases.0.groups.critic", "unknown group 'critic'"]),
+    ("group-missing", STUDY, "std: {fn: ce}", "std: {fn: critic, variant: coded, lam: 0.1}", ["std.phases.0", "needs settings of its group 'critic'"]),
+    ("select-start", STUDY, "[{init: std}]", "[{init: std}]\n    select: [{lam: 0.1}]", ["select", "no phase may start from another defense"]),
+    ("keep", STUDY, "[{init: std}]", "[{init: std, keep: best}]", ["phases.0.keep", "got 'best'"]),
+    ("init-cycle", STUDY, "init: std", "init: minmax-coded", ["phases.0.init", "starts from itself"]),
+    ("unknown-attack", STUDY, "{fn: fgsm, threat: linf}", "{fn: fgsn, threat: linf}", ["attacks.fgsm-linf.fn", "did you mean 'fgsm'"]),
+    ("attack-option", STUDY, "decay: 1.0}", "dekay: 1.0}", ["mim40-linf.dekay", "did you mean 'decay'"]),
+    ("attack-type", STUDY, "{fn: pgd, threat: linf, steps: 40,", "{fn: pgd, threat: linf, steps: forty,", ["expected int"]),
+    ("no-threat", STUDY, "{fn: fgsm, threat: linf}", "{fn: fgsm}", ["attacks.fgsm-linf", "a threat is required"]),
+    ("unknown-threat", STUDY, "{fn: fgsm, threat: linf}", "{fn: fgsm, threat: lnf}", ["'lnf'", "did you mean 'linf'"]),
+    ("norm", STUDY, "{fn: mim, threat: linf,", "{fn: spsa, threat: l2,", ["'spsa' does not work in norm 'l2'"]),
+    ("member-norm", STUDY, "      ddn: {fn: ddn, steps: 200}", "      ddn: {fn: spsa}", ["members.ddn.fn", "norm 'l2'"]),
+    ("attack-per-dataset", STUDY, "{fn: mim, threat: linf, steps: 40,", "{fn: mim, threat: linf, steps: {mnist: x, cifar10: 4},", ["mim40-linf.steps", "got 'x'"]),
+    ("loss", STUDY, "{fn: fgsm, threat: linf}", "{fn: fgsm, threat: linf, loss: marign}", ["fgsm-linf.loss", "unknown loss 'marign'", "did you mean 'margin'"]),
+    ("member-loss", STUDY, "{fn: pgd, loss: margin,", "{fn: pgd, loss: marign,", ["members.pgd-margin.loss", "did you mean 'margin'"]),
+    ("grid-option", STUDY, PGD, "{fn: pgd, threat: linf, grid: {step_siz: [1.0]}}", ["pgd40-linf.grid.step_siz", "did you mean 'step_size'"]),
+    ("grid-type", STUDY, PGD, "{fn: pgd, threat: linf, grid: {step_size: [1.0, big]}}", ["grid.step_size", "expected float, got 'big'"]),
+    ("grid-loss", STUDY, PGD, "{fn: pgd, threat: linf, grid: {loss: [ce, cw]}}", ["grid.loss", "unknown loss 'cw'"]),
+    ("grid-empty", STUDY, PGD, "{fn: pgd, threat: linf, grid: {step_size: []}}", ["grid.step_size", "at least one value"]),
+    ("grid-no-list", STUDY, PGD, "{fn: pgd, threat: linf, grid: {step_size: 0.1}}", ["pgd40-linf.grid.step_size", "valid list"]),
+    ("grid-twice", STUDY, PGD, "{fn: pgd, threat: linf, step_size: 0.1, grid: {step_size: [0.1]}}", ["grid.step_size", "set beside the grid"]),
+    ("grid-capped", STUDY, PGD, "{fn: pgd, threat: linf, grid: {steps: [10, 20]}}", ["grid.steps", "may be capped"]),
+    ("grid-dataset", STUDY, PGD, "{fn: pgd, threat: linf, grid: {step_size: {mnist: [0.1]}}}", ["grid.step_size", "no value for dataset 'cifar10'"]),
+    ("grid-worst", STUDY, PGD, "{fn: pgd, threat: linf, protocol: worst, grid: {step_size: [0.1]}}", ["pgd40-linf.grid", "under protocol published"]),
+    ("grid-suite", STUDY, "    fn: cascade\n", "    fn: cascade\n    grid: {steps: [1]}\n", ["worst-linf.grid", "a suite takes each value as a member"]),
+    ("budget-rule", STUDY, PGD, "{fn: pgd, threat: linf, budget_rule: unbounded}", ["pgd40-linf.budget_rule", "minimal-norm attack under protocol published"]),
+    ("budget-rule-name", STUDY, PGD, "{fn: deepfool, threat: linf, budget_rule: shrink}", ["pgd40-linf.budget_rule", "shrink_and_retest"]),
+    ("grid-probe", STUDY, PGD, "{fn: pgd, threat: linf, grid: {step_size: [0.1]}}", ["selection.probe", "must have no grid"]),
+    ("own-probe", STUDY, PGD, "{fn: pgd, threat: linf, loss: own}", ["selection.probe", "not the loss 'own'"]),
+    ("no-substitute", STUDY, MIM, "{fn: transfer, threat: linf}", ["attacks.mim40-linf", "needs a substitute, <model>/<defense>"]),
+    ("needless-substitute", STUDY, MIM, "{fn: mim, threat: linf, substitute: lenet/std}", ["mim40-linf.substitute", "takes no substitute"]),
+    ("clean-substitute", STUDY, "clean: {fn: clean}", "clean: {fn: clean, substitute: lenet/std}", ["attacks.clean", "takes no threat"]),
+    ("substitute-model", STUDY, MIM, "{fn: transfer, threat: linf, substitute: lennet/std}", ["mim40-linf.substitute", "unknown model 'lennet'", "did you mean 'lenet'"]),
+    ("substitute-defense", STUDY, MIM, "{fn: transfer, threat: linf, substitute: lenet/st}", ["mim40-linf.substitute", "unknown defense 'st'"]),
+    ("substitute-half", STUDY, MIM, "{fn: transfer, threat: linf, substitute: lenet}", ["mim40-linf.substitute", "unknown defense ''"]),
+    ("substitute-dataset", STUDY, MIM, "{fn: transfer, threat: linf, substitute: {mnist: lenet/std}}", ["no value for dataset 'cifar10'"]),
+    ("substitute-member", STUDY, "{fn: deepfool, steps: 50}", "{fn: transfer, substitute: lenet/st}", ["members.deepfool.substitute", "unknown defense 'st'"]),
+    ("wrapped", STUDY, MIM, "{fn: transfer, threat: linf, attack: cw, substitute: lenet/std}", ["mim40-linf.attack", "unknown attack 'cw'; allowed: bim, fgsm, mim, pgd"]),
+    ("wrapped-option", STUDY, MIM, "{fn: transfer, threat: linf, attack: mim, options: {dekay: 1.0}, substitute: lenet/std}", ["mim40-linf.options.dekay", "did you mean 'decay'"]),
+    ("wrapped-default", STUDY, MIM, "{fn: transfer, threat: linf, options: {decay: 1.0}, substitute: lenet/std}", ["mim40-linf.options.decay", "unknown option"]),
+    ("wrapped-own", STUDY, MIM, "{fn: transfer, threat: linf, options: {loss: own}, substitute: lenet/std}", ["mim40-linf.options.loss", "unknown loss 'own'"]),
+    ("wrapped-dataset", STUDY, MIM, "{fn: transfer, threat: linf, options: {steps: {mnist: 3}}, substitute: lenet/std}", ["mim40-linf.options.steps", "no value for dataset"]),
+    ("epsilons", STUDY, "{mnist: [0.3], cifar10: [0.03]}}", "{mnist: [0.3, 0.1], cifar10: [0.03]}}", ["must rise", "[0.3, 0.1]"]),
+    ("negative-epsilon", STUDY, "{mnist: [0.3], cifar10: [0.03]}}", "{mnist: [-0.3], cifar10: [0.03]}}", ["got -0.3"]),
+    ("covers-norm", STUDY, "covers: [l2, l2-px]", "covers: [linf, l2-px]", ["measured in linf"]),
+    ("worst", STUDY, "worst: [worst-linf,", "worst: [cw-l2,", ["worst.0", "not under protocol worst"]),
+    ("reading-slug", STUDY, "fgsm-linf: fgsm-linf-px", "fgsm-linf: fgsm-linf-pix", ["readings.pixel.attack.fgsm-linf", "did you mean"]),
+    ("plot", STUDY, "fn: rho-grid", "fn: rho-gird", ["figures.figure6.fn", "did you mean 'rho-grid'"]),
+    ("figure-table", STUDY, "table: cells", "table: cels", ["did you mean 'cells'"]),
+    ("near-zero", STUDY, "headline: 0.01,", "headline: 0.02,", ["near_zero.headline", "thresholds"]),
+    ("no-selection", STUDY, "\nselection:\n", "\nslection:\n", ["unknown key 'slection'", "did you mean 'selection'"]),
+    ("cells-model", STUDY, CELLS, cells(models="[lenett]"), ["cells.0.models.0", "unknown model 'lenett'", "did you mean 'lenet'"]),
+    ("cells-dataset", STUDY, CELLS, cells(datasets="[mnist, mnst]"), ["cells.0.datasets.1", "unknown dataset 'mnst'"]),
+    ("cells-defense", STUDY, CELLS, cells(defenses="[st]"), ["cells.0.defenses.0", "unknown defense 'st'", "'std'"]),
+    ("cells-attack", STUDY, CELLS, cells(attacks="[pgd]"), ["cells.0.attacks.0", "unknown attack 'pgd'"]),
+    ("cells-empty", STUDY, CELLS, cells(defenses="[]"), ["cells.0.defenses", "at least 1 item"]),
+    ("cells-key", STUDY, CELLS, cells(defences="[std]"), ["cells.0.defences", "unknown key", "did you mean 'defenses'"]),
+    ("phases-dataset", STUDY, "[{init: std}]", "{mnist: [{init: std}]}", ["minmax-coded.phases", "no value for dataset 'cifar10'"]),
+    ("phases-place", STUDY, "[{init: std}]", "{mnist: [{}], cifar10: [{lr: x}]}", ["minmax-coded.phases.cifar10.0.lr", "got 'x'"]),
+    ("only-model", CONFIG, "run: demo", "run: demo\nonly: {models: [lenett]}", ["only.models.0", "did you mean 'lenet'"]),
+    ("only-attack", CONFIG, "run: demo", "run: demo\nonly: {attacks: [fgsm]}", ["only.attacks.0", "unknown attack 'fgsm'"]),
+    ("bool-slug", STUDY, "init: std", "init: no", ["phases.0.init"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "old", "new", "needles"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
+def test_malformed_input_is_named(project: Path, file: str, old: str, new: str, needles: list[str]) -> None:
+    path = project / file
+    text = path.read_text()
+    assert old in text, "the test no longer fits the shipped file"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ConfigError) as caught:
+        plan(project)
+    message = str(caught.value)
+    assert f"{path.name}:" in message
+    for needle in needles:
+        assert needle in message
+
+
+def test_a_problem_that_every_dataset_has_is_said_once(project: Path) -> None:
+    path = project / STUDY
+    path.write_text(path.read_text().replace("[{init: std}]", "[{init: stdd}]"))
+    with pytest.raises(ConfigError) as caught:
+        plan(project)
+    assert len(caught.value.problems) == 1
+
+
+def test_candidates_need_a_criterion(project: Path) -> None:
+    path = project / STUDY
+    text = path.read_text()
+    start, end = text.index("\nselection:"), text.index("\nthreats:")
+    path.write_text(text[:start] + text[end:])
+    with pytest.raises(ConfigError, match=r"defenses\.std\+l1\.select: needs `selection`"):
+        plan(project)
+
+
+def test_the_line_is_that_of_the_key(project: Path) -> None:
+    path = project / CONFIG
+    path.write_text(path.read_text().replace("device: cpu", "device: gpu"))
+    with pytest.raises(ConfigError) as caught:
+        plan(project)
+    assert f"{path}:{line_with(path, 'device: gpu')}: device:" in str(caught.value)
+
+
+def test_all_problems_come_in_one_message(project: Path) -> None:
+    path = project / STUDY
+    path.write_text(path.read_text().replace("fn: fgsm,", "fn: fgsn,").replace("init: std", "init: stdd"))
+    with pytest.raises(ConfigError) as caught:
+        plan(project)
+    assert len(caught.value.problems) == 3  # fgsm-linf, fgsm-linf-px, init
+
+
+def test_what_the_shipped_study_does_not_use_is_valid_too(project: Path) -> None:
+    path = project / STUDY
+    transfer = (
+        "options: {steps: {mnist: 3, cifar10: 5}, step_size: 0.1}, substitute: {mnist: lenet/std, cifar10: lenet/adv}"
+    )
+    changes = {
+        "{fn: fgsm, threat: linf}": "{fn: fgsm, threat: linf, loss: own}",
+        MIM: "{fn: mim, threat: linf, steps: {mnist: 40, cifar10: 20}, grid: {step_size: [0.1, 1], loss: [ce, own]}}",
+        "{fn: bim, threat: linf, steps: 10, step_size: 0.05}": f"{{fn: transfer, threat: linf, {transfer}}}",
+        "{fn: deepfool, steps: 50}": "{fn: transfer, substitute: lenet/std}",
+    }
+    text = path.read_text()
+    for old, new in changes.items():
+        assert old in text, "the test no longer fits the shipped file"
+        text = text.replace(old, new, 1)
+    path.write_text(text)
+    assert plan(project).cells

@@ -1,0 +1,43 @@
+"""Reading one YAML file: what is wrong is said with file, line and key."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from touchstone.study import config
+from touchstone.study.config import ConfigError
+
+
+@pytest.fixture
+def file(tmp_path: Path, root: Path) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_bytes((root / "config.yaml").read_bytes())
+    return path
+
+
+def test_the_shipped_file_loads(file: Path) -> None:
+    assert config.load(file).run == "demo"
+
+
+def test_a_key_is_found_in_lists_and_mappings(file: Path) -> None:
+    text = "a:\n  - {b: 1}\n  - b: 2\n    c: 3\n"
+    file.write_text(text)
+    _, lines = config.read(file)
+    assert [config.line_of(lines, key) for key in (("a",), ("a", 1, "c"), ("a", 1, "missing"), ("z",))] == [1, 4, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("make", "needle"),
+    [
+        (lambda p: p.unlink(), "cannot be read"),
+        (lambda p: p.write_bytes(b"run: \xff\xfe"), "not UTF-8"),
+        (lambda p: p.write_text("- a\n- b\n"), "expected a mapping"),
+        (lambda p: p.write_text(""), "expected a mapping"),
+    ],
+    ids=["missing", "bytes", "list", "empty"],
+)
+def test_a_file_that_is_no_mapping(file: Path, make: Callable[[Path], object], needle: str) -> None:
+    make(file)
+    with pytest.raises(ConfigError, match=needle):
+        config.load(file)

@@ -1,0 +1,1 @@
+"""From records to verdicts: numbers, intervals, verdicts, tables; without torch."""

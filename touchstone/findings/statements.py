@@ -1,0 +1,242 @@
+"""What a paper says in words, as tests of our numbers."""
+
+import inspect
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from touchstone.findings.verdicts import by_cell, cell_key, derive, distance
+from touchstone.registry import nearest
+from touchstone.study.claims import METRICS, SLACK, Known, read_rows
+from touchstone.study.config import ConfigError
+
+
+class Check(NamedTuple):
+    """One comparison that a statement rests on; holds is None where a number is missing."""
+
+    text: str
+    holds: bool | None
+
+
+@dataclass(frozen=True)
+class Means:
+    """Our numbers (means over seeds) in the cells that the claims name, and what the claims cover.
+
+    values: (dataset, defense, attack, metric) -> number. attacks: dataset -> attacks with a claimed robust
+    accuracy. defenses: (dataset, attack) -> defenses with a claim. claimed: (dataset, metric) -> (low, high).
+    """
+
+    values: Mapping[tuple[str, str, str, str], float]
+    attacks: Mapping[str, list[str]]
+    defenses: Mapping[tuple[str, str], list[str]]
+    claimed: Mapping[tuple[str, str], tuple[float, float]]
+
+    def get(self, dataset: str, defense: str, attack: str = "clean", metric: str = "accuracy") -> float:
+        """Return a number, nan where there is none."""
+        return self.values.get((dataset, defense, attack, metric), math.nan)
+
+
+def _more(label: str, left: float, right: float) -> Check:
+    unknown = math.isnan(left) or math.isnan(right)
+    return Check(f"{label}: {left:.4g} > {right:.4g}", None if unknown else left > right)
+
+
+def _gains(means: Means, dataset: str, defense: str, reference: str) -> list[float]:
+    return [means.get(dataset, defense, a) - means.get(dataset, reference, a) for a in means.attacks[dataset]]
+
+
+def _above(means: Means, better: str, worse: str, dataset: str) -> Iterator[Check]:
+    """Accuracy of one defense is above another's, attack by attack."""
+    for attack in means.attacks[dataset]:
+        yield _more(attack, means.get(dataset, better, attack), means.get(dataset, worse, attack))
+
+
+def _not_above(means: Means, defense: str, reference: str) -> Iterator[Check]:
+    """A defense does not improve on another, attack by attack."""
+    for dataset, attacks in means.attacks.items():
+        for attack in attacks:
+            check = _more("", means.get(dataset, reference, attack), means.get(dataset, defense, attack))
+            yield Check(f"{dataset} {attack}{check.text}", check.holds)
+
+
+def _little_above(means: Means, defense: str, reference: str) -> Iterator[Check]:
+    """A defense improves on another under every attack, by at most 5 points on average."""
+    for dataset in means.attacks:
+        yield from (
+            check._replace(text=f"{dataset} {check.text}") for check in _above(means, defense, reference, dataset)
+        )
+        gain = sum(_gains(means, dataset, defense, reference)) / len(means.attacks[dataset])
+        yield _more(f"{dataset} mean gain at most 5 points", 5.0, 100.0 * gain)
+
+
+def _best_on_most(means: Means, best: str, *others: str) -> Iterator[Check]:
+    """On each dataset a defense is strictly the best under more than half of the attacks."""
+    for dataset, attacks in means.attacks.items():
+        rivals = [[means.get(dataset, best, a) - means.get(dataset, o, a) for o in others] for a in attacks]
+        known = not any(math.isnan(lead) for leads in rivals for lead in leads)
+        wins = sum(min(leads) > 0 for leads in rivals)
+        text = f"{dataset}: best under {wins} of {len(attacks)}"
+        yield Check(text, wins > len(attacks) / 2 if known else None)
+
+
+def _broken(means: Means, attack: str, dataset: str) -> Iterator[Check]:
+    """Every defense of the claims has accuracy 0 (within the tolerance of a claimed 0) under an attack."""
+    for defense in means.defenses[dataset, attack]:
+        yield _more(f"{defense} broken", 0.005 + SLACK, means.get(dataset, defense, attack))
+
+
+def _costs_clean(means: Means, defense: str, slight: str, clear: str) -> Iterator[Check]:
+    """A defense lowers clean accuracy: by at most 2 points on one dataset, by more on another."""
+    low, high = (means.get(dataset, defense, metric="clean_accuracy_drop") for dataset in (slight, clear))
+    yield _more(f"{slight} drop", low, 0.0)
+    yield _more(f"{slight} drop at most 2 points", 0.02 + SLACK, low)
+    yield _more(f"{clear} drop above 2 points", high, 0.02)
+
+
+def _decreasing(means: Means, metric: str, *defenses: str) -> Iterator[Check]:
+    """A metric of weights falls along the defenses, on every dataset."""
+    for dataset in means.attacks:
+        for more, less in pairwise(defenses):
+            left, right = (means.get(dataset, name, metric=metric) for name in (more, less))
+            yield _more(f"{dataset} {more}, {less}", left, right)
+
+
+def _near_zero(means: Means, defense: str, other: str) -> Iterator[Check]:
+    """The ratio of near-zero weights is in the claimed interval (with its tolerance); another's is above 1."""
+    for (dataset, metric), (low, high) in means.claimed.items():
+        if metric == "near_zero_ratio":
+            ours, tau = means.get(dataset, defense, metric=metric), METRICS[metric].tolerance((low + high) / 2)
+            far = abs(distance(ours, low, high))
+            text = f"{dataset} {defense}: ratio {ours:.3g} in {low:g} to {high:g} ± {tau:.2g}"
+            yield Check(text, None if math.isnan(far) else far <= tau + SLACK)
+            yield _more(f"{dataset} {other} ratio", means.get(dataset, other, metric=metric), 1.0)
+
+
+def _mean_gain(means: Means, better: str, worse: str) -> Iterator[Check]:
+    """Averaged over the attacks a defense is above another, on every dataset."""
+    for dataset, attacks in means.attacks.items():
+        gain = sum(_gains(means, dataset, better, worse)) / len(attacks)
+        yield _more(f"{dataset} mean gain in points", 100.0 * gain, 0.0)
+
+
+TESTS: dict[str, Callable[..., Iterator[Check]]] = {
+    "above": _above,
+    "not-above": _not_above,
+    "little-above": _little_above,
+    "best-on-most": _best_on_most,
+    "broken": _broken,
+    "costs-clean": _costs_clean,
+    "decreasing": _decreasing,
+    "near-zero": _near_zero,
+    "mean-gain": _mean_gain,
+}
+
+
+def words(known: Known) -> set[str]:
+    """Return what the tests of a study may name: metrics, and the slugs that are defined."""
+    return {*METRICS, "rho_extreme"}.union(*known.values())
+
+
+def load(folder: Path, words: Collection[str], *, required: bool = True) -> pd.DataFrame:
+    """Return qualitative.csv: statements, each with a `test` (a name of TESTS and its words, or "see ...").
+
+    Where the file need not be there (`required`), its absence means that there are none.
+
+    Raises:
+        ConfigError: with every problem: an unknown test, a wrong number of words, a word not in `words`.
+    """
+    path = folder / "qualitative.csv"
+    columns = ["paper", "id", "claim", "evidence_table", "how_to_test", "published_numbers_agree", "test"]
+    rows, problems = read_rows(path, columns, [], required=required)
+    for line, row in rows:
+        problems += [f"{path}:{line}: test: {text}" for text in _test_problems(row["test"], words)]
+    if problems:
+        raise ConfigError(problems)
+    return pd.DataFrame([row for _, row in rows], columns=columns)
+
+
+def qualitative(
+    statements: pd.DataFrame,
+    claims: pd.DataFrame,
+    cells: pd.DataFrame,
+    *,
+    near_zero: str,
+    reference: str = "std",
+) -> pd.DataFrame:
+    """Return whether each statement holds for our numbers.
+
+    Args:
+        statements: as `load` returns them.
+        claims: of the study; they say which attacks, epsilons and defenses a statement is about.
+        cells: cells.csv.
+        near_zero: as for `verdicts.verdicts`.
+        reference: as for `verdicts.verdicts`.
+
+    Returns:
+        id, claim, test, holds (yes | no | partly | not run | see figure ...), detail, published_numbers_agree.
+        Means are compared as they are, without intervals.
+    """
+    columns = ["id", "claim", "test", "holds", "detail", "published_numbers_agree"]
+    if statements.empty:
+        return pd.DataFrame(columns=columns)
+    means = _means(claims, derive(cells, near_zero=near_zero, reference=reference))
+    rows = []
+    for row in statements.to_dict("records"):
+        name, *words = row["test"].split()
+        found = conclude(list(TESTS[name](means, *words))) if name in TESTS else (row["test"], "")
+        rows.append({**row, "holds": found[0], "detail": found[1]})
+    return pd.DataFrame(rows)[columns]
+
+
+def conclude(checks: Sequence[Check]) -> tuple[str, str]:
+    """Return (yes | no | partly | not run, detail) of the comparisons a statement rests on."""
+    unknown = [check for check in checks if check.holds is None]
+    failing = [check for check in checks if check.holds is False]
+    held = len(checks) - len(unknown) - len(failing)
+    detail = f"{held} of {len(checks)}"
+    detail += f"; not: {', '.join(check.text for check in failing)}" if failing else ""
+    detail += f"; no number: {', '.join(check.text.partition(':')[0] for check in unknown)}" if unknown else ""
+    if unknown or not checks:
+        return "not run", detail
+    return ("partly" if held and failing else "yes" if held else "no"), detail
+
+
+def _means(claims: pd.DataFrame, table: pd.DataFrame) -> Means:
+    claims = claims[claims["out_of_scope"] == ""]
+    if len(models := claims["cell_model"].unique()) > 1:
+        raise ValueError(f"statements need claims on one model, got {', '.join(models)}")
+    robust = claims[(claims["cell_metric"] == "accuracy") & (claims["attack"] != "clean")]
+    attacks = {d: list(rows["cell_attack"].unique()) for d, rows in robust.groupby("cell_dataset", sort=False)}
+    pairs = robust.groupby(["cell_dataset", "cell_attack"], sort=False)
+    defenses = {pair: list(rows["cell_defense"].unique()) for pair, rows in pairs}
+    claimed = {
+        (row["cell_dataset"], row["cell_metric"]): (row["low"], row["high"]) for row in claims.to_dict("records")
+    }
+    epsilons = {(row["cell_dataset"], row["cell_attack"], row["cell_epsilon"]) for row in robust.to_dict("records")}
+    wanted = {cell_key(dataset, "", "", attack, epsilon, "") for dataset, attack, epsilon in epsilons}
+    values = {}
+    for (dataset, model, defense, attack, epsilon, metric), rows in by_cell(table).items():
+        at_claim = epsilon < 0 or (dataset, "", "", attack, epsilon, "") in wanted
+        if model in models and at_claim and metric != "worst_accuracy":
+            values[dataset, defense, attack, metric] = float(rows["value"].mean())
+    return Means(values, attacks, defenses, claimed)
+
+
+def _test_problems(test: str, words: Collection[str]) -> Iterator[str]:
+    name, _, rest = test.partition(" ")
+    if name == "see" and rest:
+        return
+    if name not in TESTS:
+        yield f"unknown test {name!r}; {nearest(name, [*TESTS, 'see'])}"
+        return
+    given = rest.split()
+    try:
+        inspect.signature(TESTS[name]).bind(None, *given)
+    except TypeError as error:
+        yield f"{name!r} with {len(given)} words: {error}"
+    yield from (f"unknown word {word!r}; {nearest(word, words)}" for word in given if word not in words)

@@ -1,0 +1,1 @@
+"""From tables to pages: material, sections, figures, HTML and PDF; without torch."""

@@ -1,0 +1,1 @@
+"""Reading and checking: config, schema of a study, claims; without torch."""
