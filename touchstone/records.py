@@ -1,18 +1,21 @@
-"""One row per judged point: the schema of records.parquet, and how it is written and read.
+"""One row per judged point, and how the rows of attacks on one model are written and read.
 
-A row is one (sample, epsilon, restart, member). The metadata (who was attacked, how, on what) travel in the
-same file, as JSON under the key "touchstone", so that a record cannot lose its origin.
+A row is one (attack, sample, epsilon, restart, member). What was attacked, how, and on what travels in the same file, as
+JSON under the key "touchstone", so that a record cannot lose its origin.
 """
 
 import json
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from touchstone.cell import ModelId, ThreatSpec
+from touchstone.files import write_bytes
 
 # Distances are in [0, 1] pixels of the judged point, whatever space the attack worked in.
 COLUMNS = {
@@ -44,82 +47,134 @@ COLUMNS = {
     "rejected": "bool",  # outside the budget or the bounds: counted, never a success
 }
 ROW = ["sample", "epsilon", "restart", "member"]
-CELL = ("run", "study", "original", "dataset", "model", "defense", "seed", "attack")
-THREAT = ("norm", "space", "epsilons", "bounds")
-METADATA = ("cell", "threat", "protocol", "fn", "kind", "options", "status", "reason")
+STATUS = ("ok", "failed")
+PROTOCOLS = ("published", "worst")
+
+Flag = dict[str, str]  # {flag, detail}
 
 _KEY = b"touchstone"
 _REBUILD = "delete it and run snakemake again (rule attack)"
 _ARROW = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(), "text": pa.string()}
 _KINDS = {"int": "iu", "float": "fiu", "bool": "b", "text": "OUT"}  # dtype.kind of pandas columns
-_SCHEMA = pa.schema([pa.field(name, _ARROW[kind]) for name, kind in COLUMNS.items()])
+_SCHEMA = pa.schema([pa.field(name, _ARROW[kind]) for name, kind in {"attack": "text", **COLUMNS}.items()])
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the rows of one attack on one model are, and what made them.
+
+    Attributes:
+        run: of which they are a result.
+        model: that was attacked.
+        stand_in: dataset used in the place of the model's own, "" if none.
+        attack: its slug in the study; that of a worst case is worst-<norm>.
+        protocol: published or worst.
+        kind: none (clean samples), fixed (rows per epsilon) or minimal (rows without an epsilon).
+        members: slug -> {fn, options}: the attack itself, or those of a suite in their order.
+        threat: None for the clean pass.
+        samples: how many were attacked.
+        status: "ok", or "failed": without rows, for `reason`.
+        flags: what has to be said beside the numbers.
+        grid: what was tried of options that a paper tuned, a row per epsilon and combination.
+        doubled_steps_gain: share of samples that twice the steps break more; None if not measured.
+        caps: what this run cut short, in words.
+        made: by which code, versions, device, and from which files.
+    """
+
+    run: str
+    model: ModelId
+    stand_in: str
+    attack: str
+    protocol: Literal["published", "worst"]
+    kind: Literal["none", "fixed", "minimal"]
+    members: Mapping[str, Mapping[str, Any]]
+    threat: ThreatSpec | None
+    samples: int
+    status: Literal["ok", "failed"] = "ok"
+    reason: str = ""
+    flags: list[Flag] = field(default_factory=list)
+    grid: list[dict[str, Any]] = field(default_factory=list)
+    doubled_steps_gain: float | None = None
+    caps: list[str] = field(default_factory=list)
+    made: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Attacked(NamedTuple):
+    """What one attack did to one model: a header, and a frame with the columns of COLUMNS."""
+
+    header: Header
+    frame: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was measured of a model under a threat before any attack, and what looks wrong."""
+
+    threat: ThreatSpec
+    measured: Mapping[str, float | bool]
+    flags: list[Flag]
+
+
+class Batch(NamedTuple):
+    """Everything in one file: attacks on one model, and the preflights of their threats."""
+
+    attacks: list[Attacked]
+    preflights: list[Preflight]
 
 
 def empty() -> pd.DataFrame:
     """Return a frame without rows: what an attack on a failed model writes."""
-    return _SCHEMA.empty_table().to_pandas()
+    return _SCHEMA.empty_table().to_pandas()[list(COLUMNS)]
 
 
-def write(path: Path, frame: pd.DataFrame, metadata: Mapping[str, Any]) -> None:
-    """Write the records of one attack on one model; the file appears whole or not at all.
-
-    Args:
-        path: the .parquet file.
-        frame: the columns of COLUMNS, in any order.
-        metadata: at least the keys of METADATA. `cell` has those of CELL (`dataset` is the one in use,
-            `original` the paper's); `threat` those of THREAT, or is None for an attack without one; `kind` is
-            that of the attack's AttackSpec.
+def write(path: Path, attacks: Iterable[Attacked], preflights: Iterable[Preflight] = ()) -> None:
+    """Write what attacks did to one model; the file appears whole or not at all, equal content as equal bytes.
 
     Raises:
-        ValueError: if a column is missing, unknown or of another type, a row occurs twice, or metadata are
-            incomplete; the message names the file and the column.
+        ValueError: if a column is missing, unknown or of another type, a row or an attack occurs twice, attacks are not
+            on one model, or a header contradicts itself or its rows; the message names file, attack and column.
     """
-    path = Path(path)
-    _check_metadata(path, metadata)
-    _check_columns(path, frame.columns)
-    if (metadata["status"] == "ok") == frame.empty:
-        got = f"status {metadata['status']!r} with {len(frame)} rows"
-        raise ValueError(f"{path}: expected rows unless the run failed, got {got}")
-    if (twice := frame.duplicated(ROW)).any():
-        first = frame.loc[twice, ROW].iloc[0].to_dict()
-        raise ValueError(f"{path}: expected one row per {', '.join(ROW)}; got {first} twice")
-    columns = [_column(path, frame[name], kind) for name, kind in COLUMNS.items()]
-    text = json.dumps(dict(metadata), sort_keys=True)
-    table = pa.Table.from_arrays(columns, schema=_SCHEMA.with_metadata({_KEY: text.encode()}))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        pq.write_table(table, aside, compression="zstd")
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    attacks, preflights = list(attacks), list(preflights)
+    _check_batch(path, [attacked.header for attacked in attacks])
+    tables = [_table(path, attacked) for attacked in attacks]
+    about = {"attacks": [asdict(a.header) for a in attacks], "preflights": [asdict(p) for p in preflights]}
+    schema = _SCHEMA.with_metadata({_KEY: json.dumps(about, sort_keys=True).encode()})
+    table = pa.concat_tables(tables) if tables else _SCHEMA.empty_table()
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.cast(schema), sink, compression="zstd")
+    write_bytes(Path(path), sink.getvalue().to_pybytes())
 
 
-def read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return (records, metadata) of one file.
+def read(path: Path) -> Batch:
+    """Return what `write` was given.
 
     Raises:
-        ValueError: if the file is truncated, or its columns or metadata are not those of `write`.
+        ValueError: if the file is truncated, or its columns or headers are not those of `write`.
     """
     path = Path(path)
     try:
         table = pq.read_table(path, partitioning=None)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
-    _check_columns(path, table.column_names)
-    for name, kind in COLUMNS.items():
-        if (got := table.schema.field(name).type) != _ARROW[kind]:
-            raise ValueError(f"{path}: column {name}: expected {_ARROW[kind]}, got {got}; {_REBUILD}")
-    return table.select(list(COLUMNS)).to_pandas(), _metadata(path, table.schema)
+    _check_columns(path, table.column_names, _SCHEMA.names)
+    for name in _SCHEMA.names:
+        if (got := table.schema.field(name).type) != (wanted := _SCHEMA.field(name).type):
+            raise ValueError(f"{path}: column {name}: expected {wanted}, got {got}; {_REBUILD}")
+    headers, preflights = _about(path, table.schema)
+    rows = table.to_pandas()
+    frames = dict(list(rows.groupby("attack", sort=False)))
+    attacked = [Attacked(h, frames[h.attack][list(COLUMNS)].reset_index(drop=True) if h.attack in frames else empty())
+                for h in headers]  # fmt: skip
+    return Batch(attacked, preflights)
 
 
-def read_metadata(path: Path) -> dict[str, Any]:
-    """Return the metadata of one file without reading its rows; errors as in `read`."""
+def read_headers(path: Path) -> list[Header]:
+    """Return what a file is about without reading its rows; errors as in `read`."""
     try:
         schema = pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
-    return _metadata(Path(path), schema)
+    return _about(Path(path), schema)[0]
 
 
 def _unreadable(path: Path, error: Exception) -> Exception:
@@ -128,45 +183,69 @@ def _unreadable(path: Path, error: Exception) -> Exception:
     return ValueError(f"{path}: expected a whole parquet file, got: {error}; {_REBUILD}")
 
 
-def _metadata(path: Path, schema: pa.Schema) -> dict[str, Any]:
+def _about(path: Path, schema: pa.Schema) -> tuple[list[Header], list[Preflight]]:
     stored = (schema.metadata or {}).get(_KEY)
     if stored is None:
-        raise ValueError(f"{path}: expected metadata under {_KEY.decode()!r}, got none; {_REBUILD}")
-    metadata = json.loads(stored)
-    _check_metadata(path, metadata)
-    return metadata
+        raise ValueError(f"{path}: expected headers under {_KEY.decode()!r}, got none; {_REBUILD}")
+    about = json.loads(stored)
+    headers = [_header(path, values) for values in about["attacks"]]
+    return headers, [Preflight(**{**p, "threat": _threat(p["threat"])}) for p in about["preflights"]]
 
 
-def _check_metadata(path: Path, metadata: Mapping[str, Any]) -> None:
-    absent = [key for key in METADATA if key not in metadata]
-    absent += [f"cell.{key}" for key in CELL if key not in metadata.get("cell", {})]
-    if (threat := metadata.get("threat")) is not None:
-        absent += [f"threat.{key}" for key in THREAT if key not in threat]
-    if absent:
-        raise ValueError(f"{path}: metadata lack {', '.join(absent)}")
-    for key, allowed in {"status": ("ok", "failed"), "protocol": ("published", "worst")}.items():
-        if metadata[key] not in allowed:
-            raise ValueError(f"{path}: metadata {key}: expected {' or '.join(allowed)}, got {metadata[key]!r}")
-    if metadata["status"] == "failed" and not metadata["reason"]:
-        raise ValueError(f"{path}: metadata reason: expected why the run failed, got {metadata['reason']!r}")
+def _header(path: Path, values: dict[str, Any]) -> Header:
+    known = [f.name for f in fields(Header)]
+    if set(values) != set(known):
+        raise ValueError(f"{path}: expected a header of {', '.join(known)}, got {', '.join(values)}; {_REBUILD}")
+    return Header(**{**values, "model": ModelId(*values["model"]), "threat": _threat(values["threat"])})
 
 
-def _check_columns(path: Path, names: Iterable[str]) -> None:
-    names = list(names)
-    if missing := [name for name in COLUMNS if name not in names]:
-        raise ValueError(f"{path}: missing column {', '.join(missing)}")
-    if unknown := [name for name in names if name not in COLUMNS]:
-        raise ValueError(f"{path}: unknown column {', '.join(unknown)}; allowed: {', '.join(COLUMNS)}")
+def _threat(values: dict[str, Any] | None) -> ThreatSpec | None:
+    return None if values is None else ThreatSpec(**{**values, "epsilons": tuple(values["epsilons"])})
 
 
-def _column(path: Path, values: pd.Series, kind: str) -> pa.Array:
+def _check_batch(path: Path, headers: Sequence[Header]) -> None:
+    for header in headers:
+        for key, allowed in {"status": STATUS, "protocol": PROTOCOLS}.items():
+            if (got := getattr(header, key)) not in allowed:
+                raise ValueError(f"{path}: {header.attack}: {key}: expected {' or '.join(allowed)}, got {got!r}")
+        if header.status == "failed" and not header.reason:
+            raise ValueError(f"{path}: {header.attack}: reason: expected why it failed, got {header.reason!r}")
+    attacks = [header.attack for header in headers]
+    if len(set(attacks)) < len(attacks):
+        raise ValueError(f"{path}: expected each attack once, got {', '.join(attacks)}")
+    if len(models := {header.model for header in headers}) > 1:
+        raise ValueError(f"{path}: expected attacks on one model, got {len(models)}")
+
+
+def _table(path: Path, attacked: Attacked) -> pa.Table:
+    header, frame = attacked
+    where = f"{path}: {header.attack}"
+    _check_columns(where, frame.columns, COLUMNS)
+    if (header.status == "ok") == frame.empty:
+        raise ValueError(f"{where}: expected rows unless it failed, got status {header.status!r} with {len(frame)} rows")
+    if (twice := frame.duplicated(ROW)).any():
+        first = frame.loc[twice, ROW].iloc[0].to_dict()
+        raise ValueError(f"{where}: expected one row per {', '.join(ROW)}; got {first} twice")
+    columns = [_column(where, frame[name], kind) for name, kind in COLUMNS.items()]
+    return pa.Table.from_arrays([pa.array([header.attack] * len(frame), type=pa.string()), *columns], schema=_SCHEMA)
+
+
+def _check_columns(where: str | Path, names: Iterable[str], wanted: Iterable[str]) -> None:
+    names, wanted = list(names), list(wanted)
+    if missing := [name for name in wanted if name not in names]:
+        raise ValueError(f"{where}: missing column {', '.join(missing)}")
+    if unknown := [name for name in names if name not in wanted]:
+        raise ValueError(f"{where}: unknown column {', '.join(unknown)}; allowed: {', '.join(wanted)}")
+
+
+def _column(where: str, values: pd.Series, kind: str) -> pa.Array:
     # pyarrow alone would parse the text "1" as a number and take 1.0 for an integer
     if len(values) and values.dtype.kind not in _KINDS[kind]:
-        raise ValueError(f"{path}: column {values.name}: expected {kind}, got dtype {values.dtype}")
+        raise ValueError(f"{where}: column {values.name}: expected {kind}, got dtype {values.dtype}")
     try:
         array = pa.array(values, type=_ARROW[kind], from_pandas=True)
     except pa.ArrowException as error:
-        raise ValueError(f"{path}: column {values.name}: expected {kind}: {error}") from error
+        raise ValueError(f"{where}: column {values.name}: expected {kind}: {error}") from error
     if kind != "float" and array.null_count:
-        raise ValueError(f"{path}: column {values.name}: expected no gaps, got {array.null_count}")
+        raise ValueError(f"{where}: column {values.name}: expected no gaps, got {array.null_count}")
     return array

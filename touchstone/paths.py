@@ -1,0 +1,154 @@
+"""Where every file lies. No other module knows the tree, and nobody reads a name out of a path.
+
+Names may be wildcards ("{dataset}"), so that rules and jobs use the same functions. Paths are relative to the checkout.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from touchstone.cell import ModelId
+
+DATA = Path("data")
+STUDIES = Path("studies")
+CHECKPOINT = "unfinished.safetensors"  # of a training, beside where its weights will be
+
+
+class Prepared(NamedTuple):
+    """A dataset as one file, and what it is."""
+
+    data: Path
+    facts: Path
+
+
+class ModelFiles(NamedTuple):
+    """What a training leaves."""
+
+    weights: Path
+    history: Path
+    run: Path
+
+
+class AttackFiles(NamedTuple):
+    """What a batch of attacks on one model leaves."""
+
+    records: Path
+    examples: Path
+
+
+class Report(NamedTuple):
+    """A report in its three forms."""
+
+    ipynb: Path
+    html: Path
+    pdf: Path
+
+
+class StudyFiles(NamedTuple):
+    """A study as it is written: one folder."""
+
+    definition: Path
+    claims: Path
+    statements: Path
+    figures: Path
+    captions: Path
+
+
+def fetched(dataset: str) -> Path:
+    """Return the file that says that a dataset's raw files lie beside it."""
+    return DATA / "raw" / dataset / "fetched.json"
+
+
+def prepared(dataset: str) -> Prepared:
+    """Return the files of a prepared dataset."""
+    folder = DATA / "prepared"
+    return Prepared(folder / f"{dataset}.safetensors", folder / f"{dataset}.json")
+
+
+def model_files(folder: Path) -> ModelFiles:
+    """Return the files of a model that lies in a folder."""
+    return ModelFiles(folder / "model.safetensors", folder / "history.csv", folder / "run.json")
+
+
+def study_files(study: str, root: Path = Path()) -> StudyFiles:
+    """Return the files of a study below the checkout."""
+    folder = root / STUDIES / study
+    names = ("study.yaml", "claims.csv", "qualitative.csv", "figures.csv", "captions.yaml")
+    return StudyFiles(*(folder / name for name in names))
+
+
+@dataclass(frozen=True)
+class Results:
+    """The tree of one run's results."""
+
+    root: Path
+
+    @classmethod
+    def of(cls, run: str) -> "Results":
+        """Return the tree of a run by its name."""
+        return cls(Path("results") / run)
+
+    def _at(self, kind: str, model: ModelId) -> Path:
+        return self.root.joinpath(model.study, kind, model.dataset, model.model, model.defense, str(model.seed))
+
+    def model(self, model: ModelId) -> ModelFiles:
+        """Return the files of a trained model."""
+        return model_files(self._at("models", model))
+
+    def selection(self, model: ModelId) -> Path:
+        """Return the choice of unstated constants, which is one for all seeds."""
+        return self._at("models", model).parent / "selection.json"
+
+    def attack(self, model: ModelId, batch: str) -> AttackFiles:
+        """Return the files of one batch of attacks on a model."""
+        folder = self._at("attacks", model) / batch
+        return AttackFiles(folder / "records.parquet", folder / "examples.safetensors")
+
+    def parts(self, model: ModelId) -> Path:
+        """Return the folder where finished attacks on a model are kept, whichever batch they belong to."""
+        return self._at("attacks", model) / "parts"
+
+    def table(self, study: str, name: str) -> Path:
+        """Return a table of a study."""
+        return self.root / study / "tables" / f"{name}.csv"
+
+    def paper_table(self, study: str, name: str) -> Path:
+        """Return one of the paper's tables."""
+        return self.root / study / "tables" / "paper" / f"{name}.csv"
+
+    def figure(self, study: str, name: str, form: str = "svg") -> Path:
+        """Return a figure of a study."""
+        return self.root / study / "figures" / f"{name}.{form}"
+
+    def report(self, study: str = "") -> Report:
+        """Return the report of a study, or that of the run."""
+        folder = self.root / study
+        return Report(*(folder / f"report.{form}" for form in Report._fields))
+
+    @property
+    def claims(self) -> Path:
+        """The claims of all studies."""
+        return self.root / "claims.csv"
+
+    @property
+    def config(self) -> Path:
+        """The run with every value resolved."""
+        return self.root / "config.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        """What produced the results."""
+        return self.root / "provenance.json"
+
+    @property
+    def benchmarks(self) -> Path:
+        """Folder of the seconds that each job took, a folder per rule."""
+        return self.root / "benchmarks"
+
+    def log(self, rule: str, *names: str) -> Path:
+        """Return the log of a job."""
+        return self.root.joinpath("logs", rule, *names[:-1], f"{names[-1] if names else rule}.log")
+
+    def benchmark(self, rule: str, *names: str) -> Path:
+        """Return the file with the seconds of a job."""
+        return self.benchmarks.joinpath(rule, *names[:-1], f"{names[-1] if names else rule}.tsv")
