@@ -22,7 +22,5 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        f"{RESULTS}/report.pdf",
-        expand(f"{RESULTS}/{{study}}/report.pdf", study=PLAN.studies),
-        f"{RESULTS}/claims.csv",
+        everything(),
     localrule: True

@@ -1,10 +1,10 @@
 rule fetch:
     output:
-        "data/raw/{dataset}/fetched.json",
+        paths.fetched("{dataset}"),
     log:
-        f"{RESULTS}/logs/fetch/{{dataset}}.log",
+        RESULTS.log("fetch", "{dataset}"),
     benchmark:
-        f"{RESULTS}/benchmarks/fetch/{{dataset}}.tsv"
+        RESULTS.benchmark("fetch", "{dataset}")
     conda:
         ENV
     threads: 1
@@ -13,22 +13,20 @@ rule fetch:
         runtime=60,
         gpu=0,
     params:
-        source=lambda w: PLAN.config.data[w.dataset].model_dump()["source"],
-        code=code("touchstone.data.sources:fetch"),
+        job=lambda w: build.fetch_job(PLAN, w.dataset).to_params(),
     script:
         "../workflow/scripts/fetch.py"
 
 
 rule prepare:
     input:
-        "data/raw/{dataset}/fetched.json",
+        paths.fetched("{dataset}"),
     output:
-        "data/prepared/{dataset}.safetensors",
-        "data/prepared/{dataset}.json",
+        **paths.prepared("{dataset}")._asdict(),
     log:
-        f"{RESULTS}/logs/prepare/{{dataset}}.log",
+        RESULTS.log("prepare", "{dataset}"),
     benchmark:
-        f"{RESULTS}/benchmarks/prepare/{{dataset}}.tsv"
+        RESULTS.benchmark("prepare", "{dataset}")
     conda:
         ENV
     threads: 1
@@ -37,7 +35,6 @@ rule prepare:
         runtime=30,
         gpu=0,
     params:
-        facts=lambda w: facts(DATASETS[w.dataset]),
-        code=lambda w: code("touchstone.data.prepare:prepare", DATASETS[w.dataset].fn),
+        job=lambda w: build.prepare_job(w.dataset).to_params(),
     script:
         "../workflow/scripts/prepare.py"

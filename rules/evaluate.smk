@@ -1,23 +1,13 @@
 rule tables:
     input:
-        records=lambda w: [r for c in cells_in(w.study) for r in records_of(c)],
-        models=lambda w: [
-            f"{model_dir(c)}/model.safetensors" for c in cells_in(w.study)
-        ],
-        runs=lambda w: [f"{model_dir(c)}/run.json" for c in cells_in(w.study)],
-        selections=lambda w: selections_of(w.study),
-        prepared=lambda w: sorted(
-            {f"data/prepared/{c.dataset}.json" for c in cells_in(w.study)}
-        ),
-        study="studies/{study}/study.yaml",
-        claims=lambda w: claim_files(w.study),
+        unpack(tables_inputs),
     output:
-        [f"{RESULTS}/{{study}}/tables/{t}.csv" for t in RESULT_TABLES],
-        paper=directory(f"{RESULTS}/{{study}}/tables/paper"),
+        [RESULTS.table("{study}", t) for t in RESULT_TABLES],
+        paper=directory(RESULTS.paper_table("{study}", "").parent),
     log:
-        f"{RESULTS}/logs/tables/{{study}}.log",
+        RESULTS.log("tables", "{study}"),
     benchmark:
-        f"{RESULTS}/benchmarks/tables/{{study}}.tsv"
+        RESULTS.benchmark("tables", "{study}")
     localrule: True
     conda:
         ENV
@@ -27,6 +17,6 @@ rule tables:
         runtime=30,
         gpu=0,
     params:
-        job=lambda w: PLAN.evaluation(w.study) | code("touchstone.jobs.tables:tables"),
+        job=lambda w: build.tables_job(PLAN, w.study).to_params(),
     script:
         "../workflow/scripts/tables.py"

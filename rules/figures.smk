@@ -2,12 +2,12 @@ rule figure:
     input:
         figure_inputs,
     output:
-        f"{RESULTS}/{{study}}/figures/{{figure}}.svg",
-        f"{RESULTS}/{{study}}/figures/{{figure}}.png",
+        svg=RESULTS.figure("{study}", "{figure}"),
+        png=RESULTS.figure("{study}", "{figure}", "png"),
     log:
-        f"{RESULTS}/logs/figure/{{study}}/{{figure}}.log",
+        RESULTS.log("figure", "{study}", "{figure}"),
     benchmark:
-        f"{RESULTS}/benchmarks/figure/{{study}}/{{figure}}.tsv"
+        RESULTS.benchmark("figure", "{study}", "{figure}")
     localrule: True
     conda:
         ENV
@@ -17,6 +17,6 @@ rule figure:
         runtime=10,
         gpu=0,
     params:
-        job=figure_params,
+        job=lambda w: build.figure_job(PLAN, w.study, w.figure).to_params(),
     script:
         "../workflow/scripts/figure.py"

@@ -1,10 +1,10 @@
 rule resolved_config:
     output:
-        f"{RESULTS}/config.yaml",
+        RESULTS.config,
     log:
-        f"{RESULTS}/logs/resolved_config.log",
+        RESULTS.log("resolved_config"),
     benchmark:
-        f"{RESULTS}/benchmarks/resolved_config.tsv"
+        RESULTS.benchmark("resolved_config")
     localrule: True
     conda:
         ENV
@@ -14,21 +14,20 @@ rule resolved_config:
         runtime=5,
         gpu=0,
     params:
-        config=PLAN.resolved(),
-        code=code("touchstone.files:write_yaml"),
+        job=lambda w: build.config_job(PLAN).to_params(),
     script:
         "../workflow/scripts/resolved_config.py"
 
 
 rule claims:
     input:
-        expand(f"{RESULTS}/{{study}}/tables/claims.csv", study=PLAN.studies),
+        [RESULTS.table(study, "claims") for study in PLAN.studies],
     output:
-        f"{RESULTS}/claims.csv",
+        RESULTS.claims,
     log:
-        f"{RESULTS}/logs/claims.log",
+        RESULTS.log("claims"),
     benchmark:
-        f"{RESULTS}/benchmarks/claims.tsv"
+        RESULTS.benchmark("claims")
     localrule: True
     conda:
         ENV
@@ -38,21 +37,21 @@ rule claims:
         runtime=5,
         gpu=0,
     params:
-        code=code("touchstone.findings.tables:gather"),
+        job=build.claims_job().to_params(),
     script:
         "../workflow/scripts/claims.py"
 
 
 rule provenance:
     input:
-        f"{RESULTS}/claims.csv",
-        config=f"{RESULTS}/config.yaml",
+        RESULTS.claims,
+        RESULTS.config,
     output:
-        f"{RESULTS}/provenance.json",
+        RESULTS.provenance,
     log:
-        f"{RESULTS}/logs/provenance.log",
+        RESULTS.log("provenance"),
     benchmark:
-        f"{RESULTS}/benchmarks/provenance.tsv"
+        RESULTS.benchmark("provenance")
     localrule: True
     conda:
         ENV
@@ -62,34 +61,28 @@ rule provenance:
         runtime=5,
         gpu=0,
     params:
-        command=COMMAND,
-        code=code("touchstone.provenance:record"),
+        job=build.provenance_job(COMMAND).to_params(),
     script:
         "../workflow/scripts/provenance.py"
 
 
 rule study_report:
     input:
-        lambda w: [
-            f"{RESULTS}/{w.study}/figures/{f}.svg"
-            for f in PLAN.studies[w.study].figures
-        ],
-        lambda w: [f"{RESULTS}/{w.study}/tables/{t}.csv" for t in RESULT_TABLES],
-        f"{RESULTS}/provenance.json",
-        f"{RESULTS}/config.yaml",
-        "studies/{study}/study.yaml",
-        "studies/{study}/captions.yaml",
+        lambda w: figures(w.study),
+        lambda w: [RESULTS.table(w.study, t) for t in RESULT_TABLES],
+        RESULTS.provenance,
+        RESULTS.config,
+        paths.study_files("{study}").definition,
+        paths.study_files("{study}").captions,
         "reports/head.typ",
         "reports/report.html.j2",
         template="reports/study.ipynb",
     output:
-        f"{RESULTS}/{{study}}/report.ipynb",
-        f"{RESULTS}/{{study}}/report.html",
-        f"{RESULTS}/{{study}}/report.pdf",
+        **RESULTS.report("{study}")._asdict(),
     log:
-        f"{RESULTS}/logs/study_report/{{study}}.log",
+        RESULTS.log("study_report", "{study}"),
     benchmark:
-        f"{RESULTS}/benchmarks/study_report/{{study}}.tsv"
+        RESULTS.benchmark("study_report", "{study}")
     localrule: True
     conda:
         ENV
@@ -99,30 +92,26 @@ rule study_report:
         runtime=15,
         gpu=0,
     params:
-        parameters=lambda w: {"results_dir": RESULTS, "study": w.study},
-        title=lambda w: PLAN.studies[w.study].title,
-        code=code("touchstone.report.sections:gather", "touchstone.report.render:execute"),
+        job=lambda w: build.report_job(PLAN, w.study).to_params(),
     script:
         "../workflow/scripts/report.py"
 
 
 rule summary_report:
     input:
-        expand(f"{RESULTS}/{{study}}/report.pdf", study=PLAN.studies),
-        f"{RESULTS}/claims.csv",
-        f"{RESULTS}/provenance.json",
-        f"{RESULTS}/config.yaml",
+        [RESULTS.report(study).pdf for study in PLAN.studies],
+        RESULTS.claims,
+        RESULTS.provenance,
+        RESULTS.config,
         "reports/head.typ",
         "reports/report.html.j2",
         template="reports/summary.ipynb",
     output:
-        f"{RESULTS}/report.ipynb",
-        f"{RESULTS}/report.html",
-        f"{RESULTS}/report.pdf",
+        **RESULTS.report()._asdict(),
     log:
-        f"{RESULTS}/logs/summary_report.log",
+        RESULTS.log("summary_report"),
     benchmark:
-        f"{RESULTS}/benchmarks/summary_report.tsv"
+        RESULTS.benchmark("summary_report")
     localrule: True
     conda:
         ENV
@@ -132,8 +121,6 @@ rule summary_report:
         runtime=15,
         gpu=0,
     params:
-        parameters={"results_dir": RESULTS, "studies": list(PLAN.studies)},
-        title=f"Touchstone: {PLAN.config.run} run",
-        code=code("touchstone.report.sections:summary", "touchstone.report.render:execute"),
+        job=build.report_job(PLAN).to_params(),
     script:
         "../workflow/scripts/report.py"

@@ -1,12 +1,12 @@
 rule select:
     input:
-        data="data/prepared/{dataset}.safetensors",
+        data=data_of,
     output:
-        f"{RESULTS}/{{study}}/models/{{dataset}}/{{model}}/{{defense}}/selection.json",
+        RESULTS.selection(MODEL),
     log:
-        f"{RESULTS}/logs/select/{{study}}/{{dataset}}/{{model}}/{{defense}}.log",
+        RESULTS.log("select", *MODEL[:-1]),
     benchmark:
-        f"{RESULTS}/benchmarks/select/{{study}}/{{dataset}}/{{model}}/{{defense}}.tsv"
+        RESULTS.benchmark("select", *MODEL[:-1])
     conda:
         ENV
     threads: PLAN.config.threads
@@ -15,24 +15,20 @@ rule select:
         runtime=240,
         gpu=GPU,
     params:
-        job=select_params,
+        job=lambda w: build.select_job(PLAN, model_of(w)).to_params(),
     script:
         "../workflow/scripts/select.py"
 
 
 rule train:
     input:
-        data="data/prepared/{dataset}.safetensors",
-        selection=selection_of,
-        init=start_of,
+        unpack(train_inputs),
     output:
-        f"{MODEL}/model.safetensors",
-        f"{MODEL}/history.csv",
-        f"{MODEL}/run.json",
+        **RESULTS.model(MODEL)._asdict(),
     log:
-        f"{RESULTS}/logs/train/{{study}}/{{dataset}}/{{model}}/{{defense}}/{{seed}}.log",
+        RESULTS.log("train", *MODEL),
     benchmark:
-        f"{RESULTS}/benchmarks/train/{{study}}/{{dataset}}/{{model}}/{{defense}}/{{seed}}.tsv"
+        RESULTS.benchmark("train", *MODEL)
     conda:
         ENV
     threads: PLAN.config.threads
@@ -41,7 +37,6 @@ rule train:
         runtime=720,
         gpu=GPU,
     params:
-        job=train_params,
-        cell=lambda w: identity(cell_of(w)),
+        job=lambda w: build.train_job(PLAN, model_of(w)).to_params(),
     script:
         "../workflow/scripts/train.py"

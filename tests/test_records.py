@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,29 +11,23 @@ import pyarrow.parquet as pq
 import pytest
 
 from touchstone import records
+from touchstone.cell import ModelId, ThreatSpec
+from touchstone.records import Attacked, Header, Preflight
 
-
-def metadata(**changes: Any) -> dict[str, Any]:
-    cell = {
-        "run": "demo",
-        "study": "toy",
-        "original": "mnist",
-        "dataset": "mnist",
-        "model": "lenet",
-        "defense": "std",
-        "seed": 0,
-        "attack": "pgd40-linf",
-    }
-    threat = {"norm": "linf", "space": "pixel", "epsilons": [0.1], "bounds": [0.0, 1.0]}
-    rest = {
-        "protocol": "published",
-        "fn": "pgd",
-        "kind": "fixed",
-        "options": {"steps": 40},
-        "status": "ok",
-        "reason": None,
-    }
-    return {"cell": cell, "threat": threat, **rest, **changes}
+HEADER = Header(
+    run="demo",
+    model=ModelId("toy", "mnist", "lenet", "std", 0),
+    stand_in="digits",
+    attack="pgd40-linf",
+    protocol="published",
+    kind="fixed",
+    members={"pgd40-linf": {"fn": "pgd", "options": {"steps": 40}}},
+    threat=ThreatSpec("linf", epsilons=(0.1,)),
+    samples=3,
+    flags=[{"flag": "rejected", "detail": "one point"}],
+    caps=["steps 4 of 40"],
+    made={"code": "0"},
+)
 
 
 def frame(rows: int = 3, **columns: Any) -> pd.DataFrame:
@@ -42,37 +37,50 @@ def frame(rows: int = 3, **columns: Any) -> pd.DataFrame:
     return pd.DataFrame({**base, "sample": np.arange(rows), **columns}, index=range(rows))
 
 
+def write(path: Path, table: pd.DataFrame, **changes: Any) -> None:
+    records.write(path, [Attacked(replace(HEADER, **changes), table)])
+
+
 def test_what_is_written_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "records.parquet"
     written = frame(epsilon=[0.1, np.nan, 0.3], dist_l2=[np.inf, 0.0, 1.5], success=[True, False, True])
-    records.write(tmp_path / "a" / "records.parquet", written, metadata())
-    read, meta = records.read(tmp_path / "a" / "records.parquet")
-    pd.testing.assert_frame_equal(read, written[list(records.COLUMNS)], check_dtype=False)
-    assert meta == metadata()
-    assert records.read_metadata(tmp_path / "a" / "records.parquet") == meta
+    other = replace(HEADER, attack="clean", kind="none", threat=None)
+    preflight = Preflight(HEADER.threat, {"saturated_x": 0.5, "randomised": False}, [])
+    records.write(path, [Attacked(HEADER, written), Attacked(other, frame(2, epsilon=np.nan))], [preflight])
+    (first, second), preflights = records.read(path)
+    pd.testing.assert_frame_equal(first.frame, written[list(records.COLUMNS)], check_dtype=False)
+    pd.testing.assert_frame_equal(second.frame, frame(2, epsilon=np.nan)[list(records.COLUMNS)], check_dtype=False)
+    assert [first.header, second.header] == [HEADER, other] == records.read_headers(path)
+    assert preflights == [preflight]
     assert os.listdir(tmp_path / "a") == ["records.parquet"]
 
 
 def test_equal_records_give_equal_bytes(tmp_path: Path) -> None:
     table = frame()
-    records.write(tmp_path / "a.parquet", table, metadata())
-    records.write(tmp_path / "b.parquet", table[table.columns[::-1]], dict(reversed(metadata().items())))
+    write(tmp_path / "a.parquet", table)
+    write(tmp_path / "b.parquet", table[table.columns[::-1]])
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
 
 
 def test_narrow_numbers_are_widened(tmp_path: Path) -> None:
-    records.write(tmp_path / "a.parquet", frame().astype({"dist_l2": "float32", "label": "int32"}), metadata())
-    assert records.read(tmp_path / "a.parquet")[0].dtypes[["dist_l2", "label"]].tolist() == [
-        "float64",
-        "int64",
-    ]
+    write(tmp_path / "a.parquet", frame().astype({"dist_l2": "float32", "label": "int32"}))
+    (attacked,) = records.read(tmp_path / "a.parquet").attacks
+    assert attacked.frame.dtypes[["dist_l2", "label"]].tolist() == ["float64", "int64"]
 
 
-def test_a_failed_run_is_empty_and_says_why(tmp_path: Path) -> None:
-    records.write(tmp_path / "a.parquet", records.empty(), metadata(status="failed", reason="loss is nan"))
-    read, meta = records.read(tmp_path / "a.parquet")
-    assert read.empty
-    assert list(read) == list(records.COLUMNS)
-    assert meta["reason"] == "loss is nan"
+def test_a_failed_attack_is_empty_and_says_why_beside_others(tmp_path: Path) -> None:
+    failed = replace(HEADER, attack="cw-l2", status="failed", reason="loss is nan")
+    records.write(tmp_path / "a.parquet", [Attacked(failed, records.empty()), Attacked(HEADER, frame())])
+    (first, second), _ = records.read(tmp_path / "a.parquet")
+    assert first.frame.empty
+    assert list(first.frame) == list(records.COLUMNS)
+    assert first.header.reason == "loss is nan"
+    assert len(second.frame) == 3
+
+
+def test_a_file_may_hold_failed_attacks_only(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", records.empty(), status="failed", reason="loss is nan")
+    assert records.read(tmp_path / "a.parquet").attacks[0].frame.empty
 
 
 @pytest.mark.parametrize(
@@ -89,36 +97,38 @@ def test_a_failed_run_is_empty_and_says_why(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_frame_is_refused_by_name(tmp_path: Path, table: pd.DataFrame, message: str) -> None:
-    with pytest.raises(ValueError, match=rf"a\.parquet: .*{message}"):
-        records.write(tmp_path / "a.parquet", table, metadata())
+    with pytest.raises(ValueError, match=rf"a\.parquet: pgd40-linf: .*{message}"):
+        write(tmp_path / "a.parquet", table)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"cell": {"run": "demo"}}, "metadata lack cell.study, cell.original, cell.dataset"),
-        ({"threat": {}}, "metadata lack threat.norm, threat.space"),
         ({"status": "fine"}, "status: expected ok or failed, got 'fine'"),
         ({"protocol": "both"}, "protocol: expected published or worst, got 'both'"),
-        ({"status": "failed"}, "reason: expected why the run failed"),
+        ({"status": "failed"}, "reason: expected why it failed"),
     ],
 )
-def test_wrong_metadata_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+def test_a_wrong_header_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        records.write(tmp_path / "a.parquet", frame(), metadata(**changes))
+        write(tmp_path / "a.parquet", frame(), **changes)
 
 
-def test_an_attack_may_have_no_threat(tmp_path: Path) -> None:
-    records.write(tmp_path / "a.parquet", frame(epsilon=np.nan), metadata(threat=None))
-    assert records.read(tmp_path / "a.parquet")[1]["threat"] is None
+def test_a_file_is_about_one_model_and_each_attack_once(tmp_path: Path) -> None:
+    again = Attacked(HEADER, frame())
+    with pytest.raises(ValueError, match="expected each attack once, got pgd40-linf, pgd40-linf"):
+        records.write(tmp_path / "a.parquet", [again, again])
+    other = replace(HEADER, attack="clean", model=HEADER.model._replace(seed=1))
+    with pytest.raises(ValueError, match="expected attacks on one model, got 2"):
+        records.write(tmp_path / "a.parquet", [again, Attacked(other, frame())])
 
 
-@pytest.mark.parametrize("reader", [records.read, records.read_metadata])
+@pytest.mark.parametrize("reader", [records.read, records.read_headers])
 @pytest.mark.parametrize("keep", [0, 7, 0.5, 0.99])
 def test_a_truncated_file_names_itself_and_the_cure(tmp_path: Path, reader: Any, keep: float) -> None:
     path = tmp_path / "records.parquet"
-    records.write(path, frame(50), metadata())
+    write(path, frame(50))
     whole = path.read_bytes()
     path.write_bytes(whole[: int(keep * len(whole)) if keep < 1 else int(keep)])
     with pytest.raises(ValueError, match=r"records\.parquet: .*delete it and run .* \(rule attack\)"):
@@ -127,17 +137,18 @@ def test_a_truncated_file_names_itself_and_the_cure(tmp_path: Path, reader: Any,
 
 def test_a_foreign_parquet_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
-    table = pa.Table.from_pandas(frame()[list(records.COLUMNS)].astype(object))
+    table = pa.Table.from_pandas(frame(attack="a")[["attack", *records.COLUMNS]].astype(object))
     place = table.column_names.index("epsilon")
     pq.write_table(table.set_column(place, "epsilon", table["epsilon"].cast(pa.float32())), path)
     with pytest.raises(ValueError, match=r"a\.parquet: column epsilon: expected double, got float;"):
         records.read(path)
     table = table.replace_schema_metadata()
     pq.write_table(table, path)
-    with pytest.raises(ValueError, match="expected metadata under 'touchstone', got none"):
+    with pytest.raises(ValueError, match="expected headers under 'touchstone', got none"):
         records.read(path)
-    pq.write_table(table.replace_schema_metadata({"touchstone": json.dumps({"cell": {}})}), path)
-    with pytest.raises(ValueError, match="metadata lack threat, protocol, fn"):
+    about = json.dumps({"attacks": [{"run": "demo"}], "preflights": []})
+    pq.write_table(table.replace_schema_metadata({"touchstone": about}), path)
+    with pytest.raises(ValueError, match=r"expected a header of run, model, stand_in, .*, got run;"):
         records.read(path)
 
 
@@ -149,24 +160,25 @@ def test_a_missing_file_stays_a_missing_file(tmp_path: Path) -> None:
 def test_a_file_is_replaced_and_not_written_over(tmp_path: Path) -> None:
     """A reader that has the old file open keeps it whole."""
     path, opened = tmp_path / "a.parquet", tmp_path / "opened"
-    records.write(path, frame(), metadata())
+    write(path, frame())
     os.link(path, opened)
     before = opened.read_bytes()
-    records.write(path, frame(5), metadata())
+    write(path, frame(5))
     assert opened.read_bytes() == before
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.parquet"
-    records.write(path, frame(), metadata())
+    write(path, frame())
     before = path.read_bytes()
 
-    def full_disk(_table: pa.Table, target: Path, **_: Any) -> None:
-        Path(target).write_bytes(b"half")
+    def full_disk(target: Path, _content: bytes) -> None:
+        with target.open("wb") as file:
+            file.write(b"half")
         raise OSError("no space left")
 
-    monkeypatch.setattr(pq, "write_table", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(OSError, match="no space"):
-        records.write(path, frame(5), metadata())
+        write(path, frame(5))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

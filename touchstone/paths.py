@@ -140,10 +140,10 @@ class Results:
         """What produced the results."""
         return self.root / "provenance.json"
 
-    @property
-    def benchmarks(self) -> Path:
-        """Folder of the seconds that each job took, a folder per rule."""
-        return self.root / "benchmarks"
+    def benchmarks(self) -> dict[str, list[Path]]:
+        """Return the files with the seconds of every job so far, by rule."""
+        folders = sorted((self.root / "benchmarks").iterdir())
+        return {folder.name: sorted(folder.rglob("*.tsv")) for folder in folders}
 
     def log(self, rule: str, *names: str) -> Path:
         """Return the log of a job."""
@@ -151,4 +151,4 @@ class Results:
 
     def benchmark(self, rule: str, *names: str) -> Path:
         """Return the file with the seconds of a job."""
-        return self.benchmarks.joinpath(rule, *names[:-1], f"{names[-1] if names else rule}.tsv")
+        return self.root.joinpath("benchmarks", rule, *names[:-1], f"{names[-1] if names else rule}.tsv")

@@ -14,11 +14,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from touchstone.paths import Results
 from touchstone.registry import module_path
 
 PACKAGE = "touchstone"
 # what these do decides no number
-BOOKKEEPING = frozenset({"touchstone.provenance", "touchstone.log", "touchstone.files"})
+BOOKKEEPING = frozenset(
+    f"{PACKAGE}.{name}"
+    # where files lie, and the form of jobs, whose values are params
+    for name in ("provenance", "log", "files", "paths", "plan.jobs", "jobs.parts")
+)
 LIBRARIES = (
     *("torch", "torchvision", "timm", "numpy", "pandas", "scipy", "safetensors", "snakemake", "matplotlib", "typst"),
     *("foolbox", "numba", "pyautoattack"),  # attacks that are wrapped
@@ -177,20 +182,18 @@ def revision(root: Path) -> str:
         return "not a checkout"
 
 
-def record(results: Path, command: str) -> dict[str, Any]:
+def record(results: Results, command: str) -> dict[str, Any]:
     """Return what produced the results of a run.
 
     Args:
-        results: results/<run>; its benchmark files hold the seconds of each job, their age the start.
+        results: of the run; its benchmark files hold the seconds of each job, their age the start.
         command: what starts the run again.
     """
+    rules = results.benchmarks()
     jobs = {
-        path: float(path.read_text().splitlines()[1].split("\t")[0]) for path in results.glob("benchmarks/**/*.tsv")
+        path: float(path.read_text().splitlines()[1].split("\t")[0]) for paths in rules.values() for path in paths
     }
-    seconds: dict[str, float] = {}
-    for path, value in jobs.items():
-        rule = path.relative_to(results / "benchmarks").parts[0].removesuffix(".tsv")
-        seconds[rule] = seconds.get(rule, 0.0) + value
+    seconds = {rule: sum(jobs[path] for path in paths) for rule, paths in rules.items()}
     started = min(path.stat().st_mtime - jobs[path] for path in jobs)
     finished = time.time()
     return {

@@ -1,7 +1,7 @@
 """One row per judged point, and how the rows of attacks on one model are written and read.
 
-A row is one (attack, sample, epsilon, restart, member). What was attacked, how, and on what travels in the same file, as
-JSON under the key "touchstone", so that a record cannot lose its origin.
+A row is one (attack, sample, epsilon, restart, member). What was attacked, how, and on what travels in the same file,
+as JSON under the key "touchstone", so that a record cannot lose its origin.
 """
 
 import json
@@ -222,7 +222,9 @@ def _table(path: Path, attacked: Attacked) -> pa.Table:
     where = f"{path}: {header.attack}"
     _check_columns(where, frame.columns, COLUMNS)
     if (header.status == "ok") == frame.empty:
-        raise ValueError(f"{where}: expected rows unless it failed, got status {header.status!r} with {len(frame)} rows")
+        raise ValueError(
+            f"{where}: expected rows unless it failed, got status {header.status!r} with {len(frame)} rows"
+        )
     if (twice := frame.duplicated(ROW)).any():
         first = frame.loc[twice, ROW].iloc[0].to_dict()
         raise ValueError(f"{where}: expected one row per {', '.join(ROW)}; got {first} twice")

@@ -93,14 +93,21 @@ def load(target: str) -> Callable[..., Any]:
 
 
 def module_path(module: str) -> Path:
-    """Return the source file of a module without executing it (its parent packages are imported)."""
-    try:
-        spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError:  # so says a missing parent package
-        spec = None
-    if spec is None or spec.origin is None:
-        raise ValueError(f"no source file for module {module!r}")
-    return Path(spec.origin)
+    """Return the source file of a module without executing anything: neither it nor its parent packages.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
+    homes = [] if spec is None else [Path(home, *rest) for home in spec.submodule_search_locations or ()]
+    if spec is not None and spec.origin is not None and not rest:
+        homes.append(Path(spec.origin).with_suffix(""))
+    for home in homes:
+        for path in (home / "__init__.py", home.with_suffix(".py")):
+            if path.is_file():
+                return path
+    raise ValueError(f"no source file for module {module!r}")
 
 
 @cache

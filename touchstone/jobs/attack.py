@@ -1,129 +1,190 @@
-"""The job that runs one attack over all its epsilons on one model."""
+"""The job that runs a batch of attacks on one model."""
 
+import logging
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
 
-import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from touchstone import provenance, records
-from touchstone.attacks import ATTACKS
-from touchstone.data.prepare import load as load_dataset
-from touchstone.data.prepare import spread, to_float
-from touchstone.evaluation import loop
+from touchstone.cell import ModelId, ThreatSpec
+from touchstone.data.prepare import Dataset, spread, to_float
+from touchstone.evaluation import cascade, flags, published
+from touchstone.evaluation.preflight import SAMPLES, preflight
+from touchstone.evaluation.result import Member, Result, failed
 from touchstone.files import write_bytes
-from touchstone.jobs.common import load_weights, make_defense, make_model, run_json, set_up, threat_of, to_device
+from touchstone.jobs.common import Trained, load_data, load_trained, make_defense, make_threat, set_up
+from touchstone.jobs.parts import Examples, Parts, to_bytes
 from touchstone.log import progress
+from touchstone.paths import Results
+from touchstone.plan.jobs import AttackJob, BatchJob, Code
+from touchstone.records import Attacked, Header, Preflight
 from touchstone.threat import in_space
 
-SOMETIMES = ("substitute", "defense", "budget_rule")  # params that only some attacks have
+log = logging.getLogger(__name__)
+
+LIBRARIES = ("python", "torch", "torchvision", "timm", "numpy", "foolbox", "pyautoattack")  # other ones, other numbers
 
 
-class Trained(NamedTuple):
-    """A model with its weights, what run.json says of its training, and the sha256 of the weights."""
+@dataclass(frozen=True)
+class Scene:
+    """What every attack of a batch works with."""
 
-    model: nn.Module
-    run: dict[str, Any]
-    sha256: str
+    job: BatchJob
+    device: torch.device
+    data: Dataset
+    order: Tensor  # (n,) test images, every prefix stands for the whole
+    target: Trained
+    substitutes: Mapping[ModelId, Trained]
+    versions: Mapping[str, str]
+
+    def key(self, attack: AttackJob) -> str:
+        """Return what the attack's part is kept under."""
+        others = {"/".join(map(str, s.model)): self.substitutes[s.model].sha256 for s in attack.substitutes}
+        files = {"data": self.data.sha256, "model": self.target.sha256, **others}
+        return self.job.key(attack, **files, **{name: self.versions[name] for name in LIBRARIES})
+
+    def images(self, count: int | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the first images (n, *shape) in [0, 1] of the order, their classes and places in the test set."""
+        index = self.order[:count]
+        return to_float(self.data.test.x[index]), self.data.test.y[index], index
 
 
-def attack(
-    params: Mapping[str, Any],
-    cell: Mapping[str, Any],
-    prepared: Path,
-    model_file: Path,
-    out: Path,
-    models: Path | None = None,
-) -> None:
-    """Run one attack over all its epsilons on one model; write records.parquet and examples.safetensors under `out`.
+def run(job: BatchJob, results: Results, batch: str) -> None:
+    """Run every attack of a batch that is not there yet; write records.parquet and examples.safetensors.
 
-    Args:
-        params: the attack as the plan resolved it. `defense` is there only if its own loss is asked for.
-        cell: of the model, and the attack's slug.
-        prepared: the dataset.
-        model_file: the model's weights, with run.json beside them.
-        out: where the results go.
-        models: folder of the study's models; a substitute is found there by its path.
+    An attack that fails does not stop the others: they are kept, and only the failed one runs again.
 
     Raises:
         ValueError: if a file cannot be used; names it and the rule that makes it.
+        ExceptionGroup: with what went wrong in each attack that failed.
     """
-    device = set_up(params["device"], params["threads"])
-    data = to_device(load_dataset(prepared), device)
-    target = _load(params, params["dataset"], model_file, device)
-    wanted = [part["substitute"] for part in [params, *params["options"].get("members", [])] if "substitute" in part]
-    substitutes = {s["path"]: _load(s, params["dataset"], models / s["path"] / model_file.name, device) for s in wanted}
-    reason = _failure(target, substitutes)
-    index = spread(data.test.y.cpu())[: params["samples"]].to(device)
-    threat = threat_of(params["threat"])
-    if reason:
-        frame, examples, info = loop.empty(reason)
-    else:
-        own_loss = None
-        if "defense" in params:
-            own_loss = make_defense(params["defense"], **(target.run["selected_options"] or {})).loss
-        views = {path: in_space(trained.model, threat).model for path, trained in substitutes.items()}
-        frame, examples, info = loop.run(
-            target.model.eval(),
-            to_float(data.test.x[index]),
-            data.test.y[index],
-            spec_name=params["fn"],
-            options=_ready(params, views),
-            threat=threat,
-            protocol=params["protocol"],
-            seed=params["seed"],
-            batch_size=params["batch_size"],
-            grid=params.get("grid"),
-            budget_rule=params.get("budget_rule"),
-            own_loss=own_loss,
-            progress=progress(params["attack"]),
-            slug=params["attack"],
-            index=index,
-            probe=params["protocol"] == "published",
-        )
-    spec = ATTACKS[params["fn"]]
-    metadata = {
-        "cell": dict(cell),
-        **{k: params[k] for k in ("attack", "fn", "options", "protocol", "threat", "caps")},
-        **{k: params[k] for k in ("device", "threads", "batch_size", "code")},
-        **{k: params[k] for k in SOMETIMES if k in params},
-        "kind": spec.kind,
-        "status": "ok",
-        "reason": "",
-        **info,
-        "samples": len(index),
-        "versions": provenance.versions(),
-        "dataset_sha256": data.sha256,
-        "model_sha256": target.sha256,
-        **({"substitute_sha256": {path: s.sha256 for path, s in substitutes.items()}} if substitutes else {}),
-    }
-    records.write(out / "records.parquet", frame, metadata)
-    write_bytes(
-        out / "examples.safetensors", safetensors.torch.save({k: v.cpu().contiguous() for k, v in examples.items()})
+    scene, parts = _scene(job, results), Parts(results.parts(job.subject.model))
+    done: list[tuple[Attacked, Examples]] = []
+    preflights: dict[ThreatSpec, Preflight] = {}
+    errors: list[Exception] = []
+    for one in job.attacks:
+        try:
+            done.append(_part(one, scene, parts))
+            if one.threat is not None and one.threat not in preflights and scene.target.run["status"] == "ok":
+                preflights[one.threat] = _preflight(one, scene, parts)
+        except Exception as error:  # raised below, when the others have run
+            error.add_note(f"in attack {one.attack} on {'/'.join(map(str, job.subject.model))}")
+            log.exception("%s failed; the other attacks of the batch go on", one.attack)
+            errors.append(error)
+    if errors:
+        raise ExceptionGroup(f"{len(errors)} of {len(job.attacks)} attacks failed; the others are kept", errors)
+    files = results.attack(job.subject.model, batch)
+    records.write(files.records, [attacked for attacked, _ in done], preflights.values())
+    shown = {f"{a.header.attack}/{name}": points for a, examples in done for name, points in examples.items()}
+    write_bytes(files.examples, to_bytes(shown))
+
+
+def _scene(job: BatchJob, results: Results) -> Scene:
+    device = set_up(job.device, job.threads)
+    data = load_data(job.subject.data, device)
+    order = spread(data.test.y.cpu()).to(device)
+    target = load_trained(results, job.subject.model, job.net, data.name, device)
+    others = {s.model: load_trained(results, s.model, s.net, data.name, device) for s in job.substitutes}
+    return Scene(job, device, data, order, target, others, provenance.versions())
+
+
+def _part(job: AttackJob, scene: Scene, parts: Parts) -> tuple[Attacked, Examples]:
+    """Return an attack that was kept, or run it and keep it."""
+    key = scene.key(job)
+    kept = parts.load(key)
+    if kept is not None:
+        log.info("%s is there already", job.attack)
+        attacked, examples = kept
+        return attacked._replace(header=replace(attacked.header, caps=list(job.caps))), examples
+    attacked, examples = attack(job, scene)
+    parts.keep(key, attacked, examples)
+    return attacked, examples
+
+
+def attack(job: AttackJob, scene: Scene) -> tuple[Attacked, Examples]:
+    """Run one attack over all its radii; a model or substitute whose training failed gives no rows, and the reason."""
+    x, y, index = scene.images(job.samples)
+    reason = _failure(job, scene)
+    found = failed(reason) if reason else _attacked(job, scene, x, y, index)
+    subject = scene.job.subject
+    header = Header(
+        run=subject.run,
+        model=subject.model,
+        stand_in=subject.stand_in,
+        attack=job.attack,
+        protocol=job.protocol,
+        kind=job.kind,
+        members={m.slug: {"fn": m.fn, "options": m.options} for m in job.members},
+        threat=job.threat,
+        samples=len(index),
+        status=found.status,
+        reason=found.reason,
+        flags=list(found.flags),
+        grid=list(found.grid),
+        doubled_steps_gain=found.doubled_steps_gain,
+        caps=list(job.caps),
+        made={
+            "code": job.code.digest,
+            "seed": job.seed,
+            "batch_size": scene.job.batch_size,
+            "device": scene.job.device,
+            "threads": scene.job.threads,
+            "versions": dict(scene.versions),
+            "dataset_sha256": scene.data.sha256,
+            "model_sha256": scene.target.sha256,
+            "substitutes": {"/".join(map(str, s.model)): scene.substitutes[s.model].sha256 for s in job.substitutes},
+        },
     )
+    return Attacked(header, found.records), found.examples
 
 
-def _load(definition: Mapping[str, Any], dataset: str, file: Path, device: torch.device) -> Trained:
-    model = make_model(definition["model"], dataset, definition["seed"]).to(device)
-    sha256 = load_weights(model, file)
-    return Trained(model, run_json(file.with_name("run.json")), sha256)
-
-
-def _failure(target: Trained, substitutes: Mapping[str, Trained]) -> str:
+def _failure(job: AttackJob, scene: Scene) -> str:
     """Say why there is nothing to attack, or nothing to start from; empty if there is."""
-    if target.run["status"] != "ok":
-        return target.run["reason"]
-    failed = {path: trained.run for path, trained in substitutes.items() if trained.run["status"] != "ok"}
-    return "; ".join(f"the substitute {path} failed: {run['reason']}" for path, run in failed.items())
+    if scene.target.run["status"] != "ok":
+        return str(scene.target.run["reason"])
+    runs = {"/".join(map(str, s.model)): scene.substitutes[s.model].run for s in job.substitutes}
+    return "; ".join(f"the substitute {m} failed: {run['reason']}" for m, run in runs.items() if run["status"] != "ok")
 
 
-def _ready(part: Mapping[str, Any], substitutes: Mapping[str, nn.Module]) -> dict[str, Any]:
-    """Return the options of an attack with the substitutes themselves, in its members too."""
-    options = dict(part["options"])
-    if "members" in options:
-        options["members"] = [{**member, "options": _ready(member, substitutes)} for member in options["members"]]
-    if "substitute" in part:
-        options["substitute"] = substitutes[part["substitute"]["path"]]
-    return options
+def _attacked(job: AttackJob, scene: Scene, x: Tensor, y: Tensor, index: Tensor) -> Result:
+    threat = make_threat(job.threat) if job.threat else None
+    chosen = scene.target.run["selected_options"]
+    about = {
+        "seed": job.seed,
+        "batch_size": scene.job.batch_size,
+        "own_loss": make_defense(job.objective, chosen).loss if job.objective else None,
+        "progress": progress(job.attack),
+        "index": index,
+    }
+
+    def start(model: ModelId) -> nn.Module:
+        trained = scene.substitutes[model].model
+        return in_space(trained, threat).model if threat else trained
+
+    members = [
+        Member(m.slug, m.fn, {**m.options, **({"substitute": start(m.substitute.model)} if m.substitute else {})})
+        for m in job.members
+    ]
+    model = scene.target.model.eval()
+    if job.protocol == "worst":
+        return cascade.run(model, x, y, members, threat=threat, **about)
+    (only,) = job.members
+    tuned = {"grid": only.grid, "budget_rule": only.budget_rule}
+    return published.run(model, x, y, members[0], threat=threat, **tuned, **about)
+
+
+def _preflight(job: AttackJob, scene: Scene, parts: Parts) -> Preflight:
+    """Return what was measured of the model under the threat of an attack, from what was kept if it was."""
+    code = Code.of("touchstone.evaluation.preflight:preflight", scene.job.net.target)
+    asks = replace(job, attack="preflight", protocol="published", members=(), samples=SAMPLES, objective=None)
+    key = scene.key(replace(asks, facts=(), code=code))
+    found = parts.load_preflight(key)
+    if found is None:
+        x, y, _ = scene.images(SAMPLES)
+        about = {"seed": job.seed, "batch_size": scene.job.batch_size}
+        measured = preflight(scene.target.model.eval(), x, y, threat=make_threat(job.threat), **about)
+        found = Preflight(job.threat, measured, flags.preflight(measured))
+        parts.keep_preflight(key, found)
+    return found

@@ -1,10 +1,9 @@
-"""What the jobs share: a reproducible set-up, and definitions turned into objects."""
+"""What the jobs share: a reproducible set-up, and specifications turned into objects."""
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,20 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from touchstone import paths
+from touchstone.cell import ModelId, ThreatSpec
 from touchstone.data import DATASETS
 from touchstone.data.prepare import Dataset
-from touchstone.defenses import DEFENSES
+from touchstone.data.prepare import load as load_dataset
 from touchstone.defenses.base import Defense
 from touchstone.models.classifier import Classifier, build
+from touchstone.paths import Results
+from touchstone.plan.jobs import Net, Objective, Options
 from touchstone.registry import load
 from touchstone.threat import Threat
-from touchstone.training import Phase, Rule
 from touchstone.types import UNIT
+
+RETRAIN = "delete it and run snakemake again (rule train)"
 
 
 def set_up(device: str, threads: int) -> torch.device:
@@ -43,41 +47,57 @@ def set_up(device: str, threads: int) -> torch.device:
     return torch.device(device)
 
 
-def make_defense(definition: Mapping[str, Any], **more: Any) -> Defense:
-    """Build the objective of {fn, options}; `more` are a candidate's options."""
-    return load(DEFENSES[definition["fn"]].fn)(**definition["options"], **more)
+def make_defense(objective: Objective, more: Options | None = None) -> Defense:
+    """Build an objective; `more` are a candidate's options."""
+    return load(objective.target)(**objective.options, **(more or {}))
 
 
-def make_model(definition: Mapping[str, Any], dataset: str, seed: int) -> Classifier:
-    """Build the untrained model of {fn, options, normalize} for a dataset."""
-    kept = {"normalize": definition["normalize"], **definition["options"]}
-    return build(definition["fn"], DATASETS[dataset], seed=seed, **kept)
+def make_model(net: Net, data: str, seed: int) -> Classifier:
+    """Build an untrained model for the dataset in use."""
+    return build(net.fn, DATASETS[data], seed=seed, normalize=net.normalize, **net.options)
 
 
-def make_phases(phases: list[dict[str, Any]]) -> list[Phase]:
-    """Turn the plan's phases into those of the training loop."""
-    return [_made(Phase, {k: v for k, v in phase.items() if k != "init"}) for phase in phases]
+def make_threat(spec: ThreatSpec) -> Threat:
+    """Build what runs of a threat."""
+    return Threat(spec.norm, spec.epsilons, spec.space, UNIT if spec.bounds == "data" else None)
 
 
-def _made(kind: type[Rule], given: Mapping[str, Any]) -> Any:
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-    if "groups" in values:
-        values["groups"] = {name: _made(Rule, group) for name, group in given["groups"].items()}
-    return kind(**values)
+@dataclass(frozen=True)
+class Trained:
+    """A model with its weights, what run.json says of its training, and the sha256 of the weights."""
+
+    model: nn.Module
+    run: dict[str, Any]
+    sha256: str
 
 
-def load_weights(model: nn.Module, path: Path) -> str:
-    """Load a checkpoint into `model`; return the file's sha256.
+def load_trained(results: Results, model: ModelId, net: Net, data: str, device: torch.device) -> Trained:
+    """Return a trained model.
 
     Raises:
-        ValueError: if the file is missing, truncated or of another architecture; names it and the rule.
+        ValueError: if a file is missing, truncated, changed or of another architecture; names it and the rule.
+    """
+    files = results.model(model)
+    run = run_json(files.run)
+    built = make_model(net, data, model.seed).to(device)
+    return Trained(built, run, load_weights(built, files.weights, run["model_sha256"]))
+
+
+def load_weights(model: nn.Module, path: Path, sha256: str) -> str:
+    """Load a checkpoint into `model`; return the file's sha256, which must be the one given.
+
+    Raises:
+        ValueError: if the file is missing, truncated, changed or of another architecture; names it and the rule.
     """
     try:
         content = path.read_bytes()
+        found = hashlib.sha256(content).hexdigest()
+        if found != sha256:
+            raise ValueError(f"{path} cannot be used: expected sha256 {sha256} (run.json), got {found}; {RETRAIN}")
         model.load_state_dict(safetensors.torch.load(content))
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        raise ValueError(f"{path} cannot be used ({error}); delete it and run snakemake again (rule train)") from error
-    return hashlib.sha256(content).hexdigest()
+        raise ValueError(f"{path} cannot be used ({error}); {RETRAIN}") from error
+    return found
 
 
 def run_json(path: Path) -> dict[str, Any]:
@@ -85,18 +105,11 @@ def run_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); delete it and run snakemake again (rule train)") from error
+        raise ValueError(f"{path} cannot be read ({error}); {RETRAIN}") from error
 
 
-def to_device(data: Dataset, device: torch.device) -> Dataset:
-    """Put a dataset's tensors on a device."""
+def load_data(name: str, device: torch.device) -> Dataset:
+    """Return a prepared dataset with its tensors on a device."""
+    data = load_dataset(paths.prepared(name).data)
     train, test = (replace(part, x=part.x.to(device), y=part.y.to(device)) for part in (data.train, data.test))
     return replace(data, train=train, test=test, validation=data.validation.to(device))
-
-
-def threat_of(definition: Mapping[str, Any] | None) -> Threat | None:
-    """Build the threat of {norm, space, bounds, epsilons}; None for the clean pass."""
-    if definition is None:
-        return None
-    bounds = UNIT if definition["bounds"] == "data" else None
-    return Threat(definition["norm"], tuple(definition["epsilons"]), definition["space"], bounds)

@@ -1,73 +1,110 @@
-"""The job that chooses unstated constants."""
+"""The job that chooses constants that no text and no code states, by a criterion that reads no claim.
+
+Candidates are listed from weak to strong. The last one is taken whose training does not fail, whose weights the
+objective keeps bounded, and whose validation accuracy is at most `tolerance` below the reference's. Everything else
+that is measured shows the sensitivity.
+"""
 
 import logging
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 
-from touchstone.data.prepare import load as load_dataset
-from touchstone.evaluation import loop
+from touchstone.data.prepare import Dataset, Split, to_float
+from touchstone.evaluation import published
+from touchstone.evaluation.result import Member
 from touchstone.files import write_json
-from touchstone.jobs.common import make_defense, make_model, make_phases, set_up, threat_of, to_device
-from touchstone.jobs.selection import choose, try_out
+from touchstone.findings.weights import fuzziness, max_abs, near_zero
+from touchstone.jobs.common import load_data, make_defense, make_model, make_threat, set_up
+from touchstone.paths import Results
+from touchstone.plan.jobs import Objective, Options, Probe, SelectJob
+from touchstone.training import accuracy, fit_redrawn
 
 log = logging.getLogger(__name__)
 
+Candidate = dict[str, Any]  # {options, and what was measured}, a row of selection.csv
 
-def select(params: Mapping[str, Any], prepared: Path, out: Path) -> None:
-    """Train every candidate of a defense, choose one by the criterion, and write selection.json."""
-    device = set_up(params["device"], params["threads"])
-    data = to_device(load_dataset(prepared), device)
-    probe, seed = params["probe"], params["seed"]
 
-    def measure(model: nn.Module, x: Tensor, y: Tensor) -> float:
-        frame, _, _ = loop.run(
-            model,
-            x,
-            y,
-            spec_name=probe["fn"],
-            options=probe["options"],
-            threat=threat_of(probe["threat"]),
-            protocol="published",
-            seed=seed,
-            batch_size=probe["batch_size"],
-            checks=False,
-        )
-        return float(1 - frame["success"].mean())
-
-    def candidate(definition: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-        log.info("candidate %s %s", definition["fn"], dict(options))
-        found = try_out(
-            lambda start: make_model(params["model"], params["dataset"], start).to(device),
-            make_defense(definition, **options),
-            data,
-            make_phases(params["phases"]),
-            seed=seed,
-            redraws=params["redraws"],
-            probe=measure,
-            probe_samples=params["probe_samples"],
-            threshold=params["near_zero"],
-            bf16=params["amp"] == "bf16",
-        )
-        log.info("candidate %s: %s", dict(options), found)
-        return {"options": dict(options), **found}
-
-    reference = candidate(params["reference"], {})
-    tried = [candidate(params["defense"], options) for options in params["candidates"]]
+def select(job: SelectJob, results: Results) -> None:
+    """Train the reference and every candidate of a defense, choose one by the criterion, and write selection.json."""
+    device = set_up(job.device, job.threads)
+    data = load_data(job.subject.data, device)
+    reference = try_out(job, job.reference, {}, data, device)
+    tried = [try_out(job, job.objective, options, data, device) for options in job.candidates]
     accuracy = reference["validation_accuracy"]
-    index = choose(tried, accuracy, params["tolerance"]) if reference["status"] == "ok" else None
+    index = choose(tried, accuracy, job.tolerance) if reference["status"] == "ok" else None
     write_json(
-        out,
+        results.selection(job.subject.model),
         {
+            "cell": job.subject.words(),
             "criterion": "the last candidate, from weak to strong, whose training does not fail, whose weights the "
             "objective keeps bounded, and which loses at most `tolerance` of validation accuracy against the reference",
-            "tolerance": params["tolerance"],
-            "reference_accuracy": reference["validation_accuracy"],
+            "tolerance": job.tolerance,
+            "reference_accuracy": accuracy,
             "reference": reference,
             "selected": index,
             "selected_options": None if index is None else tried[index]["options"],
             "candidates": tried,
         },
     )
+
+
+def choose(candidates: Sequence[Candidate], reference_accuracy: float, tolerance: float) -> int | None:
+    """Return the index of the last candidate that meets the criterion, or None."""
+    good = [
+        index
+        for index, candidate in enumerate(candidates)
+        if candidate["status"] == "ok"
+        and candidate["bounded"]
+        and candidate["validation_accuracy"] >= reference_accuracy - tolerance
+    ]
+    return good[-1] if good else None
+
+
+def try_out(job: SelectJob, objective: Objective, options: Options, data: Dataset, device: torch.device) -> Candidate:
+    """Train on the training part less the validation split and measure one candidate on that split.
+
+    The test part is not touched. Accuracies are shares of the validation images, those of the probe of its first ones.
+    """
+    log.info("candidate %s %s", objective.fn, options)
+    rows, validation = data.held_out()
+    defense = make_defense(objective, options)
+    model, result = fit_redrawn(
+        lambda seed: make_model(job.net, data.name, seed).to(device),
+        defense,
+        rows.x,
+        rows.y,
+        job.phases,
+        seed=job.subject.model.seed,
+        redraws=job.redraws,
+        validation=validation,
+        bf16=job.amp == "bf16",
+    )
+    w = next(m for m in model.modules() if isinstance(m, nn.Conv2d)).weight.detach().cpu().numpy()
+    found = {
+        "status": result.status,
+        "reason": result.reason,
+        "bounded": defense.bounded(model),
+        "validation_accuracy": accuracy(model, validation.x, validation.y),
+        "robust_accuracy": _under(job.probe, model, validation, job.subject.model.seed),
+        "fuzziness": fuzziness(w),
+        "near_zero": near_zero(w, job.near_zero),
+        "max_abs": max_abs(w),
+        "epochs": len(result.history),
+        "flags": result.flags,
+    }
+    log.info("candidate %s: %s", options, found)
+    return {"options": options, **found}
+
+
+def _under(probe: Probe, model: nn.Module, validation: Split, seed: int) -> float:
+    """Return the accuracy under the probe, for the sensitivity table only."""
+    x, y = to_float(validation.x[: probe.samples]), validation.y[: probe.samples]
+    member = Member(probe.member.slug, probe.member.fn, probe.member.options)
+    threat = make_threat(probe.threat)
+    found = published.run(
+        model, x, y, member, threat=threat, seed=seed, batch_size=probe.batch_size, examples=0, probe=False
+    )
+    return float(1 - found.records["success"].mean())

@@ -4,8 +4,6 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import safetensors.torch
@@ -14,65 +12,57 @@ from torch import nn
 
 from touchstone import provenance
 from touchstone.data.prepare import Dataset
-from touchstone.data.prepare import load as load_dataset
 from touchstone.files import write_bytes, write_json
-from touchstone.jobs.common import load_weights, make_defense, make_model, make_phases, run_json, set_up, to_device
+from touchstone.jobs.common import load_data, load_weights, make_defense, make_model, run_json, set_up
+from touchstone.paths import CHECKPOINT, ModelFiles, Results
+from touchstone.plan.jobs import Options, TrainJob
 from touchstone.training import Checkpoint, Fit, fit_redrawn
 
-CHECKPOINT = "unfinished.safetensors"
+LIBRARIES = ("torch", "torchvision", "timm")  # other ones may give other weights
 
 
-def train(
-    params: Mapping[str, Any],
-    cell: Mapping[str, Any],
-    prepared: Path,
-    selection: Path | None,
-    init: Path | None,
-    out: Path,
-    every: Mapping[str, float | None] | None = None,
-) -> None:
-    """Train one model and write model.safetensors, history.csv and run.json under `out`.
+def train(job: TrainJob, results: Results, every: Mapping[str, float | None] | None = None) -> None:
+    """Train one model and write model.safetensors, history.csv and run.json.
 
     A training that fails by its recipe (a loss that is not finite, no usable candidate, a start that failed) is a
-    result: status "failed" with the reason. One that is killed goes on from CHECKPOINT, which stays under `out` until
-    the training is done; `every` is how often it is written, {epochs, minutes} (None: never).
+    result: status "failed" with the reason. One that is killed goes on from CHECKPOINT, which stays beside the outputs
+    until the training is done; `every` is how often it is written, {epochs, minutes} (None: never).
     """
-    device = set_up(params["device"], params["threads"])
-    data = to_device(load_dataset(prepared), device)
-    model = make_model(params["model"], params["dataset"], params["seed"]).to(device)
-    chosen, start, reason = {}, None, ""
-    if selection is not None:
-        chosen = json.loads(selection.read_text())["selected_options"]
-        reason = "" if chosen is not None else "no candidate met the selection criterion (see selection.json)"
-    if init is not None:
-        start = run_json(init.with_name("run.json"))
-        if start["status"] != "ok":
-            reason = f"the model it starts from failed: {start['reason']}"
+    device = set_up(job.device, job.threads)
+    data = load_data(job.subject.data, device)
+    files = results.model(job.subject.model)
+    model = make_model(job.net, data.name, job.subject.model.seed).to(device)
+    chosen, start, reason = _chosen(job, results), _start(job, results), ""
+    if job.selects and chosen is None:
+        reason = "no candidate met the selection criterion (see selection.json)"
+    if start is not None and (run := run_json(start.run))["status"] != "ok":
+        reason = f"the model it starts from failed: {run['reason']}"
     versions = provenance.versions()
     decides = {
-        **{k: v for k, v in params.items() if k != "caps"},
+        **{k: v for k, v in job.to_params().items() if k != "caps"},
         "dataset_sha256": data.sha256,
         "selected_options": chosen,
-        "start_sha256": start and start["model_sha256"],
-        "versions": {name: versions[name] for name in ("torch", "torchvision", "timm")},
+        "start_sha256": run_json(start.run)["model_sha256"] if start else None,
+        "versions": {name: versions[name] for name in LIBRARIES},
     }
-    checkpoint = Checkpoint(out / CHECKPOINT, decides, **(every or {}))
+    checkpoint = Checkpoint(files.weights.with_name(CHECKPOINT), decides, **(every or {}))
     started = time.monotonic()
     if reason:
         result = Fit(status="failed", reason=reason)
     else:
-        model, result = _fit(params, data, device, init, chosen or {}, checkpoint)
+        model, result = _fit(job, data, device, start, chosen or {}, checkpoint)
     history = result.history
     columns = ["epoch", "phase", "loss", "zero_gradients", "train_accuracy", "lr", "seconds"]
     frame = pd.DataFrame(history, columns=None if history else columns)
     weights = {k: v.cpu().contiguous().clone() for k, v in model.state_dict().items()}  # cloned: layers may be tied
-    content = safetensors.torch.save(weights)
-    write_bytes(out / "model.safetensors", content)
-    write_bytes(out / "history.csv", frame.to_csv(index=False).encode())
+    content, table = safetensors.torch.save(weights), frame.to_csv(index=False).encode()
+    write_bytes(files.weights, content)
+    write_bytes(files.history, table)
+    params = job.to_params()
     write_json(
-        out / "run.json",
+        files.run,
         {
-            "cell": dict(cell),
+            "cell": job.subject.words(),
             "status": result.status,
             "reason": result.reason,
             "epoch_failed": result.epoch_failed,
@@ -80,51 +70,61 @@ def train(
             "epochs": len(history),
             "epochs_kept": result.kept,  # per phase, the epoch whose weights it ended with
             "selected_options": chosen or None,
-            **{k: params[k] for k in ("dataset", "model", "defense", "phases", "seed", "caps", "code")},
+            **{k: params[k] for k in ("net", "objective", "phases", "caps", "amp", "compile", "threads", "code")},
             "seconds": round(history[-1]["seconds"] if history else time.monotonic() - started, 1),
-            **{k: params[k] for k in ("amp", "compile")},
-            "device": params["device"] if device.type == "cpu" else torch.cuda.get_device_name(device),
-            "threads": params["threads"],
+            "device": job.device if device.type == "cpu" else torch.cuda.get_device_name(device),
             "versions": versions,
             "dataset_sha256": data.sha256,
             "model_sha256": hashlib.sha256(content).hexdigest(),
+            "history_sha256": hashlib.sha256(table).hexdigest(),
         },
     )
     checkpoint.remove()
 
 
+def _chosen(job: TrainJob, results: Results) -> Options | None:
+    """Return the options that were selected, {} where nothing had to be, None where no candidate was good enough."""
+    if not job.selects:
+        return {}
+    return json.loads(results.selection(job.subject.model).read_text())["selected_options"]
+
+
+def _start(job: TrainJob, results: Results) -> ModelFiles | None:
+    """Return the files of the model whose weights it starts from, if it does."""
+    return results.model(job.start) if job.start else None
+
+
 def _fit(
-    params: Mapping[str, Any],
+    job: TrainJob,
     data: Dataset,
     device: torch.device,
-    init: Path | None,
-    chosen: Mapping[str, Any],
+    start: ModelFiles | None,
+    chosen: Options,
     checkpoint: Checkpoint,
 ) -> tuple[nn.Module, Fit]:
-    """Train from the start that the params name, or go on from the checkpoint."""
-    phases = make_phases(params["phases"])
+    """Train from the start that the job names, or go on from the checkpoint."""
     # rows that select an epoch are not trained on; the test set selects nothing
-    share = max((p.validation_share for p in phases), default=0.0)
-    selects = any(p.keep == "best_val" for p in phases)
+    share = max((p.validation_share for p in job.phases), default=0.0)
+    selects = any(p.keep == "best_val" for p in job.phases)
     rows, validation = data.held_out(share) if share or selects else (data.train, None)
 
     def build(seed: int) -> nn.Module:
-        model = make_model(params["model"], params["dataset"], seed).to(device)
-        if init is not None:
-            load_weights(model, init)
-        if params["compile"]:
+        model = make_model(job.net, data.name, seed).to(device)
+        if start is not None:
+            load_weights(model, start.weights, run_json(start.run)["model_sha256"])
+        if job.compile:
             model.net.compile(dynamic=False)  # or a resumed training would meet other kernels than a whole one
         return model
 
     return fit_redrawn(
         build,
-        make_defense(params["defense"], **chosen),
+        make_defense(job.objective, chosen),
         rows.x,
         rows.y,
-        phases,
-        seed=params["seed"],
-        redraws=params["redraws"] if init is None else 0,
+        job.phases,
+        seed=job.subject.model.seed,
+        redraws=job.redraws if start is None else 0,
         validation=validation,
-        bf16=params["amp"] == "bf16",
+        bf16=job.amp == "bf16",
         checkpoint=checkpoint,
     )

@@ -1,8 +1,9 @@
 """Put the claims of all studies into one table."""
 
-from touchstone import log, provenance
+from touchstone import log
 from touchstone.findings import tables
+from touchstone.plan.jobs import WriteJob
 
 log.set_up(snakemake.log[0])
-provenance.check_unchanged(**snakemake.params.code)
+WriteJob.from_params(snakemake.params.job)
 tables.gather(snakemake.input, snakemake.output[0])

@@ -3,12 +3,12 @@
 import logging
 from pathlib import Path
 
-from touchstone import log, provenance
+from touchstone import log
 from touchstone.data.sources import fetch
 from touchstone.files import write_json
+from touchstone.plan.jobs import FetchJob
 
 log.set_up(snakemake.log[0])
-provenance.check_unchanged(**snakemake.params.code)
-out = Path(snakemake.output[0])
-fetch(snakemake.wildcards.dataset, snakemake.params.source, out.parent, log=logging.info)
-write_json(out, {"dataset": snakemake.wildcards.dataset, "source": snakemake.params.source})
+job, out = FetchJob.from_params(snakemake.params.job), Path(snakemake.output[0])
+fetch(job.dataset, job.source, out.parent, log=logging.info)
+write_json(out, {"dataset": job.dataset, "source": job.source})

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from touchstone import log, provenance
+from touchstone import log
 from touchstone.data.prepare import prepare
+from touchstone.plan.jobs import PrepareJob
 
 log.set_up(snakemake.log[0])
-provenance.check_unchanged(**snakemake.params.code)
-prepare(snakemake.wildcards.dataset, Path(snakemake.input[0]).parent, Path(snakemake.output[0]))
+job = PrepareJob.from_params(snakemake.params.job)
+prepare(job.dataset, Path(snakemake.input[0]).parent, Path(snakemake.output.data))

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from touchstone import log, provenance
 from touchstone.files import write_json
+from touchstone.paths import Results
+from touchstone.plan.jobs import WriteJob
 
 log.set_up(snakemake.log[0])
-provenance.check_unchanged(**snakemake.params.code)
-record = provenance.record(Path(snakemake.output[0]).parent, snakemake.params.command)
-write_json(Path(snakemake.output[0]), record)
+job, out = WriteJob.from_params(snakemake.params.job), Path(snakemake.output[0])
+write_json(out, provenance.record(Results(out.parent), job.values["command"]))

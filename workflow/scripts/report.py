@@ -1,11 +1,11 @@
 """Execute a notebook template and turn it into HTML and PDF."""
 
-from touchstone import log, provenance
-from touchstone.report import render as notebooks
+from touchstone import log
+from touchstone.plan.jobs import ReportJob
+from touchstone.report import render
 
 log.set_up(snakemake.log[0])
-provenance.check_unchanged(**snakemake.params.code)
-notebook, html, pdf = snakemake.output
-notebooks.execute(snakemake.input.template, notebook, snakemake.params.parameters, snakemake.log[0])
-notebooks.to_html(notebook, html, snakemake.params.title)
-notebooks.to_pdf(notebook, pdf, snakemake.params.title)
+job, out = ReportJob.from_params(snakemake.params.job), snakemake.output
+render.execute(snakemake.input.template, out.ipynb, job.parameters, snakemake.log[0])
+render.to_html(out.ipynb, out.html, job.title)
+render.to_pdf(out.ipynb, out.pdf, job.title)

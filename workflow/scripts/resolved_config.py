@@ -1,8 +1,8 @@
 """Write the configuration of the run with every recipe, cap and threat resolved."""
 
-from touchstone import log, provenance
+from touchstone import log
 from touchstone.files import write_yaml
+from touchstone.plan.jobs import WriteJob
 
 log.set_up(snakemake.log[0])
-provenance.check_unchanged(**snakemake.params.code)
-write_yaml(snakemake.output[0], snakemake.params.config)
+write_yaml(snakemake.output[0], WriteJob.from_params(snakemake.params.job).values)

@@ -1,11 +1,10 @@
 """Choose the constants that the paper leaves out."""
 
-from pathlib import Path
-
-from touchstone import log, provenance
+from touchstone import log
 from touchstone.jobs.select import select
+from touchstone.paths import Results
+from touchstone.plan.jobs import SelectJob
 
 log.set_up(snakemake.log[0])
-job = snakemake.params.job
-provenance.check_unchanged(job["code"], job["targets"])
-select(job, Path(snakemake.input.data), Path(snakemake.output[0]))
+job = SelectJob.from_params(snakemake.params.job)
+select(job, Results.of(job.subject.run))

@@ -2,18 +2,15 @@
 
 from pathlib import Path
 
-from touchstone import log, provenance
+from touchstone import log
 from touchstone.jobs.tables import tables
+from touchstone.plan.jobs import TablesJob
 
 log.set_up(snakemake.log[0])
-job = snakemake.params.job
-provenance.check_unchanged(job["code"], job["targets"])
 tables(
-    job,
-    Path(snakemake.input.study),
-    map(Path, snakemake.input.records),
+    TablesJob.from_params(snakemake.params.job),
+    records=map(Path, snakemake.input.records),
     runs=list(map(Path, snakemake.input.runs)),
     selections=map(Path, snakemake.input.selections),
     prepared=map(Path, snakemake.input.prepared),
-    out=Path(snakemake.output[0]).parent,
 )

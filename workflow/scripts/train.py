@@ -1,20 +1,13 @@
 """Train one model."""
 
-from pathlib import Path
-
-from touchstone import log, provenance
+from touchstone import log
 from touchstone.jobs.train import train
+from touchstone.paths import Results
+from touchstone.plan.jobs import TrainJob
 from touchstone.study.config import Checkpoints
 
 log.set_up(snakemake.log[0])
-job = snakemake.params.job
-provenance.check_unchanged(job["code"], job["targets"])
-train(
-    job,
-    snakemake.params.cell,
-    prepared=Path(snakemake.input.data),
-    selection=next(map(Path, snakemake.input.selection), None),
-    init=next(map(Path, snakemake.input.init), None),
-    out=Path(snakemake.output[0]).parent,
-    every=Checkpoints(**snakemake.config.get("checkpoint", {})).model_dump(),  # decides no number: not in params
-)
+job = TrainJob.from_params(snakemake.params.job)
+# how often it saves decides no number, so that it is no param: a change must not train again
+every = Checkpoints(**snakemake.config.get("checkpoint", {}))
+train(job, Results.of(job.subject.run), every.model_dump())

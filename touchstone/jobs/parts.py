@@ -1,0 +1,80 @@
+"""Finished attacks on one model, kept by what decides their rows.
+
+They are no outputs of a job, so they outlive one that fails: a batch that runs again takes what is there. A part is
+used only while both of its files have the sums that were written with it.
+"""
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor
+
+from touchstone import records
+from touchstone.files import write_bytes, write_json
+from touchstone.records import Attacked, Preflight
+
+log = logging.getLogger(__name__)
+
+Examples = dict[str, Tensor]  # name -> points (k, *shape) in pixels, on the CPU
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The folder of one model's finished attacks."""
+
+    folder: Path
+
+    def load(self, key: str) -> tuple[Attacked, Examples] | None:
+        """Return what was kept under a key, or None where nothing was, or where it was damaged; the log says so."""
+        rows, examples, sums = self._files(key)
+        if not sums.exists():
+            return None
+        if not _whole(sums, rows, examples):
+            log.warning("%s is not what was kept there: the attack runs again", rows)
+            return None
+        (attacked,) = records.read(rows).attacks
+        return attacked, safetensors.torch.load_file(examples)
+
+    def keep(self, key: str, attacked: Attacked, examples: Examples) -> None:
+        """Keep an attack under a key; its sums are written last, so that half a part is none."""
+        rows, file, sums = self._files(key)
+        records.write(rows, [attacked])
+        write_bytes(file, to_bytes(examples))
+        write_json(sums, {"attack": attacked.header.attack, **{path.name: _sum(path) for path in (rows, file)}})
+
+    def load_preflight(self, key: str) -> Preflight | None:
+        """Return the preflight that was kept under a key."""
+        path = self._files(key)[0]
+        return records.read(path).preflights[0] if _whole(self._files(key)[2], path) else None
+
+    def keep_preflight(self, key: str, preflight: Preflight) -> None:
+        """Keep a preflight under a key."""
+        rows, _, sums = self._files(key)
+        records.write(rows, [], [preflight])
+        write_json(sums, {"preflight": preflight.threat.norm, rows.name: _sum(rows)})
+
+    def _files(self, key: str) -> tuple[Path, Path, Path]:
+        return (self.folder / f"{key}.parquet", self.folder / f"{key}.safetensors", self.folder / f"{key}.json")
+
+
+def to_bytes(examples: Examples) -> bytes:
+    """Return the content of a safetensors file."""
+    return safetensors.torch.save({name: points.cpu().contiguous() for name, points in examples.items()})
+
+
+def _sum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _whole(sums: Path, *files: Path) -> bool:
+    """Say whether files are there with the sums that were written with them."""
+    try:
+        wanted: dict[str, Any] = json.loads(sums.read_text())
+        return all(wanted[path.name] == _sum(path) for path in files)
+    except (OSError, ValueError, KeyError):  # gone, cut off or of another shape: the caller says what follows
+        return False

@@ -1,0 +1,316 @@
+"""From the plan to jobs: every value that decides a result is put together here."""
+
+from functools import cache
+from typing import Any
+
+from touchstone.attacks import ATTACKS
+from touchstone.cell import ModelId
+from touchstone.data import DATASETS
+from touchstone.defenses import DEFENSES
+from touchstone.plan.caps import Cut, Limits, cut
+from touchstone.plan.jobs import (
+    AttackJob,
+    BatchJob,
+    Code,
+    CutShort,
+    FetchJob,
+    FigureJob,
+    Judge,
+    Member,
+    Net,
+    Objective,
+    PrepareJob,
+    Probe,
+    ReportJob,
+    SelectJob,
+    Subject,
+    Substitute,
+    TablesJob,
+    TrainJob,
+    WorstCase,
+    WriteJob,
+    facts,
+    table_facts,
+)
+from touchstone.plan.plan import Plan, norm_of, worst_slug
+from touchstone.recipe import Phase, shrunk
+from touchstone.registry import OWN
+from touchstone.report.plots import PLOTS, READS
+from touchstone.study.schema import DefenseDef, FigureDef, MemberDef, for_dataset, resolved_phases
+
+_code = cache(Code.of)  # thousands of jobs share a few sets of functions
+
+
+def subject(plan: Plan, model: ModelId) -> Subject:
+    """Return whose results those of a model are."""
+    return Subject(plan.config.run, model, plan.stand_in(model.dataset))
+
+
+def net(plan: Plan, model: ModelId) -> Net:
+    """Return the untrained model."""
+    definition = plan.studies[model.study].models[model.model]
+    return Net(definition.fn, definition.model_dump()["normalize"], definition.options)
+
+
+def _on(dataset: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return options with what may differ by dataset resolved, also inside `grid` and wrapped `options`."""
+    inside = ("grid", "options")
+    return {k: _on(dataset, v or {}) if k in inside else for_dataset(v, dataset) for k, v in options.items()}
+
+
+# ---- trainings
+
+
+def phases(plan: Plan, model: ModelId, epochs: int | None = None) -> tuple[tuple[Phase, ...], tuple[str, ...]]:
+    """Return the phases of a training and in words what caps did to them; `epochs` replaces the recipe's."""
+    limits, out, caps = plan.limits(model), [], []
+    for full in resolved_phases(plan.studies[model.study], model.defense, model.dataset):
+        allowed = limits.capped("epochs", epochs or full.epochs)
+        if epochs is None and allowed < full.epochs:
+            caps.append(f"{model.defense}: epochs {allowed} of {full.epochs}")
+        out.append(shrunk(full, allowed) if allowed < full.epochs else full)
+    return tuple(out), tuple(caps)
+
+
+def _objective(plan: Plan, model: ModelId) -> tuple[Objective, tuple[str, ...]]:
+    definition: DefenseDef = plan.studies[model.study].defenses[model.defense]
+    done = cut(DEFENSES[definition.fn], _on(model.dataset, definition.options), plan.limits(model), model.defense)
+    return Objective(definition.fn, done.options), done.caps
+
+
+def _training_caps(plan: Plan, model: ModelId) -> tuple[str, ...]:
+    """Return in words what is cut short of a training, its starts included."""
+    starts = tuple(f"start {words}" for start in plan.start(model) for words in _training_caps(plan, start))
+    return phases(plan, model)[1] + starts + _objective(plan, model)[1]
+
+
+def train_job(plan: Plan, model: ModelId) -> TrainJob:
+    """Return the training of one model."""
+    objective, _ = _objective(plan, model)
+    untrained, whose = net(plan, model), subject(plan, model)
+    return TrainJob(
+        code=_code("touchstone.jobs.train:train", untrained.target, objective.target),
+        subject=whose,
+        net=untrained,
+        objective=objective,
+        selects=plan.selects(model),
+        start=next(iter(plan.start(model)), None),
+        phases=phases(plan, model)[0],
+        redraws=plan.studies[model.study].redraws,
+        amp=plan.config.amp,
+        compile=plan.config.compile and DEFENSES[objective.fn].compiles,
+        device=plan.config.device,
+        threads=plan.config.threads,
+        caps=_training_caps(plan, model),
+        facts=table_facts(whose.data, [untrained]),
+    )
+
+
+def select_job(plan: Plan, model: ModelId) -> SelectJob:
+    """Return the choice of a defense's unstated constants; the seed of `model` does not count."""
+    study = plan.studies[model.study]
+    criterion = study.selection
+    if criterion is None:
+        raise ValueError(f"{model.study}: nothing is selected without a criterion")
+    chosen = model._replace(seed=criterion.seed)
+    reference, _ = _objective(plan, chosen._replace(defense=criterion.reference))
+    objective, _ = _objective(plan, chosen)
+    untrained, whose = net(plan, chosen), subject(plan, chosen)
+    (member,), threat = _members(plan, chosen, criterion.probe)[0], plan.threat(chosen, criterion.probe)
+    if threat is None:
+        raise ValueError(f"{model.study}: the probe {criterion.probe!r} has no threat")
+    samples = Limits.where(plan.config.caps).capped("samples", criterion.probe_samples)
+    return SelectJob(
+        code=_code(
+            "touchstone.jobs.select:select", reference.target, untrained.target, objective.target, member.spec.fn
+        ),
+        subject=whose,
+        net=untrained,
+        reference=reference,
+        objective=objective,
+        candidates=tuple(study.defenses[model.defense].select),
+        phases=phases(plan, chosen, criterion.epochs[model.dataset])[0],
+        tolerance=criterion.tolerance[model.dataset],
+        redraws=study.redraws,
+        probe=Probe(member, threat, samples, plan.config.batch_size),
+        near_zero=study.near_zero.headline if study.near_zero else 0.0,
+        amp=plan.config.amp,
+        device=plan.config.device,
+        threads=plan.config.threads,
+        facts=table_facts(whose.data, [untrained], [member]),
+    )
+
+
+# ---- attacks
+
+
+def _members(plan: Plan, model: ModelId, attack: str) -> tuple[tuple[Member, ...], tuple[str, ...]]:
+    """Return what an attack consists of, and in words what caps did to it and its substitutes."""
+    limits, members, caps = plan.limits(model, attack), [], list[str]()
+    study = plan.studies[model.study]
+    for slug, definition in plan.members(model, attack).items():
+        published = study.attacks[attack] if norm_of(study, attack) is None else None
+        grid = {"grid": dict(published.grid)} if published else {}
+        done: Cut = cut(ATTACKS[definition.fn], _on(model.dataset, {**definition.options, **grid}), limits, slug)
+        caps += done.caps
+        start = _substitute(plan, model, definition)
+        if start is not None:
+            caps += [f"substitute {words}" for words in _training_caps(plan, start.model)]
+        rule = published.budget_rule if published else None
+        members.append(Member(slug, definition.fn, done.options, done.grid, rule, start))
+    return tuple(members), tuple(caps)
+
+
+def _substitute(plan: Plan, model: ModelId, member: MemberDef) -> Substitute | None:
+    if member.substitute is None:
+        return None
+    other = plan.substitute(model, member)
+    return Substitute(other, net(plan, other))
+
+
+def attack_job(plan: Plan, model: ModelId, attack: str) -> AttackJob:
+    """Return one attack on one model."""
+    members, caps = _members(plan, model, attack)
+    climbs_own = any(OWN in (m.options.get("loss"), *m.grid.get("loss", ())) for m in members)
+    objective = _objective(plan, model)[0] if climbs_own else None
+    nets = [net(plan, model), *(m.substitute.net for m in members if m.substitute)]
+    targets = [*(n.target for n in nets), *(m.spec.fn for m in members), *([objective.target] if objective else [])]
+    return AttackJob(
+        attack=attack,
+        protocol="published" if norm_of(plan.studies[model.study], attack) is None else "worst",
+        members=members,
+        threat=plan.threat(model, attack),
+        samples=plan.limits(model, attack)["samples"],
+        seed=model.seed,
+        objective=objective,
+        caps=caps,
+        facts=table_facts(plan.data(model.dataset), nets, members),
+        code=_code("touchstone.jobs.attack:attack", *targets),
+    )
+
+
+def batch_job(plan: Plan, model: ModelId, batch: str) -> BatchJob:
+    """Return the attacks on one model that run in one job."""
+    return BatchJob(
+        code=_code("touchstone.jobs.attack:run"),
+        subject=subject(plan, model),
+        net=net(plan, model),
+        attacks=tuple(attack_job(plan, model, attack) for attack in plan.batches(model)[batch]),
+        batch_size=plan.config.batch_size,
+        device=plan.config.device,
+        threads=plan.config.threads,
+    )
+
+
+# ---- findings
+
+
+def tables_job(plan: Plan, study: str) -> TablesJob:
+    """Return what the verdicts of a study need besides records: readings, worst cases, and what was cut short."""
+    definition = plan.studies[study]
+    first = {model[:-1]: model for model in reversed(plan.models) if model.study == study}
+    return TablesJob(
+        code=_code("touchstone.jobs.tables:tables"),
+        run=plan.config.run,
+        study=study,
+        readings={name: reading.model_dump() for name, reading in definition.readings.items()},
+        worst=tuple(
+            found
+            for attack in definition.attacks
+            for dataset in definition.recipes
+            if (found := _worst_case(plan, study, dataset, attack))
+        ),
+        cut_short=tuple(_cut_short(plan, model, attack) for model in first.values() for attack in plan.attacks(model)),
+    )
+
+
+def _worst_case(plan: Plan, study: str, dataset: str, attack: str) -> WorstCase | None:
+    """Return what tests the numbers of a published attack on a dataset; None where nothing is said of it."""
+    definition = plan.studies[study]
+    published = definition.attacks[attack]
+    if published.threat is None:
+        return None
+    if published.rule == "unbounded":
+        return WorstCase(dataset, attack, why_not=f"{attack} is unbounded, so no radius bounds a worst case")
+    for norm, covered in definition.worst.items():
+        if published.threat in covered:
+            radii = plan.pixel_radii(study, published.threat, dataset)
+            return WorstCase(dataset, attack, tuple(Judge(e, worst_slug(norm), r) for e, r in radii.items()))
+    return None
+
+
+def _cut_short(plan: Plan, model: ModelId, attack: str) -> CutShort:
+    wanted, seeds = plan.studies[model.study].seeds, plan.seeds(model, attack)
+    samples, data = plan.limits(model, attack)["samples"], plan.data(model.dataset)
+    stand_in = (f"{data} stands in for {model.dataset}",) if plan.stand_in(model.dataset) else ()
+    size = (f"at most {samples} test images",) if samples else ()
+    size += (f"{seeds} of {wanted} seeds",) if seeds < wanted else ()
+    training, cuts = _training_caps(plan, model), _members(plan, model, attack)[1]
+    names = (model.dataset, model.model, model.defense, attack)
+    return CutShort(*names, data=data, model=stand_in + training, attack=cuts, size=size)
+
+
+def figure_sources(plan: Plan, study: str, figure: FigureDef) -> dict[str, tuple[ModelId, ...]]:
+    """Return the models that a figure draws, by defense; none for a figure of a table."""
+    drawn = [m for m in plan.models if (m.study, m.dataset) == (study, figure.dataset)]
+    return {defense: tuple(m for m in drawn if m.defense == defense) for defense in figure.defenses}
+
+
+def figure_job(plan: Plan, study: str, name: str) -> FigureJob:
+    """Return one figure of a study."""
+    figure = plan.studies[study].figures[name]
+    models = figure_sources(plan, study, figure)
+    files = {label: tuple(str(plan.results.model(m).run.parent) for m in some) for label, some in models.items()}
+    table = {figure.table: (str(plan.results.table(study, figure.table)),)} if figure.table else {}
+    code = _code("touchstone.report.plots.output:save", READS[figure.fn], PLOTS[figure.fn])
+    return FigureJob(code=code, plot=figure.fn, options=figure.options, sources=table or files)
+
+
+def report_job(plan: Plan, study: str = "") -> ReportJob:
+    """Return the report of a study, or that of the whole run."""
+    results = str(plan.results.root)
+    if study:
+        title, parameters = plan.studies[study].title, {"results_dir": results, "study": study}
+    else:
+        title = f"Touchstone: {plan.config.run} run"
+        parameters = {"results_dir": results, "studies": list(plan.studies)}
+    part = "sections:title" if study else "summary:summary"
+    code = _code(f"touchstone.report.{part}", "touchstone.report.material:gather", "touchstone.report.render:execute")
+    return ReportJob(code=code, title=title, parameters=parameters)
+
+
+# ---- data, and what is said of the run
+
+
+def fetch_job(plan: Plan, dataset: str) -> FetchJob:
+    """Return how a dataset's raw files come in."""
+    source = plan.config.data[dataset].model_dump()["source"]
+    return FetchJob(code=_code("touchstone.data.sources:fetch"), dataset=dataset, source=source)
+
+
+def prepare_job(dataset: str) -> PrepareJob:
+    """Return how a dataset's raw files become one."""
+    spec = DATASETS[dataset]
+    return PrepareJob(code=_code("touchstone.data.prepare:prepare", spec.fn), dataset=dataset, facts=facts(spec))
+
+
+def config_job(plan: Plan) -> WriteJob:
+    """Return the run as plain data: its config, then every training and attack with its values."""
+    jobs: dict[str, Any] = {}
+    attacked = set(plan.models)
+    for model in plan.trained:
+        batches = [batch_job(plan, model, b).to_params() for b in plan.batches(model)] if model in attacked else []
+        name = "/".join(map(str, model))
+        jobs[name] = {"training": train_job(plan, model).to_params(), "attacks": batches}
+    values = {"config": plan.config.model_dump(exclude_none=True), "jobs": jobs}
+    return WriteJob(code=_code("touchstone.files:write_yaml"), values=values)
+
+
+def claims_job() -> WriteJob:
+    """Return how the claims of all studies become one table."""
+    return WriteJob(code=_code("touchstone.findings.tables:gather"))
+
+
+def provenance_job(command: str) -> WriteJob:
+    """Return what is recorded of a run; `command` starts it again."""
+    return WriteJob(code=_code("touchstone.provenance:record"), values={"command": command})

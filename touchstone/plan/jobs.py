@@ -1,0 +1,378 @@
+"""Jobs as values: each holds everything that decides its result, and nothing else.
+
+`to_params` turns a job into plain data for Snakemake, which runs it again when they differ; `from_params` is its
+inverse. Rules and scripts add nothing to a job.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from hashlib import sha256
+from typing import Any, Literal, Self
+
+from pydantic import TypeAdapter
+
+from touchstone import provenance
+from touchstone.attacks import ATTACKS
+from touchstone.cell import ModelId, ThreatSpec
+from touchstone.data import DATASETS
+from touchstone.defenses import DEFENSES
+from touchstone.models import model_spec
+from touchstone.recipe import Phase
+from touchstone.registry import AttackSpec, DatasetSpec, ModelSpec
+
+Options = dict[str, Any]  # keyword arguments of a function that a study names
+Facts = dict[str, Any]  # what a table says of one of its rows
+
+
+@cache
+def _adapter(kind: type) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+@dataclass(frozen=True)
+class Code:
+    """The functions that a job runs, "module:function", and the digest of all code that they reach."""
+
+    targets: tuple[str, ...]
+    digest: str
+
+    @classmethod
+    def of(cls, *targets: str) -> Self:
+        """Return the code behind some functions as it is now."""
+        return cls(targets, provenance.digest(*targets))
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something that one script does."""
+
+    code: Code
+
+    def to_params(self) -> dict[str, Any]:
+        """Return the job as plain data."""
+        return _adapter(type(self)).dump_python(self, mode="json")
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> Self:
+        """Return the job that `to_params` made plain, as the code still is.
+
+        Raises:
+            RuntimeError: if its code has changed since the run was planned.
+        """
+        job: Self = _adapter(cls).validate_python(params)
+        provenance.check_unchanged(job.code.digest, job.code.targets)
+        return job
+
+
+def facts(spec: AttackSpec | DatasetSpec | ModelSpec) -> Facts:
+    """Return what a table says of an attack, dataset or model; where it is published decides nothing."""
+    return {key: value for key, value in asdict(spec).items() if key != "source"}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whose result it is: a model of a run, and the dataset that stands in for the model's own, if one does."""
+
+    run: str
+    model: ModelId
+    stand_in: str = ""
+
+    @property
+    def data(self) -> str:
+        """The dataset in use."""
+        return self.stand_in or self.model.dataset
+
+    def words(self) -> dict[str, str | int]:
+        """Return it flat, for files that people read."""
+        return {"run": self.run, **self.model._asdict(), "stand_in": self.stand_in}
+
+
+@dataclass(frozen=True)
+class Net:
+    """An untrained model: a name of MODELS or "module:function", its options, and the constants of its first layer."""
+
+    fn: str
+    normalize: Literal["dataset", "none"] | dict[str, list[float]]
+    options: Options
+
+    @property
+    def target(self) -> str:
+        """The function that builds it."""
+        return model_spec(self.fn).fn
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A defense: a name of DEFENSES and its options."""
+
+    fn: str
+    options: Options
+
+    @property
+    def target(self) -> str:
+        """The function that builds it."""
+        return DEFENSES[self.fn].fn
+
+
+@dataclass(frozen=True)
+class Substitute:
+    """A trained model that an attack on another one starts from."""
+
+    model: ModelId
+    net: Net
+
+
+@dataclass(frozen=True)
+class Member:
+    """One attack, alone or in a suite.
+
+    Attributes:
+        slug: its name in the records.
+        fn: a name of ATTACKS.
+        options: its keyword arguments.
+        grid: further ones to choose from.
+        budget_rule: how its points count at a radius, where the study says so.
+        substitute: what it starts from, if it is a transfer.
+    """
+
+    slug: str
+    fn: str
+    options: Options
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    budget_rule: str | None = None
+    substitute: Substitute | None = None
+
+    @property
+    def spec(self) -> AttackSpec:
+        """What the table says of it."""
+        return ATTACKS[self.fn]
+
+
+@dataclass(frozen=True)
+class AttackJob:
+    """One attack, or the suite of a worst case, over all its radii on one model.
+
+    Attributes:
+        attack: its slug; worst-<norm> for a worst case.
+        protocol: published (one member) or worst (the members one after another on what is left).
+        members: what runs. Nothing else walks a suite.
+        threat: None for the clean pass.
+        samples: how many test images, in the order of `touchstone.data.prepare.spread`; None for all.
+        seed: of the draws.
+        objective: what the model was trained with, where a member climbs that loss.
+        caps: what was cut short, in words; they decide nothing.
+        facts: what the tables say of the members, the substitutes' models and the data.
+        code: of the members and the models.
+    """
+
+    attack: str
+    protocol: Literal["published", "worst"]
+    members: tuple[Member, ...]
+    threat: ThreatSpec | None
+    samples: int | None
+    seed: int
+    objective: Objective | None
+    caps: tuple[str, ...]
+    facts: tuple[Facts, ...]
+    code: Code
+
+    @property
+    def kind(self) -> Literal["none", "fixed", "minimal"]:
+        """What its records look like: a worst case has rows per radius, whatever its members are."""
+        return self.members[0].spec.kind if self.protocol == "published" else "fixed"
+
+    @property
+    def substitutes(self) -> tuple[Substitute, ...]:
+        """The models that its members start from, each once."""
+        return tuple({m.substitute.model: m.substitute for m in self.members if m.substitute}.values())
+
+
+@dataclass(frozen=True)
+class BatchJob(Job):
+    """Some attacks on one model, in one job."""
+
+    subject: Subject
+    net: Net
+    attacks: tuple[AttackJob, ...]
+    batch_size: int
+    device: Literal["cpu", "cuda"]
+    threads: int
+
+    @property
+    def substitutes(self) -> tuple[Substitute, ...]:
+        """The models that its attacks start from, each once."""
+        return tuple({s.model: s for attack in self.attacks for s in attack.substitutes}.values())
+
+    def key(self, attack: AttackJob, **files: str) -> str:
+        """Return what a finished attack is kept under: the same for everything that gives the same rows.
+
+        Args:
+            attack: one of the batch.
+            files: sha256 of every file that it reads.
+        """
+        decides = [replace(attack, caps=()), self.net, self.batch_size, self.device, self.threads]
+        plain = [_adapter(type(value)).dump_python(value, mode="json") for value in decides]
+        return sha256(json.dumps([plain, files], sort_keys=True).encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True)
+class TrainJob(Job):
+    """The training of one model.
+
+    Attributes:
+        subject: the model; its seed is that of the training.
+        selects: whether options of the objective come from selection.json.
+        start: the model whose weights it starts from.
+        redraws: how often an initialisation that stays at chance is drawn again.
+        caps: what was cut short, in words; they decide nothing.
+    """
+
+    subject: Subject
+    net: Net
+    objective: Objective
+    selects: bool
+    start: ModelId | None
+    phases: tuple[Phase, ...]
+    redraws: int
+    amp: Literal["bf16"] | None
+    compile: bool
+    device: Literal["cpu", "cuda"]
+    threads: int
+    caps: tuple[str, ...]
+    facts: tuple[Facts, ...]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """An attack with a fixed budget that shows what a choice of constants does to robustness; it chooses nothing."""
+
+    member: Member
+    threat: ThreatSpec
+    samples: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class SelectJob(Job):
+    """The choice of unstated constants of one defense, for all seeds of a model.
+
+    Attributes:
+        subject: the model whose constants are chosen; its seed is that of the selection.
+        reference: the objective that candidates are compared with.
+        candidates: options of the objective, from weak to strong.
+        tolerance: what a candidate may lose of the reference's validation accuracy, in [0, 1].
+        near_zero: |w| below which a weight of the first convolution counts as near zero.
+    """
+
+    subject: Subject
+    net: Net
+    reference: Objective
+    objective: Objective
+    candidates: tuple[Options, ...]
+    phases: tuple[Phase, ...]
+    tolerance: float
+    redraws: int
+    probe: Probe
+    near_zero: float
+    amp: Literal["bf16"] | None
+    device: Literal["cpu", "cuda"]
+    threads: int
+    facts: tuple[Facts, ...]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What tests the numbers of a published attack at one radius: slug of the worst case, and radius in pixels."""
+
+    epsilon: float
+    attack: str
+    radius: float
+
+
+@dataclass(frozen=True)
+class WorstCase:
+    """What tests the numbers of a published attack on a dataset, or why nothing does."""
+
+    dataset: str
+    attack: str
+    judges: tuple[Judge, ...] = ()
+    why_not: str = ""
+
+
+@dataclass(frozen=True)
+class CutShort:
+    """What a run cuts short for one attack on one model, in words, by what it affects.
+
+    Attributes:
+        model: changes what is attacked: epochs, a dataset that stands in.
+        attack: changes the attack: steps, restarts.
+        size: fewer samples or seeds, which only widen the interval.
+    """
+
+    dataset: str
+    name: str
+    defense: str
+    slug: str
+    data: str
+    model: tuple[str, ...] = ()
+    attack: tuple[str, ...] = ()
+    size: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TablesJob(Job):
+    """From the records of a study to its tables: what verdicts need besides them."""
+
+    run: str
+    study: str
+    readings: dict[str, dict[str, Any]]
+    worst: tuple[WorstCase, ...]
+    cut_short: tuple[CutShort, ...]
+
+
+@dataclass(frozen=True)
+class FigureJob(Job):
+    """One figure: a name of PLOTS, its options, and the files that it draws, by label."""
+
+    plot: str
+    options: Options
+    sources: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class ReportJob(Job):
+    """A notebook template with its parameters, as HTML and PDF."""
+
+    title: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class FetchJob(Job):
+    """Raw files from where the config says."""
+
+    dataset: str
+    source: str | dict[str, str]
+
+
+@dataclass(frozen=True)
+class PrepareJob(Job):
+    """Raw files into one with a fixed split."""
+
+    dataset: str
+    facts: Facts
+
+
+@dataclass(frozen=True)
+class WriteJob(Job):
+    """A file that is written from values of the plan alone, or from other files."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+def table_facts(data: str, nets: Iterable[Net], members: Iterable[Member] = ()) -> tuple[Facts, ...]:
+    """Return what the tables say of a dataset, of attacks and of models."""
+    specs = [DATASETS[data], *(m.spec for m in members), *(model_spec(net.fn) for net in nets)]
+    return tuple(facts(spec) for spec in specs)
