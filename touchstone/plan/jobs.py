@@ -6,7 +6,7 @@ inverse. Rules and scripts add nothing to a job.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from hashlib import sha256
 from typing import Any, Literal, Self
@@ -68,7 +68,8 @@ class Job:
 
 def facts(spec: AttackSpec | DatasetSpec | ModelSpec) -> Facts:
     """Return what a table says of an attack, dataset or model; where it is published decides nothing."""
-    return {key: value for key, value in asdict(spec).items() if key != "source"}
+    plain = _adapter(type(spec)).dump_python(spec, mode="json")
+    return {key: value for key, value in plain.items() if key != "source"}
 
 
 @dataclass(frozen=True)
