@@ -25,7 +25,6 @@ HEADER = Header(
     threat=ThreatSpec("linf", epsilons=(0.1,)),
     samples=3,
     flags=[{"flag": "rejected", "detail": "one point"}],
-    caps=["steps 4 of 40"],
     made={"code": "0"},
 )
 

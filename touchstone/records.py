@@ -77,7 +77,6 @@ class Header:
         flags: what has to be said beside the numbers.
         grid: what was tried of options that a paper tuned, a row per epsilon and combination.
         doubled_steps_gain: share of samples that twice the steps break more; None if not measured.
-        caps: what this run cut short, in words.
         made: by which code, versions, device, and from which files.
     """
 
@@ -95,7 +94,6 @@ class Header:
     flags: list[Flag] = field(default_factory=list)
     grid: list[dict[str, Any]] = field(default_factory=list)
     doubled_steps_gain: float | None = None
-    caps: list[str] = field(default_factory=list)
     made: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -96,8 +96,7 @@ def _part(job: AttackJob, scene: Scene, parts: Parts) -> tuple[Attacked, Example
     kept = parts.load(key)
     if kept is not None:
         log.info("%s is there already", job.attack)
-        attacked, examples = kept
-        return attacked._replace(header=replace(attacked.header, caps=list(job.caps))), examples
+        return kept
     attacked, examples = attack(job, scene)
     parts.keep(key, attacked, examples)
     return attacked, examples
@@ -124,7 +123,6 @@ def attack(job: AttackJob, scene: Scene) -> tuple[Attacked, Examples]:
         flags=list(found.flags),
         grid=list(found.grid),
         doubled_steps_gain=found.doubled_steps_gain,
-        caps=list(job.caps),
         made={
             "code": job.code.digest,
             "seed": job.seed,

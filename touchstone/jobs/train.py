@@ -39,7 +39,7 @@ def train(job: TrainJob, results: Results, every: Mapping[str, float | None] | N
         reason = f"the model it starts from failed: {run['reason']}"
     versions = provenance.versions()
     decides = {
-        **{k: v for k, v in job.to_params().items() if k != "caps"},
+        **job.to_params(),
         "dataset_sha256": data.sha256,
         "selected_options": chosen,
         "start_sha256": run_json(start.run)["model_sha256"] if start else None,
@@ -70,7 +70,7 @@ def train(job: TrainJob, results: Results, every: Mapping[str, float | None] | N
             "epochs": len(history),
             "epochs_kept": result.kept,  # per phase, the epoch whose weights it ended with
             "selected_options": chosen or None,
-            **{k: params[k] for k in ("net", "objective", "phases", "caps", "amp", "compile", "threads", "code")},
+            **{k: params[k] for k in ("net", "objective", "phases", "amp", "compile", "threads", "code")},
             "seconds": round(history[-1]["seconds"] if history else time.monotonic() - started, 1),
             "device": job.device if device.type == "cpu" else torch.cuda.get_device_name(device),
             "versions": versions,

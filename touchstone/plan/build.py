@@ -101,7 +101,6 @@ def train_job(plan: Plan, model: ModelId) -> TrainJob:
         compile=plan.config.compile and DEFENSES[objective.fn].compiles,
         device=plan.config.device,
         threads=plan.config.threads,
-        caps=_training_caps(plan, model),
         facts=table_facts(whose.data, [untrained]),
     )
 
@@ -170,7 +169,7 @@ def _substitute(plan: Plan, model: ModelId, member: MemberDef) -> Substitute | N
 
 def attack_job(plan: Plan, model: ModelId, attack: str) -> AttackJob:
     """Return one attack on one model."""
-    members, caps = _members(plan, model, attack)
+    members, _ = _members(plan, model, attack)
     climbs_own = any(OWN in (m.options.get("loss"), *m.grid.get("loss", ())) for m in members)
     objective = _objective(plan, model)[0] if climbs_own else None
     nets = [net(plan, model), *(m.substitute.net for m in members if m.substitute)]
@@ -183,7 +182,6 @@ def attack_job(plan: Plan, model: ModelId, attack: str) -> AttackJob:
         samples=plan.limits(model, attack)["samples"],
         seed=model.seed,
         objective=objective,
-        caps=caps,
         facts=table_facts(plan.data(model.dataset), nets, members),
         code=_code("touchstone.jobs.attack:attack", *targets),
     )

@@ -6,7 +6,7 @@ inverse. Rules and scripts add nothing to a job.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
 from typing import Any, Literal, Self
@@ -163,7 +163,6 @@ class AttackJob:
         samples: how many test images, in the order of `touchstone.data.prepare.spread`; None for all.
         seed: of the draws.
         objective: what the model was trained with, where a member climbs that loss.
-        caps: what was cut short, in words; they decide nothing.
         facts: what the tables say of the members, the substitutes' models and the data.
         code: of the members and the models.
     """
@@ -175,7 +174,6 @@ class AttackJob:
     samples: int | None
     seed: int
     objective: Objective | None
-    caps: tuple[str, ...]
     facts: tuple[Facts, ...]
     code: Code
 
@@ -213,7 +211,7 @@ class BatchJob(Job):
             attack: one of the batch.
             files: sha256 of every file that it reads.
         """
-        decides = [replace(attack, caps=()), self.net, self.batch_size, self.device, self.threads]
+        decides = [attack, self.net, self.batch_size, self.device, self.threads]
         plain = [_adapter(type(value)).dump_python(value, mode="json") for value in decides]
         return sha256(json.dumps([plain, files], sort_keys=True).encode()).hexdigest()[:24]
 
@@ -227,7 +225,6 @@ class TrainJob(Job):
         selects: whether options of the objective come from selection.json.
         start: the model whose weights it starts from.
         redraws: how often an initialisation that stays at chance is drawn again.
-        caps: what was cut short, in words; they decide nothing.
     """
 
     subject: Subject
@@ -241,7 +238,6 @@ class TrainJob(Job):
     compile: bool
     device: Literal["cpu", "cuda"]
     threads: int
-    caps: tuple[str, ...]
     facts: tuple[Facts, ...]
 
 
