@@ -1,20 +1,20 @@
-"""The plan: claims decide what runs, caps decide how much, and both end up in the jobs' values."""
+"""The plan: claims and cells decide what runs, caps decide how much."""
 
-import copy
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from touchstone.attacks import ATTACKS
-from touchstone.plan.plan import Cell, Plan, make_plan
+from touchstone.cell import ModelId, ThreatSpec
+from touchstone.plan import build
+from touchstone.plan.jobs import AttackJob, Net, Objective
+from touchstone.plan.plan import Plan, make_plan
 from touchstone.registry import AttackSpec
 from touchstone.study.config import ConfigError
-from touchstone.study.schema import PhaseDef
-
-Edit = Callable[..., Plan]
 
 
 @pytest.fixture(scope="module")
@@ -32,112 +32,143 @@ def paper(root: Path) -> Plan:
     return make_plan(root, root / "configs" / "paper.yaml")
 
 
-def cell(plan: Plan, original: str, defense: str, seed: int = 0) -> Cell:
-    wanted = ("minmax", original, defense, seed)
-    return next(c for c in plan.cells if (c.study, c.original, c.defense, c.seed) == wanted)
+class Edit(Protocol):
+    def __call__(
+        self, *pairs: tuple[str, str], config: Sequence[tuple[str, str]] = (), suites: Sequence[tuple[str, str]] = ()
+    ) -> Plan: ...
+
+
+@pytest.fixture
+def edited(root: Path, tmp_path: Path) -> Edit:
+    """Plan the demo with lines of the study, the config and the suites replaced."""
+
+    def plan(
+        *pairs: tuple[str, str], config: Sequence[tuple[str, str]] = (), suites: Sequence[tuple[str, str]] = ()
+    ) -> Plan:
+        shutil.copytree(root / "studies", tmp_path / "studies")
+        edits = {"studies/minmax/study.yaml": pairs, "config.yaml": config, "studies/worst.yaml": suites}
+        for name, changes in edits.items():
+            text = (root / name).read_text()
+            for old, new in changes:
+                assert old in text, "the test no longer fits the shipped file"
+                text = text.replace(old, new, 1)
+            (tmp_path / name).write_text(text)
+        return make_plan(tmp_path, tmp_path / "config.yaml")
+
+    return plan
+
+
+def of(plan: Plan, dataset: str, defense: str, seed: int = 0) -> ModelId:
+    return next(m for m in plan.models if m == ModelId("minmax", dataset, "lenet", defense, seed))
+
+
+def attack(plan: Plan, dataset: str, defense: str, name: str) -> AttackJob:
+    return build.attack_job(plan, of(plan, dataset, defense), name)
+
+
+def caps(plan: Plan, dataset: str, defense: str, name: str) -> list[str]:
+    """What verdicts are told of caps on an attack, then on the training."""
+    cuts = build.tables_job(plan, "minmax").cut_short
+    (cut,) = [c for c in cuts if (c.dataset, c.defense, c.slug) == (dataset, defense, name)]
+    return [*cut.attack, *cut.model]
 
 
 def test_every_claimed_model_is_trained_once_per_seed(paper: Plan) -> None:
-    cells = [c for c in paper.cells if c.study == "minmax"]
-    names = {(c.original, c.defense) for c in cells}
+    models = [m for m in paper.models if m.study == "minmax"]
+    names = {(m.dataset, m.defense) for m in models}
     defenses = ("std", "std+l1", "std+l2", "adv", "minmax-printed", "minmax-coded")
     assert names == {(d, f) for d in ("mnist", "cifar10") for f in defenses}
-    assert len(cells) == 3 * len(names)
+    assert len(models) == 3 * len(names)
 
 
 def test_only_claimed_attacks_and_the_worst_case_run(paper: Plan) -> None:
-    headline = paper.attacks(cell(paper, "mnist", "minmax-printed"))
+    headline = paper.attacks(of(paper, "mnist", "minmax-printed"))
     assert {"clean", "fgsm-linf", "cw-l2", "pgd40-linf-px", "worst-linf", "worst-l2"} <= set(headline)
     # a reading of defenses is not crossed with a reading of attacks
-    coded = paper.attacks(cell(paper, "mnist", "minmax-coded"))
+    coded = paper.attacks(of(paper, "mnist", "minmax-coded"))
     assert "pgd40-linf" in coded
     assert "pgd40-linf-px" not in coded
-    assert paper.attacks(cell(paper, "mnist", "adv")) == ["clean", "worst-linf", "worst-l2"]
+    assert paper.attacks(of(paper, "mnist", "adv")) == ["clean", "worst-linf", "worst-l2"]
 
 
-def test_substitutes_keep_the_recipe_of_the_dataset_they_stand_for(demo: Plan) -> None:
-    one = cell(demo, "cifar10", "std")
-    assert one.path == "digits-rgb/lenet/std/0"
-    assert demo.training(one)["phases"][0]["lr"] == 0.01
+def test_stand_ins_keep_the_recipe_of_the_dataset_they_stand_for(demo: Plan) -> None:
+    job = build.train_job(demo, of(demo, "cifar10", "std"))
+    assert (job.subject.model.dataset, job.subject.stand_in, job.subject.data) == ("cifar10", *["digits-rgb"] * 2)
+    assert job.phases[0].lr == 0.01
+    assert job.facts[0]["shape"] == [3, 32, 32]
 
 
 def test_no_caps_no_cuts(paper: Plan) -> None:
-    job = paper.training(cell(paper, "cifar10", "adv"))
-    assert job["phases"] == [
-        {
-            "init": "fresh",
-            "optimizer": "adam",
-            "lr": 0.01,
-            "schedule": "multistep",
-            "betas": [0.9, 0.999],
-            "weight_decay": 0.0,
-            "milestones": [30, 60],
-            "gamma": 0.5,
-            "augment": {},
-            "validation_share": 0.0,
-            "keep": "last",
-            "collapse": "stop",
-            "batch_size": 64,
-            "epochs": 90,
-            "groups": {},
-        }
-    ]
-    assert job["caps"] == []
-    assert job["defense"]["options"]["eps"] == 0.03
-    assert paper.attack(cell(paper, "mnist", "std"), "cw-l2")["options"]["steps"] == 10000
+    job = build.train_job(paper, of(paper, "cifar10", "adv"))
+    (phase,) = job.phases
+    assert (phase.init, phase.optimizer, phase.lr, phase.epochs, phase.batch_size) == ("fresh", "adam", 0.01, 90, 64)
+    assert (phase.schedule, tuple(phase.milestones), phase.gamma) == ("multistep", (30, 60), 0.5)
+    assert job.objective.options["eps"] == 0.03
+    assert attack(paper, "mnist", "std", "cw-l2").members[0].options["steps"] == 10000
+    cuts = [c for c in build.tables_job(paper, "minmax").cut_short if c.model or c.attack or c.size]
+    assert cuts == []
 
 
 def test_the_smallest_matching_cap_counts_and_says_so(laptop: Plan) -> None:
-    job = laptop.training(cell(laptop, "cifar10", "adv"))
-    assert job["phases"][0]["epochs"] == 10
-    assert job["phases"][0]["milestones"] == [3, 7]
-    assert job["caps"] == ["adv: epochs 10 of 90", "adv: attack_steps 10 of 40, each 0.04 instead of 0.01"]
-    attack = laptop.attack(cell(laptop, "mnist", "std"), "cw-l2")
-    assert (attack["options"]["steps"], attack["samples"]) == (1000, 100)
-    assert attack["caps"] == ["cw-l2: steps 1000 of 10000"]
+    (phase,) = build.train_job(laptop, of(laptop, "cifar10", "adv")).phases
+    assert (phase.epochs, tuple(phase.milestones)) == (10, (3, 7))
+    words = ["adv: epochs 10 of 90", "adv: attack_steps 10 of 40, each 0.04 instead of 0.01"]
+    assert caps(laptop, "cifar10", "adv", "clean") == words
+    job = attack(laptop, "mnist", "std", "cw-l2")
+    assert (job.members[0].options["steps"], job.samples) == (1000, 100)
+    assert caps(laptop, "mnist", "std", "cw-l2") == ["cw-l2: steps 1000 of 10000"]
 
 
-def test_a_later_phase_goes_on_from_the_one_before_it(laptop: Plan) -> None:
-    plan = copy.deepcopy(laptop)
-    plan.studies["minmax"].defenses["adv"].phases.append(PhaseDef(lr=0.1, epochs=4))
-    phases, caps = plan.phases(cell(plan, "cifar10", "adv"))
-    assert [(p["init"], p["lr"], p["epochs"]) for p in phases] == [("fresh", 0.01, 10), ("continue", 0.1, 4)]
-    assert caps == ["adv: epochs 10 of 90"]
+def test_a_later_phase_goes_on_from_the_one_before_it(edited: Edit) -> None:
+    adv = "adv: {fn: adv, phases: [{epochs: 8}, {lr: 0.1, epochs: 4}], "
+    plan = edited(("adv: {fn: adv, ", adv))
+    phases, words = build.phases(plan, of(plan, "cifar10", "adv"))
+    assert [(p.init, p.lr, p.epochs) for p in phases] == [("fresh", 0.01, 5), ("continue", 0.1, 4)]
+    assert words == ("adv: epochs 5 of 8",)
 
 
 def test_fewer_steps_keep_their_reach(laptop: Plan) -> None:
-    options = laptop.training(cell(laptop, "mnist", "adv"))["defense"]["options"]
+    options = build.train_job(laptop, of(laptop, "mnist", "adv")).objective.options
     assert options["attack_steps"] * options["step_size"] == pytest.approx(40 * 0.01)
 
 
 def test_seeds_are_capped_per_dataset_and_per_attack(laptop: Plan) -> None:
-    assert {c.seed for c in laptop.cells if c.original == "mnist"} == {0, 1, 2}
-    assert {c.seed for c in laptop.cells if c.original == "cifar10"} == {0}
-    assert "pgd40-linf-px" in laptop.attacks(cell(laptop, "mnist", "std", 0))
-    assert "pgd40-linf-px" not in laptop.attacks(cell(laptop, "mnist", "std", 1))
+    assert {m.seed for m in laptop.models if m.dataset == "mnist"} == {0, 1, 2}
+    assert {m.seed for m in laptop.models if m.dataset == "cifar10"} == {0}
+    assert "pgd40-linf-px" in laptop.attacks(of(laptop, "mnist", "std", 0))
+    assert "pgd40-linf-px" not in laptop.attacks(of(laptop, "mnist", "std", 1))
 
 
 def test_the_worst_case_covers_both_readings_in_pixels(paper: Plan) -> None:
     """A normalised ball of radius 0.3 holds the pixel ball of radius 0.3 * min(std)."""
-    threat = paper.attack(cell(paper, "mnist", "std"), "worst-linf")["threat"]
-    assert threat == {"norm": "linf", "space": "pixel", "bounds": "data", "epsilons": [0.09243, 0.3]}
-    assert paper.worst_of("minmax", "pgd40-linf", "mnist") == {0.3: ("worst-linf", 0.09243)}
-    assert paper.worst_of("minmax", "pgd40-linf-px", "mnist") == {0.3: ("worst-linf", 0.3)}
-    assert paper.worst_of("minmax", "bim10-l2", "cifar10") == {0.03: ("worst-l2", pytest.approx(0.03 * 0.1994))}
+    assert paper.threat(of(paper, "mnist", "std"), "worst-linf") == ThreatSpec("linf", epsilons=(0.09243, 0.3))
+    judges = judged(paper)
+    assert judges["mnist", "pgd40-linf"] == [(0.3, "worst-linf", 0.09243)]
+    assert judges["mnist", "pgd40-linf-px"] == [(0.3, "worst-linf", 0.3)]
+    assert judges["cifar10", "bim10-l2"] == [(0.03, "worst-l2", pytest.approx(0.03 * 0.1994))]
+
+
+def judged(plan: Plan) -> dict[tuple[str, str], list[tuple[float, str, float]] | str]:
+    """(dataset, attack) -> what tests its numbers, or why nothing does."""
+    return {
+        (w.dataset, w.attack): w.why_not or [(j.epsilon, j.attack, j.radius) for j in w.judges]
+        for w in build.tables_job(plan, "minmax").worst
+    }
 
 
 def test_per_dataset_values_are_resolved(paper: Plan) -> None:
-    assert paper.training(cell(paper, "mnist", "minmax-coded"))["defense"]["options"]["layers"] == "conv1"
-    assert paper.training(cell(paper, "cifar10", "minmax-coded"))["defense"]["options"]["layers"] == "conv"
-    assert paper.training(cell(paper, "mnist", "minmax-coded"))["phases"][0]["init"] == "std"
+    assert build.train_job(paper, of(paper, "mnist", "minmax-coded")).objective.options["layers"] == "conv1"
+    assert build.train_job(paper, of(paper, "cifar10", "minmax-coded")).objective.options["layers"] == "conv"
+    job = build.train_job(paper, of(paper, "mnist", "minmax-coded", 1))
+    assert (job.phases[0].init, job.start) == ("std", of(paper, "mnist", "std", 1))
 
 
 def test_selection_is_trained_alike_and_reads_no_claim(paper: Plan) -> None:
-    job = paper.selection(cell(paper, "mnist", "std+l1"))
-    assert [c["l1"] for c in job["candidates"]] == sorted(c["l1"] for c in job["candidates"])
-    assert job["reference"] == {"fn": "ce", "options": {}}
-    assert job["phases"][0]["epochs"] == 3
-    assert job["seed"] == 1000
+    job = build.select_job(paper, of(paper, "mnist", "std+l1"))
+    assert [c["l1"] for c in job.candidates] == sorted(c["l1"] for c in job.candidates)
+    assert job.reference == Objective("ce", {})
+    assert (job.phases[0].epochs, job.subject.model.seed) == (3, 1000)
+    assert [build.train_job(paper, of(paper, "mnist", d)).selects for d in ("std", "std+l1")] == [False, True]
 
 
 def test_only_restricts_the_run(root: Path, tmp_path: Path) -> None:
@@ -146,7 +177,7 @@ def test_only_restricts_the_run(root: Path, tmp_path: Path) -> None:
         (root / "config.yaml").read_text() + "\nonly: {datasets: [mnist], defenses: [std, minmax-printed]}\n"
     )
     plan = make_plan(root, path)
-    assert [c.path for c in plan.cells] == ["digits/lenet/minmax-printed/0", "digits/lenet/std/0"]
+    assert plan.models == [of(plan, "mnist", "minmax-printed"), of(plan, "mnist", "std")]
 
 
 def test_only_may_name_models_and_attacks(root: Path, tmp_path: Path) -> None:
@@ -154,40 +185,39 @@ def test_only_may_name_models_and_attacks(root: Path, tmp_path: Path) -> None:
     text = (root / "configs" / "paper.yaml").read_text()
     path.write_text(text + "\nonly: {models: [mlp-1000, mlp-1200], attacks: [worst-l2, fgsm-linf]}\n")
     plan = make_plan(root, path)
-    assert {c.model for c in plan.cells} == {"mlp-1000", "mlp-1200"}
-    std = [next(c for c in plan.cells if (c.study, c.defense) == (study, "std")) for study in ("margin", "critic")]
-    assert [plan.attacks(c) for c in std] == [["clean", "fgsm-linf", "worst-l2"], ["clean", "worst-l2"]]
+    assert {m.model for m in plan.models} == {"mlp-1000", "mlp-1200"}
+    std = [next(m for m in plan.models if (m.study, m.defense) == (study, "std")) for study in ("margin", "critic")]
+    assert [plan.attacks(m) for m in std] == [["clean", "fgsm-linf", "worst-l2"], ["clean", "worst-l2"]]
 
 
 CELLS = """
 cells:
   - {datasets: [mnist], models: [lenet], defenses: [minmax-coded, adv], attacks: [fgsm-linf]}
   - {datasets: [mnist], models: [lenet], defenses: [std+l1]}
-
-worst: [worst-linf, worst-l2]"""
+"""
 
 
 def test_cells_run_without_claims(project: Path) -> None:
     path = project / "studies" / "minmax" / "study.yaml"
-    path.write_text(path.read_text().replace("\nworst: [worst-linf, worst-l2]", CELLS))
+    path.write_text(path.read_text() + CELLS)
     for name in ("claims", "qualitative"):
         path.with_name(f"{name}.csv").unlink()
     plan = make_plan(project, project / "config.yaml")
-    assert {c.defense: plan.attacks(c) for c in plan.cells} == {
+    assert {m.defense: plan.attacks(m) for m in plan.models} == {
         "minmax-coded": ["clean", "fgsm-linf", "worst-linf", "worst-l2"],
         "adv": ["clean", "fgsm-linf", "worst-linf", "worst-l2"],
         "std+l1": ["clean", "worst-linf", "worst-l2"],
     }
-    assert {c.defense for c in plan.trained} == {"minmax-coded", "adv", "std+l1", "std"}  # coded starts from std
+    assert {m.defense for m in plan.trained} == {"minmax-coded", "adv", "std+l1", "std"}  # coded starts from std
 
 
 def test_cells_add_to_claims(project: Path, demo: Plan) -> None:
     path = project / "studies" / "minmax" / "study.yaml"
-    path.write_text(path.read_text().replace("\nworst: [worst-linf, worst-l2]", CELLS))
+    path.write_text(path.read_text() + CELLS)
     plan = make_plan(project, project / "config.yaml")
-    assert plan.cells == demo.cells
-    assert "fgsm-linf" in plan.attacks(cell(plan, "mnist", "adv"))
-    assert "fgsm-linf" not in demo.attacks(cell(demo, "mnist", "adv"))
+    assert plan.models == demo.models
+    assert "fgsm-linf" in plan.attacks(of(plan, "mnist", "adv"))
+    assert "fgsm-linf" not in demo.attacks(of(demo, "mnist", "adv"))
 
 
 def test_without_cells_the_claims_must_be_there(project: Path) -> None:
@@ -198,14 +228,15 @@ def test_without_cells_the_claims_must_be_there(project: Path) -> None:
 
 def test_a_cap_on_the_start_is_one_on_what_starts_from_it(demo: Plan) -> None:
     own = "minmax-coded: epochs 6 of 90"
-    assert demo.training(cell(demo, "cifar10", "minmax-coded"))["caps"] == [own, "start std: epochs 6 of 90"]
+    cut = caps(demo, "cifar10", "minmax-coded", "clean")
+    assert cut == ["digits-rgb stands in for cifar10", own, "start std: epochs 6 of 90"]
 
 
 def test_phases_may_differ_by_dataset(paper: Plan) -> None:
-    warm = {c.original: paper.phases(c)[0] for c in paper.trained if (c.defense, c.seed) == ("ce-warm", 0)}
-    assert {d: [(p["epochs"], p["milestones"]) for p in phases] for d, phases in warm.items()} == {
-        "mnist": [(50, [17, 33])],
-        "cifar10": [(150, [50, 100])],
+    warm = {m.dataset: build.phases(paper, m)[0] for m in paper.trained if (m.defense, m.seed) == ("ce-warm", 0)}
+    assert {d: [(p.epochs, tuple(p.milestones)) for p in phases] for d, phases in warm.items()} == {
+        "mnist": [(50, (17, 33))],
+        "cifar10": [(150, (50, 100))],
     }
 
 
@@ -215,29 +246,19 @@ def test_every_study_is_planned_at_every_scale(root: Path, tmp_path: Path, name:
     path = tmp_path / "all.yaml"
     path.write_text(re.sub(r"studies: \[.*\]", f"studies: [{', '.join(studies)}]", (root / name).read_text()))
     plan = make_plan(root, path)
-    assert {c.study for c in plan.cells} == set(studies)
-    assert plan.resolved()["jobs"].keys() == {f"{c.study}/{c.path}" for c in plan.trained}
+    assert {m.study for m in plan.models} == set(studies)
+    assert build.config_job(plan).values["jobs"].keys() == {"/".join(map(str, m)) for m in plan.trained}
     for study in studies:
-        worst = dict((tuple(key), found) for key, found in plan.evaluation(study)["worst"])
-        assert all(found for found in worst.values())
-
-
-def test_every_value_of_a_job_is_plain_data(laptop: Plan) -> None:
-    def plain(value: object) -> bool:
-        if isinstance(value, dict):
-            return all(type(k) is str and plain(v) for k, v in value.items())
-        if isinstance(value, list):
-            return all(map(plain, value))
-        return type(value) in (str, int, float, bool, type(None))
-
-    assert plain(laptop.resolved())
+        worst = build.tables_job(plan, study).worst
+        assert worst
+        assert all(bool(w.judges) != bool(w.why_not) for w in worst)
 
 
 def test_what_cannot_be_compiled_is_planned_without(root: Path, tmp_path: Path) -> None:
     text = (root / "configs" / "mnist.yaml").read_text()
     (tmp_path / "compiled.yaml").write_text(text + "\ncompile: true\n")
     plan = make_plan(root, tmp_path / "compiled.yaml")
-    compiled = {c.defense: plan.training(c)["compile"] for c in plan.cells}
+    compiled = {m.defense: build.train_job(plan, m).compile for m in plan.models}
     assert {name for name, yes in compiled.items() if not yes} == {
         "margin-l1",
         "margin-l2-printed",
@@ -250,23 +271,6 @@ def test_what_cannot_be_compiled_is_planned_without(root: Path, tmp_path: Path) 
 # ---- what a study may ask beyond the shipped one
 
 
-@pytest.fixture
-def edited(root: Path, tmp_path: Path) -> Edit:
-    """Plan the demo with lines of the study replaced."""
-
-    def plan(*pairs: tuple[str, str], config: Sequence[tuple[str, str]] = ()) -> Plan:
-        shutil.copytree(root / "studies", tmp_path / "studies")
-        for path, changes in ((tmp_path / "studies/minmax/study.yaml", pairs), (tmp_path / "config.yaml", config)):
-            text = (root / path.relative_to(tmp_path)).read_text()
-            for old, new in changes:
-                assert old in text, "the test no longer fits the shipped file"
-                text = text.replace(old, new, 1)
-            path.write_text(text)
-        return make_plan(tmp_path, tmp_path / "config.yaml")
-
-    return plan
-
-
 FGSM = "{fn: fgsm, threat: linf}"
 BIM = "{fn: bim, threat: linf, steps: 10, step_size: 0.05}"
 MIM = "{fn: mim, threat: linf, steps: 40, step_size: 0.01, decay: 1.0}"
@@ -276,45 +280,48 @@ ALL_SEEDS = [("seeds: 1,", "")]
 
 def test_a_cap_on_steps_lengthens_every_step_size(edited: Edit) -> None:
     plan = edited((MIM, "{fn: pgd, threat: linf, steps: 40, step_sizes: [0.01, 0.03]}"), config=STEPS)
-    job = plan.attack(cell(plan, "mnist", "std"), "mim40-linf")
-    assert (job["options"]["steps"], job["options"]["step_sizes"]) == (10, [0.04, 0.12])
-    assert job["caps"] == ["mim40-linf: steps 10 of 40, each 0.04, 0.12 instead of 0.01, 0.03"]
+    (member,) = attack(plan, "mnist", "std", "mim40-linf").members
+    assert (member.options["steps"], member.options["step_sizes"]) == (10, [0.04, 0.12])
+    assert caps(plan, "mnist", "std", "mim40-linf")[0] == (
+        "mim40-linf: steps 10 of 40, each 0.04, 0.12 instead of 0.01, 0.03"
+    )
 
 
 def test_a_grid_reaches_the_job_with_its_lengths_kept(edited: Edit) -> None:
     grid = "grid: {step_size: {mnist: [0.01, 0.05], cifar10: [0.02]}, loss: [ce, margin]}"
     plan = edited((MIM, f"{{fn: pgd, threat: linf, steps: 40, restarts: 5, {grid}}}"), config=STEPS)
-    job = plan.attack(cell(plan, "mnist", "std"), "mim40-linf")
-    assert job["grid"] == {"step_size": [0.04, 0.2], "loss": ["ce", "margin"]}
-    assert job["options"] == {"steps": 10, "restarts": 2}
-    assert job["caps"][0] == "mim40-linf: steps 10 of 40, each 0.04, 0.2 instead of 0.01, 0.05"
-    assert plan.attack(cell(plan, "cifar10", "std"), "mim40-linf")["grid"]["step_size"] == [0.08]
+    (member,) = attack(plan, "mnist", "std", "mim40-linf").members
+    assert member.grid == {"step_size": [0.04, 0.2], "loss": ["ce", "margin"]}
+    assert member.options == {"steps": 10, "restarts": 2}
+    assert caps(plan, "mnist", "std", "mim40-linf")[0] == (
+        "mim40-linf: steps 10 of 40, each 0.04, 0.2 instead of 0.01, 0.05"
+    )
+    assert attack(plan, "cifar10", "std", "mim40-linf").members[0].grid["step_size"] == [0.08]
 
 
 def test_caps_reach_the_options_of_a_wrapped_attack(edited: Edit) -> None:
     inner = "options: {steps: 40, step_size: {mnist: 0.01, cifar10: 0.02}, restarts: 5}"
     plan = edited((MIM, f"{{fn: transfer, threat: linf, {inner}, substitute: lenet/std}}"), config=STEPS)
-    job = plan.attack(cell(plan, "mnist", "std"), "mim40-linf")
-    assert job["options"] == {"options": {"steps": 10, "step_size": 0.04, "restarts": 2}}
-    assert job["caps"] == [
-        "mim40-linf: steps 10 of 40, each 0.04 instead of 0.01",
-        "mim40-linf: restarts 2 of 5",
-    ]  # the std model trains for 10 epochs, fewer than the cap
-    job = plan.attack(cell(plan, "cifar10", "std"), "mim40-linf")
-    assert job["caps"][2:] == ["substitute std: epochs 6 of 90"]
-    assert plan.attack(cell(plan, "cifar10", "std"), "mim40-linf")["options"]["options"]["step_size"] == 0.08
+    (member,) = attack(plan, "mnist", "std", "mim40-linf").members
+    assert member.options == {"options": {"steps": 10, "step_size": 0.04, "restarts": 2}}
+    words = ["mim40-linf: steps 10 of 40, each 0.04 instead of 0.01", "mim40-linf: restarts 2 of 5"]
+    # the std model trains for 10 epochs, fewer than the cap
+    assert caps(plan, "mnist", "std", "mim40-linf") == [*words, "digits stands in for mnist"]
+    assert caps(plan, "cifar10", "std", "mim40-linf")[2] == "substitute std: epochs 6 of 90"
+    (member,) = attack(plan, "cifar10", "std", "mim40-linf").members
+    assert member.options["options"]["step_size"] == 0.08
 
 
 def test_caps_reach_what_a_study_leaves_to_the_defaults(edited: Edit) -> None:
     transfer = "{fn: transfer, threat: linf, substitute: lenet/std}"
     plan = edited((MIM, "{fn: mim, threat: linf}"), (BIM, transfer), (FGSM, "{fn: apgd, threat: linf}"), config=STEPS)
     mim, blind, apgd = (
-        plan.attack(cell(plan, "mnist", "std"), name) for name in ("mim40-linf", "bim10-linf", "fgsm-linf")
+        attack(plan, "mnist", "std", name).members[0].options for name in ("mim40-linf", "bim10-linf", "fgsm-linf")
     )
-    assert mim["options"] == {"steps": 10, "step_size": pytest.approx(0.04)}
-    assert mim["caps"] == ["mim40-linf: steps 10 of 40, each 0.04 instead of 0.01"]
-    assert blind["options"] == {"options": {"steps": 10, "step_size": pytest.approx(0.04)}}
-    assert apgd["options"] == {"steps": 10}  # chooses its own step sizes
+    assert mim == {"steps": 10, "step_size": pytest.approx(0.04)}
+    assert caps(plan, "mnist", "std", "mim40-linf")[0] == "mim40-linf: steps 10 of 40, each 0.04 instead of 0.01"
+    assert blind == {"options": {"steps": 10, "step_size": pytest.approx(0.04)}}
+    assert apgd == {"steps": 10}  # chooses its own step sizes
 
 
 @pytest.fixture
@@ -327,10 +334,10 @@ def wrapper(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("written", ["", ", options: {step_size: 0.01, restarts: 5}"])
 def test_a_wrapper_may_take_the_steps_itself_and_leave_their_length_inside(edited: Edit, written: str) -> None:
     plan = edited((MIM, f"{{fn: wrapper, threat: linf{written}}}"), config=STEPS)
-    job = plan.attack(cell(plan, "mnist", "std"), "mim40-linf")
+    (member,) = attack(plan, "mnist", "std", "mim40-linf").members
     inner = {"step_size": pytest.approx(0.1)} | ({"restarts": 2} if written else {})
-    assert job["options"] == {"steps": 10, "options": inner}
-    assert job["caps"][0] == "mim40-linf: steps 10 of 100, each 0.1 instead of 0.01"
+    assert member.options == {"steps": 10, "options": inner}
+    assert caps(plan, "mnist", "std", "mim40-linf")[0] == "mim40-linf: steps 10 of 100, each 0.1 instead of 0.01"
 
 
 @pytest.mark.usefixtures("wrapper")
@@ -339,18 +346,18 @@ def test_what_a_wrapper_takes_itself_is_no_option_inside(edited: Edit) -> None:
         edited((MIM, "{fn: wrapper, threat: linf, options: {steps: 3}}"))
 
 
-def test_only_attacks_that_ask_depend_on_grid_substitute_and_defense(edited: Edit) -> None:
+def test_only_attacks_that_ask_depend_on_grid_substitute_and_objective(edited: Edit) -> None:
     plan = edited(
         (FGSM, "{fn: fgsm, threat: linf, loss: own}"),
-        ("{fn: deepfool, steps: 50}", "{fn: apgd, loss: own}"),
         (MIM, "{fn: mim, threat: linf, grid: {loss: [ce, own]}}"),
+        suites=[("{fn: deepfool, steps: 50}", "{fn: apgd, loss: own}")],
     )
-    one = cell(plan, "mnist", "minmax-coded")
-    definition = {"fn": "minmax", "options": {"variant": "coded", "layers": "conv1", "lam": 1.0, "mu": 1.0}}
+    objective = Objective("minmax", {"variant": "coded", "layers": "conv1", "lam": 1.0, "mu": 1.0})
     for name in ("fgsm-linf", "worst-linf", "mim40-linf"):
-        assert plan.attack(one, name)["defense"] == definition, name
+        assert attack(plan, "mnist", "minmax-coded", name).objective == objective, name
     for name in ("clean", "pgd40-linf", "worst-l2"):
-        assert {"grid", "substitute", "defense"}.isdisjoint(plan.attack(one, name)), name
+        job = attack(plan, "mnist", "minmax-coded", name)
+        assert (job.objective, job.substitutes, [m.grid for m in job.members if m.grid]) == (None, (), []), name
 
 
 def test_a_budget_rule_of_the_study_reaches_job_worst_case_and_claims(edited: Edit) -> None:
@@ -358,65 +365,74 @@ def test_a_budget_rule_of_the_study_reaches_job_worst_case_and_claims(edited: Ed
         (MIM, "{fn: deepfool, threat: linf, budget_rule: shrink_and_retest}"),
         ("{fn: cw, ", "{fn: cw, budget_rule: distance, "),
     )
-    job = plan.attack(cell(plan, "mnist", "std"), "mim40-linf")
-    assert job["budget_rule"] == "shrink_and_retest"  # and its claims at epsilon 0.3 were accepted
-    assert "budget_rule" not in plan.attack(cell(plan, "mnist", "std"), "pgd40-linf")
-    judged = {key[1]: judge for key, judge in plan.evaluation("minmax")["worst"] if key[0] == "mnist"}
-    assert judged["mim40-linf"] == judged["fgsm-linf"]
-    assert isinstance(judged["cw-l2"], list)  # as the study has it, it is unbounded: no radius bounds a worst case
+    (member,) = attack(plan, "mnist", "std", "mim40-linf").members
+    assert member.budget_rule == "shrink_and_retest"  # and its claims at epsilon 0.3 were accepted
+    assert attack(plan, "mnist", "std", "pgd40-linf").members[0].budget_rule is None
+    judges = judged(plan)
+    assert judges["mnist", "mim40-linf"] == judges["mnist", "fgsm-linf"]
+    assert isinstance(judges["mnist", "cw-l2"], list)  # as the study has it, it is unbounded: no radius bounds it
+
+
+def test_an_unbounded_attack_has_no_worst_case(demo: Plan) -> None:
+    assert judged(demo)["mnist", "cw-l2"] == "cw-l2 is unbounded, so no radius bounds a worst case"
 
 
 def test_a_substitute_is_trained_and_never_has_the_seed_of_its_target(edited: Edit) -> None:
     change = (MIM, "{fn: transfer, threat: linf, substitute: {mnist: lenet/std, cifar10: lenet/std+l1}}")
     plan = edited(change, config=ALL_SEEDS)
     for seed, other in ((0, 1), (1, 2), (2, 0)):
-        job = plan.attack(cell(plan, "mnist", "minmax-printed", seed), "mim40-linf")
-        assert job["substitute"] == {
-            "path": f"digits/lenet/std/{other}",
-            "model": {"fn": "lenet", "normalize": "dataset", "options": {}},
-            "defense": "std",
-            "seed": other,
-        }
-    assert plan.attack(cell(plan, "cifar10", "std"), "mim40-linf")["substitute"]["defense"] == "std+l1"
-    assert plan.trained == plan.cells  # all of them are trained anyway
+        job = build.attack_job(plan, of(plan, "mnist", "minmax-printed", seed), "mim40-linf")
+        (substitute,) = job.substitutes
+        assert substitute.model == of(plan, "mnist", "std", other)
+        assert substitute.net == Net("lenet", "dataset", {})
+    assert attack(plan, "cifar10", "std", "mim40-linf").substitutes[0].model.defense == "std+l1"
+    assert plan.trained == plan.models  # all of them are trained anyway
 
 
 def test_a_substitute_that_no_claim_names_is_trained_but_not_evaluated(edited: Edit) -> None:
     change = (MIM, "{fn: transfer, threat: linf, substitute: lenet/minmax-coded}")
     only = ("run: demo", "run: demo\nonly: {datasets: [mnist], defenses: [minmax-printed]}")
     plan = edited(change, config=[only, *ALL_SEEDS])
-    paths = [f"digits/lenet/minmax-printed/{seed}" for seed in range(3)]
-    assert [c.path for c in plan.cells] == paths
-    extra = [f"digits/lenet/{defense}/{seed}" for defense in ("minmax-coded", "std") for seed in range(3)]
-    assert sorted(c.path for c in plan.trained) == sorted([*paths, *extra])  # coded starts from std
-    jobs = plan.resolved()["jobs"]
-    assert {job for job, values in jobs.items() if values["attacks"]} == {f"minmax/{path}" for path in paths}
+    assert plan.models == [of(plan, "mnist", "minmax-printed", seed) for seed in range(3)]
+    extra = {m._replace(defense=defense) for m in plan.models for defense in ("minmax-coded", "std")}
+    assert set(plan.trained) == {*plan.models, *extra}  # coded starts from std
+    jobs = build.config_job(plan).values["jobs"]
+    assert {job for job, values in jobs.items() if values["attacks"]} == {"/".join(map(str, m)) for m in plan.models}
 
 
 def test_a_run_of_one_seed_trains_its_substitutes_with_another(edited: Edit) -> None:
     plan = edited((MIM, "{fn: transfer, threat: linf, substitute: lenet/std}"))
-    seeds = {c.seed for c in plan.trained if c.defense == "std"}
-    assert {c.seed for c in plan.cells} == {0}
+    seeds = {m.seed for m in plan.trained if m.defense == "std"}
+    assert {m.seed for m in plan.models} == {0}
     assert seeds == {0, 1}
 
 
 def test_members_of_a_suite_may_transfer(edited: Edit) -> None:
-    plan = edited(("{fn: deepfool, steps: 50}", "{fn: transfer, substitute: lenet/std+l2}"))
-    members = plan.attack(cell(plan, "mnist", "std"), "worst-linf")["options"]["members"]
-    assert [m.get("substitute", {}).get("path") for m in members] == [*[None] * 3, "digits/lenet/std+l2/1", *[None] * 3]
-    assert "digits/lenet/std+l2/1" in [c.path for c in plan.trained]
+    plan = edited(suites=[("{fn: deepfool, steps: 50}", "{fn: transfer, substitute: lenet/std+l2}")])
+    job = attack(plan, "mnist", "std", "worst-linf")
+    other = of(plan, "mnist", "std+l2")._replace(seed=1)
+    assert [m.substitute.model if m.substitute else None for m in job.members] == [*[None] * 3, other, *[None] * 3]
+    assert other in plan.trained
 
 
 def test_an_attack_meant_for_a_defense_joins_its_worst_case_only(edited: Edit) -> None:
     plan = edited(("  std: {fn: ce}", "  std: {fn: ce, adaptive: {climb: {fn: pgd, steps: 7}, far: {fn: ddn}}}"))
     members = {
-        (defense, name): [m["slug"] for m in plan.attack(cell(plan, "mnist", defense), name)["options"]["members"]]
+        (defense, name): [m.slug for m in attack(plan, "mnist", defense, name).members]
         for defense in ("std", "std+l1")
         for name in ("worst-linf", "worst-l2")
     }
     assert members["std", "worst-linf"] == [*members["std+l1", "worst-linf"], "climb"]
     assert members["std", "worst-l2"] == [*members["std+l1", "worst-l2"], "climb", "far"]
-    assert "members" not in plan.attack(cell(plan, "mnist", "std"), "pgd40-linf")["options"]
+    assert [m.slug for m in attack(plan, "mnist", "std", "pgd40-linf").members] == ["pgd40-linf"]
+
+
+def test_a_batch_is_a_model_or_an_attack(demo: Plan, paper: Plan) -> None:
+    one, other = of(demo, "mnist", "std"), of(paper, "mnist", "std")
+    assert demo.batches(one) == {"all": demo.attacks(one)}
+    assert paper.batches(other) == {a: [a] for a in paper.attacks(other)}
+    (job,) = build.batch_job(paper, other, "worst-l2").attacks
+    assert (job.attack, job.protocol, job.kind) == ("worst-l2", "worst", "fixed")
 
 
 @pytest.mark.parametrize(

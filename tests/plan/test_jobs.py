@@ -1,0 +1,102 @@
+"""Jobs become plain data and come back; what decides rows decides what they are kept under."""
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from touchstone import provenance
+from touchstone.plan import build
+from touchstone.plan.jobs import (
+    BatchJob,
+    FetchJob,
+    FigureJob,
+    Job,
+    Net,
+    PrepareJob,
+    ReportJob,
+    SelectJob,
+    TablesJob,
+    TrainJob,
+    WriteJob,
+)
+from touchstone.plan.plan import Plan, make_plan
+
+
+@pytest.fixture(scope="module")
+def plan(root: Path) -> Plan:
+    return make_plan(root, root / "configs" / "mnist.yaml")
+
+
+@pytest.fixture(scope="module")
+def jobs(plan: Plan, root: Path) -> list[Job]:
+    """One of each kind, and every training and batch of a run."""
+    demo = make_plan(root, root / "config.yaml")
+    chosen = next(m for m in demo.models if demo.selects(m))
+    return [
+        *(build.train_job(plan, m) for m in plan.trained),
+        *(build.batch_job(plan, m, b) for m in plan.models for b in plan.batches(m)),
+        build.select_job(demo, chosen),
+        build.tables_job(demo, "minmax"),
+        build.figure_job(demo, "minmax", "figure2"),
+        build.figure_job(demo, "minmax", "worst-case"),
+        build.report_job(demo, "minmax"),
+        build.report_job(demo),
+        build.fetch_job(plan, "mnist"),
+        build.prepare_job("mnist"),
+        build.claims_job(),
+        build.provenance_job("snakemake"),
+    ]
+
+
+def test_a_job_comes_back_from_plain_data(jobs: list[Job]) -> None:
+    for job in jobs:
+        params = job.to_params()
+        assert params == json.loads(json.dumps(params))
+        assert type(job).from_params(params) == job
+    kinds = {BatchJob, FetchJob, FigureJob, PrepareJob, ReportJob, SelectJob, TablesJob, TrainJob, WriteJob}
+    assert {type(job) for job in jobs} == kinds
+
+
+def test_a_job_stops_if_its_code_has_changed(jobs: list[Job]) -> None:
+    params = jobs[0].to_params()
+    params["code"]["digest"] = "0" * 16
+    with pytest.raises(RuntimeError, match="changed while the run was going on"):
+        TrainJob.from_params(params)
+
+
+def batch(plan: Plan, defense: str = "pc-printed") -> BatchJob:
+    return build.batch_job(plan, next(m for m in plan.models if m.defense == defense), "all")
+
+
+def test_attacks_are_kept_under_everything_that_decides_their_rows(plan: Plan) -> None:
+    job = batch(plan)
+    attack = job.attacks[-1]
+    files = {"data": "1", "model": "2"}
+    same = job.key(attack, **files)
+    assert job.key(attack, **dict(reversed(files.items()))) == same
+    others = [
+        job.key(attack, data="1", model="3"),
+        replace(job, threads=2).key(attack, **files),
+        replace(job, batch_size=7).key(attack, **files),
+        replace(job, net=Net("lenet5", "dataset", {})).key(attack, **files),
+        *(
+            job.key(replace(attack, **{field.name: None}), **files)
+            for field in fields(attack)
+            if getattr(attack, field.name) is not None
+        ),
+    ]
+    assert len({same, *others}) == 1 + len(others)
+    # where it stands in a batch, and what else is in it, decides nothing
+    assert replace(job, attacks=(attack,)).key(attack, **files) == same
+
+
+def test_equal_code_is_read_once(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    asked = []
+    digest = provenance.digest
+    monkeypatch.setattr(provenance, "digest", lambda *targets: asked.append(targets) or digest(*targets))
+    build._code.cache_clear()
+    fresh = make_plan(root, root / "configs" / "mnist.yaml")
+    build.config_job(fresh)
+    assert len(asked) == len(set(asked))
