@@ -1,0 +1,265 @@
+"""Attacks: what a batch writes, what it keeps, what it starts from, and what a failure leaves."""
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from toy_jobs import flip, model_id, say, trained, training
+
+from touchstone import paths, records
+from touchstone.attacks.pgd import bim
+from touchstone.data.prepare import load as load_dataset
+from touchstone.data.prepare import spread, to_float
+from touchstone.defenses.minmax import MinMax
+from touchstone.evaluation import published
+from touchstone.jobs import attack
+from touchstone.jobs.common import load_weights, make_model, make_threat
+from touchstone.losses import margin
+from touchstone.paths import Results
+from touchstone.plan import build
+from touchstone.plan.jobs import AttackJob, BatchJob, Member, Net, Objective, Substitute
+from touchstone.plan.plan import Plan
+from touchstone.query import Query
+from touchstone.records import Batch
+from touchstone.threat import in_space
+
+
+def one(plan: Plan, name: str, defense: str = "std") -> AttackJob:
+    return build.attack_job(plan, model_id(defense), name)
+
+
+def batch(plan: Plan, *attacks: AttackJob, defense: str = "std") -> BatchJob:
+    return replace(build.batch_job(plan, model_id(defense), "all"), attacks=attacks)
+
+
+def run(job: BatchJob, results: Results) -> Batch:
+    attack.run(job, results, "all")
+    return records.read(results.attack(job.subject.model, "all").records)
+
+
+@pytest.fixture
+def std(plan: Plan, results: Results) -> dict[str, Any]:
+    """The standard model, trained."""
+    return trained(training(plan), results)
+
+
+def test_a_batch_writes_records_examples_and_a_preflight_per_threat(
+    plan: Plan, results: Results, std: dict[str, Any]
+) -> None:
+    names = ["clean", "pgd40-linf", "mim40-linf", "cw-l2", "worst-linf"]
+    job = batch(plan, *(one(plan, name) for name in names))
+    attacks, preflights = run(job, results)
+    assert [a.header.attack for a in attacks] == names
+    for (header, frame), asked in zip(attacks, job.attacks, strict=True):
+        assert frame["sample"].nunique() == header.samples == 30
+        assert (header.model, header.run, header.stand_in) == (model_id(), "tiny", "digits")
+        assert header.threat == asked.threat
+        assert header.made["model_sha256"] == std["model_sha256"]
+        assert header.made["code"] == asked.code.digest
+    assert [p.threat for p in preflights] == list(dict.fromkeys(a.threat for a in job.attacks if a.threat))
+    examples = load_file(results.attack(model_id(), "all").examples)
+    assert {name.partition("/")[0] for name in examples} == set(names)
+    first = results.attack(model_id(), "all").records.read_bytes()
+    run(job, results)
+    assert results.attack(model_id(), "all").records.read_bytes() == first
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The attacks that really ran."""
+    names: list[str] = []
+    real = attack.attack
+    monkeypatch.setattr(attack, "attack", lambda job, scene: names.append(job.attack) or real(job, scene))
+    return names
+
+
+@pytest.mark.usefixtures("std")
+def test_only_what_is_new_runs_again(plan: Plan, results: Results, ran: list[str]) -> None:
+    fgsm, pgd, bim = (one(plan, name) for name in ("fgsm-linf", "pgd40-linf", "bim10-linf"))
+    before = run(batch(plan, fgsm, pgd), results).attacks
+    assert ran == ["fgsm-linf", "pgd40-linf"]
+    after = run(batch(plan, fgsm, bim, pgd), results).attacks
+    assert ran[2:] == ["bim10-linf"]
+    for old, new in ((before[0], after[0]), (before[1], after[2])):
+        assert old.header == new.header
+        pd.testing.assert_frame_equal(old.frame, new.frame)
+    attack.run(batch(plan, pgd), results, "pgd40-linf")  # a job per attack, after one for all of them
+    assert len(ran) == 3
+
+
+@pytest.mark.parametrize("change", ["weights", "data", "options"])
+@pytest.mark.usefixtures("std")
+def test_what_decides_the_rows_runs_them_again(
+    plan: Plan, results: Results, ran: list[str], monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    pgd = one(plan, "pgd40-linf")
+    run(batch(plan, pgd), results)
+    if change == "weights":
+        phase = replace(training(plan).phases[0], lr=0.002)
+        trained(replace(training(plan), phases=(phase,)), results)
+    if change == "data":
+        real = attack.load_data
+        monkeypatch.setattr(attack, "load_data", lambda *given: replace(real(*given), sha256="another"))
+    if change == "options":
+        pgd = replace(pgd, members=(replace(pgd.members[0], options={"steps": 3, "step_size": 0.1}),))
+    run(batch(plan, pgd), results)
+    assert ran == ["pgd40-linf"] * 2
+
+
+@pytest.mark.usefixtures("std")
+def test_one_failing_attack_stops_no_other(
+    plan: Plan, results: Results, ran: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = batch(plan, *(one(plan, name) for name in ("fgsm-linf", "pgd40-linf", "bim10-linf")))
+    real = published.run
+
+    def breaks(model: Any, x: Tensor, y: Tensor, member: Any, **more: Any) -> Any:
+        if member.fn == "pgd":
+            raise ZeroDivisionError("no step")
+        return real(model, x, y, member, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(published, "run", breaks)
+        with pytest.raises(ExceptionGroup, match="1 of 3 attacks failed; the others are kept") as error:
+            run(job, results)
+    (cause,) = error.value.exceptions
+    assert isinstance(cause, ZeroDivisionError)
+    assert cause.__notes__ == ["in attack pgd40-linf on minmax/mnist/lenet/std/0"]
+    assert not results.attack(model_id(), "all").records.exists()
+    ran.clear()
+    assert len(run(job, results).attacks) == 3
+    assert ran == ["pgd40-linf"]
+
+
+@pytest.mark.parametrize("kind", [".parquet", ".safetensors", ".json"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+@pytest.mark.usefixtures("std")
+def test_a_damaged_part_is_not_used(
+    plan: Plan, results: Results, ran: list[str], caplog: pytest.LogCaptureFixture, kind: str, damage: str
+) -> None:
+    job = batch(plan, one(plan, "clean"))
+    before = run(job, results).attacks[0]
+    (part,) = results.parts(model_id()).glob(f"*{kind}")
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes({"flip": content, "cut": content[: len(content) // 2], "remove": b""}[damage])
+    if damage == "remove":
+        part.unlink()
+    with caplog.at_level(logging.WARNING):
+        after = run(job, results).attacks[0]
+    assert ran == ["clean", "clean"]
+    assert ("is not what was kept there" in caplog.text) == ((kind, damage) != (".json", "remove"))
+    pd.testing.assert_frame_equal(before.frame, after.frame)
+
+
+def test_an_attack_on_a_failed_model_leaves_no_rows_and_the_reason(
+    plan: Plan, results: Results, std: dict[str, Any]
+) -> None:
+    assert std["status"] == "ok"
+    say(results.model(model_id()).run, status="failed", reason="loss not finite")
+    (only,), preflights = run(batch(plan, one(plan, "pgd40-linf")), results)
+    assert only.frame.empty
+    assert (only.header.status, only.header.reason) == ("failed", "loss not finite")
+    assert preflights == []
+
+
+@pytest.mark.usefixtures("std")
+def test_weights_with_a_flipped_bit_are_not_attacked(plan: Plan, results: Results) -> None:
+    flip(results.model(model_id()).weights)
+    with pytest.raises(ValueError, match=r"model\.safetensors cannot be used: expected sha256 .*rule train"):
+        run(batch(plan, one(plan, "clean")), results)
+
+
+SUBSTITUTE = Substitute(model_id(seed=1), Net("lenet", "dataset", {}))
+BIM = {"attack": "bim", "options": {"steps": 3, "step_size": 0.1}}
+
+
+def transfer(plan: Plan) -> AttackJob:
+    """A transfer from the std model of seed 1, in the normalised space of the study's threat."""
+    return replace(one(plan, "pgd40-linf"), members=(Member("pgd40-linf", "transfer", BIM, substitute=SUBSTITUTE),))
+
+
+@pytest.fixture
+def two(plan: Plan, results: Results, std: dict[str, Any]) -> list[dict[str, Any]]:
+    """The standard model, and another one of it."""
+    return [std, trained(training(plan, seed=1), results)]
+
+
+def test_a_transfer_starts_from_the_substitute_in_the_space_of_the_threat(
+    plan: Plan, results: Results, two: list[dict[str, Any]]
+) -> None:
+    ((header, frame),), _ = run(batch(plan, transfer(plan)), results)
+    assert header.made["substitutes"] == {"minmax/mnist/lenet/std/1": two[1]["model_sha256"]}
+    assert header.made["model_sha256"] == two[0]["model_sha256"] != two[1]["model_sha256"]
+    assert frame[["forwards", "backwards"]].to_numpy().sum() == 0  # the target was never asked
+    # the same points by hand: normalised twice, or not at all, they would be others
+    substitute = make_model(SUBSTITUTE.net, "digits", seed=1).eval()
+    load_weights(substitute, results.model(SUBSTITUTE.model).weights, two[1]["model_sha256"])
+    threat, data = make_threat(header.threat), load_dataset(paths.prepared("digits").data)
+    index = spread(data.test.y)[:16]
+    view = in_space(substitute, threat)
+    x, query = view.from_pixels(to_float(data.test.x[index])), Query(view.model, bounds=view.bounds)
+    points = bim(query, x, data.test.y[index], norm="linf", eps=0.3, rng=0, steps=3, step_size=0.1)
+    (examples,) = load_file(results.attack(model_id(), "all").examples).values()
+    torch.testing.assert_close(examples, view.to_pixels(points), rtol=0, atol=1e-5)
+
+
+@pytest.mark.usefixtures("two")
+def test_a_member_may_start_from_a_substitute(plan: Plan, results: Results) -> None:
+    members = (Member("blind", "transfer", BIM, substitute=SUBSTITUTE),)
+    ((header, frame),), _ = run(batch(plan, replace(one(plan, "worst-linf"), members=members)), results)
+    assert "blind" in set(frame["member"])
+    assert header.members == {"blind": {"fn": "transfer", "options": BIM}}
+    assert list(header.made["substitutes"]) == ["minmax/mnist/lenet/std/1"]
+
+
+@pytest.mark.usefixtures("two")
+def test_a_failed_substitute_leaves_no_rows_and_the_reason(plan: Plan, results: Results) -> None:
+    say(results.model(SUBSTITUTE.model).run, status="failed", reason="loss not finite")
+    ((header, frame),), _ = run(batch(plan, transfer(plan)), results)
+    assert frame.empty
+    assert header.reason == "the substitute minmax/mnist/lenet/std/1 failed: loss not finite"
+
+
+def test_own_is_the_loss_of_the_defense_with_the_options_it_was_trained_with(
+    plan: Plan, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whose = "minmax-printed"
+    constants = {"lam": 1e-4, "mu": 1e-4}
+    job = training(plan, whose)
+    trained(replace(job, objective=Objective("minmax", job.objective.options | constants)), results)
+    say(results.model(model_id(whose)).run, selected_options={"lam": 0.5, "mu": 0.25})
+    seen = []
+
+    def loss(self: MinMax, logits: Tensor, y: Tensor) -> Tensor:
+        seen.append((self.lam, self.mu))
+        return margin(logits, y)
+
+    monkeypatch.setattr(MinMax, "loss", loss)
+    pgd, frames = one(plan, "pgd40-linf", whose), {}
+    for name in ("own", "margin", "ce"):
+        member = replace(pgd.members[0], options=pgd.members[0].options | {"loss": name})
+        given = replace(pgd, members=(member,), objective=job.objective)
+        frames[name] = run(batch(plan, given, defense=whose), results).attacks[0].frame
+    assert set(seen) == {(0.5, 0.25)}
+    pd.testing.assert_frame_equal(frames["own"], frames["margin"])
+    assert not np.array_equal(frames["own"]["adv_margin"], frames["ce"]["adv_margin"])
+
+
+@pytest.mark.usefixtures("std")
+def test_records_say_what_a_grid_chose(plan: Plan, results: Results) -> None:
+    pgd = one(plan, "pgd40-linf")
+    member = replace(pgd.members[0], grid={"step_size": [0.001, 0.1]}, options={"steps": 4})
+    ((header, frame),), _ = run(batch(plan, replace(pgd, members=(member,))), results)
+    assert [(row["epsilon"], row["options"]) for row in header.grid] == [
+        (0.3, {"step_size": 0.001}),
+        (0.3, {"step_size": 0.1}),
+    ]
+    (winner,) = [row for row in header.grid if row["chosen"]]
+    assert winner["accuracy"] == pytest.approx(1 - frame["success"].mean())

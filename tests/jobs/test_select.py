@@ -1,0 +1,87 @@
+"""The criterion for unstated constants, what is measured of each candidate, and the training that uses the choice."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from toy_jobs import model_id, trained, training
+
+from touchstone.data.prepare import Dataset, Split
+from touchstone.files import write_json
+from touchstone.jobs.select import choose, select, try_out
+from touchstone.paths import Results
+from touchstone.plan import build
+from touchstone.plan.jobs import Objective
+from touchstone.plan.plan import Plan
+
+
+def candidates(*accuracies: float | None) -> list[dict[str, Any]]:
+    return [
+        {"status": "failed" if a is None else "ok", "bounded": True, "validation_accuracy": a or 0.0}
+        for a in accuracies
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "index"),
+    [
+        ((0.98, 0.975, 0.96), 1),
+        ((0.98, 0.96, 0.975), 2),  # the last good one, not the last before the first bad one
+        ((0.98, 0.97, None), 1),  # exactly at the tolerance still counts; a failed one never does
+        ((0.9, None), None),
+        ((), None),
+    ],
+)
+def test_the_last_finite_candidate_within_the_tolerance(found: tuple[float | None, ...], index: int | None) -> None:
+    assert choose(candidates(*found), 0.98, 0.01) == index
+
+
+def test_weights_that_the_objective_drives_outwards_are_not_taken() -> None:
+    found = candidates(0.98, 0.98)
+    found[1]["bounded"] = False
+    assert choose(found, 0.98, 0.01) == 0
+
+
+def test_a_candidate_never_sees_the_validation_rows_or_the_test_set(plan: Plan) -> None:
+    """The validation rows carry labels that contradict their look; a net that had trained on them would know."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(60) % 2
+    x = torch.randint(0, 60, (60, 1, 28, 28), generator=generator, dtype=torch.uint8)
+    x[y == 1, :, :, :14] = 250
+    validation = torch.arange(40, 60)
+    labels = y.clone()
+    labels[validation] = 1 - labels[validation]
+    empty = Split(x[:0], y[:0])
+    data = Dataset("digits", Split(x, labels), empty, validation, "")
+    job = build.select_job(plan, model_id("minmax-printed"))
+    job = replace(job, phases=(replace(job.phases[0], epochs=15, batch_size=8),), redraws=0)
+    job = replace(job, probe=replace(job.probe, samples=10))
+    found = try_out(job, Objective("ce", {}), {}, data, torch.device("cpu"))
+    assert found["status"] == "ok"
+    assert found["validation_accuracy"] == 0.0
+    assert found["robust_accuracy"] == 0.0
+    assert 0 <= found["near_zero"] <= 1
+    assert found["max_abs"] > 0
+    assert found["epochs"] == 15
+
+
+def test_selection_and_the_training_that_uses_it(plan: Plan, results: Results) -> None:
+    job = build.select_job(plan, model_id("minmax-printed"))
+    job = replace(job, candidates=({"lam": 1e-4, "mu": 1e-4}, {"lam": 1e3, "mu": 0.0}), tolerance=0.05)
+    select(job, results)
+    found = json.loads(results.selection(model_id("minmax-printed")).read_text())
+    assert found["selected"] == 0
+    assert found["selected_options"] == {"lam": 1e-4, "mu": 1e-4}
+    assert found["candidates"][1]["validation_accuracy"] < found["reference_accuracy"] - 0.05
+    assert (found["cell"]["dataset"], found["cell"]["stand_in"]) == ("mnist", "digits")
+    run = trained(replace(training(plan, "minmax-printed"), selects=True), results)
+    assert run["selected_options"] == {"lam": 1e-4, "mu": 1e-4}
+
+
+def test_no_usable_candidate_is_a_failed_training(plan: Plan, results: Results) -> None:
+    write_json(results.selection(model_id("minmax-printed")), {"selected_options": None})
+    run = trained(replace(training(plan, "minmax-printed"), selects=True), results)
+    assert run["status"] == "failed"
+    assert "no candidate met the selection criterion" in run["reason"]
