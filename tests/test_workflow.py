@@ -2,6 +2,8 @@
 
 import json
 import re
+import resource
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,6 +12,15 @@ import pytest
 from checkouts import BIN, copy_checkout, environment
 
 from touchstone import records
+from touchstone.cell import ModelId
+from touchstone.paths import Results
+from touchstone.plan.plan import make_plan
+
+# one pipeline that its tests share: with several workers all of them run on one
+pytestmark = [pytest.mark.xdist_group("pipeline")]
+
+STD = ModelId("minmax", "mnist", "lenet", "std", 0)
+TREE = Results.of("tiny")
 
 
 def snakemake(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
@@ -56,22 +67,23 @@ def test_every_claim_ends_with_a_verdict(finished: tuple[Path, str]) -> None:
 
 def test_records_say_what_made_them(finished: tuple[Path, str]) -> None:
     folder, _ = finished
-    path = folder / "results/tiny/minmax/attacks/digits/lenet/std/0/worst-linf/records.parquet"
-    frame, metadata = records.read(path)
-    assert set(frame["epsilon"].dropna()) == set(metadata["threat"]["epsilons"])
-    assert metadata["protocol"] == "worst"
-    assert metadata["versions"]["torch"]
-    assert metadata["cell"]["original"] == "mnist"
-    run = json.loads((folder / "results/tiny/minmax/models/digits/lenet/std/0/run.json").read_text())
-    assert run["model_sha256"] == metadata["model_sha256"]
+    attacks, preflights = records.read(folder / TREE.attack(STD, "all").records)
+    worst = next(a for a in attacks if a.header.attack == "worst-linf")
+    assert tuple(sorted(set(worst.frame["epsilon"].dropna()))) == worst.header.threat.epsilons
+    assert worst.header.protocol == "worst"
+    assert worst.header.made["versions"]["torch"]
+    assert (worst.header.model, worst.header.stand_in) == (STD, "digits")
+    run = json.loads((folder / TREE.model(STD).run).read_text())
+    assert run["model_sha256"] == worst.header.made["model_sha256"]
+    assert {p.threat for p in preflights} == {a.header.threat for a in attacks if a.header.threat}
 
 
 def test_logs_and_benchmarks(finished: tuple[Path, str]) -> None:
     folder, _ = finished
-    log = (folder / "results/tiny/logs/train/minmax/digits/lenet/std/0.log").read_text()
+    log = (folder / "results/tiny/logs/train/minmax/mnist/lenet/std/0.log").read_text()
     assert "epoch 1/1" in log
     assert "images/s" in log
-    attack = (folder / "results/tiny/logs/attack/minmax/digits/lenet/std/0.log").read_text()
+    attack = (folder / "results/tiny/logs/attack/minmax/mnist/lenet/std/0/all.log").read_text()
     assert "worst-linf" in attack
     assert "samples/s" in attack
     assert list((folder / "results/tiny/benchmarks").rglob("*.tsv"))
@@ -84,7 +96,7 @@ def test_every_rule_says_what_it_needs_and_writes(root: Path) -> None:
     for block in blocks:
         for word in ("log", "benchmark", "conda", "threads", "mem_mb", "runtime", "gpu", "params", "script"):
             assert re.search(rf"^\s*{word}\b", block, flags=re.MULTILINE), f"{word} in rule{block[:40]}"
-        assert re.search(r"code\(|_params", block), f"digest in rule{block[:40]}"
+        assert "to_params()" in block, f"a typed job in rule{block[:40]}"
 
 
 def test_the_default_profile_is_loaded(finished: tuple[Path, str]) -> None:
@@ -107,7 +119,7 @@ def test_a_changed_attack_reruns_what_it_reaches_and_no_training(finished: tuple
     finally:
         path.write_text(text)
     said = done.stdout + done.stderr
-    assert "attack_minmax_digits_lenet_std_0" in said
+    assert "rule attack" in said
     assert "rule train" not in said
     assert "rule prepare" not in said
 
@@ -123,7 +135,7 @@ def test_a_changed_attack_reruns_what_it_reaches_and_no_training(finished: tuple
         ),
         ("touchstone/data/__init__.py", "std=(0.3247,)", "std=(0.5,)", "train"),
         ("touchstone/data/__init__.py", "validation=138", "validation=100", "prepare"),
-        ("touchstone/attacks/__init__.py", 'source="Rony', 'droppable=False, source="Rony', "attack_minmax"),
+        ("touchstone/attacks/__init__.py", 'source="Rony', 'droppable=False, source="Rony', "attack"),
     ],
 )
 def test_a_changed_value_reruns_what_depends_on_it(
@@ -158,14 +170,70 @@ def test_a_transfer_waits_for_a_substitute_that_nobody_else_asks_for(
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     planned = said.split("\n[")  # a job begins with its date
-    model = "results/tiny/minmax/models/digits/lenet/std+l1/1/model.safetensors"
+    other = STD._replace(defense="std+l1", seed=1)
+    model = str(TREE.model(other).weights)
     (maker,) = [job for job in planned if re.search(rf"output: .*{re.escape(model)}", job)]
     assert "rule train:" in maker
-    assert "std+l1/selection.json" in maker
-    users = [job for job in planned if re.search(rf"input: .*{re.escape(model)}", job)]
-    attacked = [re.search(r"output: .*attacks/digits/lenet/([^/]+)/0/mim40-linf/", job)[1] for job in users]
+    assert str(TREE.selection(other)) in maker
+    users = [job for job in planned if re.search(rf"input: .*{re.escape(model)}", job) and "rule attack" in job]
+    batch = "all" if jobs == "per_model" else "mim40-linf"
+    attacked = [re.search(rf"output: .*attacks/mnist/lenet/([^/]+)/0/{batch}/", job)[1] for job in users]
     assert sorted(attacked) == ["minmax-printed", "std"]
-    assert not re.search(r"attacks/digits/lenet/std\+l1", said)  # it is trained, not evaluated
+    assert not re.search(r"attacks/mnist/lenet/std\+l1", said)  # it is trained, not evaluated
+
+
+def declared(folder: Path) -> list[Path]:
+    """One file of each kind that rules declare."""
+    return [
+        folder / file
+        for file in (
+            *TREE.model(STD),
+            TREE.selection(STD._replace(defense="minmax-printed")),
+            *TREE.attack(STD, "all"),
+            TREE.table("minmax", "cells"),
+            TREE.figure("minmax", "figure2"),
+            TREE.figure("minmax", "figure2", "png"),
+            *TREE.report("minmax"),
+            *TREE.report(),
+            *(TREE.claims, TREE.config, TREE.provenance),
+        )
+    ]
+
+
+def test_whatever_is_missing_is_made_again(finished: tuple[Path, str], tmp_path: Path) -> None:
+    """Also what no report reads: a run over missing files is never "Nothing to be done"."""
+    folder, _ = finished
+    for file in declared(folder):
+        shutil.move(file, tmp_path / "aside")
+        try:
+            done = snakemake(folder, "-n")
+        finally:
+            shutil.move(tmp_path / "aside", file)
+        said = done.stdout + done.stderr
+        assert "Nothing to be done" not in said, file
+        assert str(file.relative_to(folder)) in said
+
+
+def test_an_attack_that_a_study_gains_runs_alone(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    study, log = folder / "studies/minmax/study.yaml", folder / TREE.log("attack", *map(str, STD), "all")
+    text = study.read_text()
+    records_file = folder / TREE.attack(STD, "all").records
+    before = records.read(records_file).attacks
+    cells = "cells: [{datasets: [mnist], models: [lenet], defenses: [std], attacks: [bim5-linf]}]\n"
+    new = "attacks:\n  bim5-linf: {fn: bim, threat: linf, steps: 5, step_size: 0.1}\n"
+    try:
+        study.write_text(text.replace("attacks:\n", new, 1) + cells)
+        done = snakemake(folder, "--", str(TREE.attack(STD, "all").records))
+        after = records.read(records_file).attacks
+        said = log.read_text()
+    finally:
+        study.write_text(text)
+        assert snakemake(folder).returncode == 0  # as it was, for the other tests
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "rule train" not in done.stdout + done.stderr
+    assert said.count("is there already") == len(before)
+    assert [a.header.attack for a in after if a.header.attack not in {b.header.attack for b in before}] == ["bim5-linf"]
 
 
 def test_a_wrong_config_stops_before_any_job(checkout: Path, tmp_path: Path) -> None:
@@ -194,17 +262,37 @@ def test_a_config_comes_from_one_file(checkout: Path, args: list[str], message: 
 
 def test_a_truncated_checkpoint_is_named_with_its_rule(finished: tuple[Path, str]) -> None:
     folder, _ = finished
-    model = folder / "results/tiny/minmax/models/digits/lenet/std/0/model.safetensors"
+    model, batch = folder / TREE.model(STD).weights, str(TREE.attack(STD, "all").records)
     whole = model.read_bytes()
     try:
         model.write_bytes(whole[: len(whole) // 2])
-        rule = "attack_minmax_digits_lenet_std_0"
-        done = snakemake(folder, "--forcerun", rule, "--until", rule)
+        done = snakemake(folder, "--force", batch)
     finally:
         model.write_bytes(whole)
+        assert snakemake(folder).returncode == 0
     assert done.returncode != 0
     assert "model.safetensors cannot be used" in done.stdout + done.stderr
     assert "rule train" in done.stdout + done.stderr
+
+
+def test_the_number_of_rules_is_that_of_the_snakefile(checkout: Path) -> None:
+    listed = [
+        snakemake(checkout, "--list-rules", "--configfile", file).stdout.split()
+        for file in ("config.yaml", "configs/mnist.yaml", "configs/paper.yaml")
+    ]
+    assert listed[0] == listed[1] == listed[2]
+    assert len(listed[0]) <= 20
+
+
+def test_the_plan_of_700_models_is_made_in_seconds_and_can_be_read(checkout: Path, root: Path) -> None:
+    assert len(make_plan(root, root / "configs" / "paper.yaml").trained) >= 700
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = snakemake(checkout, "-n", "--configfile", "configs/paper.yaml")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len((done.stdout + done.stderr).splitlines()) < 60
+    assert re.search(r"^attack +[0-9]{4}$", done.stdout + done.stderr, flags=re.MULTILINE)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime <= 20
 
 
 def test_lint(checkout: Path) -> None:

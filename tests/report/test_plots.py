@@ -17,10 +17,10 @@ from matplotlib.text import Text
 from synthetic_results import make_run
 
 from touchstone.registry import load, options
+from touchstone.report import plots
 from touchstone.report.plots import output, robustness, selection, training, weights
 from touchstone.report.plots.sources import Series, histories
 from touchstone.report.plots.sources import weights as read_weights
-from touchstone.report import plots
 
 SHAPE = (6, 3, 5, 5)
 
