@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.xdist_group("pipeline")]
 
 STD = ModelId("minmax", "mnist", "lenet", "std", 0)
 TREE = Results.of("tiny")
+JOBS = ("--quiet", "host")  # a paragraph for each job, which the profile leaves out
 
 
 def snakemake(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
@@ -115,7 +116,7 @@ def test_a_changed_attack_reruns_what_it_reaches_and_no_training(finished: tuple
     text = path.read_text()
     try:
         path.write_text(text + "\n\nCHANGED = 1\n")
-        done = snakemake(folder, "-n")
+        done = snakemake(folder, "-n", *JOBS)
     finally:
         path.write_text(text)
     said = done.stdout + done.stderr
@@ -146,7 +147,7 @@ def test_a_changed_value_reruns_what_depends_on_it(
     assert old in text
     try:
         path.write_text(text.replace(old, new))
-        done = snakemake(finished[0], "-n")
+        done = snakemake(finished[0], "-n", *JOBS)
     finally:
         path.write_text(text)
     assert f"rule {rule}" in done.stdout + done.stderr
@@ -164,7 +165,7 @@ def test_a_transfer_waits_for_a_substitute_that_nobody_else_asks_for(
     assert old in text
     try:
         study.write_text(text.replace(old, "mim40-linf: {fn: transfer, threat: linf, substitute: lenet/std+l1}"))
-        done = snakemake(folder, "-n", "--configfile", str(config))
+        done = snakemake(folder, "-n", *JOBS, "--configfile", str(config))
     finally:
         study.write_text(text)
     said = done.stdout + done.stderr
@@ -206,7 +207,7 @@ def test_whatever_is_missing_is_made_again(finished: tuple[Path, str], tmp_path:
     for file in declared(folder):
         shutil.move(file, tmp_path / "aside")
         try:
-            done = snakemake(folder, "-n")
+            done = snakemake(folder, "-n", *JOBS)
         finally:
             shutil.move(tmp_path / "aside", file)
         said = done.stdout + done.stderr
@@ -224,7 +225,7 @@ def test_an_attack_that_a_study_gains_runs_alone(finished: tuple[Path, str]) -> 
     new = "attacks:\n  bim5-linf: {fn: bim, threat: linf, steps: 5, step_size: 0.1}\n"
     try:
         study.write_text(text.replace("attacks:\n", new, 1) + cells)
-        done = snakemake(folder, "--", str(TREE.attack(STD, "all").records))
+        done = snakemake(folder, *JOBS, "--", str(TREE.attack(STD, "all").records))
         after = records.read(records_file).attacks
         said = log.read_text()
     finally:
