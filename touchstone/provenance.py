@@ -190,9 +190,7 @@ def record(results: Results, command: str) -> dict[str, Any]:
         command: what starts the run again.
     """
     rules = results.benchmarks()
-    jobs = {
-        path: float(path.read_text().splitlines()[1].split("\t")[0]) for paths in rules.values() for path in paths
-    }
+    jobs = {path: float(path.read_text().splitlines()[1].split("\t")[0]) for paths in rules.values() for path in paths}
     seconds = {rule: sum(jobs[path] for path in paths) for rule, paths in rules.items()}
     started = min(path.stat().st_mtime - jobs[path] for path in jobs)
     finished = time.time()

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from touchstone.recipe import MODEL
+
 
 class Bounds(NamedTuple):
     """Box of valid inputs; floats, or tensors that broadcast against (B, C, H, W)."""
@@ -29,9 +31,6 @@ class MinNorm(NamedTuple):
     x_adv: Tensor
     dist: Tensor
     found: Tensor
-
-
-MODEL = "model"  # the group of parameters that the phase's own optimiser steps
 
 
 class Step(NamedTuple):

@@ -1,13 +1,12 @@
-from pathlib import Path
+import inspect
 
 import pandas as pd
 import pytest
-from toy_claims import STUDY, printed, printed_as_ours, seeds, slugs, write
+from toy_claims import STUDY, printed, printed_as_ours, seeds, slugs
 
 from touchstone.findings import statements
 from touchstone.findings.statements import Check
-from touchstone.study import claims
-from touchstone.study.config import ConfigError
+from touchstone.study import statements as published
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +89,7 @@ def test_the_detail_says_what_fails_and_what_is_missing() -> None:
 
 def test_the_statements_of_the_study_are_tested_on_the_claimed_cells(study: pd.DataFrame) -> None:
     known = slugs()
-    words = {*claims.METRICS, "rho_extreme"}.union(*known.values())
-    written = statements.load(STUDY, words)
+    written = published.load(STUDY, published.words(known))
     assert len(written) == 13
     stray = seeds(0.123, defense="minmax-printed", attack="pgd40-linf", epsilon=0.9)  # a radius of no claim
     table = pd.concat([printed_as_ours(study), pd.DataFrame(stray)], ignore_index=True)
@@ -104,19 +102,8 @@ def test_the_statements_of_the_study_are_tested_on_the_claimed_cells(study: pd.D
     assert agree[["mm01", "mm02", "mm03", "mm06"]].tolist() == ["yes", "partly", "yes", "yes"], "as we find them"
 
 
-@pytest.mark.parametrize(
-    ("test", "message"),
-    [
-        ("beats std adv mnist", "unknown test 'beats'; allowed: above"),
-        ("above std", "'above' with 1 words: missing a required argument: 'worse'"),
-        ("above std std mnist mnist", "'above' with 4 words: too many positional arguments"),
-        ("above std stdd mnist", "unknown word 'stdd'; .* did you mean 'std'"),
-        ("", "unknown test ''"),
-        ("see", "unknown test 'see'"),
-    ],
-)
-def test_a_wrong_test_is_named(tmp_path: Path, test: str, message: str) -> None:
-    columns = ["paper", "id", "claim", "evidence_table", "how_to_test", "published_numbers_agree"]
-    write(tmp_path, {**dict.fromkeys(columns, "x"), "test": test}, name="qualitative.csv")
-    with pytest.raises(ConfigError, match=rf"qualitative\.csv:2: test: {message}"):
-        statements.load(tmp_path, {"std", "adv", "mnist"})
+def test_every_test_of_a_statement_is_a_function_of_its_words() -> None:
+    assert statements.TESTS.keys() == published.TESTS.keys()
+    for name, test in statements.TESTS.items():
+        _, *parameters = inspect.signature(test).parameters.values()
+        assert tuple(p.name + "*" * (p.kind == p.VAR_POSITIONAL) for p in parameters) == published.TESTS[name], name

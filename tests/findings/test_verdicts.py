@@ -21,7 +21,7 @@ from toy_claims import (
 
 from touchstone.findings import metrics, verdicts
 from touchstone.findings.verdicts import Caps
-from touchstone.study import claims
+from touchstone.study import scale
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def study() -> pd.DataFrame:
     ],
 )
 def test_the_tolerance_is_that_of_the_design(metric: str, value: float, tau: float) -> None:
-    assert claims.METRICS[metric].tolerance(value) == pytest.approx(tau)
+    assert scale.METRICS[metric].tolerance(value) == pytest.approx(tau)
 
 
 @pytest.mark.parametrize(

@@ -18,16 +18,18 @@ def line_with(path: Path, text: str) -> int:
 
 
 def test_the_shipped_files_are_valid(project: Path) -> None:
-    assert plan(project).cells
-    for name in ("laptop", "paper"):
-        assert make_plan(project, project / "configs" / f"{name}.yaml").cells
+    assert plan(project).models
+    for name in ("laptop", "mnist", "paper"):
+        assert make_plan(project, project / "configs" / f"{name}.yaml").models
 
 
 CONFIG = "config.yaml"
 STUDY = "studies/minmax/study.yaml"
+CAPTIONS = "studies/minmax/captions.yaml"
+SUITES = "studies/worst.yaml"
 PGD = "{fn: pgd, threat: linf, steps: 40, step_size: 0.01}"
 MIM = "{fn: mim, threat: linf, steps: 40, step_size: 0.01, decay: 1.0}"
-CELLS = "\nworst: [worst-linf, worst-l2]"
+CELLS = "\nworst: {linf: [linf, linf-px], l2: [l2, l2-px]}"
 
 
 def cells(**changed: str) -> str:
@@ -54,9 +56,9 @@ BAD = [
     ("bad-run-slug", CONFIG, "run: demo", "run: My Run", ["run", "lower-case letters", "got 'My Run'"]),
     ("no-studies", CONFIG, "studies: [minmax]", "studies: []", ["studies", "at least 1 item"]),
     ("unknown-study", CONFIG, "studies: [minmax]", "studies: [minmx]", ["studies.0", "'minmx'", "did you mean 'minmax'"]),
-    ("unknown-dataset", CONFIG, "substitute: {mnist", "substitute: {mnst", ["substitute.mnst", "did you mean 'mnist'"]),
-    ("substitute-target", CONFIG, "mnist: digits,", "mnist: digit,", ["'digit'", "did you mean 'digits'"]),
-    ("substitute-shape", CONFIG, "mnist: digits,", "mnist: digits-rgb,", ["images of shape (3, 32, 32)"]),
+    ("unknown-dataset", CONFIG, "stand_in: {mnist", "stand_in: {mnst", ["stand_in.mnst", "did you mean 'mnist'"]),
+    ("stand-in", CONFIG, "mnist: digits,", "mnist: digit,", ["'digit'", "did you mean 'digits'"]),
+    ("stand-in-shape", CONFIG, "mnist: digits,", "mnist: digits-rgb,", ["images of shape (3, 32, 32)"]),
     ("no-source", CONFIG, "  digits: {source: embedded}\n", "", ["data", "no source for dataset 'digits'"]),
     ("wrong-source", CONFIG, "digits: {source: embedded}", "digits: {source: download}", ["data.digits", "must be embedded"]),
     ("source-kind", CONFIG, "digits: {source: embedded}", "digits: {source: ftp}", ["data.digits.source", "got 'ftp'"]),
@@ -116,10 +118,10 @@ BAD = [
     ("no-threat", STUDY, "{fn: fgsm, threat: linf}", "{fn: fgsm}", ["attacks.fgsm-linf", "a threat is required"]),
     ("unknown-threat", STUDY, "{fn: fgsm, threat: linf}", "{fn: fgsm, threat: lnf}", ["'lnf'", "did you mean 'linf'"]),
     ("norm", STUDY, "{fn: mim, threat: linf,", "{fn: spsa, threat: l2,", ["'spsa' does not work in norm 'l2'"]),
-    ("member-norm", STUDY, "      ddn: {fn: ddn, steps: 200}", "      ddn: {fn: spsa}", ["members.ddn.fn", "norm 'l2'"]),
+    ("member-norm", SUITES, "    ddn: {fn: ddn, steps: 200}", "    ddn: {fn: spsa}", ["quick.l2.ddn.fn", "norm 'l2'"]),
     ("attack-per-dataset", STUDY, "{fn: mim, threat: linf, steps: 40,", "{fn: mim, threat: linf, steps: {mnist: x, cifar10: 4},", ["mim40-linf.steps", "got 'x'"]),
     ("loss", STUDY, "{fn: fgsm, threat: linf}", "{fn: fgsm, threat: linf, loss: marign}", ["fgsm-linf.loss", "unknown loss 'marign'", "did you mean 'margin'"]),
-    ("member-loss", STUDY, "{fn: pgd, loss: margin,", "{fn: pgd, loss: marign,", ["members.pgd-margin.loss", "did you mean 'margin'"]),
+    ("member-loss", SUITES, "{fn: pgd, loss: margin,", "{fn: pgd, loss: marign,", ["quick.linf.pgd-margin.loss", "did you mean 'margin'"]),
     ("grid-option", STUDY, PGD, "{fn: pgd, threat: linf, grid: {step_siz: [1.0]}}", ["pgd40-linf.grid.step_siz", "did you mean 'step_size'"]),
     ("grid-type", STUDY, PGD, "{fn: pgd, threat: linf, grid: {step_size: [1.0, big]}}", ["grid.step_size", "expected float, got 'big'"]),
     ("grid-loss", STUDY, PGD, "{fn: pgd, threat: linf, grid: {loss: [ce, cw]}}", ["grid.loss", "unknown loss 'cw'"]),
@@ -128,9 +130,8 @@ BAD = [
     ("grid-twice", STUDY, PGD, "{fn: pgd, threat: linf, step_size: 0.1, grid: {step_size: [0.1]}}", ["grid.step_size", "set beside the grid"]),
     ("grid-capped", STUDY, PGD, "{fn: pgd, threat: linf, grid: {steps: [10, 20]}}", ["grid.steps", "may be capped"]),
     ("grid-dataset", STUDY, PGD, "{fn: pgd, threat: linf, grid: {step_size: {mnist: [0.1]}}}", ["grid.step_size", "no value for dataset 'cifar10'"]),
-    ("grid-worst", STUDY, PGD, "{fn: pgd, threat: linf, protocol: worst, grid: {step_size: [0.1]}}", ["pgd40-linf.grid", "under protocol published"]),
-    ("grid-suite", STUDY, "    fn: cascade\n", "    fn: cascade\n    grid: {steps: [1]}\n", ["worst-linf.grid", "a suite takes each value as a member"]),
-    ("budget-rule", STUDY, PGD, "{fn: pgd, threat: linf, budget_rule: unbounded}", ["pgd40-linf.budget_rule", "minimal-norm attack under protocol published"]),
+    ("grid-clean", STUDY, "clean: {fn: clean}", "clean: {fn: clean, grid: {steps: [1]}}", ["clean.grid", "nothing to choose"]),
+    ("budget-rule", STUDY, PGD, "{fn: pgd, threat: linf, budget_rule: unbounded}", ["pgd40-linf.budget_rule", "is for a minimal-norm attack"]),
     ("budget-rule-name", STUDY, PGD, "{fn: deepfool, threat: linf, budget_rule: shrink}", ["pgd40-linf.budget_rule", "shrink_and_retest"]),
     ("grid-probe", STUDY, PGD, "{fn: pgd, threat: linf, grid: {step_size: [0.1]}}", ["selection.probe", "must have no grid"]),
     ("own-probe", STUDY, PGD, "{fn: pgd, threat: linf, loss: own}", ["selection.probe", "not the loss 'own'"]),
@@ -141,7 +142,7 @@ BAD = [
     ("substitute-defense", STUDY, MIM, "{fn: transfer, threat: linf, substitute: lenet/st}", ["mim40-linf.substitute", "unknown defense 'st'"]),
     ("substitute-half", STUDY, MIM, "{fn: transfer, threat: linf, substitute: lenet}", ["mim40-linf.substitute", "unknown defense ''"]),
     ("substitute-dataset", STUDY, MIM, "{fn: transfer, threat: linf, substitute: {mnist: lenet/std}}", ["no value for dataset 'cifar10'"]),
-    ("substitute-member", STUDY, "{fn: deepfool, steps: 50}", "{fn: transfer, substitute: lenet/st}", ["members.deepfool.substitute", "unknown defense 'st'"]),
+    ("substitute-member", SUITES, "{fn: deepfool, steps: 50}", "{fn: transfer, substitute: lenet/st}", ["quick.linf.deepfool.substitute", "unknown defense 'st'"]),
     ("wrapped", STUDY, MIM, "{fn: transfer, threat: linf, attack: cw, substitute: lenet/std}", ["mim40-linf.attack", "unknown attack 'cw'; allowed: bim, fgsm, mim, pgd"]),
     ("wrapped-option", STUDY, MIM, "{fn: transfer, threat: linf, attack: mim, options: {dekay: 1.0}, substitute: lenet/std}", ["mim40-linf.options.dekay", "did you mean 'decay'"]),
     ("wrapped-default", STUDY, MIM, "{fn: transfer, threat: linf, options: {decay: 1.0}, substitute: lenet/std}", ["mim40-linf.options.decay", "unknown option"]),
@@ -149,8 +150,17 @@ BAD = [
     ("wrapped-dataset", STUDY, MIM, "{fn: transfer, threat: linf, options: {steps: {mnist: 3}}, substitute: lenet/std}", ["mim40-linf.options.steps", "no value for dataset"]),
     ("epsilons", STUDY, "{mnist: [0.3], cifar10: [0.03]}}", "{mnist: [0.3, 0.1], cifar10: [0.03]}}", ["must rise", "[0.3, 0.1]"]),
     ("negative-epsilon", STUDY, "{mnist: [0.3], cifar10: [0.03]}}", "{mnist: [-0.3], cifar10: [0.03]}}", ["got -0.3"]),
-    ("covers-norm", STUDY, "covers: [l2, l2-px]", "covers: [linf, l2-px]", ["measured in linf"]),
-    ("worst", STUDY, "worst: [worst-linf,", "worst: [cw-l2,", ["worst.0", "not under protocol worst"]),
+    ("covers-norm", STUDY, "l2: [l2, l2-px]", "l2: [linf, l2-px]", ["worst.l2.0", "measured in linf"]),
+    ("worst-threat", STUDY, "worst: {linf: [linf,", "worst: {linf: [lnf,", ["worst.linf.0", "unknown threat 'lnf'"]),
+    ("worst-norm", STUDY, "worst: {linf: [linf,", "worst: {lnf: [linf,", ["worst", "'linf', 'l2', 'l1' or 'l0'"]),
+    ("worst-name", STUDY, "fgsm-linf: {fn", "worst-linf: {fn: fgsm, threat: linf}\n  fgsm-linf: {fn", ["attacks.worst-linf", "what the worst case is called"]),
+    ("suite", CONFIG, "run: demo", "run: demo\nsuite: quik", ["suite", "unknown suite 'quik'", "did you mean 'quick'"]),
+    ("suite-attack", SUITES, "{fn: ddn, steps: 200}", "{fn: dnd, steps: 200}", ["quick.l2.ddn.fn", "unknown attack 'dnd'"]),
+    ("suite-option", SUITES, "square: {fn: square, queries: 1000}", "square: {fn: square, querys: 1000}", ["quick.linf.square.querys", "did you mean 'queries'"]),
+    ("suite-empty", SUITES, "quick:", "none: {linf: {}}\nquick:", ["none.linf", "at least 1 item"]),
+    ("suite-key", SUITES, "  l2:", "  l3:", ["quick", "'linf', 'l2', 'l1' or 'l0'"]),
+    ("caption", CAPTIONS, "figure2:", "figur2:", ["figur2", "unknown caption 'figur2'", "no caption 'figure2'"]),
+    ("caption-claim", CAPTIONS, "claim:", "clam:", ["no caption 'claim': a paragraph on what the paper says"]),
     ("reading-slug", STUDY, "fgsm-linf: fgsm-linf-px", "fgsm-linf: fgsm-linf-pix", ["readings.pixel.attack.fgsm-linf", "did you mean"]),
     ("plot", STUDY, "fn: rho-grid", "fn: rho-gird", ["figures.figure6.fn", "did you mean 'rho-grid'"]),
     ("figure-table", STUDY, "table: cells", "table: cels", ["did you mean 'cells'"]),
@@ -226,11 +236,25 @@ def test_what_the_shipped_study_does_not_use_is_valid_too(project: Path) -> None
         "{fn: fgsm, threat: linf}": "{fn: fgsm, threat: linf, loss: own}",
         MIM: "{fn: mim, threat: linf, steps: {mnist: 40, cifar10: 20}, grid: {step_size: [0.1, 1], loss: [ce, own]}}",
         "{fn: bim, threat: linf, steps: 10, step_size: 0.05}": f"{{fn: transfer, threat: linf, {transfer}}}",
-        "{fn: deepfool, steps: 50}": "{fn: transfer, substitute: lenet/std}",
     }
-    text = path.read_text()
-    for old, new in changes.items():
-        assert old in text, "the test no longer fits the shipped file"
-        text = text.replace(old, new, 1)
-    path.write_text(text)
-    assert plan(project).cells
+    suites = {"{fn: deepfool, steps: 50}": "{fn: transfer, substitute: lenet/std}"}
+    for file, edits in ((path, changes), (project / SUITES, suites)):
+        text = file.read_text()
+        for old, new in edits.items():
+            assert old in text, "the test no longer fits the shipped file"
+            text = text.replace(old, new, 1)
+        file.write_text(text)
+    assert plan(project).models
+
+
+def test_a_study_is_one_folder(project: Path) -> None:
+    (project / CAPTIONS).unlink()
+    with pytest.raises(ConfigError, match=r"captions\.yaml: cannot be read"):
+        plan(project)
+
+
+def test_a_suite_has_attacks_in_every_norm_of_a_worst_case(project: Path) -> None:
+    path = project / SUITES
+    path.write_text(path.read_text().replace("  l2:", "  l1:"))
+    with pytest.raises(ConfigError, match=r"config\.yaml:1: suite: 'quick' has no attacks in norm l2"):
+        plan(project)

@@ -1,5 +1,4 @@
 import math
-import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -13,12 +12,9 @@ from toy_claims import (
     STUDY,
     load,
     printed,
-    write,
 )
 
-from touchstone.plan import plan
 from touchstone.study import claims
-from touchstone.study.checks import load_study
 from touchstone.study.config import ConfigError
 
 
@@ -53,35 +49,6 @@ def test_every_published_number_is_a_claim(study: pd.DataFrame) -> None:
     assert by_id.loc["x53-cifar10-near-zero", ["low", "high"]].tolist() == [140.0, 150.0]
     swapped = by_id.loc[["t2-std+l2-clean", "t2-minmax-clean"], ["value", "alternative"]].to_numpy().tolist()
     assert swapped == [["0.6573", "0.5668"], ["0.5668", "0.6573"]], "the paper's Table 2 seems to swap two entries"
-
-
-def test_the_study_asks_for_its_cells_in_every_reading() -> None:
-    asked = plan.asked(STUDY, load_study(STUDY / "study.yaml"))
-    defenses = {(c["defense"], c["attack"]) for c in asked if c["dataset"] == "mnist"}
-    assert {("std", "pgd40-linf"), ("minmax-coded", "pgd40-linf"), ("minmax-printed", "pgd40-linf-px")} <= defenses
-    assert ("minmax-coded", "pgd40-linf-px") not in defenses, "readings are not crossed"
-    assert ("adv", "clean") in defenses
-    assert len({tuple(c.values()) for c in asked}) == len(asked)
-
-
-def test_a_comparing_metric_asks_for_the_reference(tmp_path: Path) -> None:
-    shutil.copy(STUDY / "qualitative.csv", tmp_path)
-    row = ROW | CLEAN | {"metric": "drop", "cell_metric": "clean_accuracy_drop", "cell_defense": "minmax-printed"}
-    asked = plan.asked(write(tmp_path, row), load_study(STUDY / "study.yaml"))
-    assert {c["defense"] for c in asked} == {"minmax-printed", "minmax-coded", "std"}
-
-
-def test_problems_of_both_files_are_reported_together(tmp_path: Path) -> None:
-    shutil.copy(STUDY / "qualitative.csv", tmp_path)
-    text = (tmp_path / "qualitative.csv").read_text().replace("above minmax-printed", "abov minmax-printed")
-    (tmp_path / "qualitative.csv").write_text(text)
-    write(tmp_path, ROW | {"cell_attack": "pgd40-lnf"})
-    with pytest.raises(ConfigError) as caught:
-        plan.asked(tmp_path, load_study(STUDY / "study.yaml"))
-    assert len(caught.value.problems) == 3
-    assert "claims.csv:2: cell_attack: unknown attack 'pgd40-lnf'" in caught.value.problems[0]
-    assert "did you mean 'pgd40-linf'?" in caught.value.problems[0]
-    assert "qualitative.csv:2: test: unknown test 'abov'; allowed: above" in caught.value.problems[1]
 
 
 # ---- malformed claims

@@ -2,8 +2,20 @@
 
 import pytest
 
-from touchstone.study.checks import fits, load_study
-from touchstone.study.schema import PhaseDef, Recipe, RuleDef, Study, for_dataset, shrunk, starts, training
+from touchstone import recipe
+from touchstone.study.checks import load_study
+from touchstone.study.checks.checker import fits
+from touchstone.study.schema import (
+    Augment,
+    PhaseDef,
+    Recipe,
+    RuleDef,
+    Study,
+    TrainingDef,
+    for_dataset,
+    resolved_phases,
+    starts,
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,33 +55,24 @@ def test_fits(value: object, annotation: str, good: bool) -> None:
     assert fits(value, annotation) is good
 
 
-RECIPE = Recipe(optimizer="adam", lr=0.01, batch_size=64, epochs=90, weight_decay=1e-4)
+def test_what_a_recipe_may_say_is_what_a_phase_has() -> None:
+    """One source: a field that a phase gains can be written at once, with its bounds and words."""
+    rule, phase, augment = (set(kind.__dataclass_fields__) for kind in (recipe.Rule, recipe.Phase, recipe.Augment))
+    assert set(RuleDef.model_fields) == rule
+    assert set(TrainingDef.model_fields) == phase - {"init"}
+    assert set(PhaseDef.model_fields) == set(Recipe.model_fields) | {"init"} == phase
+    assert set(Augment.model_fields) == augment
+    assert all(RuleDef.model_fields[name].description for name in rule)
 
 
-def test_a_phase_comes_before_its_recipe_and_a_group_before_both() -> None:
-    recipe = RECIPE.model_copy(update={"groups": {"critic": RuleDef(betas=[0.5, 0.999], lr=0.2)}})
-    phase = PhaseDef(lr=0.1, epochs=5, groups={"critic": RuleDef(schedule="linear")})
-    made = training(recipe, phase)
-    assert (made["lr"], made["epochs"], made["betas"], made["schedule"]) == (0.1, 5, [0.9, 0.999], "constant")
-    assert made["groups"] == {
-        "critic": {"optimizer": "adam", "lr": 0.2, "schedule": "linear", "betas": [0.5, 0.999], "weight_decay": 1e-4}
-    }
+def test_what_is_written_becomes_phases(study: Study) -> None:
+    (first,) = resolved_phases(study, "std", "cifar10")
+    assert (first.lr, first.milestones, first.epochs, first.init) == (0.01, (30, 60), 90, "fresh")
+    (coded,) = resolved_phases(study, "minmax-coded", "mnist")
+    assert (coded.init, coded.epochs) == ("std", 10)
 
 
-def test_what_an_optimiser_or_a_schedule_does_not_read_is_left_out() -> None:
-    recipe = RECIPE.model_copy(update={"schedule": "multistep", "milestones": [30], "gamma": 0.1})
-    assert training(recipe)["milestones"] == [30]
-    made = training(recipe, PhaseDef(optimizer="sgd", momentum=0.9, schedule="constant"))
-    assert made["momentum"] == 0.9
-    assert not {"betas", "milestones", "gamma"} & made.keys()
-
-
-def test_schedules_shrink_with_the_epochs() -> None:
-    group = RuleDef(schedule="multistep", milestones=[30, 60], gamma=0.5)
-    full = training(RECIPE, PhaseDef(schedule="exponential", gamma=0.99, groups={"critic": group}))
-    short = shrunk(full, 9)
-    assert short["epochs"] == 9
-    assert short["gamma"] ** 9 == pytest.approx(0.99**90)
-    assert (short["groups"]["critic"]["milestones"], short["groups"]["critic"]["gamma"]) == ([3, 6], 0.5)
-    assert (full["epochs"], full["gamma"], full["groups"]["critic"]["milestones"]) == (90, 0.99, [30, 60])
-    assert shrunk(training(RECIPE), 9) == {**training(RECIPE), "epochs": 9}
+def test_an_empty_augment_takes_that_of_the_recipe_away() -> None:
+    usual = Recipe(optimizer="adam", lr=0.1, batch_size=4, epochs=3, augment=Augment(flip=True)).said
+    assert recipe.merge(usual, PhaseDef().said).augment == recipe.Augment(flip=True)
+    assert recipe.merge(usual, PhaseDef(augment=Augment()).said).augment in (None, recipe.Augment())

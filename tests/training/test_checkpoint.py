@@ -19,6 +19,7 @@ from touchstone.defenses.adv import Alternating
 from touchstone.defenses.base import Defense
 from touchstone.defenses.ce import CrossEntropy
 from touchstone.models.classifier import build
+from touchstone.recipe import Augment
 from touchstone.training import Checkpoint, Fit, Phase, Rule, draw_seed, fit_redrawn
 from touchstone.training.checkpoint import Saved
 from touchstone.types import Step
@@ -75,7 +76,7 @@ CASES: dict[str, tuple[str, Defense, list[Phase]]] = {
         [replace(ONE, epochs=4, lr=0.05, optimizer="sgd", keep="best_val"), replace(ONE, epochs=1)],
     ),
     "statistics": ("smallcnn-mnist", CrossEntropy(), [replace(ONE, epochs=4, keep="best_val"), replace(ONE, epochs=1)]),
-    "dropout-augment": ("mlp", CrossEntropy(), [replace(ONE, augment={"crop": 2, "flip": True})]),
+    "dropout-augment": ("mlp", CrossEntropy(), [replace(ONE, augment=Augment(crop=2, flip=True))]),
 }
 OPTIONS = {"mlp": {"hidden": [30], "init": "glorot", "dropout": 0.5}}
 

@@ -15,6 +15,7 @@ from touchstone.defenses.base import Defense
 from touchstone.defenses.ce import CrossEntropy
 from touchstone.defenses.minmax import MinMax
 from touchstone.models.classifier import build
+from touchstone.recipe import Augment
 from touchstone.training import Fit, Phase, Rule, accuracy, draw_seed, fit, fit_redrawn, loop
 from touchstone.types import Step
 
@@ -133,7 +134,7 @@ def test_every_batch_of_every_epoch_draws_its_own_numbers(digits: tuple[Tensor, 
 
 def test_images_are_augmented_anew_in_every_epoch(digits: tuple[Tensor, Tensor]) -> None:
     x, y = digits
-    model, _ = noted(x[:1].repeat(64, 1, 1, 1), y, batch_size=16, augment={"crop": 2})
+    model, _ = noted(x[:1].repeat(64, 1, 1, 1), y, batch_size=16, augment=Augment(crop=2))
     first, again = model.notes[0][0], model.notes[4][0]
     assert len(first.flatten(1).unique(dim=0)) > 5
     assert not torch.equal(first, again)

@@ -1,19 +1,15 @@
 """What a paper says in words, as tests of our numbers."""
 
-import inspect
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
 from touchstone.findings.verdicts import by_cell, cell_key, derive, distance
-from touchstone.registry import nearest
-from touchstone.study.claims import METRICS, SLACK, Known, read_rows
-from touchstone.study.config import ConfigError
+from touchstone.study.scale import METRICS, SLACK
 
 
 class Check(NamedTuple):
@@ -137,29 +133,6 @@ TESTS: dict[str, Callable[..., Iterator[Check]]] = {
 }
 
 
-def words(known: Known) -> set[str]:
-    """Return what the tests of a study may name: metrics, and the slugs that are defined."""
-    return {*METRICS, "rho_extreme"}.union(*known.values())
-
-
-def load(folder: Path, words: Collection[str], *, required: bool = True) -> pd.DataFrame:
-    """Return qualitative.csv: statements, each with a `test` (a name of TESTS and its words, or "see ...").
-
-    Where the file need not be there (`required`), its absence means that there are none.
-
-    Raises:
-        ConfigError: with every problem: an unknown test, a wrong number of words, a word not in `words`.
-    """
-    path = folder / "qualitative.csv"
-    columns = ["paper", "id", "claim", "evidence_table", "how_to_test", "published_numbers_agree", "test"]
-    rows, problems = read_rows(path, columns, [], required=required)
-    for line, row in rows:
-        problems += [f"{path}:{line}: test: {text}" for text in _test_problems(row["test"], words)]
-    if problems:
-        raise ConfigError(problems)
-    return pd.DataFrame([row for _, row in rows], columns=columns)
-
-
 def qualitative(
     statements: pd.DataFrame,
     claims: pd.DataFrame,
@@ -225,18 +198,3 @@ def _means(claims: pd.DataFrame, table: pd.DataFrame) -> Means:
         if model in models and at_claim and metric != "worst_accuracy":
             values[dataset, defense, attack, metric] = float(rows["value"].mean())
     return Means(values, attacks, defenses, claimed)
-
-
-def _test_problems(test: str, words: Collection[str]) -> Iterator[str]:
-    name, _, rest = test.partition(" ")
-    if name == "see" and rest:
-        return
-    if name not in TESTS:
-        yield f"unknown test {name!r}; {nearest(name, [*TESTS, 'see'])}"
-        return
-    given = rest.split()
-    try:
-        inspect.signature(TESTS[name]).bind(None, *given)
-    except TypeError as error:
-        yield f"{name!r} with {len(given)} words: {error}"
-    yield from (f"unknown word {word!r}; {nearest(word, words)}" for word in given if word not in words)

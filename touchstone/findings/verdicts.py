@@ -10,7 +10,8 @@ import pandas as pd
 
 from touchstone.findings import metrics
 from touchstone.findings.metrics import Deviation, Interval
-from touchstone.study.claims import CELL, COMPARED, HEADLINE, METRICS, SLACK, UNITS, expand
+from touchstone.study.claims import CELL, HEADLINE, expand
+from touchstone.study.scale import COMPARED, METRICS, SLACK, UNITS
 
 RESULT = [
     *["reading", "ours", "n", "seeds", "h", "H", "interval_lo", "interval_hi", "interval_kind", "difference"],

@@ -32,11 +32,12 @@ from touchstone.plan.jobs import (
     facts,
     table_facts,
 )
-from touchstone.plan.plan import Plan, norm_of, worst_slug
-from touchstone.recipe import Phase, shrunk
+from touchstone.plan.plan import Plan
+from touchstone.recipe import Phase
 from touchstone.registry import OWN
 from touchstone.report.plots import PLOTS, READS
 from touchstone.study.schema import DefenseDef, FigureDef, MemberDef, for_dataset, resolved_phases
+from touchstone.study.suites import norm_of, worst_slug
 
 _code = cache(Code.of)  # thousands of jobs share a few sets of functions
 
@@ -68,7 +69,7 @@ def phases(plan: Plan, model: ModelId, epochs: int | None = None) -> tuple[tuple
         allowed = limits.capped("epochs", epochs or full.epochs)
         if epochs is None and allowed < full.epochs:
             caps.append(f"{model.defense}: epochs {allowed} of {full.epochs}")
-        out.append(shrunk(full, allowed) if allowed < full.epochs else full)
+        out.append(full.shrunk(allowed) if allowed < full.epochs else full)
     return tuple(out), tuple(caps)
 
 

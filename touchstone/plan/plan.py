@@ -21,7 +21,7 @@ from touchstone.study.checks import Checker, check_config, load_study
 from touchstone.study.config import Config, ConfigError, read
 from touchstone.study.config import load as load_config
 from touchstone.study.schema import MemberDef, Study, for_dataset, starts
-from touchstone.study.suites import Suites, load_suites
+from touchstone.study.suites import Suites, load_suites, norm_of, worst_slug
 
 ALL = "all"  # the batch of all attacks on a model, `jobs: per_model`
 
@@ -130,7 +130,7 @@ class Plan:
             return {attack: study.attacks[attack]}
         own = study.defenses[model.defense].adaptive
         adaptive = {slug: one for slug, one in own.items() if norm in ATTACKS[one.fn].norms}
-        return {**self.suites[self.config.suite][norm], **adaptive}
+        return {**self.suites.members(self.config.suite, norm), **adaptive}
 
     def substitutes(self, model: ModelId, attack: str) -> list[ModelId]:
         """Return the models that an attack on this one, or its members, start from."""
@@ -174,16 +174,6 @@ class Plan:
         return {e: round(e * scale, 6) for e in definition.epsilons[dataset]}
 
 
-def worst_slug(norm: str) -> str:
-    """Return the slug of the worst case in a norm."""
-    return f"worst-{norm}"
-
-
-def norm_of(study: Study, attack: str) -> str | None:
-    """Return the norm of a study's worst case, None for any other attack."""
-    return next((norm for norm in study.worst if worst_slug(norm) == attack), None)
-
-
 def make_plan(root: Path, config_file: Path) -> Plan:
     """Read config, studies and claims, check all of them, and return the plan.
 
@@ -195,16 +185,13 @@ def make_plan(root: Path, config_file: Path) -> Plan:
     check = Checker(config_file, lines)
     folder = root / STUDIES
     available = sorted(p.parent.name for p in folder.glob("*/study.yaml"))
-    studies, wanted, suites = {}, {}, Suites()
-    try:
-        suites = load_suites(folder / "worst.yaml")
-    except ConfigError as error:
-        check.problems += error.problems
+    studies, wanted = {}, {}
+    suites = load_suites(folder / "worst.yaml")
     for number, name in enumerate(config.studies):
         if not check.known(("studies", number), name, available, "study"):
             continue
         try:
-            studies[name] = load_study(folder / name / "study.yaml")
+            studies[name] = load_study(folder / name / "study.yaml", suites)
             wanted[name] = asked(folder / name, studies[name])
         except ConfigError as error:
             check.problems += error.problems

@@ -101,7 +101,8 @@ class Config(Strict):
     jobs: Literal["per_attack", "per_model"]
     batch_size: Count
     data: dict[Slug, DataSource]
-    substitute: dict[Slug, Slug] = {}
+    stand_in: dict[Slug, Slug] = {}
+    suite: Slug = "quick"
     only: Only = Only()
     amp: Literal["bf16"] | None = None
     compile: bool = False

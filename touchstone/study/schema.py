@@ -1,19 +1,25 @@
 """A study as data: the typed form of studies/<study>/study.yaml. Nothing here imports torch."""
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+import dataclasses
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model
 
+from touchstone import recipe
 from touchstone.attacks import ATTACKS
+from touchstone.recipe import Phase, Rule
 from touchstone.registry import BudgetRule
 from touchstone.study.config import Count, Slug, Strict
 
 Positive = Annotated[float, Field(gt=0)]
+Norm = Literal["linf", "l2", "l1", "l0"]
 Slugs = Annotated[list[Slug], Field(min_length=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 LIMITS = ("steps", "attack_steps", "restarts", "binary_steps", "queries")  # options that a cap may lower
+Definition = TypeVar("Definition", bound=Strict)
 RESULT_TABLES = ("cells", "claims", "qualitative", "flags", "selection", "failures", "worst")
 
 
@@ -42,42 +48,50 @@ class ModelDef(Open):
     normalize: Literal["dataset", "none"] | Standardize = "dataset"
 
 
+def _said(kind: type[Any], *, leave_out: Collection[str] = ()) -> Callable[[type[Definition]], type[Definition]]:
+    """Give a definition the fields of a part of a recipe, every one of them optional, with their bounds and words."""
+    hints = get_type_hints(kind)
+
+    def derived(base: type[Definition]) -> type[Definition]:
+        own = {f.name: f for f in fields(kind)}.keys() - {*leave_out, *base.model_fields}
+        more: dict[str, Any] = {f.name: _optional(hints[f.name], f) for f in fields(kind) if f.name in own}
+        return create_model(base.__name__, __base__=base, __doc__=base.__doc__, __module__=base.__module__, **more)
+
+    return derived
+
+
+def _optional(hint: Any, one: dataclasses.Field[Any]) -> tuple[Any, Any]:
+    """Return a field of a recipe as pydantic wants it."""
+    limits, each = one.metadata.get("bounds", {}), one.metadata.get("each", False)
+    if each:
+        items = [Annotated[item, Field(**limits)] if item is not ... else ... for item in get_args(hint)]
+        hint = tuple[tuple(items)]  # type: ignore[valid-type]  # made here, not written
+    return Annotated[hint, Field(**({} if each else limits))] | None, Field(
+        default=None, description=one.metadata["doc"]
+    )
+
+
+@_said(Rule)
 class RuleDef(Strict):
-    """An optimiser and its schedule, see `touchstone.training.Rule`; what is left out is said elsewhere."""
+    """An optimiser and its schedule; what is left out is said elsewhere."""
 
-    optimizer: Literal["adam", "sgd"] | None = None
-    lr: Positive | None = None
-    betas: Annotated[list[Share], Field(min_length=2, max_length=2)] | None = None
-    momentum: NotNegative | None = None
-    nesterov: bool | None = None
-    weight_decay: NotNegative | None = None
-    schedule: Literal["constant", "multistep", "exponential", "linear"] | None = None
-    milestones: list[Count] | None = None
-    gamma: Positive | None = None
+    @property
+    def said(self) -> dict[str, Any]:
+        """What it says, as `touchstone.recipe.merge` takes it."""
+        return self.model_dump(exclude_none=True)
 
 
+@_said(recipe.Augment)
 class Augment(Strict):
-    """How training images vary, see `touchstone.training.augment.augmented`; what is left out does not happen."""
-
-    crop: Count | None = None
-    translate: Annotated[float, Field(gt=0, lt=1)] | None = None
-    fill: Literal["zero", "edge", "reflect"] | None = None
-    flip: bool | None = None
-    rotate: Annotated[float, Field(gt=0, le=180)] | None = None
-    resized_crop: bool | None = None
-    probability: Annotated[float, Field(gt=0, le=1)] | None = None
+    """How training images vary; what is left out does not happen."""
 
 
+@_said(Phase, leave_out=("init", *recipe.RULE_FIELDS))
 class TrainingDef(RuleDef):
-    """What a recipe and a phase may both say; `groups` are other optimisers than the model's, by name."""
+    """What a recipe and a phase may both say."""
 
-    batch_size: Count | None = None
-    epochs: Count | None = None
-    groups: dict[Slug, RuleDef] = {}
-    augment: Augment | None = None
-    validation_share: Annotated[float, Field(ge=0, lt=1)] | None = None
-    keep: Literal["last", "best_val"] | None = None
-    collapse: Literal["stop", "finish"] | None = None
+    groups: dict[Slug, RuleDef] = Field(default={}, description="optimisers of other groups than the model, by name")
+    augment: Augment | None = Field(default=None, description="how training images vary")
 
 
 class Recipe(TrainingDef):
@@ -137,25 +151,22 @@ class CellsDef(Strict):
 
 
 class ThreatDef(Strict):
-    """A norm with its radii per dataset, or the pixel radii of other threats (`covers`)."""
+    """A norm with its radii per dataset."""
 
-    norm: Literal["linf", "l2", "l1", "l0"]
+    norm: Norm
     space: Literal["pixel", "normalized"]
     bounds: Literal["data", "none"] = "data"
-    epsilons: dict[Slug, Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)]] = {}
-    covers: list[Slug] = []
+    epsilons: dict[Slug, Annotated[list[NotNegative], Field(min_length=1)]]
 
 
 class AttackDef(MemberDef):
-    """An attack, or a cascade of members, under one threat.
+    """An attack as a paper ran it, under one threat.
 
-    `grid` maps options to values of which one is chosen for all samples, see `touchstone.evaluation.loop.run`.
+    `grid` maps options to values of which one is chosen for all samples, see `touchstone.evaluation.published`.
     `budget_rule` is for a minimal-norm attack, where the paper read its epsilons in another way than is usual for it.
     """
 
     threat: Slug | None = None
-    protocol: Literal["published", "worst"] = "published"
-    members: dict[Slug, MemberDef] = {}
     grid: dict[str, list[Any] | dict[Slug, list[Any]]] = {}
     budget_rule: BudgetRule | None = None
 
@@ -223,7 +234,7 @@ class Study(Strict):
     selection: Selection | None = None
     threats: dict[Slug, ThreatDef]
     attacks: dict[Slug, AttackDef]
-    worst: list[Slug] = []
+    worst: dict[Norm, list[Slug]] = {}
     cells: list[CellsDef] = []
     readings: dict[Slug, Reading] = {"headline": Reading()}
     near_zero: NearZero | None = None
@@ -259,48 +270,9 @@ def datasets_of(study: Study, model: str) -> set[str]:
     return named or set(study.recipes)
 
 
-# what an optimiser reads besides its rate, with what it is where nobody says, and what a schedule must be told
-OPTIMIZERS: dict[str, dict[str, Any]] = {
-    "adam": {"betas": [0.9, 0.999], "weight_decay": 0.0},
-    "sgd": {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0},
-}
-SCHEDULES = {"constant": (), "multistep": ("milestones", "gamma"), "exponential": ("gamma",), "linear": ()}
-# schedule -> what changes where only a share of the epochs is run, so that every rate keeps its share of them
-SHORTER: dict[str, Callable[[dict[str, Any], float], dict[str, Any]]] = {
-    "multistep": lambda rule, share: {"milestones": sorted({max(1, round(m * share)) for m in rule["milestones"]})},
-    "exponential": lambda rule, share: {"gamma": rule["gamma"] ** (1 / share)},
-}
-
-
-def rule(*parts: RuleDef) -> dict[str, Any]:
-    """Return the optimiser and schedule that several parts make, a later one before an earlier one.
-
-    Only keys with a meaning are in it; one that the schedule needs and nobody says is missing.
-    """
-    said = {k: v for part in parts for k, v in part.model_dump(exclude_none=True).items() if k in RuleDef.model_fields}
-    kind = {"optimizer": said["optimizer"], "lr": said["lr"], "schedule": said.get("schedule", "constant")}
-    needed = {k: said[k] for k in SCHEDULES[kind["schedule"]] if k in said}
-    return kind | {k: said.get(k, default) for k, default in OPTIMIZERS[kind["optimizer"]].items()} | needed
-
-
-def training(*parts: TrainingDef) -> dict[str, Any]:
-    """Return what several parts say of a training, a later one before an earlier one.
-
-    What a group does not say it has from the rest.
-    """
-    own = TrainingDef.model_fields.keys() - RuleDef.model_fields.keys() - {"groups"}
-    said = {k: v for part in parts for k, v in part.model_dump(exclude_none=True).items() if k in own}
-    names = dict.fromkeys(name for part in parts for name in part.groups)
-    groups = {name: rule(*parts, *(p.groups[name] for p in parts if name in p.groups)) for name in names}
-    defaults = {"augment": {}, "validation_share": 0.0, "keep": "last", "collapse": "stop"}
-    return {**rule(*parts), **defaults, **said, "groups": groups}
-
-
-def shrunk(full: Mapping[str, Any], epochs: int) -> dict[str, Any]:
-    """Return what `training` returned with fewer epochs, its schedules shrunk with them."""
-    share = epochs / full["epochs"]
-
-    def shorter(one: Mapping[str, Any]) -> dict[str, Any]:
-        return {**one, **SHORTER.get(one["schedule"], lambda *_: {})(one, share)}
-
-    return {**shorter(full), "epochs": epochs, "groups": {name: shorter(g) for name, g in full["groups"].items()}}
+def resolved_phases(study: Study, defense: str, dataset: str) -> tuple[Phase, ...]:
+    """Return how a defense is trained on a dataset: its phases with what they leave to the recipe."""
+    usual, out = study.recipes[dataset].said, []
+    for number, phase in enumerate(phases_of(study, defense, dataset)):
+        out.append(recipe.merge(usual, {"init": "continue" if number else "fresh"}, phase.said))
+    return tuple(out)

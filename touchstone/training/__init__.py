@@ -1,7 +1,7 @@
 """The one training loop: phases, optimisers, schedules, augmentation, history, checkpoints. See README.md."""
 
+from touchstone.recipe import Phase, Rule
 from touchstone.training.checkpoint import Checkpoint
 from touchstone.training.loop import Fit, accuracy, draw_seed, fit, fit_redrawn
-from touchstone.training.phases import Phase, Rule
 
 __all__ = ["Checkpoint", "Fit", "Phase", "Rule", "accuracy", "draw_seed", "fit", "fit_redrawn"]

@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from touchstone.data.prepare import Split, to_float
 from touchstone.defenses.base import Defense
+from touchstone.recipe import Phase
 from touchstone.training.augment import augmented
 from touchstone.training.checkpoint import Checkpoint, Saved
-from touchstone.training.phases import Optimizers, Phase
+from touchstone.training.optimizers import Optimizers
 
 log = logging.getLogger(__name__)
 
@@ -331,7 +332,7 @@ def _epoch(run: _Run, defense: Defense, x: Tensor, y: Tensor) -> dict[str, float
             batch = (seed, epoch, number)
             xb, yb = to_float(x.index_select(0, rows)).contiguous(memory_format=torch.channels_last), y[rows]
             if phase.augment:
-                xb = augmented(xb, draw_seed(*batch, *AUGMENT), **phase.augment)
+                xb = augmented(xb, draw_seed(*batch, *AUGMENT), **asdict(phase.augment))
             for generator in generators:
                 generator.manual_seed(draw_seed(*batch, *MODEL))
             loss = torch.zeros((), device=x.device)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from touchstone.training import Phase, Rule
-from touchstone.training.phases import Optimizers
+from touchstone.training.optimizers import Optimizers
 
 
 def rates(epochs: int, **rule: Any) -> list[float]:

@@ -1,18 +1,16 @@
-"""How weights are stepped: phases, and one optimiser with its schedule per phase and group of parameters."""
+"""How weights are stepped: one optimiser with its schedule per phase and group of parameters."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
-from touchstone.types import MODEL
+from touchstone.recipe import Phase, Rule
 
 # name -> the optimiser of some parameters under a rule. One kernel for all of them: three times as fast on a small net
 # as one operation after the other (measured), and as deterministic, since elements do not mix
-OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], "Rule"], Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], Rule], Optimizer]] = {
     "adam": lambda parameters, rule: Adam(
         parameters, lr=rule.lr, betas=rule.betas, weight_decay=rule.weight_decay, fused=True
     ),
@@ -21,85 +19,6 @@ OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], "Rule"], Optimizer]] = {
         fused=True,
     ),
 }  # fmt: skip
-# name -> factor on the rate, from the rule, the epochs that are done and those of the phase
-SCHEDULES: dict[str, Callable[["Rule", int, int], float]] = {
-    "constant": lambda _, __, ___: 1.0,
-    "multistep": lambda rule, done, _: rule.gamma ** sum(m <= done for m in rule.milestones),
-    "exponential": lambda rule, done, _: rule.gamma**done,
-    "linear": lambda _, done, epochs: 1 - done / epochs,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """An optimiser and its schedule.
-
-    Args:
-        lr: learning rate of the first epoch, > 0.
-        optimizer: a name in OPTIMIZERS.
-        betas: of Adam: decay of the first and the second moment, in [0, 1).
-        momentum: of SGD, >= 0.
-        nesterov: of SGD: look ahead along the momentum, which must be > 0.
-        weight_decay: times the weights, added to their gradient, >= 0.
-        schedule: a name in SCHEDULES, constant within an epoch: "multistep" multiplies the rate by `gamma` after each
-            milestone, "exponential" after every epoch; "linear" falls in equal steps, and would reach 0 after the last.
-        milestones: epochs of the phase.
-        gamma: factor, > 0.
-    """
-
-    lr: float
-    optimizer: str = "adam"
-    betas: tuple[float, float] = (0.9, 0.999)
-    momentum: float = 0.0
-    nesterov: bool = False
-    weight_decay: float = 0.0
-    schedule: str = "constant"
-    milestones: tuple[int, ...] = ()
-    gamma: float = 1.0
-
-    def rate(self, done: int, epochs: int) -> float:
-        """Return the learning rate after `done` of the phase's epochs."""
-        return self.lr * SCHEDULES[self.schedule](self, done, epochs)
-
-
-@dataclass(frozen=True)
-class Phase(Rule):
-    """One stretch of training. What it says of optimiser and schedule is for the model.
-
-    Args:
-        epochs: passes over the training rows, >= 0.
-        batch_size: rows per step; the last batch of an epoch may be smaller, or larger by a row that was left alone.
-        groups: other optimisers than the model's, by the group that a Step names.
-        augment: options of `touchstone.training.augment.augmented`; none: images as they are.
-        validation_share: share of the training rows that are not trained on, in [0, 1), which whoever calls
-            `training.fit` splits off; the same in every phase of a training.
-        keep: "last" or "best_val": which epoch's weights the phase ends with, by accuracy on the validation rows (the
-            first of equals).
-        collapse: "stop" gives a net up that stays at chance, "finish" trains it to the end.
-    """
-
-    epochs: int
-    batch_size: int
-    groups: Mapping[str, Rule] = field(default_factory=dict, kw_only=True)
-    augment: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
-    validation_share: float = field(default=0.0, kw_only=True)
-    keep: str = field(default="last", kw_only=True)
-    collapse: str = field(default="stop", kw_only=True)
-
-    def rule(self, group: str) -> Rule:
-        """Return the rule of a group.
-
-        Raises:
-            ValueError: if the phase has none of that name.
-        """
-        if group != MODEL and group not in self.groups:
-            raise ValueError(f"the defense steps a group {group!r}, for which the phase has no settings (`groups`)")
-        return self if group == MODEL else self.groups[group]
-
-    def rates(self, done: int) -> dict[str, float]:
-        """Return each group's rate after `done` epochs, as columns of the history: lr, lr_<group>."""
-        rates = {"lr": self.rate(done, self.epochs)}
-        return rates | {f"lr_{name}": rule.rate(done, self.epochs) for name, rule in self.groups.items()}
 
 
 class Optimizers:

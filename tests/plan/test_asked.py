@@ -1,0 +1,45 @@
+"""What a study asks for: the cells of its claims, under each reading."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from toy_claims import CLEAN, ROW, STUDY, write
+
+from touchstone.plan.asked import Asked, asked
+from touchstone.study.checks import load_study
+from touchstone.study.claims import SLOTS
+from touchstone.study.config import ConfigError
+
+
+def test_an_asked_cell_has_the_slots_of_a_claim() -> None:
+    assert Asked._fields == tuple(SLOTS)
+
+
+def test_the_study_asks_for_its_cells_in_every_reading() -> None:
+    found = asked(STUDY, load_study(STUDY / "study.yaml"))
+    defenses = {(c.defense, c.attack) for c in found if c.dataset == "mnist"}
+    assert {("std", "pgd40-linf"), ("minmax-coded", "pgd40-linf"), ("minmax-printed", "pgd40-linf-px")} <= defenses
+    assert ("minmax-coded", "pgd40-linf-px") not in defenses, "readings are not crossed"
+    assert ("adv", "clean") in defenses
+    assert len(set(found)) == len(found)
+
+
+def test_a_comparing_metric_asks_for_the_reference(tmp_path: Path) -> None:
+    shutil.copy(STUDY / "qualitative.csv", tmp_path)
+    row = ROW | CLEAN | {"metric": "drop", "cell_metric": "clean_accuracy_drop", "cell_defense": "minmax-printed"}
+    found = asked(write(tmp_path, row), load_study(STUDY / "study.yaml"))
+    assert {c.defense for c in found} == {"minmax-printed", "minmax-coded", "std"}
+
+
+def test_problems_of_both_files_are_reported_together(tmp_path: Path) -> None:
+    shutil.copy(STUDY / "qualitative.csv", tmp_path)
+    text = (tmp_path / "qualitative.csv").read_text().replace("above minmax-printed", "abov minmax-printed")
+    (tmp_path / "qualitative.csv").write_text(text)
+    write(tmp_path, ROW | {"cell_attack": "pgd40-lnf"})
+    with pytest.raises(ConfigError) as caught:
+        asked(tmp_path, load_study(STUDY / "study.yaml"))
+    assert len(caught.value.problems) == 3
+    assert "claims.csv:2: cell_attack: unknown attack 'pgd40-lnf'" in caught.value.problems[0]
+    assert "did you mean 'pgd40-linf'?" in caught.value.problems[0]
+    assert "qualitative.csv:2: test: unknown test 'abov'; allowed: above" in caught.value.problems[1]

@@ -1,0 +1,164 @@
+"""Attacks, threats and suites: names, options, norms, and what an attack starts from."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from touchstone.attacks import ATTACKS
+from touchstone.registry import LOSSES, OWN, AttackSpec, options
+from touchstone.study.checks.checker import Checker, each, fits
+from touchstone.study.config import Key
+from touchstone.study.schema import LIMITS, AttackDef, DefenseDef, MemberDef, Study
+from touchstone.study.suites import Suites, norm_of
+
+# arguments of attacks that threat, protocol and jobs fill in
+CONTRACT = frozenset({"norm", "eps", "rng", "stop", "substitute"})
+NOT_CHOSEN = frozenset({*LIMITS, "target_confidence"})
+
+
+@dataclass(frozen=True)
+class Attacks:
+    """Checks what attacks a model, whether a study or a suite says so."""
+
+    check: Checker
+    study: Study
+
+    def run(self) -> None:
+        """Check the threats and attacks of the study."""
+        for name, threat in self.study.threats.items():
+            self.check.per_dataset(("threats", name, "epsilons"), threat.epsilons, self.study)
+            for dataset, grid in threat.epsilons.items():
+                if sorted(set(grid)) != grid:
+                    self.check.add(("threats", name, "epsilons", dataset), f"must rise without repeats, got {grid}")
+        self._worst()
+        for name, attack in self.study.attacks.items():
+            self._attack(("attacks", name), name, attack)
+
+    def _worst(self) -> None:
+        """A worst case covers threats of its norm."""
+        for norm, covered in self.study.worst.items():
+            for number, name in enumerate(covered):
+                key = ("worst", norm, number)
+                if self.check.known(key, name, self.study.threats, "threat"):
+                    measured = self.study.threats[name].norm
+                    if measured != norm:
+                        self.check.add(key, f"{name!r} is measured in {measured}, not in {norm}")
+
+    def _attack(self, key: Key, name: str, attack: AttackDef) -> None:
+        if norm_of(self.study, name) is not None:
+            self.check.add(key, f"{name!r} is what the worst case is called; give the attack another name")
+        if not self.check.known((*key, "fn"), attack.fn, ATTACKS, "attack"):
+            return
+        spec = ATTACKS[attack.fn]
+        if attack.budget_rule and spec.kind != "minimal":
+            self.check.add((*key, "budget_rule"), "is for a minimal-norm attack")
+        self._grid(key, attack, spec)
+        if spec.kind == "none":
+            if attack.threat or attack.options or attack.substitute:
+                self.check.add(key, f"{attack.fn!r} takes no threat and no options")
+            return
+        if attack.threat is None:
+            self.check.add(key, "a threat is required")
+        elif self.check.known((*key, "threat"), attack.threat, self.study.threats, "threat"):
+            self._norm((*key, "threat"), attack.fn, self.study.threats[attack.threat].norm)
+        self._options(key, attack.fn, attack.options)
+        self._substitute(key, attack)
+
+    def _options(
+        self,
+        key: Key,
+        fn: str,
+        given: Mapping[str, Any],
+        losses: Collection[str] = LOSSES,
+        taken: Collection[str] = (),
+    ) -> None:
+        """Check the options of one attack, and those of the attack that it wraps but those `taken` by itself."""
+        spec = ATTACKS[fn]
+        own = {option: value for option, value in given.items() if not (spec.wraps and option == "options")}
+        for option, value in own.items():
+            self.check.per_dataset((*key, option), value, self.study)
+        self.check.options(key, spec.fn, own, leave_out=CONTRACT.union(taken))
+        self._losses((*key, "loss"), each(own["loss"]) if "loss" in own else [], losses)
+        wrapped = given.get("attack", spec.wraps[0]) if spec.wraps else None
+        if wrapped is not None and self.check.known((*key, "attack"), wrapped, spec.wraps, "attack"):
+            # it may run on a substitute, which comes without the loss it was trained with
+            others = [loss for loss in losses if loss != OWN]
+            self._options((*key, "options"), wrapped, given.get("options") or {}, others, taken=options(spec.fn))
+
+    def _losses(self, key: Key, names: list[Any], losses: Collection[str]) -> None:
+        for name in names:
+            if isinstance(name, str):  # anything else is no option of that type, and is noted as such
+                self.check.known(key, name, losses, "loss")
+
+    def _grid(self, key: Key, attack: AttackDef, spec: AttackSpec) -> None:
+        """Check the options whose values are chosen for all samples together."""
+        if attack.grid and spec.kind == "none":
+            self.check.add((*key, "grid"), f"{attack.fn!r} has nothing to choose")
+            return
+        allowed = {name: option for name, option in options(spec.fn).items() if name not in CONTRACT}
+        for option, values in attack.grid.items():
+            where: Key = (*key, "grid", option)
+            self.check.per_dataset(where, values, self.study)
+            if option in attack.options:
+                self.check.add(where, f"{option!r} is set beside the grid already")
+            if option in NOT_CHOSEN:
+                text = f"{option!r} is not for a grid to choose: it may be capped, or says what success is"
+                self.check.add(where, text)
+            for choice in each(values) if self.check.known(where, option, allowed, "option") else []:
+                if not choice:
+                    self.check.add(where, "needs at least one value")
+                for value in choice:
+                    if not fits(value, allowed[option].annotation):
+                        self.check.add(where, f"expected {allowed[option].annotation}, got {value!r}")
+                self._losses(where, choice if option == "loss" else [], LOSSES)
+
+    def _substitute(self, key: Key, definition: MemberDef) -> None:
+        """An attack that starts from another model names it, and no other attack does."""
+        where, given = (*key, "substitute"), definition.substitute
+        if "substitute" not in options(ATTACKS[definition.fn].fn):
+            if given is not None:
+                self.check.add(where, f"{definition.fn!r} takes no substitute")
+            return
+        if given is None:
+            self.check.add(key, f"{definition.fn!r} needs a substitute, <model>/<defense>")
+            return
+        self.check.per_dataset(where, given, self.study)
+        for value in each(given):
+            model, _, defense = value.partition("/")
+            self.check.known(where, model, self.study.models, "model")
+            self.check.known(where, defense, self.study.defenses, "defense")
+
+    def suites(self, suites: Suites) -> None:
+        """Check the attacks of every suite in the norms of the study's worst case."""
+        for suite, norms in suites.by_name.items():
+            for norm, members in norms.items():
+                for slug, member in members.items() if norm in self.study.worst else ():
+                    key = (suite, norm, slug)
+                    if self._member(key, member):
+                        self._norm((*key, "fn"), member.fn, norm)
+
+    def adaptive(self, key: Key, defense: DefenseDef, taken: Collection[str]) -> None:
+        """The attacks meant for a defense work in a norm of the worst case, under slugs that no suite has taken."""
+        norms = set(self.study.worst)
+        for slug, member in defense.adaptive.items():
+            if slug in taken:
+                self.check.add((*key, slug), "a suite of the worst case has a member of that name")
+            if member.substitute is not None:
+                self.check.add((*key, slug), "an adaptive attack takes no substitute")
+            elif self._member((*key, slug), member) and not norms & set(ATTACKS[member.fn].norms):
+                text = f"{member.fn!r} works in none of the worst case's norms: {', '.join(sorted(norms))}"
+                self.check.add((*key, slug), text)
+
+    def _member(self, key: Key, member: MemberDef) -> bool:
+        """Check one attack of a suite; say whether it is known."""
+        runnable = [a for a, s in ATTACKS.items() if s.kind in ("fixed", "minimal")]
+        if not self.check.known((*key, "fn"), member.fn, runnable, "attack"):
+            return False
+        self._options(key, member.fn, member.options)
+        self._substitute(key, member)
+        return True
+
+    def _norm(self, key: Key, name: str, norm: str) -> None:
+        allowed = ATTACKS[name].norms
+        if norm not in allowed:
+            self.check.add(key, f"{name!r} does not work in norm {norm!r}; allowed: {', '.join(allowed)}")

@@ -1,0 +1,117 @@
+"""Recipes and phases: every setting is read by something, and what is needed is said."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from touchstone.data import DATASETS
+from touchstone.defenses import DEFENSES
+from touchstone.recipe import MODEL, OPTIMIZERS, SCHEDULES, Said, rule_of
+from touchstone.study.checks.checker import Checker
+from touchstone.study.config import Key
+from touchstone.study.schema import PhaseDef, RuleDef, Study, TrainingDef, phases_of, resolved_phases, starts
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """Checks how models are trained."""
+
+    check: Checker
+    study: Study
+
+    def run(self) -> None:
+        """Check the recipe of each dataset."""
+        for name, recipe in self.study.recipes.items():
+            self.check.known(("recipes", name), name, DATASETS, "dataset")
+            self.training(("recipes", name), recipe, recipe)
+
+    def phases(self, key: Key, defense: str) -> None:
+        """Check the phases of a defense on each dataset."""
+        phases = self.study.defenses[defense].phases
+        self.check.per_dataset(key, phases, self.study)
+        for dataset, recipe in self.study.recipes.items():
+            place = (*key, dataset) if isinstance(phases, Mapping) else key
+            for number, phase in enumerate(phases_of(self.study, defense, dataset)):
+                self._init((*place, number, "init"), defense, dataset, number, phase)
+                self.training((*place, number), phase, recipe)
+            self._held_out(place, defense, dataset)
+            self._groups(place, defense, dataset)
+
+    def training(self, key: Key, given: TrainingDef, recipe: TrainingDef) -> None:
+        """Check the rules that a phase, or a recipe itself, makes of a recipe: `given` comes before it."""
+        parts = [recipe.said, given.said]
+        self._rule(key, given, parts)
+        for name, group in given.groups.items():
+            before = [part["groups"][name] for part in parts if name in part["groups"]]
+            self._rule((*key, "groups", name), group, [*parts, *before])
+            if name == MODEL:
+                self.check.add(
+                    (*key, "groups", name), "the model's own optimiser is that of the phase; write its settings there"
+                )
+
+    def _rule(self, key: Key, given: RuleDef, parts: list[Said]) -> None:
+        """What is given is read by the optimiser and the schedule, and what they need is there."""
+        made = rule_of(*parts)
+        readers: Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
+            "optimizer": (made["optimizer"], OPTIMIZERS),
+            "schedule": (made.get("schedule", "constant"), {name: s.reads for name, s in SCHEDULES.items()}),
+        }
+        for kind, (chosen, table) in readers.items():
+            others = {option for reads in table.values() for option in reads} - set(table[chosen])
+            for option in sorted(others & given.model_fields_set):
+                takes = [name for name in table if option in table[name]]
+                self.check.add((*key, option), f"{kind} {chosen!r} takes none; those that do: {', '.join(takes)}")
+            for option in table[chosen] if kind == "schedule" else ():
+                if not made.get(option):
+                    self.check.add(key, f"schedule {chosen!r} needs {option}")
+        if made.get("nesterov") and not made.get("momentum"):
+            self.check.add(key, "nesterov needs a momentum above 0")
+
+    def _init(self, key: Key, defense: str, dataset: str, number: int, phase: PhaseDef) -> None:
+        """The first phase begins fresh or with a defense's weights, a later one only where the one before it ended."""
+        init = phase.init
+        if init is None:
+            return
+        if number:
+            if init != "continue":
+                text = "a later phase goes on from the one before it: must be continue or left out"
+                self.check.add(key, f"{text}, got {init!r}")
+        elif init == "continue":
+            self.check.add(key, "the first phase has nothing to go on from; write fresh or a defense")
+        elif init != "fresh" and self.check.known(key, init, {"fresh", *self.study.defenses}, "start"):
+            self._cycle(key, defense, dataset)
+
+    def _cycle(self, key: Key, start: str, dataset: str) -> None:
+        todo, seen = starts(self.study, start, dataset), set[str]()
+        while todo:
+            name = todo.pop()
+            if name == start:
+                self.check.add(key, f"{start!r} starts from itself")
+                return
+            if name not in seen:
+                seen.add(name)
+                todo += starts(self.study, name, dataset)
+
+    def _held_out(self, key: Key, defense: str, dataset: str) -> None:
+        """The rows held out stay the same: else a net would be judged on rows that it, or its start, has learned."""
+        found = set()
+        for name in (defense, *starts(self.study, defense, dataset)):
+            phases = resolved_phases(self.study, name, dataset)
+            fixed = "the fixed split" if any(phase.keep == "best_val" for phase in phases) else "none"
+            found |= {str(phase.validation_share or fixed) for phase in phases}
+        if len(found) > 1:
+            self.check.add(
+                key,
+                "all phases and starts must hold the same rows out (validation_share; best_val without it: the fixed "
+                f"split), got {', '.join(sorted(found))}",
+            )
+
+    def _groups(self, key: Key, defense: str, dataset: str) -> None:
+        """Every phase says how to step what the defense has besides the model, and nothing that it has not."""
+        fn = self.study.defenses[defense].fn
+        wanted = set(DEFENSES[fn].groups)
+        resolved = resolved_phases(self.study, defense, dataset)
+        for number, phase in enumerate(phases_of(self.study, defense, dataset)):
+            for name in sorted(wanted - resolved[number].groups.keys()):
+                self.check.add((*key, number), f"defense {fn!r} needs settings of its group {name!r}")
+            for name in sorted(phase.groups.keys() - wanted - {MODEL}):
+                self.check.known((*key, number, "groups", name), name, wanted, "group")

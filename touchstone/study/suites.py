@@ -1,0 +1,56 @@
+"""The suites of studies/worst.yaml: the fixed lists of attacks behind a worst case, once for all studies."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, RootModel
+
+from touchstone.study.config import Slug, parse, read
+from touchstone.study.schema import MemberDef, Norm, Study
+
+Members = dict[str, MemberDef]  # slug -> attack, in their order
+
+
+class SuitesFile(RootModel[dict[Slug, dict[Norm, Annotated[dict[Slug, MemberDef], Field(min_length=1)]]]]):
+    """The whole of worst.yaml: suite -> norm -> its attacks."""
+
+
+@dataclass(frozen=True)
+class Suites:
+    """Every suite, and where it is written."""
+
+    path: Path
+    lines: Any
+    by_name: dict[str, dict[Norm, Members]]
+
+    @property
+    def slugs(self) -> frozenset[str]:
+        """The names that their attacks have taken."""
+        norms = (members for suite in self.by_name.values() for members in suite.values())
+        return frozenset(slug for members in norms for slug in members)
+
+    def members(self, suite: str, norm: str) -> Members:
+        """Return the attacks of a suite in a norm; none where it has none."""
+        return next((members for name, members in self.by_name[suite].items() if name == norm), {})
+
+
+def load_suites(path: Path) -> Suites:
+    """Read the suites; `touchstone.study.checks` checks what their attacks say against each study.
+
+    Raises:
+        ConfigError: with every problem found, each with file, line, key, value and what is allowed.
+    """
+    values, lines = read(path)
+    found: SuitesFile = parse(SuitesFile, path, values, lines)
+    return Suites(path, lines, found.root)
+
+
+def worst_slug(norm: str) -> str:
+    """Return the slug of the worst case in a norm."""
+    return f"worst-{norm}"
+
+
+def norm_of(study: Study, attack: str) -> str | None:
+    """Return the norm of a study's worst case, None for any other attack."""
+    return next((norm for norm in study.worst if worst_slug(norm) == attack), None)
