@@ -7,8 +7,10 @@ import torch
 from box_oracle import Linear, reach
 from torch import Tensor, nn
 
-from touchstone.attacks.common import Best, prepare
-from touchstone.attacks.fab import fab, fab_t, last_search, onto_plane
+from touchstone.attacks.boundary import onto_plane
+from touchstone.attacks.contract import prepare
+from touchstone.attacks.fab import fab, fab_t, last_search
+from touchstone.attacks.rows import Best
 from touchstone.losses import margin, misclassified
 from touchstone.norms import distance
 from touchstone.query import Query

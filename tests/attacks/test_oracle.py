@@ -19,9 +19,8 @@ from touchstone.attacks.deepfool import deepfool
 from touchstone.attacks.fab import fab, fab_t
 from touchstone.attacks.mim import mim
 from touchstone.attacks.mta import mta
-from touchstone.attacks.pdgd import pdgd
-from touchstone.attacks.pdpgd import pdpgd
 from touchstone.attacks.pgd import bim, fgsm, pgd
+from touchstone.attacks.primal_dual import pdgd, pdpgd
 from touchstone.attacks.spsa import spsa
 from touchstone.attacks.square import square
 from touchstone.losses import misclassified

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from touchstone.attacks.pdgd import pdgd
+from touchstone.attacks.primal_dual import pdgd
 from touchstone.norms import distance
 from touchstone.query import Query
 from touchstone.rng import SampleRng

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from test_pdgd import setting
 from torch import Tensor, nn
 
-from touchstone.attacks.pdpgd import OPERATORS, PROXES, pdpgd
+from touchstone.attacks.primal_dual import OPERATORS, PROXES, pdpgd
 from touchstone.norms import distance, pixels
 
 

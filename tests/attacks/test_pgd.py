@@ -6,9 +6,10 @@ import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor, nn
 
-from touchstone.attacks.common import compact, confine, in_unit_ball
+from touchstone.attacks.balls import confine, in_unit_ball
 from touchstone.attacks.mim import mim
 from touchstone.attacks.pgd import bim, fgsm, pgd
+from touchstone.attacks.rows import compact
 from touchstone.losses import misclassified
 from touchstone.norms import distance
 from touchstone.query import Query

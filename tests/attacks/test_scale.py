@@ -13,7 +13,7 @@ from digit_nets import held_out, trained
 from test_edges import NORMS, SCALED, Wrapped
 
 from touchstone.attacks import ATTACKS
-from touchstone.attacks.pdgd import pdgd
+from touchstone.attacks.primal_dual import pdgd
 from touchstone.registry import load
 from touchstone.types import MinNorm
 
