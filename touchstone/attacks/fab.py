@@ -73,10 +73,9 @@ def fab_t(
     """Return the nearest misclassified point of walks along the boundary to one likely class after another.
 
     Source: Croce and Hein (2020), AutoAttack's targeted version of `fab`: a step costs one gradient, whatever the
-    number of classes. Any misclassification counts, not only the target. Options that are not listed are those of
-    `fab`.
+    number of classes. Any misclassification counts, not only the target.
 
-    Options:
+    Options: those of `fab`, and
         steps: linearisations per start, >= 1.
         restarts: number of starts for each target, >= 1. Target k starts with restart k * restarts.
         targets: how many of the other classes are tried, those of largest logit at x first, >= 1; all of them if

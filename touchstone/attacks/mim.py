@@ -30,9 +30,9 @@ def mim(
     """Return the last iterate of steps along the steepest direction of an accumulated gradient.
 
     Source: Dong et al. (2018), alg. 1, and section 3.3 for l2; defaults of advertorch (MomentumIterativeAttack).
-    The paper has no l1: there the step is that of `pgd`, whose options the others are. Nothing is drawn.
+    The paper has no l1: there the step is that of `pgd`. Nothing is drawn.
 
-    Options:
+    Options: those of `pgd`, and
         decay: factor on the old momentum, to which each gradient over its l1 norm is added, >= 0.
     """
     task = prepare(model, x, y, norm=norm, norms=BALLS, rng=rng, eps=eps, stop=stop)

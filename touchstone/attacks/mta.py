@@ -66,7 +66,9 @@ def mta_center(
     Source: Tramer et al. (2020), the attack on the Max-Mahalanobis centre loss, as Xu et al. (2021), section 2.2,
     describe it.
 
-    Options are those of `mta`. A model whose `classifier` is not its last linear layer is a ValueError.
+    A model whose `classifier` is not its last linear layer is a ValueError.
+
+    Options: those of `mta`.
     """
     task = prepare(model, x, y, norm=norm, norms=NORMS, rng=rng, eps=eps, stop=stop)
     with features(task.query.model) as away:
@@ -90,7 +92,7 @@ def mta_coded(
 
     Source: the code of Xu et al. (2021), for comparison only: the paper says the opposite.
 
-    Options and errors are those of `mta_center`.
+    Options: those of `mta`.
     """
     task = prepare(model, x, y, norm=norm, norms=NORMS, rng=rng, eps=eps, stop=stop)
     with features(task.query.model) as away:

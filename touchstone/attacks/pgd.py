@@ -54,7 +54,9 @@ def bim(
     """Return the last iterate of PGD started at x itself.
 
     Source: Kurakin, Goodfellow, Bengio (2017), section 2.2; defaults and l2 order (box, then ball) of advertorch.
-    Options are those of `pgd`. Nothing is drawn.
+    Nothing is drawn.
+
+    Options: those of `pgd`.
     """
     task = prepare(model, x, y, norm=norm, norms=BALLS, rng=rng, eps=eps, stop=stop)
     between(1, steps=steps)

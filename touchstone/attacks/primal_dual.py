@@ -136,11 +136,10 @@ def pdpgd(
 
     Source: Matyasko (2020), alg. 3, and the author's code; the operator in Adam's metric is that of Melchior et al.
     (2019), "Proximal Adam". As printed: variant="printed", operator="hard", ratio=0.01, finetune=False. What is
-    said of the dual player and of starting points in `pdgd` holds here, and options that are not listed are its.
-    Deviation: the author's linf operator drops the signs of a batch that lies in the l1 ball as a whole; here it does
-    not.
+    said of the dual player and of starting points in `pdgd` holds here. Deviation: the author's linf operator drops
+    the signs of a batch that lies in the l1 ball as a whole; here it does not.
 
-    Options:
+    Options: those of `pdgd`, but for
         variant: printed (hinge loss, one plain gradient step and one operator, rate falling linearly) or coded
             (logistic loss, Adam, up to five operators in Adam's metric, rate falling exponentially); the dual rate
             as in `pdgd`.
