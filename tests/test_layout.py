@@ -62,6 +62,11 @@ def test_attacks_know_nothing_of_data_models_defenses_config() -> None:
         assert inside <= ATTACKS_MAY_IMPORT, f"{path}: {inside - ATTACKS_MAY_IMPORT}"
 
 
+def test_an_attack_does_not_know_the_table_that_names_it() -> None:
+    for path in modules("attacks"):
+        assert "touchstone.attacks.ATTACKS" not in imports(path), path
+
+
 def test_the_package_does_not_know_snakemake() -> None:
     for path in PACKAGE.rglob("*.py"):
         assert not {n for n in imports(path) if n.split(".")[0] == "snakemake"}, path

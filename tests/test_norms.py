@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.optimize import brentq
 
-from touchstone.attacks.common import confine
+from touchstone.attacks.balls import confine
 from touchstone.norms import DUAL, distance, pixels, project, steepest, unit, values
 from touchstone.types import Bounds
 

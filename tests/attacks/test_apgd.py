@@ -6,7 +6,7 @@ from scipy.optimize import linprog
 from torch import Tensor, nn
 
 from touchstone.attacks.apgd import Climb, apgd, apgd_t, checkpoints, halved, into_l1_ball, sparse_direction
-from touchstone.attacks.common import in_unit_ball
+from touchstone.attacks.balls import in_unit_ball
 from touchstone.losses import misclassified, pick
 from touchstone.norms import distance
 from touchstone.query import Query

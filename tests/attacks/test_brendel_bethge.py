@@ -12,7 +12,7 @@ from box_oracle import Linear, case
 from torch import Tensor, nn
 
 from touchstone.attacks.brendel_bethge import Sight, Solver, brendel_bethge, starting_points
-from touchstone.attacks.common import prepare
+from touchstone.attacks.contract import prepare
 from touchstone.losses import misclassified
 from touchstone.norms import distance
 from touchstone.query import Query

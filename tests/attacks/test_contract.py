@@ -1,29 +1,22 @@
-"""What every attack promises, for each norm, batch and input shape. A new attack adds a row to OPTIONS."""
+"""What every attack promises, for each norm, batch and input shape."""
 
 import inspect
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from attacks.cases import CASES, Look
 from torch import Tensor, nn
 
 from touchstone.attacks import ATTACKS
+from touchstone.attacks.pgd import pgd
 from touchstone.norms import distance
 from touchstone.query import Query
-from touchstone.registry import load
+from touchstone.registry import NORMS, load
 from touchstone.rng import SampleRng
 from touchstone.types import Bounds
-
-
-class Look(nn.Module):
-    """A substitute for images of any shape: it sees the first eight values."""
-
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.linspace(-1, 1, 8 * classes).cos().view(8, classes))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.flatten(1)[:, :8] @ self.weight.to(x.dtype)
 
 
 class Net(nn.Sequential):
@@ -34,43 +27,7 @@ class Net(nn.Sequential):
         return self[-1]
 
 
-OPTIONS: dict[str, dict[str, Any]] = {  # fewer steps than the defaults, to be quick
-    "clean": {},
-    "fgsm": {},
-    "bim": {"steps": 5},
-    "pgd": {"steps": 5, "step_size": 0.1, "restarts": 2},
-    "apgd": {"steps": 10, "restarts": 2},
-    "apgd-t": {"steps": 10, "targets": 2},
-    "mim": {"steps": 5, "step_size": 0.1},
-    "cw": {"steps": 60, "binary_steps": 4, "lr": 0.1, "init_const": 0.1},
-    "deepfool": {"steps": 10},
-    "ddn": {"steps": 20},
-    "fab": {"steps": 10, "restarts": 2},
-    "fab-t": {"steps": 10, "targets": 2},
-    "sparsefool": {"steps": 20, "boundary_steps": 10},
-    "jsma": {"theta": 0.4},
-    "pdgd": {"steps": 20, "restarts": 2, "start": 0.2, "ratio": 1e-3},
-    "pdpgd": {"steps": 20, "restarts": 2, "start": 0.2, "ratio": 1e-3},
-    "ead": {"steps": 30, "binary_steps": 4, "lr": 0.1, "init_const": 0.1, "beta": 1e-2},
-    "high-confidence": {"steps": 60},
-    "square": {"queries": 40},
-    "onepixel": {"steps": 4, "population": 20},
-    "noise": {"restarts": 3},
-    "spsa": {"steps": 4, "directions": 8, "lr": 0.05},
-    "daa": {"steps": 5, "step_size": 0.1, "restarts": 2},
-    "mta": {"steps": 3, "step_size": 0.3},
-    "mta-center": {"steps": 3, "step_size": 0.3},
-    "mta-coded": {"steps": 3, "step_size": 0.3},
-    "transfer": {"substitute": Look(4), "options": {"steps": 3, "step_size": 0.1}},
-    "bpda": {"steps": 5, "restarts": 2, "options": {"step_size": 0.1}},
-    "brendel-bethge": {"steps": 3, "lr": 0.01, "starts": 20},
-    "autoattack": {"version": "custom", "attacks": ("apgd-ce", "fab-t"), "steps": 5},
-}
-ONE_BOX = {  # wrapped libraries that know one box only
-    "autoattack": r"the query's bounds must be \(0, 1\)",
-    "brendel-bethge": "needs one finite box for all values",
-}
-RUNNABLE = {name: spec for name, spec in ATTACKS.items() if spec.kind != "suite"}
+ROWS = [name for name in CASES if name in ATTACKS]
 EPS = {"linf": 0.1, "l2": 0.4, "l1": 1.0, "l0": 2.0}
 CLASSES = 4
 
@@ -112,7 +69,7 @@ def run(
     """Run any kind of attack; return x_adv, and dist and found of the minimal ones."""
     spec = ATTACKS[name]
     budget = {} if spec.kind == "minimal" else {"eps": eps}
-    out = load(spec.fn)(model, x, y, norm=norm, rng=rng, **budget, **{**OPTIONS[name], **more})
+    out = load(spec.fn)(model, x, y, norm=norm, rng=rng, **budget, **{**CASES[name].quick, **more})
     return tuple(out) if spec.kind == "minimal" else (out, None, None)
 
 
@@ -136,21 +93,14 @@ def same(a: Any, b: Any) -> bool:
 
 SHAPES = pytest.mark.parametrize("shape", [(8,), (3, 4, 4)], ids=str)
 COUNTS = pytest.mark.parametrize("count", [1, 3])
-EACH = pytest.mark.parametrize(
-    ("name", "norm"), [(name, norm) for name, spec in RUNNABLE.items() for norm in spec.norms]
-)
+CELLS = [(name, norm) for name in ROWS for norm in ATTACKS[name].norms]
+EACH = pytest.mark.parametrize(("name", "norm"), CELLS)
 ALONE = pytest.mark.parametrize(  # rows of a coupled attack influence one another
-    ("name", "norm"),
-    [(name, norm) for name, spec in RUNNABLE.items() if not spec.coupled for norm in spec.norms],
+    ("name", "norm"), [(name, norm) for name, norm in CELLS if not ATTACKS[name].coupled]
 )
 FIXED = pytest.mark.parametrize(
-    ("name", "norm"), [(name, norm) for name, spec in RUNNABLE.items() if spec.kind == "fixed" for norm in spec.norms]
+    ("name", "norm"), [(name, norm) for name, norm in CELLS if ATTACKS[name].kind == "fixed"]
 )
-
-
-def test_every_attack_has_a_row() -> None:
-    assert set(OPTIONS) == set(RUNNABLE)
-    assert {name for name, spec in ATTACKS.items() if spec.kind == "suite"} == {"cascade"}
 
 
 @SHAPES
@@ -203,7 +153,7 @@ def test_zero_budget_returns_x(name: str, norm: str, stop: str, shape: tuple[int
 def test_a_sample_alone_is_the_sample_in_its_batch(name: str, norm: str, stop: str, shape: tuple[int, ...]) -> None:
     model = net(shape)
     x, y = block(model, shape, 6)
-    more = {} if RUNNABLE[name].kind == "minimal" else {"stop": stop}
+    more = {} if ATTACKS[name].kind == "minimal" else {"stop": stop}
     whole = run(name, Query(model, batch_size=4), x, y, norm, eps=EPS[norm], rng=draws(6), **more)[0]
     for row in ([4], [5], [0]):
         alone = run(name, model, x[row], y[row], norm, eps=EPS[norm], rng=draws(6).at(torch.tensor(row)), **more)[0]
@@ -230,8 +180,8 @@ def test_the_querys_box_is_obeyed_channel_by_channel(name: str, norm: str) -> No
     lower, upper = torch.tensor([-1.0, 0.2, 0.4]).view(1, 3, 1, 1), torch.tensor([0.5, 0.8, 3.0]).view(1, 3, 1, 1)
     x = lower + (upper - lower) * x
     query = Query(model, bounds=Bounds(lower, upper))
-    if name in ONE_BOX:
-        with pytest.raises(ValueError, match=ONE_BOX[name]):
+    if CASES[name].box:
+        with pytest.raises(ValueError, match=CASES[name].box):
             run(name, query, x, predict(model, x), norm, eps=EPS[norm], rng=draws(3))
         return
     x_adv, _, _ = run(name, query, x, predict(model, x), norm, eps=3 * EPS[norm], rng=draws(3))
@@ -328,19 +278,48 @@ def parameters(name: str) -> dict[str, inspect.Parameter]:
 
 @pytest.mark.parametrize(
     ("name", "bad"),
-    [(name, bad) for name in RUNNABLE for bad, (change, _) in BAD.items() if set(change) <= set(parameters(name))],
+    [(name, bad) for name in ROWS for bad, (change, _) in BAD.items() if set(change) <= set(parameters(name))],
 )
 def test_wrong_arguments_are_refused_with_what_would_be_right(name: str, bad: str) -> None:
     change, message = BAD[bad]
     common = {"x": X, "y": Y, "norm": ATTACKS[name].norms[-1], "rng": draws(2), "eps": 0.1, "stop": "never"}
     given = {key: value for key, value in (common | change).items() if key in parameters(name)}
-    arguments = OPTIONS[name] | given
+    arguments = {**CASES[name].quick, **given}
     with pytest.raises(ValueError, match=message):
         load(ATTACKS[name].fn)(net((8,)), **arguments)
 
 
 def test_every_option_of_every_attack_is_checked() -> None:
     """Except those that are true or false."""
-    names = {key: p for name in RUNNABLE for key, p in parameters(name).items()}
+    names = {key: p for name in ROWS for key, p in parameters(name).items()}
     free = {"model", *(key for key, p in names.items() if p.annotation == "bool")}
     assert set(names) - free == {key for change, _ in BAD.values() for key in change}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_the_norms_of_an_attack_are_those_of_its_row_in_the_table(name: str) -> None:
+    """An attack states its norms itself: it does not know the table."""
+    listed = ", ".join(sorted(ATTACKS[name].norms))
+    for norm in [*(n for n in NORMS if n not in ATTACKS[name].norms), "l7"]:
+        with pytest.raises(ValueError, match=f"^norm '{norm}' is not supported here; allowed: {listed}(;|$)"):
+            run(name, net((8,)), X, Y, norm, eps=0.1, rng=draws(2))
+
+
+COMMON = {"norm", "eps", "rng", "stop", "loss"}  # what they mean is said in touchstone.attacks.contract
+
+
+def described(attack: Callable[..., Any]) -> set[str]:
+    """Options that a docstring lists, and those of the attack of the same module, or of PGD, to which it refers."""
+    text = inspect.getdoc(attack)
+    other = re.search(r"^Options: those of `(\w+)`", text, re.MULTILINE)
+    more = described(vars(inspect.getmodule(attack)).get(other[1], pgd)) if other else set()
+    return set(re.findall(r"^    (\w+): ", text, re.MULTILINE)) | more
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_option_is_described_with_the_attack_and_nothing_else_is(name: str) -> None:
+    keywords = {key for key, p in parameters(name).items() if p.kind is p.KEYWORD_ONLY}
+    missing = keywords - COMMON - described(load(ATTACKS[name].fn))
+    assert not missing, f"`Options:` of the docstring of {name} does not say what {missing} are"
+    listed = set(re.findall(r"^    (\w+): ", inspect.getdoc(load(ATTACKS[name].fn)), re.MULTILINE))
+    assert listed <= keywords - COMMON

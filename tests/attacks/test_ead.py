@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from box_oracle import SHAPES, Linear, case
-from test_pdgd import setting
+from test_primal_dual import setting
 from torch import Tensor, nn
 
 from touchstone.attacks.ead import ead

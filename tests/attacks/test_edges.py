@@ -1,7 +1,6 @@
 """Models that have broken other implementations: flat, NaN, all-negative, saturated, badly scaled.
 
-Every attack of the table takes part in every test: a new one adds a row to OPTIONS, and to SCALED what the scale of
-the logits does to it.
+Every attack of the table takes part in every test, with the options of its row in cases.py.
 """
 
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from attacks.cases import BITS, CASES, POINTS
 from box_oracle import Linear, case
 from torch import Tensor, nn
 
@@ -18,88 +18,9 @@ from touchstone.norms import distance
 from touchstone.query import Query
 from touchstone.registry import load
 
-STEPS = {"steps": 30, "step_size": 0.1, "relative": True}
-OPTIONS: dict[str, dict[str, Any]] = {
-    "clean": {},
-    "fgsm": {},
-    "bim": STEPS,
-    "pgd": STEPS,
-    "mim": STEPS,
-    "apgd": {"steps": 40},
-    "apgd-t": {"steps": 40, "targets": 2},
-    "square": {"queries": 200},
-    "noise": {"restarts": 3},
-    "transfer": {"options": STEPS},  # made on the model itself, so it has to succeed as pgd does
-    "cw": {"steps": 200, "binary_steps": 4, "init_const": 0.1, "lr": 0.05},
-    "ddn": {"steps": 60},
-    "deepfool": {},
-    "spsa": {"steps": 30, "lr": 0.05, "directions": 64},
-    "daa": {**STEPS, "loss": "margin"},  # where cross-entropy is flat only the pull of the batch is left
-    "mta": {"steps": 20, "step_size": 0.1},
-    "mta-center": {"steps": 20, "step_size": 0.1},
-    "mta-coded": {"steps": 20, "step_size": 0.1},
-    "fab": {"steps": 20},
-    "fab-t": {"steps": 20, "targets": 3},
-    "sparsefool": {},
-    "high-confidence": {"steps": 100},
-    "ead": {"steps": 100, "binary_steps": 4, "init_const": 0.1, "lr": 0.05},
-    "jsma": {},
-    "onepixel": {"steps": 20, "population": 40},
-    "autoattack": {"version": "custom", "attacks": ("apgd-ce", "fab-t"), "steps": 12},
-    "pdgd": {"steps": 60, "start": 0.2, "ratio": 0.01},
-    "pdpgd": {"steps": 60, "start": 0.2, "ratio": 0.01},
-}
-# What multiplying all logits by 2^-10 or 2^10 does, with these options beside those above. BITS: nothing, to the last
-# bit. POINTS: hardly anything, since a small constant stands beside the logits (1e-12 in DLR) or their gradient (1e-8
-# in Adam). NORMS: other iterates, but norms within 2 % given the steps to converge; test_scale.py has those. MEANT:
-# another problem, since the attack asks for a confidence.
-BITS, POINTS, NORMS, MEANT = "bits", "points", "norms", "meant"
-MARGIN = {"loss": "margin"}
-SCALED: dict[str, tuple[str, dict[str, Any]]] = {
-    "clean": (BITS, {}),
-    "fgsm": (BITS, MARGIN),
-    "bim": (BITS, MARGIN),
-    "pgd": (BITS, MARGIN),
-    "mim": (BITS, MARGIN),
-    "apgd": (BITS, MARGIN),
-    "apgd-t": (POINTS, {}),
-    "square": (BITS, {}),
-    "noise": (BITS, {}),
-    "transfer": (BITS, {"options": {**STEPS, **MARGIN}}),
-    "cw": (NORMS, {}),
-    "ddn": (BITS, MARGIN),
-    "deepfool": (BITS, {}),
-    "spsa": (POINTS, MARGIN),
-    "daa": (BITS, {**MARGIN, "weight": 0.0}),
-    "mta": (BITS, {}),
-    "mta-center": (BITS, {}),
-    "mta-coded": (BITS, {}),
-    "fab": (BITS, {}),
-    "fab-t": (BITS, {}),
-    "sparsefool": (BITS, {}),
-    "high-confidence": (MEANT, {}),
-    "ead": (NORMS, {}),
-    "jsma": (BITS, {}),
-    "onepixel": (BITS, MARGIN),
-    "autoattack": (POINTS, {"attacks": ("apgd-dlr", "fab-t")}),
-    "pdgd": (BITS, {"relative": True}),
-    "pdpgd": (BITS, {"relative": True}),
-}
-WEAK = ("clean", "noise", "mta-center", "mta-coded")  # no claim to break what can be broken
+ROWS = {name: case for name, case in CASES.items() if name in ATTACKS and not isinstance(case.edges, str)}
 BUDGETS = {"linf": 0.05, "l2": 0.5, "l1": 2.0, "l0": 3.0}
-ELSEWHERE = {
-    "bpda": "needs a saturating activation: test_bpda.py",
-    "brendel-bethge": "its solver is slow where it is not compiled: test_brendel_bethge.py",
-}
-RUNNABLE = [name for name, spec in ATTACKS.items() if spec.kind != "suite" and name not in ELSEWHERE]
-EACH = pytest.mark.parametrize(
-    ("name", "norm"), [(name, norm) for name in OPTIONS if name in ATTACKS for norm in ATTACKS[name].norms]
-)
-
-
-def test_every_attack_has_its_rows() -> None:
-    assert set(OPTIONS) == set(RUNNABLE), "a new attack needs a row in OPTIONS of this file"
-    assert set(SCALED) == set(RUNNABLE), "a new attack needs a row in SCALED of this file"
+EACH = pytest.mark.parametrize(("name", "norm"), [(name, norm) for name in ROWS for norm in ATTACKS[name].norms])
 
 
 class Wrapped(nn.Module):
@@ -121,7 +42,7 @@ def run(name: str, model: nn.Module | Query, x: Tensor, y: Tensor, norm: str, ep
     budget = {} if ATTACKS[name].kind == "minimal" else {"eps": eps}
     if name == "transfer":
         more["substitute"] = model.model if isinstance(model, Query) else model
-    out = load(ATTACKS[name].fn)(model, x, y, norm=norm, rng=0, **budget, **{**OPTIONS[name], **more})
+    out = load(ATTACKS[name].fn)(model, x, y, norm=norm, rng=0, **budget, **{**ROWS[name].edges, **more})
     return out.x_adv if ATTACKS[name].kind == "minimal" else out
 
 
@@ -144,7 +65,7 @@ def check_wins(name: str, model: nn.Module, x: Tensor, y: Tensor, norm: str, eps
     x_adv = run(name, model, x, y, norm, eps, **options)
     assert x_adv.min() >= 0
     assert x_adv.max() <= 1
-    if name in WEAK:
+    if ROWS[name].weak:
         assert (distance(x_adv - x, norm) <= eps * (1 + 1e-6)).all()
     else:
         assert all(broken(model, x_adv, y))
@@ -159,7 +80,7 @@ def test_a_shift_of_all_logits_changes_nothing(name: str, norm: str, offset: flo
     plain, shifted = run(name, model, x, y, norm, eps), run(name, moved, x, y, norm, eps)
     check_same(name, plain, shifted)
     assert broken(moved, shifted, y) == broken(model, plain, y)
-    assert name in WEAK or any(broken(model, plain, y))
+    assert ROWS[name].weak or any(broken(model, plain, y))
 
 
 @EACH
@@ -189,8 +110,8 @@ def test_renaming_the_classes_changes_nothing(name: str, norm: str) -> None:
     ("name", "norm", "kind", "options"),
     [
         (name, norm, kind, options)
-        for name, (kind, options) in [*SCALED.items(), ("apgd", (POINTS, {"loss": "dlr"}))]
-        if kind in (BITS, POINTS) and name in ATTACKS
+        for name, (kind, options) in [*((n, c.scaled) for n, c in ROWS.items()), ("apgd", (POINTS, {"loss": "dlr"}))]
+        if kind in (BITS, POINTS)
         for norm in ATTACKS[name].norms
     ],
 )
@@ -292,7 +213,7 @@ def test_nan_logits_fool_nobody_and_stay_in_their_row(name: str, norm: str, also
     healthy, x_adv = (run(name, net, x, y, norm, eps, **more) for net in (model, poisoned))
     if not ATTACKS[name].coupled:
         torch.testing.assert_close(x_adv[~sick], healthy[~sick])
-    assert name in WEAK or any(broken(model, healthy, y))
+    assert ROWS[name].weak or any(broken(model, healthy, y))
     assert not misclassified(poisoned(x_adv), y)[sick].any()
     assert x_adv.isfinite().all()
 
@@ -302,7 +223,7 @@ def test_what_is_misclassified_already_needs_nothing(name: str, norm: str) -> No
     model, x, y, eps = setting(norm)
     wrong = (y + 1) % 4
     if ATTACKS[name].kind == "minimal":
-        options = OPTIONS[name]
+        options = ROWS[name].edges
         x_adv, dist, found = load(ATTACKS[name].fn)(model, x, wrong, norm=norm, rng=0, **options)
         assert found.all()
         assert not dist.any()

@@ -7,9 +7,10 @@ import torch
 from box_oracle import Linear
 from torch import Tensor, nn
 
-from touchstone.attacks.common import in_ball
+from touchstone.attacks.balls import in_ball
+from touchstone.attacks.climb import ascend
 from touchstone.attacks.mim import mim
-from touchstone.attacks.pgd import ascend, bim, fgsm, pgd
+from touchstone.attacks.pgd import bim, fgsm, pgd
 from touchstone.losses import ce, misclassified
 from touchstone.norms import distance, project
 from touchstone.query import Query

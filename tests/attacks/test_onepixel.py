@@ -6,7 +6,7 @@ from box_oracle import case
 from torch import Tensor, nn
 
 from touchstone.attacks import onepixel as module
-from touchstone.attacks.common import prepare
+from touchstone.attacks.contract import prepare
 from touchstone.attacks.onepixel import first_generation, offspring, onepixel, paint
 from touchstone.losses import misclassified
 from touchstone.norms import pixels

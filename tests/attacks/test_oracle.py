@@ -7,26 +7,19 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from attacks.cases import ANY, ANY_IN_BOX, CASES, Optimum
 from box_oracle import SHAPES, Linear, case, reach
 from scipy.optimize import LinearConstraint, linprog, minimize
 
 from touchstone.attacks import ATTACKS
-from touchstone.attacks.apgd import apgd, apgd_t
 from touchstone.attacks.cw import cw
-from touchstone.attacks.daa import daa
 from touchstone.attacks.ddn import ddn
 from touchstone.attacks.deepfool import deepfool
-from touchstone.attacks.fab import fab, fab_t
-from touchstone.attacks.mim import mim
-from touchstone.attacks.mta import mta
-from touchstone.attacks.pdgd import pdgd
-from touchstone.attacks.pdpgd import pdpgd
-from touchstone.attacks.pgd import bim, fgsm, pgd
-from touchstone.attacks.spsa import spsa
-from touchstone.attacks.square import square
+from touchstone.attacks.pgd import fgsm
 from touchstone.losses import misclassified
 from touchstone.norms import distance
 from touchstone.query import Query
+from touchstone.registry import load
 from touchstone.types import Bounds
 
 LOWEST = 1 - 1e-4
@@ -64,138 +57,62 @@ def test_oracle_agrees_with_a_linear_and_a_quadratic_program() -> None:
         assert reach(w, room, gap, "l2") == pytest.approx(quadratic.fun**0.5, rel=1e-4)
 
 
-def label(row: tuple) -> str:
-    attack, norm, options = row[:3]
-    return "-".join([attack.__name__, norm, *(str(options[key]) for key in ("loss", "variant") if key in options)])
+def label(attack: Callable, row: Optimum) -> str:
+    chosen = (str(row.options[key]) for key in ("loss", "variant") if key in row.options)
+    return "-".join([attack.__name__, row.norm, *chosen])
 
 
-# DeepFool goes to the nearest class, so it is held to the best of all; the 1.05 is its overshoot of 0.02 and the
-# 1e-4 it adds to each step. It does not see the box when it picks the class, so with walls it is held to the class
-# it reaches. The losses of C&W and DDN pick a class by its logit, not by its distance, so they are
-# held to the optimum of the class they reach. DDN's cross-entropy mixes the gradients of classes whose logits are
-# close, as they are at a boundary; with two classes nothing can mix. FAB picks classes as DeepFool does; its targeted
-# variant tries them all, so it has no such excuse. PDGD and PDPGD, whose loss is the margin, are
-# held to the class they reach as well; as coded to 1.1, since the smooth loss pulls beyond the boundary until the
-# price has settled, which the 500 steps of the thesis do not quite see. The number of pixels is an integer, and its
-# optimum here is often 1.
-PRINTED = {"variant": "printed", "finetune": False, "ratio": 1.0, "lr": 0.01, "start": 0.1}
-MINIMAL = [
-    (deepfool, "linf", {}, 4, "any", 1.05),
-    (deepfool, "l2", {}, 4, "any", 1.05),
-    (cw, "l2", {"steps": 700, "init_const": 0.1, "binary_steps": 5, "abort_early": False}, 4, "reached", 1.05),
-    (ddn, "l2", {"steps": 200}, 2, "reached", 1.01),
-    (ddn, "l2", {"steps": 200, "loss": "margin"}, 4, "reached", 1.01),
-    (ddn, "l2", {"steps": 200, "loss": "ce"}, 4, "reached", 1.5),
-    *((fab, norm, {"steps": 30}, 4, "any", 1.05) for norm in ("linf", "l2", "l1")),
-    *((fab_t, norm, {"steps": 30}, 4, "any whatever the walls", 1.05) for norm in ("linf", "l2", "l1")),
-    (pdgd, "l2", {"steps": 500}, 4, "reached", 1.1),
-    (pdgd, "l2", {"steps": 300, **PRINTED, "ratio": 0.01, "lr": 0.1}, 4, "reached", 1.05),
-    (pdpgd, "linf", {"steps": 300}, 2, "reached", 1.05),
-    (pdpgd, "linf", {"steps": 300, **PRINTED}, 2, "reached", 1.05),
-    (pdpgd, "l1", {"steps": 500}, 2, "reached", 1.1),
-    (pdpgd, "l1", {"steps": 300, **PRINTED}, 2, "reached", 1.05),
-    (pdpgd, "l0", {"steps": 200, "restarts": 2}, 2, "reached", 2.0),
-]
+HELD = [(name, optimum) for name, case in CASES.items() if not isinstance(case.optima, str) for optimum in case.optima]
+MINIMAL = [(name, optimum) for name, optimum in HELD if name in ATTACKS and ATTACKS[name].kind == "minimal"]
+FIXED = [(name, optimum) for name, optimum in HELD if name in ATTACKS and ATTACKS[name].kind == "fixed"]
+
+
+def each(rows: list[tuple[str, Optimum]]) -> pytest.MarkDecorator:
+    """Run a test with the function of each row's attack."""
+    functions = [(load(ATTACKS[name].fn), optimum) for name, optimum in rows]
+    return pytest.mark.parametrize(("attack", "row"), functions, ids=[label(*pair) for pair in functions])
 
 
 @pytest.mark.parametrize("walls", [True, False], ids=["walls", "free"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("row", MINIMAL, ids=label)
-def test_minimal_attack_is_near_the_exact_optimum_in_the_box(row: tuple, shape: tuple[int, ...], walls: bool) -> None:
-    attack, norm, options, classes, target, bound = row
-    model, x, y, best = case(shape, classes, norm, walls=walls)
-    x_adv, dist, found = attack(model, x, y, norm=norm, rng=0, **options)
+@each(MINIMAL)
+def test_minimal_attack_is_near_the_exact_optimum_in_the_box(
+    attack: Callable, row: Optimum, shape: tuple[int, ...], walls: bool
+) -> None:
+    model, x, y, best = case(shape, row.classes, row.norm, walls=walls)
+    x_adv, dist, found = attack(model, x, y, norm=row.norm, rng=0, **row.options)
     assert found.all()
-    torch.testing.assert_close(dist, distance(x_adv - x, norm), rtol=1e-6, atol=0)
+    torch.testing.assert_close(dist, distance(x_adv - x, row.norm), rtol=1e-6, atol=0)
     reached = model(x_adv).argmax(dim=1)
     assert (reached != y).all()
     overall = best.amin(dim=1)
     assert (dist >= LOWEST * overall).all()
-    free = target == "any whatever the walls" or (target == "any" and not walls)
-    assert (dist <= bound * (overall if free else best[torch.arange(len(x)), reached])).all()
-
-
-SMALL = {"steps": 20, "step_size": 0.2, "relative": True}
-SPARSE = {"steps": 60, "step_size": 0.1, "relative": True}
-# Two classes, where a loss has one direction. FGSM in l2 cannot make up for what the box cuts off, so it is held to
-# the free case. The smallest l2 window of Square has three pixels a side, most of these images. A step of APGD in l1
-# changes two thirds as many values as the best point so far, so it comes near the sparse optimum but not onto it.
-FIXED = [
-    (fgsm, "linf", {}, 1.05),
-    (fgsm, "l2", {}, 1.05),
-    (fgsm, "l1", {}, 1.001),
-    (bim, "linf", SMALL, 1.05),
-    (bim, "l2", SMALL, 1.05),
-    (bim, "l1", SPARSE, 1.05),
-    (pgd, "linf", SMALL, 1.05),
-    (pgd, "l2", {**SMALL, "steps": 50}, 1.05),
-    (pgd, "l1", SPARSE, 1.05),
-    (pgd, "l2", {**SMALL, "steps": 50, "loss": "margin"}, 1.05),
-    (mim, "linf", SMALL, 1.05),
-    (mim, "l2", {**SMALL, "steps": 50}, 1.05),
-    (mim, "l1", SPARSE, 1.05),
-    (apgd, "linf", {"steps": 20}, 1.05),
-    (apgd, "l2", {"steps": 50}, 1.05),
-    (apgd, "l1", {"steps": 100}, 1.1),
-    (apgd, "l1", {"steps": 100, "loss": "margin"}, 1.1),
-    (apgd_t, "linf", {"steps": 20}, 1.05),
-    (apgd_t, "l2", {"steps": 50}, 1.05),
-    (apgd_t, "l1", {"steps": 100}, 1.1),
-    (square, "linf", {"queries": 600}, 1.05),
-    (spsa, "linf", {"steps": 60, "directions": 64, "lr": 0.05}, 1.05),
-    (daa, "linf", {**SMALL, "weight": 0.1}, 1.05),
-    (mta, "linf", {"steps": 20, "step_size": 0.2}, 1.05),
-    (mta, "l2", {"steps": 50, "step_size": 0.2}, 1.05),
-    (square, "l2", {"queries": 400}, 2.2),
-]
+    free = row.nearest == ANY_IN_BOX or (row.nearest == ANY and not walls)
+    assert (dist <= row.bound * (overall if free else best[torch.arange(len(x)), reached])).all()
 
 
 @pytest.mark.parametrize("walls", [True, False], ids=["walls", "free"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("row", FIXED, ids=label)
+@each(FIXED)
 def test_fixed_attack_succeeds_just_above_the_exact_optimum_and_never_below(
-    row: tuple, shape: tuple[int, ...], walls: bool
+    attack: Callable, row: Optimum, shape: tuple[int, ...], walls: bool
 ) -> None:
-    attack, norm, options, bound = row
-    model, x, y, best = case(shape, 2, norm, walls=walls)
+    model, x, y, best = case(shape, row.classes, row.norm, walls=walls)
     optima = best.amin(dim=1)
-    eps, x, y = torch.cat([0.95 * optima, bound * optima]), torch.cat([x, x]), torch.cat([y, y])
-    x_adv = attack(model, x, y, norm=norm, eps=eps, rng=0, **options)
+    eps, x, y = torch.cat([0.95 * optima, row.bound * optima]), torch.cat([x, x]), torch.cat([y, y])
+    x_adv = attack(model, x, y, norm=row.norm, eps=eps, rng=0, **row.options)
     below, above = misclassified(model(x_adv), y).chunk(2)
     assert not below.any()
-    if walls and (attack, norm) == (fgsm, "l2"):
+    if walls and (attack, row.norm) == (fgsm, "l2"):  # its direction cannot make up for what the box cuts off
         assert not above.all()
     else:
         assert above.all()
 
 
-# Held to something else, or to nothing, for a reason.
-ELSEWHERE = {
-    "clean": "does not move",
-    "noise": "does not search",
-    "mta-center": "goes to the centre of a class, not to its boundary",
-    "mta-coded": "goes the wrong way",
-    "transfer": "is what it is made of: test_transfer.py",
-    "high-confidence": "goes beyond the boundary; closed form in test_high_confidence.py",
-    "ead": "elastic-net optimum in test_ead.py",
-    "jsma": "does not minimise; its pairs are held to brute force in test_jsma.py",
-    "onepixel": "draws at random; test_onepixel.py",
-    "bpda": "needs a saturating activation; test_bpda.py",
-    "brendel-bethge": "is Foolbox', slow where it is not compiled; test_brendel_bethge.py",
-    "autoattack": "is pyautoattack's; test_autoattack.py",
-    "sparsefool": "exact with reach 1, in test_sparsefool.py",
-}
-
-
-def test_every_attack_in_every_norm_is_held_to_an_optimum() -> None:
-    held = {(row[0].__name__.replace("_", "-"), row[1]) for row in [*MINIMAL, *FIXED]}
-    promised = {
-        (name, norm)
-        for name, spec in ATTACKS.items()
-        if spec.kind != "suite" and name not in ELSEWHERE
-        for norm in spec.norms
-    }
-    assert held == promised, "a new attack needs a row in MINIMAL or FIXED, or in ELSEWHERE with the reason"
+@pytest.mark.parametrize("name", [n for n, case in CASES.items() if n in ATTACKS and not isinstance(case.optima, str)])
+def test_an_attack_is_held_to_an_optimum_in_every_norm(name: str) -> None:
+    norms = {optimum.norm for optimum in CASES[name].optima}
+    assert norms == set(ATTACKS[name].norms), "each norm of an attack needs an Optimum in its row of cases.py"
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])

@@ -18,15 +18,14 @@ from digit_nets import held_out, trained
 from torch import Tensor, nn
 
 from touchstone.attacks.apgd import apgd
-from touchstone.attacks.common import in_ball
+from touchstone.attacks.balls import in_ball
 from touchstone.attacks.cw import cw
 from touchstone.attacks.ddn import ddn
 from touchstone.attacks.deepfool import deepfool
 from touchstone.attacks.ead import ead
 from touchstone.attacks.fab import fab
-from touchstone.attacks.pdgd import pdgd
-from touchstone.attacks.pdpgd import pdpgd
 from touchstone.attacks.pgd import bim, fgsm, pgd
+from touchstone.attacks.primal_dual import pdgd, pdpgd
 from touchstone.attacks.square import square
 from touchstone.losses import misclassified
 from touchstone.norms import distance

@@ -6,14 +6,13 @@ import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor, nn
 
-from touchstone.attacks.common import compact, confine, in_unit_ball
 from touchstone.attacks.mim import mim
 from touchstone.attacks.pgd import bim, fgsm, pgd
 from touchstone.losses import misclassified
 from touchstone.norms import distance
 from touchstone.query import Query
 from touchstone.rng import SampleRng
-from touchstone.types import UNIT, Bounds
+from touchstone.types import Bounds
 
 
 def setting(count: int = 12) -> tuple[nn.Module, Tensor, Tensor]:
@@ -161,36 +160,3 @@ def test_restarts_run_on_what_is_left_one_after_the_other(stop: str) -> None:
 
 def broken(model: nn.Module, x: Tensor, y: Tensor) -> int:
     return int(misclassified(model(x), y).sum())
-
-
-def test_compact_drops_the_solved_rows_and_keeps_the_others_together() -> None:
-    torch.manual_seed(0)
-    for count in (1, 2, 9):
-        for _ in range(20):
-            solved = torch.rand(count) < 0.5
-            ids, x = torch.arange(count), torch.arange(count)[:, None].repeat(1, 3).float()
-            left, y = compact(solved, ids, x)
-            assert sorted(left.tolist()) == (~solved).nonzero().flatten().tolist()
-            assert torch.equal(y, left[:, None].repeat(1, 3).float())
-
-
-@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
-def test_confined_points_are_in_ball_and_box(norm: str) -> None:
-    torch.manual_seed(0)
-    for dtype in (torch.float32, torch.float64):
-        x = torch.rand(200, 12, dtype=dtype)
-        x[:, :4] = x[:, :4].round()
-        eps = torch.linspace(0, 2, 200, dtype=dtype)
-        z = confine(x + torch.randn_like(x), x, eps, norm, UNIT)
-        assert z.min() >= 0
-        assert z.max() <= 1
-        assert (distance(z - x, norm) <= eps * (1 + 1e-6) + 1e-7).all()
-        assert torch.equal(z[0], x[0])
-
-
-def test_points_of_the_unit_ball_have_the_type_of_the_image() -> None:
-    rng, like = SampleRng(0, torch.arange(3)), torch.zeros(3, 2, 2, dtype=torch.float64)
-    for norm in ("linf", "l2"):
-        drawn = in_unit_ball(rng, like, norm, restart=0)
-        assert (drawn.shape, drawn.dtype) == (like.shape, like.dtype)
-        assert not torch.equal(drawn, in_unit_ball(rng, like, norm, restart=1))

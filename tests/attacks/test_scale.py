@@ -6,21 +6,18 @@ search for the weight has to cover the range: ten times as much per step from in
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import pytest
+from attacks.cases import CASES, NORMS
 from digit_nets import held_out, trained
-from test_edges import NORMS, SCALED, Wrapped
+from test_edges import Wrapped
 
 from touchstone.attacks import ATTACKS
-from touchstone.attacks.pdgd import pdgd
+from touchstone.attacks.primal_dual import pdgd
 from touchstone.registry import load
 from touchstone.types import MinNorm
 
-LONG: dict[str, dict[str, Any]] = {
-    "cw": {"steps": 150, "lr": 0.05, "binary_steps": 11},
-    "ead": {"steps": 150, "lr": 0.02, "binary_steps": 11, "beta": 0.01},
-}
+LONG = {name: case.scaled[1] for name, case in CASES.items() if case.scaled[0] == NORMS}
 
 
 @cache
@@ -30,8 +27,8 @@ def found(name: str, norm: str, power: int) -> MinNorm:
     return load(ATTACKS[name].fn)(model, x, y, norm=norm, rng=0, **LONG[name])
 
 
-def test_every_attack_whose_norms_are_compared_has_a_row() -> None:
-    assert set(LONG) == {name for name, (kind, _) in SCALED.items() if kind == NORMS}
+def test_there_are_such_attacks() -> None:
+    assert {"cw", "ead"} <= set(LONG)
 
 
 @pytest.mark.parametrize("power", [-10, 10])

@@ -5,7 +5,7 @@ import torch
 from box_oracle import SHAPES, Linear, case
 from torch import Tensor, nn
 
-from touchstone.attacks.common import prepare
+from touchstone.attacks.contract import prepare
 from touchstone.attacks.fab import fab
 from touchstone.attacks.sparsefool import across, sparsefool
 from touchstone.losses import misclassified

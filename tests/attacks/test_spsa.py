@@ -3,7 +3,7 @@ import torch
 from box_oracle import Linear
 from torch import Tensor, nn
 
-from touchstone.attacks.common import signs
+from touchstone.attacks.balls import signs
 from touchstone.attacks.spsa import slope, spsa
 from touchstone.losses import margin, misclassified
 from touchstone.query import Query

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from touchstone.attacks.common import BALLS
+from touchstone.attacks.balls import BALLS
 from touchstone.evaluation.noise import in_ball, own_generator
 from touchstone.norms import distance
 from touchstone.rng import SampleRng

@@ -2,12 +2,12 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from attacks.cases import CASES
 from digit_nets import held_out, trained
 from torch import Tensor, nn
 
@@ -18,51 +18,13 @@ from touchstone.threat import Threat
 
 COUNT = 16
 EPSILONS = {"linf": (0.02, 0.06, 0.15), "l2": (0.3, 0.9, 2.0), "l1": (2.0, 6.0, 15.0), "l0": (4.0, 12.0, 30.0)}
-STEPS = {"steps": 15, "step_size": 0.1, "relative": True}
-OPTIONS: dict[str, dict[str, Any]] = {  # a new attack adds a row
-    "fgsm": {},
-    "bim": STEPS,
-    "pgd": STEPS,
-    "mim": STEPS,
-    "apgd": {"steps": 15},
-    "apgd-t": {"steps": 15, "targets": 3},
-    "square": {"queries": 60},
-    "noise": {},
-    "spsa": {"steps": 5, "directions": 16, "lr": 0.05},
-    "daa": STEPS,
-    "mta": {"steps": 8},
-    "mta-center": {"steps": 8},
-    "mta-coded": {"steps": 8},
-    "transfer": {"options": STEPS},
-    "cw": {"steps": 40, "binary_steps": 3, "init_const": 1.0, "lr": 0.1},
-    "deepfool": {"steps": 15},
-    "ddn": {"steps": 30},
-    "fab": {"steps": 5},
-    "fab-t": {"steps": 10, "targets": 3},
-    "sparsefool": {"steps": 8, "boundary_steps": 8},
-    "pdgd": {"steps": 150, "finetune": False, "ratio": 1.0},
-    "pdpgd": {"steps": 150, "finetune": False, "ratio": 1.0},
-    "jsma": {"targets": 2},
-    "onepixel": {"steps": 10, "population": 20},
-    "autoattack": {"version": "custom", "attacks": ("apgd-ce", "fab-t"), "steps": 5},
-    "ead": {"steps": 40, "binary_steps": 3, "init_const": 1.0, "lr": 0.05, "beta": 0.01},
-}
-CELLS = [(name, norm) for name in OPTIONS if name in ATTACKS for norm in ATTACKS[name].norms]
+ROWS = {name: case for name, case in CASES.items() if name in ATTACKS and not isinstance(case.trained, str)}
+CELLS = [(name, norm) for name in ROWS for norm in ATTACKS[name].norms]
 EACH = pytest.mark.parametrize(("name", "norm"), CELLS)
-ONE_NORM = pytest.mark.parametrize(("name", "norm"), [(n, ATTACKS[n].norms[0]) for n in OPTIONS if n in ATTACKS])
-ELSEWHERE = {
-    "high-confidence": "is judged by its goal: test_loop.py",
-    "bpda": "needs a saturating activation: attacks/test_bpda.py",
-    "brendel-bethge": "its solver is slow where it is not compiled: attacks/test_brendel_bethge.py",
-}
-JUDGED = {name for name, spec in ATTACKS.items() if spec.kind in ("fixed", "minimal") and name not in ELSEWHERE}
+ONE_NORM = pytest.mark.parametrize(("name", "norm"), [(name, ATTACKS[name].norms[0]) for name in ROWS])
 # Outcomes, out of one per sample and epsilon, that may differ where only rounding does: an iterate next to the
 # boundary may fall on either side of it, and a sign step turns the last bit of a gradient into a whole step.
 TIES = 3
-
-
-def test_every_attack_that_is_judged_has_a_row() -> None:
-    assert set(OPTIONS) == JUDGED, "a new attack needs a row in OPTIONS of this file"
 
 
 def run(name: str, norm: str, batch_size: int = 512) -> loop.Result:
@@ -70,7 +32,7 @@ def run(name: str, norm: str, batch_size: int = 512) -> loop.Result:
     more = {"substitute": trained()} if name == "transfer" else {}
     given = {"protocol": "published", "seed": 0, "batch_size": batch_size, "checks": False}
     threat = Threat(norm, EPSILONS[norm])
-    return loop.run(trained(), x, y, spec_name=name, options={**OPTIONS[name], **more}, threat=threat, **given)
+    return loop.run(trained(), x, y, spec_name=name, options={**ROWS[name].trained, **more}, threat=threat, **given)
 
 
 @cache
@@ -135,9 +97,9 @@ def test_fab_stays_clear_of_the_boundary() -> None:
 
 def test_the_suite_is_at_least_as_strong_as_each_member_on_each_sample() -> None:
     x, y = held_out(COUNT)
-    names = [name for name, spec in ATTACKS.items() if name in OPTIONS and "linf" in spec.norms and not spec.coupled]
+    names = [name for name, spec in ATTACKS.items() if name in ROWS and "linf" in spec.norms and not spec.coupled]
     names = [name for name in names if name != "transfer"]
-    members = [{"slug": name, "fn": name, "options": OPTIONS[name]} for name in names]
+    members = [{"slug": name, "fn": name, "options": dict(ROWS[name].trained)} for name in names]
     common = {"threat": Threat("linf", EPSILONS["linf"]), "seed": 0, "batch_size": 512}
     together = loop.cascade(trained(), x, y, members=members, **common)[0]
     for epsilon in EPSILONS["linf"]:
@@ -155,7 +117,7 @@ def test_the_suites_verdict_does_not_depend_on_scale_or_names_of_the_classes(pow
 
     order = torch.tensor([3, 7, 0, 1, 9, 8, 2, 5, 4, 6])
     members = [
-        {"slug": "pgd", "fn": "pgd", "options": {**STEPS, "loss": "margin"}},
+        {"slug": "pgd", "fn": "pgd", "options": {**ROWS["pgd"].trained, "loss": "margin"}},
         {"slug": "apgd-dlr", "fn": "apgd", "options": {"steps": 15, "loss": "dlr"}},
         {"slug": "fab", "fn": "fab", "options": {"steps": 5}},
         {"slug": "square", "fn": "square", "options": {"queries": 60}},

@@ -1,203 +1,98 @@
-"""The table of attacks: name -> function and what the evaluation must know; it does not import torch."""
+"""The table of attacks: name -> function and what the evaluation must know; it does not import torch.
 
-from touchstone.registry import AttackSpec
+What all of them promise and ask for is said in `contract.py`, what is special to one in its docstring.
+"""
+
+from typing import Literal
+
+from touchstone.registry import AttackSpec, BudgetRule
+
+
+def _fixed(
+    fn: str,
+    norms: tuple[str, ...],
+    source: str,
+    *,
+    droppable: bool = True,
+    coupled: bool = False,
+    wraps: tuple[str, ...] = (),
+) -> AttackSpec:
+    """An attack within a radius; fn is "module:function" in this folder."""
+    fn = f"{__name__}.{fn}"
+    return AttackSpec(fn, "fixed", norms, source, droppable=droppable, coupled=coupled, wraps=wraps)
+
+
+def _minimal(
+    fn: str,
+    norms: tuple[str, ...],
+    source: str,
+    *,
+    criterion: Literal["misclassified", "confidence"] = "misclassified",
+    budget_rule: BudgetRule = "distance",
+    droppable: bool = True,
+    coupled: bool = False,
+) -> AttackSpec:
+    """An attack that looks for the nearest point; fn is "module:function" in this folder."""
+    facts = (criterion, budget_rule, droppable, coupled)
+    return AttackSpec(f"{__name__}.{fn}", "minimal", norms, source, *facts)
+
 
 ATTACKS: dict[str, AttackSpec] = {
     "clean": AttackSpec(
-        fn="touchstone.attacks.clean:clean",
-        kind="none",
-        norms=("linf", "l2", "l1", "l0"),
-        source="no attack",
+        fn="touchstone.attacks.clean:clean", kind="none", norms=("linf", "l2", "l1", "l0"), source="no attack"
     ),
-    "fgsm": AttackSpec(
-        fn="touchstone.attacks.pgd:fgsm",
-        kind="fixed",
-        norms=("linf", "l2", "l1"),
-        source="Goodfellow, Shlens, Szegedy (2015)",
+    "fgsm": _fixed("pgd:fgsm", norms=("linf", "l2", "l1"), source="Goodfellow, Shlens, Szegedy (2015)"),
+    "bim": _fixed("pgd:bim", norms=("linf", "l2", "l1"), source="Kurakin, Goodfellow, Bengio (2017)"),
+    "pgd": _fixed("pgd:pgd", norms=("linf", "l2", "l1"), source="Madry et al. (2018); l1: Tramer, Boneh (2019)"),
+    "apgd": _fixed("apgd:apgd", norms=("linf", "l2", "l1"), source="Croce, Hein (2020); l1: Croce, Hein (2021)"),
+    "apgd-t": _fixed("apgd:apgd_t", norms=("linf", "l2", "l1"), source="Croce, Hein (2020); l1: Croce, Hein (2021)"),
+    "mim": _fixed("mim:mim", norms=("linf", "l2", "l1"), source="Dong et al. (2018)"),
+    "cw": _minimal("cw:cw", norms=("l2",), budget_rule="unbounded", source="Carlini, Wagner (2017)"),
+    "deepfool": _minimal("deepfool:deepfool", norms=("linf", "l2"), source="Moosavi-Dezfooli, Fawzi, Frossard (2016)"),
+    "ddn": _minimal("ddn:ddn", norms=("l2",), source="Rony et al. (2019)"),
+    "fab": _minimal("fab:fab", norms=("linf", "l2", "l1"), source="Croce, Hein (2020)"),
+    "fab-t": _minimal("fab:fab_t", norms=("linf", "l2", "l1"), source="Croce, Hein (2020)"),
+    "sparsefool": _minimal(
+        "sparsefool:sparsefool", norms=("l1", "l0"), source="Modas, Moosavi-Dezfooli, Frossard (2019)"
     ),
-    "bim": AttackSpec(
-        fn="touchstone.attacks.pgd:bim",
-        kind="fixed",
-        norms=("linf", "l2", "l1"),
-        source="Kurakin, Goodfellow, Bengio (2017)",
-    ),
-    "pgd": AttackSpec(
-        fn="touchstone.attacks.pgd:pgd",
-        kind="fixed",
-        norms=("linf", "l2", "l1"),
-        source="Madry et al. (2018); l1: Tramer, Boneh (2019)",
-    ),
-    "apgd": AttackSpec(
-        fn="touchstone.attacks.apgd:apgd",
-        kind="fixed",
-        norms=("linf", "l2", "l1"),
-        source="Croce, Hein (2020); l1: Croce, Hein (2021)",
-    ),
-    "apgd-t": AttackSpec(
-        fn="touchstone.attacks.apgd:apgd_t",
-        kind="fixed",
-        norms=("linf", "l2", "l1"),
-        source="Croce, Hein (2020); l1: Croce, Hein (2021)",
-    ),
-    "mim": AttackSpec(
-        fn="touchstone.attacks.mim:mim",
-        kind="fixed",
-        norms=("linf", "l2", "l1"),
-        source="Dong et al. (2018)",
-    ),
-    "cw": AttackSpec(
-        fn="touchstone.attacks.cw:cw",
-        kind="minimal",
-        norms=("l2",),
-        budget_rule="unbounded",
-        source="Carlini, Wagner (2017)",
-    ),
-    "deepfool": AttackSpec(
-        fn="touchstone.attacks.deepfool:deepfool",
-        kind="minimal",
-        norms=("linf", "l2"),
-        budget_rule="distance",
-        source="Moosavi-Dezfooli, Fawzi, Frossard (2016)",
-    ),
-    "ddn": AttackSpec(
-        fn="touchstone.attacks.ddn:ddn",
-        kind="minimal",
-        norms=("l2",),
-        budget_rule="distance",
-        source="Rony et al. (2019)",
-    ),
-    "fab": AttackSpec(
-        fn="touchstone.attacks.fab:fab",
-        kind="minimal",
-        norms=("linf", "l2", "l1"),
-        budget_rule="distance",
-        source="Croce, Hein (2020)",
-    ),
-    "fab-t": AttackSpec(
-        fn="touchstone.attacks.fab:fab_t",
-        kind="minimal",
-        norms=("linf", "l2", "l1"),
-        budget_rule="distance",
-        source="Croce, Hein (2020)",
-    ),
-    "sparsefool": AttackSpec(
-        fn="touchstone.attacks.sparsefool:sparsefool",
-        kind="minimal",
-        norms=("l1", "l0"),
-        budget_rule="distance",
-        source="Modas, Moosavi-Dezfooli, Frossard (2019)",
-    ),
-    "jsma": AttackSpec(
-        fn="touchstone.attacks.jsma:jsma",
-        kind="minimal",
-        norms=("l0",),
-        budget_rule="distance",
-        source="Papernot et al. (2016)",
-    ),
-    "pdgd": AttackSpec(
-        fn="touchstone.attacks.pdgd:pdgd",
-        kind="minimal",
-        norms=("l2",),
-        budget_rule="distance",
-        source="Matyasko (2020), algorithm 2",
-    ),
-    "pdpgd": AttackSpec(
-        fn="touchstone.attacks.pdpgd:pdpgd",
-        kind="minimal",
-        norms=("linf", "l1", "l0"),
-        budget_rule="distance",
-        source="Matyasko (2020), algorithm 3",
-    ),
-    "ead": AttackSpec(
-        fn="touchstone.attacks.ead:ead",
-        kind="minimal",
-        norms=("l1",),
-        budget_rule="unbounded",
-        source="Chen et al. (2018)",
-    ),
-    "high-confidence": AttackSpec(
-        fn="touchstone.attacks.high_confidence:high_confidence",
-        kind="minimal",
+    "jsma": _minimal("jsma:jsma", norms=("l0",), source="Papernot et al. (2016)"),
+    "pdgd": _minimal("primal_dual:pdgd", norms=("l2",), source="Matyasko (2020), algorithm 2"),
+    "pdpgd": _minimal("primal_dual:pdpgd", norms=("linf", "l1", "l0"), source="Matyasko (2020), algorithm 3"),
+    "ead": _minimal("ead:ead", norms=("l1",), budget_rule="unbounded", source="Chen et al. (2018)"),
+    "high-confidence": _minimal(
+        "high_confidence:high_confidence",
         norms=("l2",),
         criterion="confidence",
         budget_rule="unbounded",
         source="Matyasko (2020), algorithm 1",
     ),
-    "square": AttackSpec(
-        fn="touchstone.attacks.square:square",
-        kind="fixed",
-        norms=("linf", "l2"),
-        source="Andriushchenko et al. (2020)",
+    "square": _fixed("square:square", norms=("linf", "l2"), source="Andriushchenko et al. (2020)"),
+    "onepixel": _fixed("onepixel:onepixel", norms=("l0",), source="Su, Vargas, Sakurai (2019)"),
+    "noise": _fixed(
+        "noise:noise", norms=("linf", "l2", "l1", "l0"), source="uniform random points: the floor under every attack"
     ),
-    "onepixel": AttackSpec(
-        fn="touchstone.attacks.onepixel:onepixel",
-        kind="fixed",
-        norms=("l0",),
-        source="Su, Vargas, Sakurai (2019)",
-    ),
-    "noise": AttackSpec(
-        fn="touchstone.attacks.noise:noise",
-        kind="fixed",
-        norms=("linf", "l2", "l1", "l0"),
-        source="uniform random points: the floor under every attack",
-    ),
-    "spsa": AttackSpec(
-        fn="touchstone.attacks.spsa:spsa",
-        kind="fixed",
-        norms=("linf",),
-        source="Uesato et al. (2018)",
-    ),
-    "daa": AttackSpec(
-        fn="touchstone.attacks.daa:daa",
-        kind="fixed",
-        norms=("linf",),
-        source="Zheng, Chen, Ren (2019)",
-        droppable=False,
-        coupled=True,
-    ),
-    "mta": AttackSpec(
-        fn="touchstone.attacks.mta:mta",
-        kind="fixed",
-        norms=("linf", "l2"),
-        source="Gowal et al. (2019)",
-    ),
-    "mta-center": AttackSpec(
-        fn="touchstone.attacks.mta:mta_center",
-        kind="fixed",
-        norms=("linf", "l2"),
-        source="Tramer et al. (2020); Xu et al. (2021)",
-    ),
-    "mta-coded": AttackSpec(
-        fn="touchstone.attacks.mta:mta_coded",
-        kind="fixed",
-        norms=("linf", "l2"),
-        source="the code of Xu et al. (2021)",
-    ),
-    "transfer": AttackSpec(
-        fn="touchstone.attacks.transfer:transfer",
-        kind="fixed",
+    "spsa": _fixed("spsa:spsa", norms=("linf",), source="Uesato et al. (2018)"),
+    "daa": _fixed("daa:daa", norms=("linf",), droppable=False, coupled=True, source="Zheng, Chen, Ren (2019)"),
+    "mta": _fixed("mta:mta", norms=("linf", "l2"), source="Gowal et al. (2019)"),
+    "mta-center": _fixed("mta:mta_center", norms=("linf", "l2"), source="Tramer et al. (2020); Xu et al. (2021)"),
+    "mta-coded": _fixed("mta:mta_coded", norms=("linf", "l2"), source="the code of Xu et al. (2021)"),
+    "transfer": _fixed(
+        "transfer:transfer",
         norms=("linf", "l2", "l1"),
-        source="Papernot et al. (2017)",
         wraps=("pgd", "fgsm", "bim", "mim"),
+        source="Papernot et al. (2017)",
     ),
-    "bpda": AttackSpec(
-        fn="touchstone.attacks.bpda:bpda",
-        kind="fixed",
-        norms=("linf", "l2", "l1"),
-        source="Athalye, Carlini, Wagner (2018)",
-        wraps=("pgd", "apgd"),
+    "bpda": _fixed(
+        "bpda:bpda", norms=("linf", "l2", "l1"), wraps=("pgd", "apgd"), source="Athalye, Carlini, Wagner (2018)"
     ),
-    "brendel-bethge": AttackSpec(
-        fn="touchstone.attacks.brendel_bethge:brendel_bethge",
-        kind="minimal",
+    "brendel-bethge": _minimal(
+        "brendel_bethge:brendel_bethge",
         norms=("linf", "l2", "l1", "l0"),
-        budget_rule="distance",
-        source="Brendel et al. (2019), Foolbox",
         coupled=True,
+        source="Brendel et al. (2019), Foolbox",
     ),
-    "autoattack": AttackSpec(
-        fn="touchstone.attacks.autoattack:autoattack",
-        kind="fixed",
+    "autoattack": _fixed(
+        "autoattack:autoattack",
         norms=("linf", "l2", "l1"),
         source="Croce, Hein (2020), pyautoattack",
         coupled=True,

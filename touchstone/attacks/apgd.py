@@ -9,9 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from touchstone.attacks import ATTACKS
-from touchstone.attacks.common import Problem, between, compact, confine, prepare
-from touchstone.attacks.pgd import random_points
+from touchstone.attacks.balls import BALLS, confine
+from touchstone.attacks.climb import random_points
+from touchstone.attacks.contract import Problem, between, prepare
+from touchstone.attacks.rows import compact
 from touchstone.losses import Loss, dlr_targeted, margin_targeted, misclassified
 from touchstone.norms import distance, rowwise, steepest, values
 from touchstone.query import Query, tiles
@@ -31,7 +32,7 @@ L1_SHORTEST = 0.1  # step length for l1, in units of eps, below which it does no
 class Climb(NamedTuple):
     """What is remembered of the K rows still in the block; all of it is changed in place."""
 
-    at: Tensor  # (K,) place in the result
+    rows: Tensor  # (K,) which rows of the block they are
     x: Tensor
     y: Tensor
     goal: Tensor  # (K,) or (K, 2), what the loss is given for labels
@@ -68,26 +69,14 @@ def apgd(
     after the other. Deviations: random starts are uniform in the ball (linf, l2) instead of on its surface; l2
     points go into the box before the ball; the last iterate costs no gradient.
 
-    Args:
-        model: Module or Query, (B, *shape) -> logits (B, C).
-        x: (B, *shape) float, inside the query's box.
-        y: (B,) int64 true classes.
-        norm: linf, l2 or l1.
-        eps: radius in the units of x, >= 0, float or (B,).
-        rng: seed or SampleRng of the block; used for the random starts.
-        stop: "never" takes all steps and returns the misclassified iterate of largest loss; "first" leaves a row
-            alone as soon as an iterate is misclassified. In both modes restarts skip the rows that are solved, and
-            a row that no restart solves ends at the iterate of largest loss of the last one.
+    With stop="never" a row ends at its misclassified iterate of largest loss; one that no restart solves ends, whatever
+    `stop` says, at the iterate of largest loss of the last restart.
+
+    Options:
         steps: gradient steps per restart, >= 1.
         restarts: number of starts, >= 1.
-        loss: a name of touchstone.registry.LOSSES, maximised.
-
-    Returns: (B, *shape), within eps of x and inside the box.
-
-    Raises:
-        ValueError: an argument outside what is said above.
     """
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["apgd"].norms, rng=rng, eps=eps, stop=stop)
+    task = prepare(model, x, y, norm=norm, norms=BALLS, rng=rng, eps=eps, stop=stop)
     between(1, steps=steps, restarts=restarts)
     return restarted(task, [task.y], task.query.loss(loss), norm=norm, stop=stop, steps=steps, restarts=restarts)
 
@@ -109,27 +98,15 @@ def apgd_t(
 
     Source: Croce and Hein (2020), eq. 7 and section 6. Any misclassification counts, not only the target. With
     fewer than four classes that loss does not exist: the target's logit minus the true one replaces it, and the
-    query gets the flag "margin_instead_of_dlr".
+    query gets the flag "margin_instead_of_dlr". What a row ends at is said in `apgd`.
 
-    Args:
-        model: Module or Query, (B, *shape) -> logits (B, C).
-        x: (B, *shape) float, inside the query's box.
-        y: (B,) int64 true classes.
-        norm: linf, l2 or l1.
-        eps: radius in the units of x, >= 0, float or (B,).
-        rng: seed or SampleRng of the block; used for the random starts.
-        stop: "never" or "first", as in `apgd`.
+    Options:
         steps: gradient steps per start, >= 1.
         restarts: number of starts for each target, >= 1.
         targets: how many of the other classes are tried, those of largest logit at x first, >= 1; all of them if
             there are fewer. Target k starts with restart k * restarts.
-
-    Returns: (B, *shape), within eps of x and inside the box.
-
-    Raises:
-        ValueError: an argument outside what is said above.
     """
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["apgd-t"].norms, rng=rng, eps=eps, stop=stop)
+    task = prepare(model, x, y, norm=norm, norms=BALLS, rng=rng, eps=eps, stop=stop)
     between(1, steps=steps, restarts=restarts, targets=targets)
     if not len(x):
         return task.x.clone()
@@ -151,8 +128,7 @@ def restarted(
     task: Problem, goals: list[Tensor], loss: Loss, *, norm: str, stop: str, steps: int, restarts: int
 ) -> Tensor:
     """Run each goal, (B,) or (B, 2) labels for the loss, `restarts` times on the rows that are left."""
-    x_adv = task.x.clone()
-    left = torch.arange(len(x_adv), device=x_adv.device)
+    x_adv, left = task.x.clone(), task.everyone
     for restart in range(restarts * len(goals)):
         if not len(left):
             break
@@ -199,23 +175,23 @@ def ascend(
     of them (K,) are misclassified.
     """
     query, checks = task.query, (sparsity_checks if norm == "l1" else checkpoints)(steps)
-    ends, solved = start.clone(), torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
-    height = torch.full(rows.shape, -torch.inf, dtype=torch.float64, device=rows.device)  # loss of `ends`
+    ends, solved = torch.empty_like(task.x), torch.zeros(len(task.x), dtype=torch.bool, device=rows.device)
+    height = torch.full((len(task.x),), -torch.inf, dtype=torch.float64, device=rows.device)  # loss of `ends`
     now = begin(task, rows, start, goal, eps, norm)
     for step in range(steps + 1):
-        fooled = torch.zeros(len(now.at), dtype=torch.bool, device=rows.device)
-        for tile in tiles(len(now.at), query.batch_size):
+        fooled = torch.zeros(len(now.rows), dtype=torch.bool, device=rows.device)
+        for tile in tiles(len(now.rows), query.batch_size):
             part = Climb(*(tensor[tile] for tensor in now))
             if step < steps:
-                logits, value, grad = query.grad(part.z, part.goal, loss, rows=rows[part.at])
+                logits, value, grad = query.grad(part.z, part.goal, loss, rows=part.rows)
             else:
-                logits = query.logits(part.z, rows=rows[part.at])
+                logits = query.logits(part.z, rows=part.rows)
                 value, grad = loss(logits, part.goal), part.slope
             if stop:
                 fooled[tile] = misclassified(logits, part.y)
-                higher = fooled[tile] & (~solved[part.at] | (value > height[part.at]))
-                ends[part.at[higher]], height[part.at[higher]] = part.z[higher], value[higher].double()
-                solved[part.at] |= fooled[tile]
+                higher = fooled[tile] & (~solved[part.rows] | (value > height[part.rows]))
+                ends[part.rows[higher]], height[part.rows[higher]] = part.z[higher], value[higher].double()
+                solved[part.rows] |= fooled[tile]
             keep_best(part, value, grad)
             if step in checks:
                 back = sparser(part) if norm == "l1" else halved(part, step - checks[step])
@@ -224,18 +200,18 @@ def ascend(
                 move(part, grad, norm, task.bounds, first=step == 0)
         if stop == "first" and fooled.any():
             now = Climb(*compact(fooled, *now))
-        if not len(now.at):
+        if not len(now.rows):
             break
-    open_ = ~solved[now.at]
-    ends[now.at[open_]] = now.best[open_]
-    return ends, solved
+    open_ = ~solved[now.rows]
+    ends[now.rows[open_]] = now.best[open_]
+    return ends[rows], solved[rows]
 
 
 def begin(task: Problem, rows: Tensor, start: Tensor, goal: Tensor, eps: Tensor, norm: str) -> Climb:
     """Return the state before the first step."""
     x, lowest = task.x[rows], torch.full(rows.shape, -torch.inf, dtype=torch.float64, device=rows.device)
     return Climb(
-        at=torch.arange(len(rows), device=rows.device),
+        rows=rows.clone(),
         x=x,
         y=task.y[rows],
         goal=goal.clone(),

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from touchstone.attacks import ATTACKS
-from touchstone.attacks.common import Problem, between, choose, confine, prepare, wrapped
+from touchstone.attacks.balls import confine
+from touchstone.attacks.contract import Problem, between, choose, prepare
+from touchstone.attacks.wrapping import wrapped
 from touchstone.losses import misclassified
 from touchstone.query import Query
 from touchstone.rng import SampleRng
@@ -43,37 +44,25 @@ def autoattack(
     parameter-free attacks", in the authors' code (pyautoattack). It works in float32; its points are brought back
     into ball and box, from which float32 leads it by rounding. Rows with the same eps share a run, since it takes one
     eps. It reseeds torch before each attack: here with a number drawn for the first sample, and the global
-    generators are restored. An attack that targets classes tries as many as there are.
+    generators are restored. An attack that targets classes tries as many as there are. A row is left alone once it is
+    misclassified whatever `stop` says. A box that is not [0, 1], too few classes for the loss of an attack, and images
+    too small for Square are a ValueError.
 
     What is counted: all passes, its own checks of the model included. AutoAttack does not say which rows it asks
     about, so the passes of one attack are shared out evenly over the rows that entered it; sums are exact.
 
-    Args:
-        model: Module or Query, (B, *shape) -> logits (B, C).
-        x: (B, *shape) float in [0, 1]; what is no image (B, C, H, W) counts as one row of pixels.
-        y: (B,) int64 true classes.
-        norm: linf, l2 or l1.
-        eps: radius, >= 0, float or (B,).
-        rng: seed or SampleRng of the block.
-        stop: never or first: a row is left alone once it is misclassified whatever `stop` says.
+    Options:
         version: standard, plus, rand (for randomised models), or custom, which runs `attacks` (APGD-CE, APGD-DLR and
             FAB with five restarts then, as pyautoattack has it).
         attacks: names in CLASSES, for version custom.
         steps: of APGD and FAB, >= 1.
         queries: of Square, >= 1.
-
-    Returns: (B, *shape), within eps of x and inside the box.
-
-    Raises:
-        ValueError: an argument outside what is said above; a query whose box is not (0, 1); too few classes for the
-            loss of an attack; images too small for Square.
-        ModuleNotFoundError: if pyautoattack is not installed.
     """
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["autoattack"].norms, rng=rng, eps=eps, stop=stop)
+    task = prepare(model, x, y, norm=norm, norms=NAMES, rng=rng, eps=eps, stop=stop)
     between(1, steps=steps, queries=queries)
     choose("version", version, VERSIONS)
     for name in attacks:
-        choose("attacks", name, tuple(CLASSES))
+        choose("attacks", name, CLASSES)
     if (version == "custom") != bool(attacks):
         raise ValueError(f"version 'custom', and no other, needs attacks; got {version!r} and {list(attacks)}")
     if not (bool((task.bounds.lower == 0).all()) and bool((task.bounds.upper == 1).all())):

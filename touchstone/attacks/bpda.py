@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from touchstone.attacks import ATTACKS
 from touchstone.attacks.apgd import apgd
-from touchstone.attacks.common import between, choose, extra, prepare
+from touchstone.attacks.balls import BALLS
+from touchstone.attacks.contract import between, choose, prepare
 from touchstone.attacks.pgd import pgd
+from touchstone.attacks.wrapping import extra
 from touchstone.query import Query
 from touchstone.rng import SampleRng
 
@@ -44,33 +45,21 @@ def bpda(
     backward pass it has the slope of t s(z / t), which is that of s at zero but t times as wide. Where tanh is +-1 in
     float32 (beyond 9) its own slope is zero, and no loss and no step size finds a way.
 
-    Args:
-        model: Module or Query, (B, *shape) -> logits (B, C), with modules of the classes in SATURATING; functions
-            called in `forward`, such as torch.tanh, are not seen.
-        x: (B, *shape) float, inside the query's box.
-        y: (B,) int64 true classes.
-        norm: linf, l2 or l1.
-        eps: radius in the units of x, >= 0, float or (B,).
-        rng: seed or SampleRng of the block.
-        stop: never or first, see the attack.
+    The activations are modules of the classes in SATURATING; a model without one is a ValueError, and functions called
+    in `forward`, such as torch.tanh, are not seen.
+
+    Options:
         attack: a name in CLIMBS.
         temperature: t above, >= 1; 1 changes nothing. Best is a few times the usual |z|; a much larger one, which
             makes the activation look linear, loses little, a smaller one loses what the attack is for.
         steps: gradient steps per restart, >= 1.
         restarts: number of starts, >= 1.
-        loss: a name of touchstone.registry.LOSSES, maximised.
         options: further keyword arguments of the attack.
-
-    Returns: (B, *shape), within eps of x and inside the box.
-
-    Raises:
-        ValueError: a model without such a module, an argument outside what is said above, or one that the attack
-            refuses.
     """
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["bpda"].norms, rng=rng, eps=eps, stop=stop)
-    choose("attack", attack, tuple(CLIMBS))
+    task = prepare(model, x, y, norm=norm, norms=BALLS, rng=rng, eps=eps, stop=stop)
+    choose("attack", attack, CLIMBS)
     between(1, temperature=temperature, steps=steps, restarts=restarts)
-    more = extra(attack, options, GIVEN)
+    more = extra(CLIMBS[attack], options, GIVEN)
     with widened(task.query.model, temperature):
         arguments = {"norm": norm, "eps": task.eps, "rng": task.rng, "stop": stop, "loss": loss}
         return CLIMBS[attack](task.query, task.x, task.y, **arguments, steps=steps, restarts=restarts, **more)

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from touchstone.attacks import ATTACKS
-from touchstone.attacks.common import Best, Problem, between, positive, prepare, wrapped
+from touchstone.attacks.contract import Problem, between, positive, prepare
+from touchstone.attacks.rows import Best
+from touchstone.attacks.wrapping import wrapped
 from touchstone.losses import misclassified
 from touchstone.norms import distance
 from touchstone.query import Query, tiles
@@ -48,16 +49,12 @@ def brendel_bethge(
     where it is for the step, and the query gets the flag "solver_failed"; values that came back to x but for
     rounding are x. Foolbox works in float32. Nothing is drawn but the starting points: the first of some uniform
     random images that is misclassified, else the nearest sample of the block that the model gives to another class
-    than y. That makes the rows of a block depend on one another; the walks do not.
+    than y. That makes the rows of a block depend on one another; the walks do not. In l0 Foolbox minimises the number
+    of values; the distance counts pixels. A box that is not finite, or not the same for all values, is a ValueError.
 
     A pass is counted where Foolbox asks the model: a forward for each of its 10 bisections, both for each step.
 
-    Args:
-        model: Module or Query, (B, *shape) -> logits (B, C).
-        x: (B, *shape) float, inside the query's box.
-        y: (B,) int64 classes to leave.
-        norm: linf, l2, l1 or l0. In l0 Foolbox minimises the number of values; the distance counts pixels.
-        rng: seed or SampleRng of the block.
+    Options:
         steps: of the walk, >= 1.
         lr: radius of the trust region, > 0: a share of the width of the box times the number of values.
         lr_decay: what the radius is multiplied by at a decay, in [0, 1].
@@ -65,25 +62,17 @@ def brendel_bethge(
         momentum: weight of earlier estimates of the boundary's normal, in [0, 1].
         overshoot: a step goes to the boundary (1) or beyond it (> 1), >= 0.
         starts: random images to try, >= 0.
-
-    Returns: x_adv (B, *shape), its distance in the query's space, and where one was found: not where there is no
-        starting point.
-
-    Raises:
-        ValueError: an argument outside what is said above; a box that is not finite or not the same for all values.
-        ModuleNotFoundError: if Foolbox or numba is not installed.
     """
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["brendel-bethge"].norms, rng=rng)
+    task = prepare(model, x, y, norm=norm, norms=CLASSES, rng=rng)
     between(1, steps=steps, lr_decays=lr_decays)
     between(0, 1, lr_decay=lr_decay, momentum=momentum)
     between(0, overshoot=overshoot, starts=starts)
     positive(lr=lr)
     if not all(wall.numel() == 1 and bool(wall.isfinite()) for wall in task.bounds):
         raise ValueError("brendel-bethge needs one finite box for all values: pass Query(bounds=...)")
-    query, best, everyone = task.query, Best(task.x), torch.arange(len(task.x), device=task.x.device)
+    query, best = task.query, Best(task.x)
     logits = query.logits(task.x)
-    best.offer(everyone, task.x, torch.zeros_like(best.dist), misclassified(logits, task.y))
-    rows, start = starting_points(task, everyone[best.dist > 0], logits, starts)
+    rows, start = starting_points(task, best.settle(misclassified(logits, task.y)), logits, starts)
     best.offer(rows, start, distance(start - task.x[rows], norm), torch.ones_like(rows, dtype=torch.bool))
     options = {"steps": steps, "lr": lr, "lr_decay": lr_decay, "lr_num_decay": lr_decays}
     options |= {"momentum": momentum, "overshoot": overshoot}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from touchstone.attacks import ATTACKS
-from touchstone.attacks.common import prepare
+from touchstone.attacks.contract import prepare
 from touchstone.query import Query
+from touchstone.registry import NORMS
 from touchstone.rng import SampleRng
 
 
@@ -20,6 +20,6 @@ def clean(
     rng: int | SampleRng,
     stop: str = "never",
 ) -> Tensor:
-    """Return a copy of x (B, *shape), detached; the arguments are checked as by every fixed-budget attack."""
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["clean"].norms, rng=rng, eps=eps, stop=stop)
+    """Return a copy of x; the arguments are checked as by every attack."""
+    task = prepare(model, x, y, norm=norm, norms=NORMS, rng=rng, eps=eps, stop=stop)
     return task.x.clone()

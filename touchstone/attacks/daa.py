@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from touchstone.attacks import ATTACKS
-from touchstone.attacks.common import between, confine, prepare
-from touchstone.attacks.pgd import lengths, random_points
+from touchstone.attacks.balls import confine
+from touchstone.attacks.climb import lengths, random_points
+from touchstone.attacks.contract import between, prepare
 from touchstone.losses import misclassified
 from touchstone.norms import rowwise, steepest
 from touchstone.query import Query
@@ -38,35 +38,22 @@ def daa(
     is subtracted, which draws the points together. Deviations: the block is the batch, whereas the authors
     shuffle the test set into new batches every ten steps; the median distance is the lower one of two.
 
-    The result of a row depends on the rows beside it, so all of them take part in every step and restart.
+    The result of a row depends on the rows beside it, so all of them take part in every step and restart. A row keeps
+    the point of the restart in which it is first seen misclassified.
 
-    Args:
-        model: Module or Query, (B, *shape) -> logits (B, C).
-        x: (B, *shape) float, inside the query's box.
-        y: (B,) int64 true classes.
-        norm: linf.
-        eps: radius in the units of x, >= 0, float or (B,).
-        rng: seed or SampleRng of the block; used for the random starts.
-        stop: "never" returns the last iterate, "first" the first misclassified one. In both modes a row keeps
-            the point of the restart in which it is first seen misclassified.
+    Options:
         steps: gradient steps per restart, >= 1.
         step_size: length of a step, >= 0: in the units of x, or of eps if `relative`.
         relative: read step_size as a multiple of eps.
         restarts: number of random starts, >= 1.
         weight: of the blob beside the gradient, >= 0; the authors take 1.1 for ce and 10 for margin.
-        loss: a name of touchstone.registry.LOSSES, maximised.
-
-    Returns: (B, *shape), within eps of x and inside the box.
-
-    Raises:
-        ValueError: an argument outside what is said above.
     """
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["daa"].norms, rng=rng, eps=eps, stop=stop)
+    task = prepare(model, x, y, norm=norm, norms=("linf",), rng=rng, eps=eps, stop=stop)
     between(1, steps=steps, restarts=restarts)
     between(0, step_size=step_size, weight=weight)
     query, x, y, objective = task.query, task.x, task.y, task.query.loss(loss)
     step = rowwise(lengths(task, step_size, relative), x)
-    x_adv, rows = x.clone(), torch.arange(len(x), device=x.device)
+    x_adv, rows = x.clone(), task.everyone
     solved = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     for restart in range(restarts):
         if solved.all():

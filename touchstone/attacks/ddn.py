@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from touchstone.attacks import ATTACKS
-from touchstone.attacks.common import Best, between, positive, prepare
+from touchstone.attacks.contract import between, positive, prepare
+from touchstone.attacks.rows import Best
 from touchstone.losses import misclassified
 from touchstone.norms import distance, rowwise, steepest, unit
 from touchstone.query import Query, tiles
@@ -33,30 +33,19 @@ def ddn(
     """Return the nearest misclassified iterate of gradient steps rescaled to a norm that shrinks on success.
 
     Source: Rony et al. (2019), alg. 1, and the authors' code. Deviations: no quantisation to 256 levels, and the
-    last iterate is tested too (one more forward pass).
+    last iterate is tested too (one more forward pass). Where the gradient is zero the direction is drawn.
 
-    Args:
-        model: Module or Query, (B, *shape) -> logits (B, C).
-        x: (B, *shape) float, inside the query's box.
-        y: (B,) int64 true classes.
-        norm: l2.
-        rng: seed or SampleRng of the block; gives the direction where the gradient is zero.
+    Options:
         steps: gradient steps, >= 1.
         init_eps: first norm of the perturbation, > 0, in the units of x.
         gamma: the norm is multiplied by 1 - gamma after a success, else by 1 + gamma; in [0, 1].
-        loss: a name of touchstone.registry.LOSSES, maximised.
-
-    Returns: x_adv (B, *shape), its l2 distance in the query's space, and where one was found.
-
-    Raises:
-        ValueError: an argument outside what is said above.
     """
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["ddn"].norms, rng=rng)
+    task = prepare(model, x, y, norm=norm, norms=("l2",), rng=rng)
     between(1, steps=steps)
     between(0, 1, gamma=gamma)
     positive(init_eps=init_eps)
     query, x, y, objective = task.query, task.x, task.y, task.query.loss(loss)
-    best, rows = Best(x), torch.arange(len(x), device=x.device)
+    best, rows = Best(x), task.everyone
     widest = distance(torch.maximum(x - task.bounds.lower, task.bounds.upper - x), "l2")
     z, eps = x.clone(), torch.full_like(widest, init_eps)
     for step in range(steps):

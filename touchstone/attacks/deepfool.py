@@ -5,15 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from touchstone.attacks import ATTACKS
-from touchstone.attacks.common import Best, between, compact, prepare
+from touchstone.attacks.boundary import boundary_step
+from touchstone.attacks.contract import between, prepare
+from touchstone.attacks.rows import Best, compact
 from touchstone.losses import misclassified
-from touchstone.norms import DUAL, distance, rowwise, steepest
+from touchstone.norms import distance
 from touchstone.query import Query, tiles
 from touchstone.rng import SampleRng
 from touchstone.types import MinNorm
-
-NUDGE = 1e-4  # added to each step, as in the authors' code: a point exactly on the boundary has to leave it
 
 
 def deepfool(
@@ -28,28 +27,18 @@ def deepfool(
 ) -> MinNorm:
     """Return the first misclassified point on the way to the nearest linearised boundary over all classes.
 
-    Source: Moosavi-Dezfooli, Fawzi, Frossard (2016), alg. 2 and section 3.3, and the authors' code. Deviation: the
-    iterate is clipped to the box after each step. Where the box is active the point need not be close to optimal.
+    Source: Moosavi-Dezfooli, Fawzi, Frossard (2016), alg. 2 and section 3.3, and the authors' code. Deviations: the
+    iterate is clipped to the box after each step, and where the box is active the point need not be close to optimal;
+    the class to leave is y, where the authors leave the prediction at x. Nothing is drawn.
 
-    Args:
-        model: Module or Query, (B, *shape) -> logits (B, C).
-        x: (B, *shape) float, inside the query's box.
-        y: (B,) int64 classes to leave (the authors take the prediction at x).
-        norm: linf or l2.
-        rng: seed or SampleRng of the block; nothing is drawn.
+    Options:
         steps: linearisations, >= 1.
         overshoot: the summed steps are stretched by 1 + overshoot, >= 0.
-
-    Returns: x_adv (B, *shape), its distance in the query's space, and where one was found.
-
-    Raises:
-        ValueError: an argument outside what is said above.
     """
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["deepfool"].norms, rng=rng)
+    task = prepare(model, x, y, norm=norm, norms=("linf", "l2"), rng=rng)
     between(1, steps=steps)
     between(0, overshoot=overshoot)
-    query, best = task.query, Best(task.x)
-    rows = torch.arange(len(task.x), device=task.x.device)
+    query, best, rows = task.query, Best(task.x), task.everyone
     z, x, y, total = task.x.clone(), task.x.clone(), task.y.clone(), torch.zeros_like(task.x)
     for step in range(steps + 1):
         fooled = misclassified(query.logits(z, rows=rows), y)
@@ -61,28 +50,3 @@ def deepfool(
             total[tile] += boundary_step(query, z[tile], y[tile], rows[tile], norm)
             z[tile] = task.bounds.clip(x[tile] + (1 + overshoot) * total[tile])
     return best.result()
-
-
-def boundary_step(query: Query, z: Tensor, y: Tensor, rows: Tensor, norm: str) -> Tensor:
-    """Return the shortest step (B, *shape) to a boundary of the classifier linearised at z; zero where it is flat."""
-    _, _, reach, slope = nearest_boundary(query, z, y, rows, norm)
-    length = torch.where(reach.isfinite(), reach + NUDGE, 0.0)
-    return steepest(slope, norm) * rowwise(length, z)
-
-
-def nearest_boundary(
-    query: Query, z: Tensor, y: Tensor, rows: Tensor, norm: str
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Linearise at z and find the class whose boundary to y is nearest.
-
-    Returns: the class (B,), its logit less that of y (B,), the distance of the boundary (B,), inf where the model is
-    flat or not finite, and the slope of that difference (B, *shape).
-    """
-    others = torch.arange(query.classes - 1, device=z.device).expand(len(z), -1)
-    others = others + (others >= y[:, None])  # all but y
-    logits, slope = query.jacobian(z, others, rows=rows, less=y)
-    lead = logits.gather(1, others) - logits.gather(1, y[:, None])
-    steepness = distance(slope.flatten(0, 1), DUAL[norm]).view_as(lead)
-    away = torch.where(steepness > 0, lead.abs() / steepness, torch.inf)  # NaN logits: inf too
-    one, nearest = torch.arange(len(z), device=z.device), away.argmin(dim=1)
-    return others[one, nearest], lead[one, nearest], away[one, nearest], slope[one, nearest]

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from touchstone.attacks import ATTACKS
-from touchstone.attacks.common import Best, Problem, between, choose, compact, positive, prepare
-from touchstone.attacks.cw import CHECKS, PROGRESS, UPPER, bisect
+from touchstone.attacks.bisection import Bisection, looks, stuck
+from touchstone.attacks.contract import Problem, between, choose, positive, prepare
+from touchstone.attacks.rows import Best, compact
 from touchstone.losses import margin
 from touchstone.norms import distance, rowwise
 from touchstone.proximal import soft
@@ -41,67 +41,42 @@ def ead(
 
     Source: Chen et al. (2018), eq. 4 to 8 and alg. 1; defaults, step lengths lr sqrt(1 - k / steps), bisection and
     early abort of the authors' code. As there, the threshold is beta itself and not beta times the step length, so
-    that the steps settle where the l1 term weighs beta / step. Deviations: those of `cw`, whose bisection and early
-    abort these are.
+    that the steps settle where the l1 term weighs beta / step; and with fista the model sees points outside the box.
+    Deviations: those of `cw`, whose bisection and early abort these are. The distance returned is l1 whatever the
+    rule. Nothing is drawn.
 
-    Args:
-        model: Module or Query, (B, *shape) -> logits (B, C). With fista it also sees points outside the box.
-        x: (B, *shape) float, inside the query's box.
-        y: (B,) int64 true classes.
-        norm: l1.
-        rng: seed or SampleRng of the block; nothing is drawn.
+    Options:
         steps: gradient steps for each constant, >= 1.
         lr: first step length, > 0.
         binary_steps: how many constants are tried, >= 1.
         init_const: first constant c, > 0; multiplied by ten until a row succeeds, then bisected.
         beta: threshold of each step and weight of the l1 distance, >= 0, in the units of x.
-        confidence: margin in logits that counts as success, >= 0.
+        confidence: margin in logits that counts as success, >= 0; a misclassified point has a margin > 0.
         rule: which iterate is best: l1 (smallest l1 distance) or en (smallest |.|_2^2 + beta |.|_1).
         fista: take the gradient at a point extrapolated from the last two iterates (alg. 1), not at the last.
         abort_early: a row whose loss fell by less than 1e-4 (relative) within a tenth of the steps goes no further.
-
-    Returns: x_adv (B, *shape) with margin > 0 and >= confidence, its l1 distance in the query's space whatever the
-        rule, and where one was found.
-
-    Raises:
-        ValueError: an argument outside what is said above.
     """
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["ead"].norms, rng=rng)
+    task = prepare(model, x, y, norm=norm, norms=("l1",), rng=rng)
     between(1, steps=steps, binary_steps=binary_steps)
     between(0, confidence=confidence, beta=beta)
     positive(lr=lr, init_const=init_const)
     choose("rule", rule, RULES)
-    best = Best(task.x)  # by the rule
-    gap = margin(task.query.logits(task.x), task.y)
-    everyone = torch.arange(len(task.x), device=task.x.device)
-    best.offer(everyone, task.x, torch.zeros_like(gap), (gap > 0) & (gap >= confidence))
-    rows = everyone[best.dist > 0]
-    const = torch.full_like(best.dist[rows], init_const)
-    lower, upper = torch.zeros_like(const), torch.full_like(const, UPPER)
+    best, gap = Best(task.x), margin(task.query.logits(task.x), task.y)  # best by the rule
+    rows = best.settle((gap > 0) & (gap >= confidence))
+    search = Bisection.begin(torch.full_like(best.dist[rows], init_const))
+    run = {"steps": steps, "lr": lr, "beta": beta, "confidence": confidence, "rule": rule}
     for _ in range(binary_steps if len(rows) else 0):
-        reached = shrink(
-            task,
-            rows,
-            const,
-            best,
-            steps=steps,
-            lr=lr,
-            beta=beta,
-            confidence=confidence,
-            rule=rule,
-            fista=fista,
-            abort_early=abort_early,
-        )
-        const, lower, upper = bisect(const, lower, upper, reached)
+        reached = shrink(task, best, rows, search.const, **run, fista=fista, abort_early=abort_early)
+        search = search.after(reached)
     x_adv, _, found = best.result()
     return MinNorm(x_adv, torch.where(found, distance(x_adv - task.x, "l1"), torch.inf), found)
 
 
 def shrink(
     task: Problem,
+    best: Best,
     rows: Tensor,
     const: Tensor,
-    best: Best,
     *,
     steps: int,
     lr: float,
@@ -112,17 +87,17 @@ def shrink(
     abort_early: bool,
 ) -> Tensor:
     """Run (F)ISTA from x for the rows (K,) of the block with their constants (K,); say which (K,) succeeded."""
-    query, reached = task.query, torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
-    at = torch.arange(len(rows), device=rows.device)  # place in `reached` of each row still in the block
-    x, y, c = task.x[rows], task.y[rows], const.clone()
+    query, asked = task.query, rows
+    reached = torch.zeros(len(task.x), dtype=torch.bool, device=rows.device)
+    rows, x, y, c = rows.clone(), task.x[rows], task.y[rows], const.clone()
     z, ahead, last = x.clone(), x.clone(), torch.full_like(const, torch.inf)
     threshold = torch.full_like(const, beta)
     for step in range(steps):
         rate, momentum = lr * math.sqrt(1 - step / steps), step / (step + 3) if fista else 0.0
-        look = abort_early and step % max(1, steps // CHECKS) == 0
-        stuck = torch.zeros(len(z), dtype=torch.bool, device=z.device)
-        for tile in tiles(len(z), query.batch_size):
-            ids = rows[at[tile]]
+        look = abort_early and looks(step, steps)
+        idle = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+        for tile in tiles(len(rows), query.batch_size):
+            ids = rows[tile]
             _, gap, grad = query.grad(ahead[tile], y[tile], margin, rows=ids)
             hinge = rowwise(torch.where(gap <= confidence, -c[tile], 0.0), grad)
             offset = ahead[tile] - x[tile]
@@ -136,14 +111,14 @@ def shrink(
             offset = nearer - x[tile]
             size = distance(offset, "l1")
             elastic = distance(offset, "l2").square() + beta * size
-            reached[at[tile]] |= success
+            reached[ids] |= success
             best.offer(ids, nearer, size if rule == "l1" else elastic, success)
             if look:
                 loss = elastic + c[tile] * (confidence - gap).clamp_min(0)
-                stuck[tile] = ~(loss <= last[tile] * (1 - PROGRESS))  # a NaN loss leaves too
+                idle[tile] = stuck(loss, last[tile])
                 last[tile] = loss
-        if stuck.any():
-            z, ahead, x, y, c, last, at = compact(stuck, z, ahead, x, y, c, last, at)
-        if not len(z):
+        if idle.any():
+            rows, z, ahead, x, y, c, last = compact(idle, rows, z, ahead, x, y, c, last)
+        if not len(rows):
             break
-    return reached
+    return reached[asked]

@@ -8,14 +8,14 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from touchstone.attacks import ATTACKS
-from touchstone.attacks.common import Best, Problem, between, prepare
-from touchstone.attacks.deepfool import nearest_boundary
+from touchstone.attacks.boundary import nearest_boundary, onto_plane
+from touchstone.attacks.contract import Problem, between, prepare
+from touchstone.attacks.rows import Best
 from touchstone.losses import margin, margin_targeted, misclassified
 from touchstone.norms import distance, rowwise, unit
 from touchstone.query import Query, tiles
 from touchstone.rng import SampleRng
-from touchstone.types import Bounds, MinNorm
+from touchstone.types import MinNorm
 
 START_RADIUS = {"linf": 0.3, "l2": 1.0, "l1": 5.0}  # largest perturbation whose half a random start takes
 LAST_SEARCH = 3  # secant steps between x and the best point
@@ -41,25 +41,16 @@ def fab(
     Source: Croce and Hein (2020), "Minimally distorted adversarial examples with a fast adaptive boundary attack",
     alg. 1 and section 2; defaults and random starts of the authors' code. Deviation: the last search follows the
     margin instead of the class reached first, and all boundaries are those of a small margin (SLACK), not of zero.
+    The first start is x itself, further ones are drawn.
 
-    Args:
-        model: Module or Query, (B, *shape) -> logits (B, C).
-        x: (B, *shape) float, inside the query's box.
-        y: (B,) int64 true classes.
-        norm: linf, l2 or l1.
-        rng: seed or SampleRng of the block; used for the starts of restarts, the first of which is x itself.
+    Options:
         steps: linearisations per restart, >= 1.
         restarts: number of starts, >= 1; later ones lie half as far from x as the best point so far.
         alpha_max: largest share of the projection of x in a step, in [0, 1].
         eta: steps are stretched by this factor to get over the boundary, >= 1.
         beta: a misclassified iterate goes back to this share of its distance from x, in [0, 1].
-
-    Returns: x_adv (B, *shape), its distance in the query's space, and where one was found.
-
-    Raises:
-        ValueError: an argument outside what is said above.
     """
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["fab"].norms, rng=rng)
+    task = prepare(model, x, y, norm=norm, norms=START_RADIUS, rng=rng)
     check(steps, restarts, alpha_max, eta, beta)
     go = partial(walk, task, norm=norm, steps=steps, alpha_max=alpha_max, eta=eta, beta=beta)
     return search(task, go, [None], norm, restarts)
@@ -84,26 +75,13 @@ def fab_t(
     Source: Croce and Hein (2020), AutoAttack's targeted version of `fab`: a step costs one gradient, whatever the
     number of classes. Any misclassification counts, not only the target.
 
-    Args:
-        model: Module or Query, (B, *shape) -> logits (B, C).
-        x: (B, *shape) float, inside the query's box.
-        y: (B,) int64 true classes.
-        norm: linf, l2 or l1.
-        rng: seed or SampleRng of the block; used for the starts of restarts, the first of which is x itself.
+    Options: those of `fab`, and
         steps: linearisations per start, >= 1.
         restarts: number of starts for each target, >= 1. Target k starts with restart k * restarts.
         targets: how many of the other classes are tried, those of largest logit at x first, >= 1; all of them if
             there are fewer.
-        alpha_max: largest share of the projection of x in a step, in [0, 1].
-        eta: steps are stretched by this factor to get over the boundary, >= 1.
-        beta: a misclassified iterate goes back to this share of its distance from x, in [0, 1].
-
-    Returns: x_adv (B, *shape), its distance in the query's space, and where one was found.
-
-    Raises:
-        ValueError: an argument outside what is said above.
     """
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["fab-t"].norms, rng=rng)
+    task = prepare(model, x, y, norm=norm, norms=START_RADIUS, rng=rng)
     check(steps, restarts, alpha_max, eta, beta)
     between(1, targets=targets)
     places = range(min(targets, (task.query.classes or 1) - 1))  # an empty block has no classes
@@ -119,10 +97,8 @@ def check(steps: int, restarts: int, alpha_max: float, eta: float, beta: float) 
 
 def search(task: Problem, go: Callable[..., None], places: Iterable[int | None], norm: str, restarts: int) -> MinNorm:
     """Walk towards the classes at those places in the order of their logits at x; None is the nearest class."""
-    best, everyone = Best(task.x), torch.arange(len(task.x), device=task.x.device)
-    logits = task.query.logits(task.x)
-    best.offer(everyone, task.x, torch.zeros_like(best.dist), misclassified(logits, task.y))
-    rows, clean = everyone[best.dist > 0], margin(logits, task.y)
+    best, logits = Best(task.x), task.query.logits(task.x)
+    rows, clean = best.settle(misclassified(logits, task.y)), margin(logits, task.y)
     top = logits.topk(min(3, logits.shape[1]), dim=1).values  # a class that never wins has no say
     aim = (SLACK * (top[:, 0] - top[:, -1])).nan_to_num_(nan=0.0, posinf=0.0)
     likely = logits.scatter(1, task.y[:, None], -torch.inf)[rows].argsort(dim=1, descending=True, stable=True)
@@ -203,52 +179,6 @@ def boundary(
         usable = lead.isfinite() & slope.isfinite().flatten(1).all(dim=1)
     slope[~usable] = 0.0
     return slope, torch.where(usable, -lead, 0.0)
-
-
-def onto_plane(z: Tensor, slope: Tensor, gap: Tensor, bounds: Bounds, norm: str) -> Tensor:
-    """Return the d (B, *shape) of smallest norm with <slope, d> = gap and z + d in the box.
-
-    Every value moves along +-slope and not beyond its wall. In linf all move equally far, in l2 in proportion to
-    the slope, in l1 the steepest first, until the gap is closed. Where the box is too small for the gap, z + d is
-    its corner (section 2.2).
-    """
-    pull = unit(slope, "linf").flatten(1).abs()  # largest entry one: nothing underflows
-    sign = slope.flatten(1).sign().mul_(pull.sign()).mul_(gap.sign()[:, None]).view_as(z)
-    need = gap.abs() / distance(slope, "linf").clamp_min(torch.finfo(slope.dtype).tiny)
-    room = torch.maximum((bounds.upper - z) * sign, (bounds.lower - z) * sign)  # the wall is on the side of the sign
-    room = room.nan_to_num_(nan=0.0, posinf=torch.inf).clamp_min_(0).flatten(1)  # nan: no box and no slope
-    move = steepest_first if norm == "l1" else partial(together, speed=pull if norm == "l2" else pull.sign())
-    return move(pull, need, room).view_as(z).mul_(sign)
-
-
-def together(pull: Tensor, need: Tensor, room: Tensor, *, speed: Tensor) -> Tensor:
-    """Return min(time * speed, room) (B, N) at the first time at which <pull, it> = need (B,), or room.
-
-    What is gained is concave in time and linear while nobody reaches a wall. So Newton's steps from zero never go
-    too far, and end after a few; a sort would cost more.
-    """
-    power, time, last = pull * speed, torch.zeros_like(need), torch.finfo(need.dtype)
-    while True:
-        moved = torch.minimum(speed * time[:, None], room)
-        short = need - (pull * moved).sum(dim=1)
-        rate = (room - moved).sign_().mul_(power).sum(dim=1)  # of those that still move
-        moving = (short > 8 * last.eps * need) & (rate > 0)
-        if not bool(moving.any()):
-            return moved
-        time = torch.where(moving, time + short / rate, time).clamp_max_(last.max)
-
-
-def steepest_first(pull: Tensor, need: Tensor, room: Tensor) -> Tensor:
-    """Return the way (B, N) of each value when those of largest pull go to their wall until <pull, it> = need (B,)."""
-    pulls, order = pull.sort(dim=1, descending=True)
-    gained = running_sum(pulls * room.gather(1, order))
-    moved = ((need[:, None] - gained) / pulls.clamp_min(torch.finfo(pull.dtype).tiny)).clamp_min_(0)
-    return torch.minimum(torch.zeros_like(pull).scatter_(1, order, moved), room)
-
-
-def running_sum(values: Tensor) -> Tensor:
-    """Sum the values to the left of each place of values (B, N)."""
-    return torch.cat([torch.zeros_like(values[:, :1]), values[:, :-1]], dim=1).cumsum(dim=1)
 
 
 def last_search(task: Problem, best: Best, rows: Tensor, clean: Tensor, aim: Tensor, norm: str) -> None:

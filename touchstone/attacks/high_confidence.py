@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from touchstone.attacks import ATTACKS
-from touchstone.attacks.common import Best, between, compact, positive, prepare
-from touchstone.attacks.deepfool import NUDGE, nearest_boundary
+from touchstone.attacks.boundary import NUDGE, nearest_boundary
+from touchstone.attacks.contract import between, positive, prepare
+from touchstone.attacks.rows import Best, compact
 from touchstone.losses import ce64, misclassified
 from touchstone.norms import distance, rowwise, steepest
 from touchstone.query import Query, tiles
@@ -35,34 +35,23 @@ def high_confidence(
     without section 4.5, has longest=inf too. As coded, each step is 1e-4 longer and the target is the class with the
     nearest boundary linearised at x, which is kept. Deviations: the class to leave is y, where the author leaves the
     prediction at x, so that samples that are misclassified with that confidence already need nothing; and
-    likelihoods are computed in float64, for float32 has no confidences between 1 - 6e-8 and 1.
+    likelihoods are computed in float64, for float32 has no confidences between 1 - 6e-8 and 1. Found is what is
+    predicted as the target with at least the confidence. Nothing is drawn.
 
-    Args:
-        model: Module or Query, (B, *shape) -> logits (B, C).
-        x: (B, *shape) float, inside the query's box.
-        y: (B,) int64 classes to leave.
-        norm: l2.
-        rng: seed or SampleRng of the block; nothing is drawn.
+    Options:
         steps: gradient steps, >= 1.
         target_confidence: softmax probability of the target that counts as success, in (0, 1); None asks of each
             row what the model gives its prediction at x.
         longest: a step is cut to this l2 norm, > 0, in the units of x.
         overshoot: steps are stretched by 1 + overshoot, >= 0.
-
-    Returns: x_adv (B, *shape), predicted as the target with at least that confidence, its l2 distance in the query's
-        space, and where one was found.
-
-    Raises:
-        ValueError: an argument outside what is said above.
     """
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["high-confidence"].norms, rng=rng)
+    task = prepare(model, x, y, norm=norm, norms=("l2",), rng=rng)
     between(1, steps=steps)
     between(0, overshoot=overshoot)
     positive(longest=longest)
     if target_confidence is not None and not 0 < target_confidence < 1:
         raise ValueError(f"target_confidence must be in (0, 1), got {target_confidence}")
-    query, best = task.query, Best(task.x)
-    rows = torch.arange(len(task.x), device=task.x.device)
+    query, best, rows = task.query, Best(task.x), task.everyone
     clean = query.logits(task.x)
     target, goal = clean.argmax(dim=1), likelihood(clean, clean.argmax(dim=1))
     if target_confidence is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from touchstone.attacks import ATTACKS
-from touchstone.attacks.common import Best, Problem, between, choose, compact, positive, prepare
+from touchstone.attacks.contract import Problem, between, choose, positive, prepare
+from touchstone.attacks.rows import Best, compact
 from touchstone.losses import misclassified
 from touchstone.norms import distance, unit
 from touchstone.query import Query, tiles
@@ -35,34 +35,22 @@ def jsma(
     decreasing map of section IV-C; gradients are those of logits, as there. The best of all pairs is found, not
     an approximation. As in the paper the values of an image are changed one by one, each channel on its own, whereas
     the distance counts pixels. Any misclassification counts, not only the target. A search ends where no pair has
-    both signs right, and where it cannot beat the nearest point so far.
+    both signs right, and where it cannot beat the nearest point so far. Nothing is drawn.
 
-    Args:
-        model: Module or Query, (B, *shape) -> logits (B, C).
-        x: (B, *shape) float, inside the query's box.
-        y: (B,) int64 classes to leave.
-        norm: l0 (pixels).
-        rng: seed or SampleRng of the block; nothing is drawn.
+    Options:
         theta: how far a value moves, in the units of x, > 0; a value at its wall is not chosen again.
         gamma: largest share of the values that may change, in [0, 1]: a search has gamma D / 2 steps.
         targets: how many of the other classes are tried, those of largest logit at x first, >= 1; all of them if
             there are fewer.
         direction: up raises values, down lowers them, both tries one after the other.
-
-    Returns: x_adv (B, *shape), its distance in pixels, and where one was found.
-
-    Raises:
-        ValueError: an argument outside what is said above.
     """
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["jsma"].norms, rng=rng)
+    task = prepare(model, x, y, norm=norm, norms=("l0",), rng=rng)
     positive(theta=theta)
     between(0, 1, gamma=gamma)
     between(1, targets=targets)
-    choose("direction", direction, tuple(DIRECTIONS))
-    best, everyone = Best(task.x), torch.arange(len(task.x), device=task.x.device)
-    logits = task.query.logits(task.x)
-    best.offer(everyone, task.x, torch.zeros_like(best.dist), misclassified(logits, task.y))
-    rows = everyone[best.dist > 0]
+    choose("direction", direction, DIRECTIONS)
+    best, logits = Best(task.x), task.query.logits(task.x)
+    rows = best.settle(misclassified(logits, task.y))
     likely = logits.scatter(1, task.y[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)
     steps = int(gamma * task.x[0].numel()) // 2 if len(rows) else 0
     for place in range(min(targets, logits.shape[1] - 1) if len(rows) else 0):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from touchstone.attacks import ATTACKS
-from touchstone.attacks.common import between, prepare
-from touchstone.attacks.pgd import climb, lengths
+from touchstone.attacks.balls import BALLS
+from touchstone.attacks.climb import climb, lengths
+from touchstone.attacks.contract import between, prepare
 from touchstone.query import Query
 from touchstone.rng import SampleRng
 
@@ -31,25 +30,14 @@ def mim(
     """Return the last iterate of steps along the steepest direction of an accumulated gradient.
 
     Source: Dong et al. (2018), alg. 1, and section 3.3 for l2; defaults of advertorch (MomentumIterativeAttack).
-    The paper has no l1: there the step is that of `pgd`.
+    The paper has no l1: there the step is that of `pgd`. Nothing is drawn.
 
-    Arguments, result and errors are those of `pgd`. `decay` >= 0 is the factor on the old momentum, to
-    which each gradient over its l1 norm is added. Nothing is drawn from rng.
+    Options: those of `pgd`, and
+        decay: factor on the old momentum, to which each gradient over its l1 norm is added, >= 0.
     """
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["mim"].norms, rng=rng, eps=eps, stop=stop)
+    task = prepare(model, x, y, norm=norm, norms=BALLS, rng=rng, eps=eps, stop=stop)
     between(1, steps=steps)
     between(0, step_size=step_size, decay=decay)
     between(0, 1, sparsity=sparsity)
-    everyone = torch.arange(len(task.x), device=task.x.device)
-    return climb(
-        task,
-        task.x,
-        everyone,
-        norm=norm,
-        stop=stop,
-        steps=steps,
-        step_size=lengths(task, step_size, relative),
-        loss=task.query.loss(loss),
-        sparsity=sparsity,
-        decay=decay,
-    )[0]
+    ascent = {"norm": norm, "stop": stop, "steps": steps, "sparsity": sparsity, "loss": task.query.loss(loss)}
+    return climb(task, task.x, task.everyone, step_size=lengths(task, step_size, relative), decay=decay, **ascent)[0]

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from touchstone.attacks import ATTACKS
-from touchstone.attacks.common import Problem, between, prepare
-from touchstone.attacks.pgd import climb, lengths, random_points, sweep
+from touchstone.attacks.climb import climb, lengths, random_points, sweep
+from touchstone.attacks.contract import Problem, between, prepare
 from touchstone.losses import margin_targeted
 from touchstone.query import Query
 from touchstone.rng import SampleRng
 
+NORMS = ("linf", "l2")
 Gain = Callable[[Tensor, Tensor, Tensor], Tensor]  # (logits (B, C), y (B,), target (B,)) -> (B,), maximised
 
 
@@ -34,27 +34,15 @@ def mta(
 
     Source: Gowal et al. (2019), MultiTargeted; number of steps and step size (on CIFAR) of Xu et al. (2021),
     table 1. Whoever attacks a net whose logits hardly differ should take this form, not the one by centres.
+    Each target has a random start. The query's restarts count the targets, which are the wrong classes in ascending
+    order.
 
-    Args:
-        model: Module or Query, (B, *shape) -> logits (B, C).
-        x: (B, *shape) float, inside the query's box.
-        y: (B,) int64 true classes.
-        norm: linf or l2.
-        eps: radius in the units of x, >= 0, float or (B,).
-        rng: seed or SampleRng of the block; used for the random start of each target.
-        stop: "never" runs all steps and looks at the last iterate; "first" leaves a row alone as soon as an
-            iterate is misclassified. In both modes the next target is tried on rows that are not misclassified.
+    Options:
         steps: gradient steps per target, >= 1.
         step_size: length of a step in the norm, >= 0: in units of eps, or of x if not `relative`.
         relative: read step_size as a multiple of eps.
-
-    Returns: (B, *shape), within eps of x and inside the box. The query's restarts count the targets, which are
-    the wrong classes in ascending order.
-
-    Raises:
-        ValueError: an argument outside what is said above.
     """
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["mta"].norms, rng=rng, eps=eps, stop=stop)
+    task = prepare(model, x, y, norm=norm, norms=NORMS, rng=rng, eps=eps, stop=stop)
     return towards(task, margin_targeted, norm, stop, steps, step_size, relative)
 
 
@@ -78,10 +66,11 @@ def mta_center(
     Source: Tramer et al. (2020), the attack on the Max-Mahalanobis centre loss, as Xu et al. (2021), section 2.2,
     describe it.
 
-    Arguments, result and errors are those of `mta`. ValueError too if the model's `classifier` is not its last
-    linear layer.
+    A model whose `classifier` is not its last linear layer is a ValueError.
+
+    Options: those of `mta`.
     """
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["mta-center"].norms, rng=rng, eps=eps, stop=stop)
+    task = prepare(model, x, y, norm=norm, norms=NORMS, rng=rng, eps=eps, stop=stop)
     with features(task.query.model) as away:
         return towards(task, lambda _, __, target: -away(target), norm, stop, steps, step_size, relative)
 
@@ -103,9 +92,9 @@ def mta_coded(
 
     Source: the code of Xu et al. (2021), for comparison only: the paper says the opposite.
 
-    Arguments, result and errors are those of `mta_center`.
+    Options: those of `mta`.
     """
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["mta-coded"].norms, rng=rng, eps=eps, stop=stop)
+    task = prepare(model, x, y, norm=norm, norms=NORMS, rng=rng, eps=eps, stop=stop)
     with features(task.query.model) as away:
         return towards(task, lambda _, __, target: away(target), norm, stop, steps, step_size, relative)
 

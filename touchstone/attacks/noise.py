@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from touchstone.attacks import ATTACKS
-from touchstone.attacks.common import between, in_ball, prepare
-from touchstone.attacks.pgd import sweep
+from touchstone.attacks.balls import in_ball
+from touchstone.attacks.climb import sweep
+from touchstone.attacks.contract import between, prepare
 from touchstone.query import Query
+from touchstone.registry import NORMS
 from touchstone.rng import SampleRng
 
 STREAM = 1000  # apart from the streams of the other attacks: their random starts are not these points
@@ -28,25 +29,13 @@ def noise(
     """Return the first misclassified one of some random points, else the last.
 
     Source: none; an attack that is worth its passes breaks more than this. Points are uniform in the ball, then
-    clipped to the box; in l0, eps random pixels get random colours. A row is left alone once it is misclassified
-    whatever `stop` says.
+    clipped to the box; in l0, eps random pixels get random colours, for which the box has to be finite. A row is left
+    alone once it is misclassified whatever `stop` says.
 
-    Args:
-        model: Module or Query, (B, *shape) -> logits (B, C).
-        x: (B, *shape) float, inside the query's box.
-        y: (B,) int64 true classes.
-        norm: linf, l2, l1 or l0.
-        eps: radius in the units of x, >= 0, float or (B,).
-        rng: seed or SampleRng of the block.
-        stop: never or first, see above.
+    Options:
         restarts: how many points, >= 1; the last one costs no forward pass, since nothing follows from it.
-
-    Returns: (B, *shape), within eps of x and inside the box.
-
-    Raises:
-        ValueError: an argument outside what is said above.
     """
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["noise"].norms, rng=rng, eps=eps, stop=stop)
+    task = prepare(model, x, y, norm=norm, norms=NORMS, rng=rng, eps=eps, stop=stop)
     between(1, restarts=restarts)
 
     def attempt(restart: int, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from touchstone.attacks import ATTACKS
-from touchstone.attacks.common import Problem, between, compact, prepare, walled
+from touchstone.attacks.balls import walled
+from touchstone.attacks.contract import Problem, between, prepare
+from touchstone.attacks.rows import compact
 from touchstone.losses import Loss, misclassified
 from touchstone.query import Query, tiles
 from touchstone.rng import SampleRng
@@ -36,27 +37,15 @@ def onepixel(
     without crossover, a child replaces its own parent if it is fitter. The paper lowers the probability of the true
     class; the default loss puts candidates in the same order, and does so where float32 rounds that probability
     to 1. A row is left alone once a candidate is misclassified whatever `stop` says. Coordinates and colours that
-    leave their range are clipped. Inputs that are not images (B, C, H, W) count as one row of pixels.
+    leave their range are clipped. Of a fractional eps the whole part counts. A box without walls is a ValueError, for
+    colours are drawn from it.
 
-    Args:
-        model: Module or Query, (B, *shape) -> logits (B, C).
-        x: (B, *shape) float, inside the query's box.
-        y: (B,) int64 true classes.
-        norm: l0 (pixels).
-        eps: how many pixels may change, >= 0, float or (B,); of a fraction the whole part counts.
-        rng: seed or SampleRng of the block.
-        stop: never or first, see above.
+    Options:
         steps: generations, >= 1; each costs `population` forward passes, and so do the first candidates.
         population: candidates per sample, >= 4.
         weight: of the difference of two candidates that is added to a third, >= 0; the paper's F.
-        loss: a name of touchstone.registry.LOSSES, maximised.
-
-    Returns: (B, *shape), with at most eps pixels unlike those of x, inside the box.
-
-    Raises:
-        ValueError: an argument outside what is said above, or a box without walls: colours are drawn from it.
     """
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["onepixel"].norms, rng=rng, eps=eps, stop=stop)
+    task = prepare(model, x, y, norm=norm, norms=("l0",), rng=rng, eps=eps, stop=stop)
     between(1, steps=steps)
     between(4, population=population)
     between(0, weight=weight)
@@ -80,9 +69,8 @@ def evolve(
     A candidate is (slots, 2 + channels) numbers in [0, 1]: row, column and colour of each pixel. The slots come
     first, so that a draw does not depend on how many a neighbour has.
     """
-    query, slots = task.query, int(pixels.max())
-    x, y, rows, pixels = task.x[rows], task.y[rows], rows.clone(), pixels.clone()
-    ends, at = x.clone(), torch.arange(len(rows), device=rows.device)
+    query, slots, asked = task.query, int(pixels.max()), rows
+    ends, x, y, rows, pixels = torch.empty_like(task.x), task.x[rows], task.y[rows], rows.clone(), pixels.clone()
     genes = first_generation(task.rng.at(rows), slots, population, channels(x), x.dtype)
     fitness = torch.full((len(rows), population), -torch.inf, dtype=torch.float64, device=rows.device)
     for step in range(steps + 1):
@@ -98,11 +86,11 @@ def evolve(
         most, place = fitness.max(dim=1)
         done = (most == torch.inf) | (step == steps)
         fittest = genes[done].gather(2, place[done, None, None, None].expand(-1, slots, 1, genes.shape[3]))
-        ends[at[done]] = paint(x[done], fittest, pixels[done], task)[:, 0]
-        rows, at, x, y, pixels, genes, fitness = compact(done, rows, at, x, y, pixels, genes, fitness)
+        ends[rows[done]] = paint(x[done], fittest, pixels[done], task)[:, 0]
+        rows, x, y, pixels, genes, fitness = compact(done, rows, x, y, pixels, genes, fitness)
         if not len(rows):
             break
-    return ends
+    return ends[asked]
 
 
 def channels(x: Tensor) -> int:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from touchstone.attacks import ATTACKS
-from touchstone.attacks.common import Best, Problem, between, compact, prepare
-from touchstone.attacks.deepfool import boundary_step
-from touchstone.attacks.fab import onto_plane
+from touchstone.attacks.boundary import boundary_step, onto_plane
+from touchstone.attacks.contract import Problem, between, prepare
+from touchstone.attacks.rows import Best, compact
 from touchstone.losses import margin, misclassified
 from touchstone.norms import distance
 from touchstone.query import Query, tiles
@@ -32,29 +31,19 @@ def sparsefool(
 
     Source: Modas, Moosavi-Dezfooli, Frossard (2019), alg. 1 and 2; defaults of the authors' code. The linear solver
     (alg. 1) takes the values of steepest slope, each to its wall, which is the l1 projection onto the plane inside
-    the box. Deviation: DeepFool's iterates are clipped to the box.
+    the box. Deviations: DeepFool's iterates are clipped to the box, and the class to leave is y. The norm only says
+    what is measured. Nothing is drawn.
 
-    Args:
-        model: Module or Query, (B, *shape) -> logits (B, C).
-        x: (B, *shape) float, inside the query's box.
-        y: (B,) int64 classes to leave.
-        norm: l1 or l0 (pixels); it only says what is measured.
-        rng: seed or SampleRng of the block; nothing is drawn.
+    Options:
         steps: sparse steps, >= 1.
         boundary_steps: linearisations of DeepFool in each of them, >= 1.
         reach: the plane lies that many times as far away as the boundary DeepFool found, >= 1; the paper's lambda.
         overshoot: the summed steps are stretched by 1 + overshoot, >= 0.
-
-    Returns: x_adv (B, *shape), its distance in the query's space, and where one was found.
-
-    Raises:
-        ValueError: an argument outside what is said above.
     """
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["sparsefool"].norms, rng=rng)
+    task = prepare(model, x, y, norm=norm, norms=("l1", "l0"), rng=rng)
     between(1, steps=steps, boundary_steps=boundary_steps, reach=reach)
     between(0, overshoot=overshoot)
-    query, best = task.query, Best(task.x)
-    rows = torch.arange(len(task.x), device=task.x.device)
+    query, best, rows = task.query, Best(task.x), task.everyone
     z, x, y = task.x.clone(), task.x.clone(), task.y.clone()
     for step in range(steps + 1):
         trial = task.bounds.clip(x + (1 + overshoot) * (z - x))
@@ -79,12 +68,12 @@ def sparse_step(task: Problem, z: Tensor, y: Tensor, rows: Tensor, boundary_step
 
 def across(task: Problem, z: Tensor, y: Tensor, rows: Tensor, steps: int) -> Tensor:
     """Return where l2 DeepFool, without overshoot, gets from z (B, *shape): as a rule just across the boundary."""
-    ends, at = z.clone(), torch.arange(len(z), device=z.device)
-    now, y, rows = z.clone(), y.clone(), rows.clone()
+    ends, asked = torch.empty_like(task.x), rows
+    rows, now, y = rows.clone(), z.clone(), y.clone()
     for _ in range(steps):
         now = task.bounds.clip(now + boundary_step(task.query, now, y, rows, "l2"))
-        ends[at] = now
-        now, y, rows, at = compact(misclassified(task.query.logits(now, rows=rows), y), now, y, rows, at)
-        if not len(at):
+        ends[rows] = now
+        rows, now, y = compact(misclassified(task.query.logits(now, rows=rows), y), rows, now, y)
+        if not len(rows):
             break
-    return ends
+    return ends[asked]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from touchstone.attacks import ATTACKS
-from touchstone.attacks.common import between, compact, confine, positive, prepare, signs
-from touchstone.attacks.cw import adam_
+from touchstone.attacks.adam import adam_
+from touchstone.attacks.balls import confine, signs
+from touchstone.attacks.contract import between, positive, prepare
+from touchstone.attacks.rows import compact
 from touchstone.losses import Loss, misclassified
 from touchstone.query import Query, tiles
 from touchstone.rng import SampleRng
@@ -32,47 +33,33 @@ def spsa(
 
     Source: Uesato et al. (2018), alg. 1; defaults of advertorch (LinfSPSAAttack), but for its single step.
     Deviation: every sample has directions of its own, where advertorch gives one set to the whole batch. As
-    published, the search starts at x, and the model is asked up to delta outside the box.
+    published, the search starts at x, and the model is asked up to delta outside the box, for logits only. With
+    stop="first" each iterate is looked at, for one more forward pass.
 
-    Args:
-        model: Module or Query, (B, *shape) -> logits (B, C); its gradient is not used.
-        x: (B, *shape) float, inside the query's box.
-        y: (B,) int64 true classes.
-        norm: linf.
-        eps: radius in the units of x, >= 0, float or (B,).
-        rng: seed or SampleRng of the block.
-        stop: "never" takes all steps; "first" looks at each iterate, for one more forward pass, and leaves a row
-            alone once it is misclassified.
+    Options:
         steps: Adam steps, >= 1; each costs 2 x directions forward passes.
         lr: Adam's step size in the units of x, > 0.
         delta: half the distance over which a difference is taken, > 0.
         directions: sign vectors per step, >= 1.
-        loss: a name of touchstone.registry.LOSSES, maximised.
-
-    Returns: (B, *shape), within eps of x and inside the box.
-
-    Raises:
-        ValueError: an argument outside what is said above.
     """
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["spsa"].norms, rng=rng, eps=eps, stop=stop)
+    task = prepare(model, x, y, norm=norm, norms=("linf",), rng=rng, eps=eps, stop=stop)
     between(1, steps=steps, directions=directions)
     positive(lr=lr, delta=delta)
     query, objective = task.query, task.query.loss(loss)
-    ends, at = task.x.clone(), torch.arange(len(x), device=x.device)
+    ends, rows = torch.empty_like(task.x), task.everyone
     x, y, eps, z = task.x.clone(), task.y.clone(), task.eps.clone(), task.x.clone()
     m, v = torch.zeros_like(z), torch.zeros_like(z)
     for step in range(steps):
         if stop == "first":
-            fooled = misclassified(query.logits(z, rows=at), y)
-            ends[at[fooled]] = z[fooled]
-            x, y, eps, z, m, v, at = compact(fooled, x, y, eps, z, m, v, at)
-        for tile in tiles(len(z), max(1, query.batch_size // (2 * directions))):
-            rows = at[tile]
-            u = task.rng.at(rows).uniform((directions, *z.shape[1:]), step=step, dtype=z.dtype)
-            uphill = slope(query, z[tile], y[tile], rows, signs(u), delta, objective)
+            fooled = misclassified(query.logits(z, rows=rows), y)
+            ends[rows[fooled]] = z[fooled]
+            rows, x, y, eps, z, m, v = compact(fooled, rows, x, y, eps, z, m, v)
+        for tile in tiles(len(rows), max(1, query.batch_size // (2 * directions))):
+            u = task.rng.at(rows[tile]).uniform((directions, *z.shape[1:]), step=step, dtype=z.dtype)
+            uphill = slope(query, z[tile], y[tile], rows[tile], signs(u), delta, objective)
             adam_(z[tile], m[tile], v[tile], uphill.neg_(), lr, step)
             z[tile] = confine(z[tile], x[tile], eps[tile], norm, task.bounds)
-    ends[at] = z
+    ends[rows] = z
     return ends
 
 

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from touchstone.attacks import ATTACKS
-from touchstone.attacks.common import between, compact, prepare, signs
+from touchstone.attacks.balls import signs
+from touchstone.attacks.contract import between, prepare
+from touchstone.attacks.rows import compact
 from touchstone.losses import margin
 from touchstone.norms import distance, rowwise, unit
 from touchstone.query import Query, tiles
@@ -38,55 +39,42 @@ def square(
     Source: Andriushchenko et al. (2020), alg. 1 to 3, and the authors' code. Deviations: every sample has squares
     of its own, so the result does not depend on the batch; squares reach the last row and column, which the
     authors' code leaves out; the first l2 tiles are not turned at random. A row is left alone once it is
-    misclassified whatever `stop` says, as published. Inputs that are not images (B, C, H, W) count as one row of
-    pixels.
+    misclassified whatever `stop` says, as published.
 
-    Args:
-        model: Module or Query, (B, *shape) -> logits (B, C).
-        x: (B, *shape) float, inside the query's box.
-        y: (B,) int64 true classes.
-        norm: linf or l2.
-        eps: radius in the units of x, >= 0, float or (B,).
-        rng: seed or SampleRng of the block.
-        stop: never or first, see above.
+    Options:
         queries: forward passes per sample, >= 1.
         p_init: share of the pixels in the first squares, in [0, 1].
-
-    Returns: (B, *shape), within eps of x and inside the box.
-
-    Raises:
-        ValueError: an argument outside what is said above.
     """
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["square"].norms, rng=rng, eps=eps, stop=stop)
+    task = prepare(model, x, y, norm=norm, norms=SEARCHES, rng=rng, eps=eps, stop=stop)
     between(1, queries=queries)
     between(0, 1, p_init=p_init)
     query, draws, search = task.query, task.rng, SEARCHES[norm]
     shape = tuple(x.shape[1:])
     image = shape if len(shape) == 3 else (1, 1, math.prod(shape))
-    ends, at = task.x.clone(), torch.arange(len(x), device=x.device)
+    ends, rows = torch.empty_like(task.x), task.everyone
     x, y, eps = task.x.clone().view(-1, *image), task.y.clone(), task.eps.clone()
     z, best = x.clone(), torch.full_like(eps, -torch.inf)
     for step in range(queries):
-        if not len(at):
+        if not len(rows):
             break
         u = draws.uniform((POSITIONS + image[0] + 1,) if step else image, step=step, dtype=x.dtype)
         size = search.size(share(step, queries, p_init), image)
-        for tile in tiles(len(x), query.batch_size):
+        for tile in tiles(len(rows), query.batch_size):
             if step:
                 trial = search.propose(z[tile], x[tile], eps[tile], u[tile], size)
             else:
                 trial = search.begin(x[tile], eps[tile], u[tile])
             trial = task.bounds.clip(trial.view(-1, *shape))
-            value = margin(query.logits(trial, rows=at[tile]), y[tile])
+            value = margin(query.logits(trial, rows=rows[tile]), y[tile])
             better = value > best[tile]  # never true for NaN
             z[tile][better] = trial[better].view(-1, *image)
             best[tile][better] = value[better]
         solved = best > 0
         if solved.any():
-            ends[at[solved]] = z[solved].view(-1, *shape)
-            x, z, y, eps, best, at = compact(solved, x, z, y, eps, best, at)
-            draws = task.rng.at(at)
-    ends[at] = z.view(-1, *shape)
+            ends[rows[solved]] = z[solved].view(-1, *shape)
+            rows, x, z, y, eps, best = compact(solved, rows, x, z, y, eps, best)
+            draws = task.rng.at(rows)
+    ends[rows] = z.view(-1, *shape)
     return ends
 
 

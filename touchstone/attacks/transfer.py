@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from touchstone.attacks import ATTACKS
-from touchstone.attacks.common import choose, extra, prepare
+from touchstone.attacks.balls import BALLS
+from touchstone.attacks.contract import choose, prepare
 from touchstone.attacks.mim import mim
 from touchstone.attacks.pgd import bim, fgsm, pgd
+from touchstone.attacks.wrapping import extra
 from touchstone.query import Query
 from touchstone.rng import SampleRng
 
@@ -40,31 +40,18 @@ def transfer(
     study names. The target is never asked, so its passes stay at zero, and `stop` changes nothing: the substitute is
     attacked to the end, since a point that barely fools it transfers badly.
 
-    Args:
-        model: Module or Query of the target, (B, *shape) -> logits (B, C).
-        x: (B, *shape) float, inside the query's box.
-        y: (B,) int64 true classes.
-        norm: linf, l2 or l1, as far as the attack has it.
-        eps: radius in the units of x, >= 0, float or (B,).
-        rng: seed or SampleRng of the block.
+    Options:
         substitute: Module, (B, *shape) -> logits (B, C), on the device of x.
-        stop: never or first, see above.
         attack: a name in CRAFTS.
         options: its own keyword arguments; the loss "own" is not known, for it belongs to the target.
-
-    Returns: (B, *shape), within eps of x and inside the box.
-
-    Raises:
-        ValueError: an argument outside what is said above, or one that the attack refuses.
     """
-    task = prepare(model, x, y, norm=norm, norms=ATTACKS["transfer"].norms, rng=rng, eps=eps, stop=stop)
-    choose("attack", attack, tuple(CRAFTS))
-    more = extra(attack, options, GIVEN)
+    task = prepare(model, x, y, norm=norm, norms=BALLS, rng=rng, eps=eps, stop=stop)
+    choose("attack", attack, CRAFTS)
+    more = extra(CRAFTS[attack], options, GIVEN)
     proxy = Query(substitute, samples=len(x), bounds=task.query.bounds, batch_size=task.query.batch_size)
     if len(x) and proxy.probe(task.x) != task.query.classes:
         raise ValueError(f"substitute must have the model's {task.query.classes} classes, got {proxy.classes}")
     points = CRAFTS[attack](proxy, task.x, task.y, norm=norm, eps=task.eps, rng=task.rng, **more)
-    rows = torch.arange(len(x), device=x.device)
-    task.query.restarts[rows] = proxy.restarts[rows]
+    task.query.restarts[task.everyone] = proxy.restarts[task.everyone]
     task.query.flags |= proxy.flags
     return points

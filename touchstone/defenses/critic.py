@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from touchstone.attacks.deepfool import nearest_boundary
+from touchstone.attacks.boundary import nearest_boundary
 from touchstone.attacks.high_confidence import confidence_step, likelihood
 from touchstone.defenses.base import Objective, at_least, classifier, means, one_of, step, weights
 from touchstone.models.mlp import Noise, critic

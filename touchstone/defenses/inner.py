@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from touchstone.attacks.common import between, prepare
-from touchstone.attacks.pgd import climb
+from touchstone.attacks.climb import climb
+from touchstone.attacks.contract import between, prepare
 from touchstone.defenses.base import Objective, at_least
 from touchstone.query import Query
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from touchstone.attacks import common
+from touchstone.attacks import balls
 from touchstone.attacks.noise import STREAM
 from touchstone.rng import SampleRng
 from touchstone.types import Bounds
@@ -15,9 +15,9 @@ from touchstone.types import Bounds
 def in_ball(x: Tensor, *, norm: str, eps: float, bounds: Bounds, rng: SampleRng, draw: int = 0) -> Tensor:
     """Return the point per row of x (B, *shape) that the attack `noise` tries in its restart `draw`.
 
-    Arguments and errors are those of `touchstone.attacks.common.in_ball`.
+    Arguments and errors are those of `touchstone.attacks.balls.in_ball`.
     """
-    return common.in_ball(x, norm=norm, eps=eps, bounds=bounds, rng=rng, restart=draw, stream=STREAM)
+    return balls.in_ball(x, norm=norm, eps=eps, bounds=bounds, rng=rng, restart=draw, stream=STREAM)
 
 
 @contextmanager

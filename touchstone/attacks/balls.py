@@ -1,0 +1,98 @@
+"""The balls that attacks are confined to: how a point gets inside, and how one is drawn from them."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from touchstone.attacks.contract import choose
+from touchstone.norms import project, rowwise, unit
+from touchstone.rng import SampleRng
+from touchstone.types import Bounds
+
+BALLS = ("linf", "l2", "l1")
+
+# Machine epsilons of a radius left free: x + delta is rounded in each entry, and in l1 and l2 the errors add up.
+ROUNDING = {"l1": 100, "l2": 4}
+
+
+def confine(z: Tensor, x: Tensor, eps: Tensor, norm: str, bounds: Bounds) -> Tensor:
+    """Bring z (B, *shape) into the box, then into the ball of radius eps (B,) around x.
+
+    The projection moves every coordinate towards x, which is in the box, so the second step does not undo
+    the first; the last clip removes only rounding. For l2 and l1 this is the order of advertorch, not the
+    nearest point of the intersection.
+    """
+    delta = bounds.clip(z).sub_(x)
+    eps = eps * (1 - ROUNDING.get(norm, 0) * torch.finfo(x.dtype).eps)
+    return bounds.clip(project(delta, eps, norm).add_(x))
+
+
+def in_unit_ball(rng: SampleRng, like: Tensor, norm: str, *, restart: int = 0, stream: int = 0) -> Tensor:
+    """Draw one point per row, shaped like `like` (B, *shape), uniform in the unit ball of linf, l2 or l1."""
+    choose("norm", norm, BALLS)
+    shape = tuple(like.shape[1:])
+    draw = partial(rng.uniform, restart=restart, dtype=like.dtype)
+    if norm == "linf":
+        return draw(shape, stream=stream).mul_(2).sub_(1)
+    if norm == "l2":
+        surface = unit(rng.normal(shape, restart=restart, stream=stream, dtype=like.dtype), "l2")
+    else:  # exponential variables over their sum are uniform on the simplex
+        surface = unit(signs(draw(shape, stream=stream + 2)) * draw(shape, stream=stream).neg_().log1p_(), "l1")
+    return surface * rowwise(draw((), stream=stream + 1) ** (1 / max(1, math.prod(shape))), like)
+
+
+def in_ball(
+    x: Tensor,
+    *,
+    norm: str,
+    eps: float | Tensor,
+    bounds: Bounds,
+    rng: SampleRng,
+    restart: int = 0,
+    stream: int = 0,
+) -> Tensor:
+    """Draw one point per row of x (B, *shape), uniform in the ball of radius eps, then clipped to the box.
+
+    Args:
+        x: (B, *shape) centres, inside the box.
+        norm: a name in BALLS, or l0: eps random pixels (of a fraction the whole part) get random colours.
+        eps: radius, >= 0, float or (B,).
+        bounds: box of valid points.
+        rng: of these rows.
+        restart: which of the independent points.
+        stream: three streams from this one on are used.
+
+    Raises:
+        ValueError: for a norm that has no ball here, and for l0 in a box without walls.
+    """
+    radius = torch.as_tensor(eps, dtype=x.dtype, device=x.device).expand(len(x))
+    if norm == "l0":
+        return recoloured(x, radius, bounds, rng, restart=restart, stream=stream)
+    offset = in_unit_ball(rng, x, norm, restart=restart, stream=stream)
+    return bounds.clip(offset.mul_(rowwise(radius, x)).add_(x))
+
+
+def recoloured(x: Tensor, count: Tensor, bounds: Bounds, rng: SampleRng, *, restart: int, stream: int) -> Tensor:
+    """Return x (B, *shape) with the whole part of count (B,) of its pixels, drawn at random, in uniform colours."""
+    lower, upper = (torch.as_tensor(wall, dtype=x.dtype, device=x.device) for wall in bounds)
+    walled(Bounds(lower, upper))
+    places = (1, *x.shape[2:]) if x.ndim == 4 else tuple(x.shape[1:])
+    rank = rng.uniform(places, restart=restart, stream=stream).flatten(1).argsort(dim=1, stable=True).argsort(dim=1)
+    chosen = (rank < count.floor()[:, None]).view(-1, *places)
+    colour = rng.uniform(tuple(x.shape[1:]), restart=restart, stream=stream + 1, dtype=x.dtype)
+    return torch.where(chosen, lower + (upper - lower) * colour, x)
+
+
+def walled(bounds: Bounds) -> None:
+    """Raise ValueError unless the box, from which colours are drawn, is finite."""
+    if not all(bool(wall.isfinite().all()) for wall in bounds):
+        raise ValueError("colours are drawn from the box, which must be finite here: pass Query(bounds=...)")
+
+
+def signs(u: Tensor) -> Tensor:
+    """Turn uniform numbers in [0, 1) into -1 or 1."""
+    return torch.where(u < 0.5, -1.0, 1.0).to(u.dtype)

@@ -1,0 +1,125 @@
+"""What every attack promises and asks for, and the checks of what it is given.
+
+An attack is a function over a block of samples. It proposes points; whether they count is for `touchstone.evaluation`.
+
+    fixed:    attack(model, x, y, *, norm, eps, rng, stop="never", **options) -> x_adv
+    minimal:  attack(model, x, y, *, norm, rng, **options) -> MinNorm(x_adv, dist, found)
+
+Args:
+    model: Module or Query, (B, *shape) -> logits (B, C).
+    x: (B, *shape) floating point, inside the box of the query, which is [0, 1] for a Module.
+    y: (B,) int64, the true classes, which an attack leads away from.
+    norm: one of those that the table ATTACKS has for the attack. l0 counts pixels; inputs that are not images
+        (B, C, H, W) are one row of pixels.
+    eps: radius, >= 0, in the units of x (l0: how many pixels), float or (B,).
+    rng: seed, or SampleRng of the block. A draw belongs to a sample, a restart and a step, whoever shares the batch.
+    stop: "never" does all that was published and returns the published iterate; "first" leaves a row alone as soon as
+        a point of it is seen misclassified, and returns that point. Either way further restarts and targets skip the
+        rows that are misclassified after the ones before.
+    options: keywords of the attack, by default as published; its docstring says what they mean. Where there is a
+        `loss`, it is a name of touchstone.registry.LOSSES, and maximised.
+
+Returns:
+    x_adv (B, *shape), detached, inside the box, of the type of x. A fixed attack keeps it within eps of x; a minimal
+    one returns its distance dist (B,) from x too, in that norm and in the query's space, and whether one was found
+    (B,) bool: where not, x_adv is x and dist is inf. What is misclassified already is found at distance zero.
+    Everything else stays as it was: x, y, the model with its mode and gradients, the global generators.
+
+Raises:
+    ValueError: an argument outside what is said here, or an option outside what the attack says of it. The message
+        says what would be right.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from touchstone.query import Query, as_query
+from touchstone.registry import nearest
+from touchstone.rng import SampleRng, as_rng
+from touchstone.types import Bounds
+
+STOPS = ("never", "first")
+SLACK = 1e-6  # how far x may lie outside the box: rounding of a normalisation, no more
+
+
+class Problem(NamedTuple):
+    """Checked arguments: the counted model, x (B, *shape), y (B,), eps (B,), the box as tensors, the draws."""
+
+    query: Query
+    x: Tensor
+    y: Tensor
+    eps: Tensor
+    bounds: Bounds
+    rng: SampleRng
+
+    @property
+    def everyone(self) -> Tensor:
+        """All rows of the block, (B,) int64."""
+        return torch.arange(len(self.x), device=self.x.device)
+
+
+def prepare(
+    model: nn.Module | Query,
+    x: Tensor,
+    y: Tensor,
+    *,
+    norm: str,
+    norms: Collection[str],
+    rng: int | SampleRng,
+    eps: float | Tensor = 0.0,
+    stop: str = "never",
+) -> Problem:
+    """Check what the contract says of the arguments, and bring them into one form; the attack has these norms.
+
+    Raises:
+        ValueError: norm not in norms; stop not in STOPS; x not floating point, or outside the box; y not (B,)
+            int64 with valid class numbers; eps negative, not finite or of another length than x.
+    """
+    choose("norm", norm, norms)
+    choose("stop", stop, STOPS)
+    if not x.is_floating_point():
+        raise ValueError(f"x must be floating point, got {x.dtype}")
+    if y.shape != x.shape[:1] or y.dtype != torch.int64:
+        raise ValueError(f"y must be ({len(x)},) int64, got {tuple(y.shape)} {y.dtype}")
+    x = x.detach().contiguous()
+    query = as_query(model, x)
+    bounds = Bounds(*(torch.as_tensor(bound, dtype=x.dtype, device=x.device) for bound in query.bounds))
+    radius = torch.as_tensor(eps, dtype=x.dtype, device=x.device)
+    if radius.ndim and radius.shape != y.shape:
+        raise ValueError(f"eps must be a number or ({len(x)},), got shape {tuple(radius.shape)}")
+    if not bool(((radius >= 0) & radius.isfinite()).all()):
+        raise ValueError(f"eps must be finite and >= 0, got {eps}")
+    if not bool(((x >= bounds.lower - SLACK) & (x <= bounds.upper + SLACK)).all()):
+        found = f"[{x.min():g}, {x.max():g}]"
+        raise ValueError(f"x must lie within the query's bounds, got values in {found}: pass Query(bounds=...)")
+    classes = query.probe(x) if len(x) else 0
+    if len(x) and not bool(((y >= 0) & (y < classes)).all()):
+        raise ValueError(f"y must be in [0, {classes}), got values in [{int(y.min())}, {int(y.max())}]")
+    return Problem(query, x, y, radius.expand(len(x)), bounds, as_rng(rng, len(x), x.device))
+
+
+def choose(name: str, value: str, choices: Collection[str]) -> None:
+    """Raise ValueError unless value is one of choices."""
+    if value not in choices:
+        raise ValueError(f"{name} {value!r} is not supported here; {nearest(str(value), choices)}")
+
+
+def between(low: float, high: float = math.inf, **options: float) -> None:
+    """Raise ValueError for the first option outside [low, high]."""
+    for name, value in options.items():
+        if not low <= value <= high:
+            wanted = f">= {low}" if high == math.inf else f"in [{low}, {high}]"
+            raise ValueError(f"{name} must be {wanted}, got {value}")
+
+
+def positive(**options: float) -> None:
+    """Raise ValueError for the first option that is not above zero."""
+    for name, value in options.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be > 0, got {value}")
