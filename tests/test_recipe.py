@@ -62,10 +62,8 @@ def test_tables_name_the_same_things() -> None:
     known = {f.name for f in fields(Rule)}
     assert {name for reads in OPTIMIZERS.values() for name in reads} <= known
     assert {name for schedule in SCHEDULES.values() for name in schedule.reads} <= known
-    taken = {
-        n: p.default for n, p in inspect.signature(augment.augmented).parameters.items() if p.kind == p.KEYWORD_ONLY
-    }
-    assert {p.name: p.default for p in taken if p.kind == p.KEYWORD_ONLY} == asdict(Augment())
+    taken = inspect.signature(augment.augmented).parameters.values()
+    assert {one.name: one.default for one in taken if one.kind is one.KEYWORD_ONLY} == asdict(Augment())
 
 
 def test_nothing_but_the_standard_library_is_needed() -> None:

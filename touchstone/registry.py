@@ -65,8 +65,40 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
+class RawFile:
+    """A published file.
+
+    Attributes:
+        path: below the folder of the dataset's raw files, with "/".
+        md5: of its bytes, 32 hexadecimal digits.
+    """
+
+    path: str
+    md5: str
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
 class DatasetSpec:
-    """A dataset. `mean` and `std` are per channel, in [0, 1] pixels; an `embedded` one needs no file."""
+    """A dataset: what its images are, and which published files hold them.
+
+    Attributes:
+        fn: "module:reader", a function `(raw_dir, validation) -> Parts` of verified files.
+        shape: (C, H, W) of its images.
+        classes: how many.
+        mean: per channel, in [0, 1] pixels.
+        std: per channel, in [0, 1] pixels.
+        source: where it is published.
+        validation: how many training images the fixed validation split holds.
+        files: what the reader reads; none if a library embeds the data.
+        archive: a tar that holds the files at their paths, where they are not published one by one.
+        mirrors: URLs of folders, each ending with "/", of which any holds the archive, or the files, by name; tried in
+            order. None if one cannot just download it.
+    """
 
     fn: str
     shape: tuple[int, int, int]
@@ -74,8 +106,15 @@ class DatasetSpec:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     source: str
-    validation: int  # how many training images the fixed validation split holds
-    embedded: bool = False
+    validation: int
+    files: tuple[RawFile, ...] = ()
+    archive: RawFile | None = None
+    mirrors: tuple[str, ...] = ()
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it needs no file."""
+        return not self.files
 
 
 class Option(NamedTuple):
@@ -89,7 +128,8 @@ class Option(NamedTuple):
 def load(target: str) -> Callable[..., Any]:
     """Import "module:function"."""
     module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
 
 
 def module_path(module: str) -> Path:
@@ -123,9 +163,9 @@ def options(target: str) -> dict[str, Option]:
             pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
             return {a.arg: _option(a.annotation, d) for a, d in pairs}
         if isinstance(node, ast.ClassDef) and node.name == name:
-            fields = [s for s in node.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)]
             inherited = [options(base) for base in reversed(_bases(node, tree, module))]
-            own = {s.target.id: _option(s.annotation, s.value) for s in fields}
+            fields = [(s.target, s) for s in node.body if isinstance(s, ast.AnnAssign)]
+            own = {name.id: _option(s.annotation, s.value) for name, s in fields if isinstance(name, ast.Name)}
             return {k: option for part in (*inherited, own) for k, option in part.items()}
     raise ValueError(f"no function or class {name!r} in module {module!r}")
 
@@ -134,7 +174,7 @@ def _bases(node: ast.ClassDef, tree: ast.Module, module: str) -> list[str]:
     """Return those bases of a class, as "module:class", that are defined in its file or imported from this package."""
     homes = {n.name: module for n in tree.body if isinstance(n, ast.ClassDef)}
     for statement in tree.body:
-        if isinstance(statement, ast.ImportFrom) and str(statement.module).split(".")[0] == __package__:
+        if isinstance(statement, ast.ImportFrom) and statement.module and statement.module.split(".")[0] == __package__:
             homes |= {alias.asname or alias.name: statement.module for alias in statement.names}
     return [f"{homes[base.id]}:{base.id}" for base in node.bases if isinstance(base, ast.Name) and base.id in homes]
 

@@ -1,4 +1,3 @@
-import gc
 import gzip
 import pickle
 import struct
@@ -13,9 +12,9 @@ import numpy as np
 import pytest
 from loopback import Server
 from miniature import Mini
-from torchvision.datasets import CIFAR10, MNIST
 
 from touchstone.data import DATASETS, sources
+from touchstone.registry import RawFile
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
 SIZES = {"train": 200, "test": 40}
@@ -40,8 +39,7 @@ def mini_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mini:
             file = f"{prefix}-{kind}-ubyte.gz"
             (raw / file).write_bytes(gzip.compress(header + array.tobytes(), mtime=0))
             mini.files.append(f"MNIST/raw/{file}")
-    monkeypatch.setattr(MNIST, "resources", [(Path(file).name, mini.md5(file)) for file in mini.files])
-    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], validation=20))
+    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], validation=20, files=mini.raw_files()))
     return mini
 
 
@@ -60,14 +58,18 @@ def mini_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mini:
             entry = {"data": mini.x[part][rows].reshape(len(rows), -1), "labels": mini.y[part][rows].tolist()}
             (folder / file).write_bytes(pickle.dumps(entry, protocol=2))
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": [f"class{i}" for i in range(10)]}))
-    with tarfile.open(root / CIFAR10.filename, "w:gz") as tar:
+    archive = root / DATASETS["cifar10"].archive.name
+    with tarfile.open(archive, "w:gz") as tar:
+        (folder / "readme.html").write_text("not for the reader")
         tar.add(folder, arcname=folder.name)
-    sums = {Path(file).name: mini.md5(file) for file in mini.files}
-    monkeypatch.setattr(CIFAR10, "train_list", [[file, sums[file]] for file in batches])
-    monkeypatch.setattr(CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
-    monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": sums["batches.meta"]})
-    monkeypatch.setattr(CIFAR10, "tgz_md5", mini.md5(CIFAR10.filename))
-    monkeypatch.setitem(DATASETS, "cifar10", replace(DATASETS["cifar10"], validation=20))
+    (folder / "readme.html").unlink()
+    row = replace(
+        DATASETS["cifar10"],
+        validation=20,
+        files=mini.raw_files(),
+        archive=RawFile(archive.name, mini.md5(archive.name)),
+    )
+    monkeypatch.setitem(DATASETS, "cifar10", row)
     return mini
 
 
@@ -89,13 +91,6 @@ def scratch() -> Iterator[Path]:
     """A folder for real data: pytest would keep 200 MB of each of its last runs."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
-
-
-@pytest.fixture
-def garbage() -> Iterator[None]:
-    """Collect what a test left behind while the test's own warning filters hold."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture(autouse=True)

@@ -30,7 +30,7 @@ class Server(HTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, *_args: object) -> None:
-        """Say nothing: torchvision opens a file's address once more than it reads it."""
+        """Say nothing of a client that gave up waiting."""
 
 
 def page(status: int, body: bytes, length: int | None = None) -> Callable[[Handler], None]:

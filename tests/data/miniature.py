@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
+from touchstone.registry import RawFile
+
 
 @dataclass
 class Mini:
-    """A small dataset in torchvision's layout under `root`; its sums are patched into torchvision."""
+    """A small dataset laid out under `root` as the published one; its sums are patched into its row."""
 
     name: str
     root: Path
@@ -17,3 +19,6 @@ class Mini:
 
     def md5(self, file: str) -> str:
         return hashlib.md5((self.root / file).read_bytes()).hexdigest()
+
+    def raw_files(self) -> tuple[RawFile, ...]:
+        return tuple(RawFile(file, self.md5(file)) for file in self.files)

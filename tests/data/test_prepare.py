@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,12 @@ from touchstone.data.prepare import Dataset, load, prepare, spread, to_float
 
 BOTH = pytest.mark.parametrize("mini", ["mnist", "cifar10"], indirect=True)
 EMBEDDED = pytest.mark.parametrize("name", ["digits", "digits-rgb"])
+PREPARED = {  # sha256 of the prepared files: every result rests on these bytes
+    "digits": "1ca2e38ea6b434c9808b2d8858e5a592eecff6276c695fd4934886546ec7cc1d",
+    "digits-rgb": "397e69a7b0aa2bf6cc6467327b04350e5e789b217c7a5cd1ee61c75ea046ce50",
+    "mnist": "9d71c3174b009aa6c2d4cb2d2c0b07df26bb7524b9c88acb3bc8975430381a64",
+    "cifar10": "d81c243b82aec929ed390e6e3e385e6ac8bfe5662162f05f21b2d376ffc8f6fd",
+}
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +135,7 @@ def test_the_json_describes_the_file(name: str, embedded: dict[str, Path]) -> No
     assert facts["per_class"]["train"] == data.train.y.bincount().tolist()
     assert facts["per_class"]["validation"] == data.train.y[data.validation].bincount().tolist()
     assert facts["per_class"]["test"] == data.test.y.bincount().tolist()
-    assert facts["sha256"] == data.sha256 == hashlib.sha256(embedded[name].read_bytes()).hexdigest()
+    assert facts["sha256"] == data.sha256 == hashlib.sha256(embedded[name].read_bytes()).hexdigest() == PREPARED[name]
 
 
 @BOTH
@@ -189,6 +196,48 @@ def test_nothing_is_unpickled_before_its_md5_matched(file: str, mini_cifar10: Mi
     with pytest.raises(ValueError, match=file):
         prepare("cifar10", mini_cifar10.root, tmp_path / "out")
     assert not (tmp_path / "exploded").exists()
+
+
+def parts(**other: Any) -> readers.Parts:
+    """Four training images and two test images of digits, as a reader returns them, but for `other`."""
+    x, y = torch.zeros(4, 1, 28, 28, dtype=torch.uint8), torch.tensor([0, 9, 0, 9])
+    return readers.Parts(x, y, x[:2].clone(), y[:2].clone(), torch.tensor([0, 1]))._replace(**other)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"train_x": torch.zeros(4, 28, 28, dtype=torch.uint8)}, r"training part: images must be .* \(4, 28, 28\)"),
+        (
+            {"test_x": torch.zeros(2, 1, 28, 28)},
+            r"test part: images must be torch.uint8 \(N, 1, 28, 28\), got .*float32",
+        ),
+        ({"train_y": torch.zeros(4)}, r"training part: labels must be torch.int64 \(4,\), got torch.float32 \(4,\)"),
+        ({"test_y": torch.tensor([1])}, r"test part: labels must be torch.int64 \(2,\), got torch.int64 \(1,\)"),
+        ({"train_y": torch.tensor([1, 2, 3, 10])}, r"training part: labels must be in \[0, 10\), got \[1, 10\]"),
+        ({"test_y": torch.tensor([-1, 0])}, r"test part: labels must be in \[0, 10\), got \[-1, 0\]"),
+    ],
+)
+def test_a_reader_that_contradicts_its_row_is_reported(
+    wrong: dict[str, torch.Tensor], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "digits", lambda _raw_dir, _validation: parts(**wrong))
+    with pytest.raises(ValueError, match=f"touchstone.data.readers:digits, {message}"):
+        prepare("digits", tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out.json").exists()
+    monkeypatch.setattr(readers, "digits", lambda _raw_dir, _validation: parts())
+    prepare("digits", tmp_path, tmp_path / "out")
+
+
+def test_no_reader_runs_before_every_file_is_verified(
+    mini_mnist: Mini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr(readers, "mnist", lambda raw_dir, _: asked.append(raw_dir))
+    (mini_mnist.root / mini_mnist.files[-1]).write_bytes(b"rotten")
+    with pytest.raises(ValueError, match="expected md5"):
+        prepare("mnist", mini_mnist.root, tmp_path / "out")
+    assert asked == []
 
 
 def test_a_preparation_that_fails_leaves_the_old_file(
@@ -293,7 +342,12 @@ def test_to_float_is_exact_division_by_255() -> None:
 
 @pytest.mark.parametrize(
     ("module", "absent"),
-    [("touchstone.data", {"torch"}), ("touchstone.data.prepare", {"torchvision", "sklearn"})],
+    [
+        ("touchstone.data", {"torch"}),
+        ("touchstone.data.sources", {"torch"}),
+        ("touchstone.data.prepare", {"torchvision", "sklearn"}),
+        ("touchstone.data.readers", {"torchvision"}),
+    ],
 )
 def test_importing_stays_light(module: str, absent: set[str]) -> None:
     code = f"import sys, {module}; print(*({absent!r} & set(sys.modules)))"
@@ -308,6 +362,7 @@ def test_importing_stays_light(module: str, absent: set[str]) -> None:
 def test_the_real_data(name: str, sizes: tuple[int, int], shared: Path, scratch: Path) -> None:
     prepare(name, shared, scratch / name)
     data = load(scratch / f"{name}.safetensors")
+    assert data.sha256 == PREPARED[name]
     spec = DATASETS[name]
     assert data.train.x.shape == (sizes[0], *spec.shape)
     assert data.test.x.shape == (sizes[1], *spec.shape)

@@ -8,11 +8,13 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch import LongTensor, Tensor
+from torch import Tensor
 
 from touchstone import registry
-from touchstone.data import DATASETS
+from touchstone.data import dataset_spec
+from touchstone.data.verify import require_verified
 from touchstone.files import write_bytes, write_json
+from touchstone.registry import DatasetSpec
 from touchstone.rng import SampleRng
 
 
@@ -21,7 +23,7 @@ class Split:
     """Images x uint8 (N, C, H, W) in 0..255 and labels y int64 (N,)."""
 
     x: Tensor
-    y: LongTensor
+    y: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,7 @@ class Dataset:
     name: str
     train: Split
     test: Split
-    validation: LongTensor
+    validation: Tensor
     sha256: str
 
     def held_out(self, share: float = 0.0) -> tuple[Split, Split]:
@@ -44,7 +46,7 @@ class Dataset:
         rows = spread(self.train.y.cpu())[:count] if count else self.validation
         kept = torch.ones(len(self.train.x), dtype=torch.bool, device=self.train.x.device)
         kept[rows] = False
-        return tuple(Split(self.train.x[part], self.train.y[part]) for part in (kept, ~kept))
+        return Split(self.train.x[kept], self.train.y[kept]), Split(self.train.x[~kept], self.train.y[~kept])
 
 
 def to_float(x: Tensor) -> Tensor:
@@ -84,13 +86,14 @@ def prepare(name: str, raw_dir: str | Path, out: str | Path) -> None:
         out: data/prepared/<dataset>, with or without ".safetensors".
 
     Raises:
-        ValueError: unknown dataset; a raw file is missing or has another md5.
+        ValueError: unknown dataset; a raw file is missing or has another md5; its reader contradicts its row.
     """
-    if name not in DATASETS:
-        raise ValueError(f"unknown dataset {name!r}; {registry.nearest(name, DATASETS)}")
-    spec = DATASETS[name]
-    parts = registry.load(spec.fn)(Path(raw_dir), spec.validation)
-    content = safetensors.torch.save(parts._asdict())
+    spec, raw_dir = dataset_spec(name), Path(raw_dir)
+    require_verified(spec.files, raw_dir)  # before anything is unpacked or unpickled
+    parts = registry.load(spec.fn)(raw_dir, spec.validation)
+    _require_as_told(f"{spec.fn}, training part", spec, parts.train_x, parts.train_y)
+    _require_as_told(f"{spec.fn}, test part", spec, parts.test_x, parts.test_y)
+    content = safetensors.torch.save({key: part.contiguous() for key, part in parts._asdict().items()})
     labels = {"train": parts.train_y, "validation": parts.train_y[parts.validation], "test": parts.test_y}
     facts = {
         "name": name,
@@ -104,6 +107,17 @@ def prepare(name: str, raw_dir: str | Path, out: str | Path) -> None:
     data, meta = _paths(out)
     write_bytes(data, content)
     write_json(meta, facts)
+
+
+def _require_as_told(whose: str, spec: DatasetSpec, x: Tensor, y: Tensor) -> None:
+    """Raise ValueError if a reader's images and labels are not as the dataset's row says."""
+    if x.dtype != torch.uint8 or x.shape[1:] != spec.shape:
+        shape = ", ".join(map(str, spec.shape))
+        raise ValueError(f"{whose}: images must be torch.uint8 (N, {shape}), got {x.dtype} {tuple(x.shape)}")
+    if y.dtype != torch.int64 or y.shape != x.shape[:1]:
+        raise ValueError(f"{whose}: labels must be torch.int64 ({len(x)},), got {y.dtype} {tuple(y.shape)}")
+    if not 0 <= y.min() <= y.max() < spec.classes:
+        raise ValueError(f"{whose}: labels must be in [0, {spec.classes}), got [{y.min()}, {y.max()}]")
 
 
 def load(path: str | Path) -> Dataset:

@@ -1,9 +1,11 @@
 """Read the raw files of a dataset: `reader(raw_dir, validation) -> Parts`.
 
-Apart from `prepare`, which writes the parts to disk once, nothing needs torchvision or scikit-learn.
+`prepare` calls a reader once all files of the dataset's row are there and verified, and writes the parts to disk; so
+nothing else needs scikit-learn.
 """
 
-import tempfile
+import gzip
+import pickle
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +13,7 @@ import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
-from torch import LongTensor, Tensor
-from torchvision.datasets import CIFAR10, MNIST
-from torchvision.datasets.utils import extract_archive
-
-from touchstone.data.sources import raw_files, require_verified
+from torch import Tensor
 
 DIGITS_TEST = 420
 SPLIT_SEED = 0  # the splits are part of the dataset: no run's seed moves them
@@ -25,10 +23,10 @@ class Parts(NamedTuple):
     """Images x uint8 (N, C, H, W), labels y int64 (N,), and `validation` (V,): rows of train, sorted."""
 
     train_x: Tensor
-    train_y: LongTensor
+    train_y: Tensor
     test_x: Tensor
-    test_y: LongTensor
-    validation: LongTensor
+    test_y: Tensor
+    validation: Tensor
 
 
 def digits(_raw_dir: Path, validation: int) -> Parts:
@@ -42,36 +40,42 @@ def digits_rgb(_raw_dir: Path, validation: int) -> Parts:
 
 
 def mnist(raw_dir: Path, validation: int) -> Parts:
-    """Read MNIST from MNIST/raw/*.gz with torchvision's class.
-
-    That class reads the extracted files and checks no sum of theirs, so they are extracted anew from the
-    verified archives into a temporary folder.
-    """
-    require_verified("mnist", raw_dir)
-    with tempfile.TemporaryDirectory() as root:
-        for relative in raw_files("mnist"):
-            folder = (Path(root) / relative).parent
-            folder.mkdir(parents=True, exist_ok=True)
-            extract_archive(Path(raw_dir) / relative, folder)
-        train, test = MNIST(root, train=True), MNIST(root, train=False)
-    rows = held_out(train.targets.numpy(), validation)
-    return Parts(train.data.unsqueeze(1), train.targets, test.data.unsqueeze(1), test.targets, rows)
-
-
-def cifar10(raw_dir: Path, validation: int) -> Parts:
-    """Read CIFAR-10 from cifar-10-batches-py with torchvision's class, no pickle before its md5 matched."""
-    require_verified("cifar10", raw_dir)
-    train, test = CIFAR10(raw_dir, train=True), CIFAR10(raw_dir, train=False)
-    train_x, test_x = (torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous() for part in (train, test))
-    train_y, test_y = (torch.tensor(part.targets) for part in (train, test))
+    """Read MNIST from MNIST/raw/*.gz."""
+    folder = raw_dir / "MNIST" / "raw"
+    (train_x, train_y), (test_x, test_y) = (
+        (_idx(folder / f"{part}-images-idx3-ubyte.gz")[:, None], _idx(folder / f"{part}-labels-idx1-ubyte.gz").long())
+        for part in ("train", "t10k")
+    )
     return Parts(train_x, train_y, test_x, test_y, held_out(train_y.numpy(), validation))
 
 
-def held_out(labels: np.ndarray, size: int) -> LongTensor:
+def cifar10(raw_dir: Path, validation: int) -> Parts:
+    """Read CIFAR-10 from the pickles in cifar-10-batches-py."""
+    folder = raw_dir / "cifar-10-batches-py"
+    train_x, train_y = _batches([folder / f"data_batch_{number}" for number in range(1, 6)])
+    test_x, test_y = _batches([folder / "test_batch"])
+    return Parts(train_x, train_y, test_x, test_y, held_out(train_y.numpy(), validation))
+
+
+def held_out(labels: np.ndarray, size: int) -> Tensor:
     """Choose `size` rows, the classes in proportion; sorted, and the same whenever labels and size are."""
     rows = np.arange(len(labels))
     _, chosen = train_test_split(rows, test_size=size, stratify=labels, random_state=SPLIT_SEED)
     return torch.from_numpy(np.sort(chosen))
+
+
+def _idx(path: Path) -> Tensor:
+    """Read a gzipped IDX file of bytes: 0, 0, 8 for uint8, how many sizes, the sizes (4 bytes each), the values."""
+    content = gzip.decompress(path.read_bytes())
+    shape = np.frombuffer(content, ">u4", count=content[3], offset=4)
+    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=4 + shape.nbytes).reshape(shape).copy())
+
+
+def _batches(paths: list[Path]) -> tuple[Tensor, Tensor]:
+    """Read images (N, 3, 32, 32) uint8 and labels (N,) int64 from pickled batches, whose md5 sums have matched."""
+    batches = [pickle.loads(path.read_bytes(), encoding="latin1") for path in paths]
+    x = torch.from_numpy(np.concatenate([batch["data"] for batch in batches])).view(-1, 3, 32, 32)
+    return x, torch.tensor([label for batch in batches for label in batch["labels"]])
 
 
 def _digits(size: int, channels: int, validation: int) -> Parts:
@@ -94,7 +98,8 @@ def _upscale(images: np.ndarray, size: int) -> np.ndarray:
     weights = _bilinear_weights(images.shape[1], size)
     scaled = 255 * (weights @ images @ weights.T)
     whole = 16 * (2 * size) ** 2  # what a pixel of 16 weighs
-    return ((2 * scaled + whole) // (2 * whole)).astype(np.uint8)
+    rounded: np.ndarray = (2 * scaled + whole) // (2 * whole)
+    return rounded.astype(np.uint8)
 
 
 def _bilinear_weights(size_in: int, size_out: int) -> np.ndarray:

@@ -284,7 +284,8 @@ def report_job(plan: Plan, study: str = "") -> ReportJob:
 def fetch_job(plan: Plan, dataset: str) -> FetchJob:
     """Return how a dataset's raw files come in."""
     source = plan.config.data[dataset].model_dump()["source"]
-    return FetchJob(code=_code("touchstone.data.sources:fetch"), dataset=dataset, source=source)
+    code, files = _code("touchstone.data.sources:fetch"), DATASETS[dataset].files
+    return FetchJob(code=code, dataset=dataset, files=files, source=source)
 
 
 def prepare_job(dataset: str) -> PrepareJob:

@@ -20,7 +20,7 @@ from touchstone.data import DATASETS
 from touchstone.defenses import DEFENSES
 from touchstone.models import model_spec
 from touchstone.recipe import Phase
-from touchstone.registry import AttackSpec, DatasetSpec, ModelSpec
+from touchstone.registry import AttackSpec, DatasetSpec, ModelSpec, RawFile
 
 Options = dict[str, Any]  # keyword arguments of a function that a study names
 Facts = dict[str, Any]  # what a table says of one of its rows
@@ -66,10 +66,13 @@ class Job:
         return job
 
 
+WHERE = ("source", "mirrors", "archive")  # where something is published, or downloaded, decides no number
+
+
 def facts(spec: AttackSpec | DatasetSpec | ModelSpec) -> Facts:
-    """Return what a table says of an attack, dataset or model; where it is published decides nothing."""
+    """Return what a table says of an attack, dataset or model, but for where it comes from."""
     plain = _adapter(type(spec)).dump_python(spec, mode="json")
-    return {key: value for key, value in plain.items() if key != "source"}
+    return {key: value for key, value in plain.items() if key not in WHERE}
 
 
 @dataclass(frozen=True)
@@ -348,9 +351,10 @@ class ReportJob(Job):
 
 @dataclass(frozen=True)
 class FetchJob(Job):
-    """Raw files from where the config says."""
+    """Raw files from where the config says; other addresses of the same files fetch nothing anew."""
 
     dataset: str
+    files: tuple[RawFile, ...]
     source: str | dict[str, str]
 
 
