@@ -8,12 +8,10 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from touchstone.data import DATASETS
-from touchstone.evaluation import loop
 from touchstone.models.classifier import build
 from touchstone.threat import Threat
 
@@ -65,8 +63,8 @@ def _peak(name: str, samples: int, epsilons: int, classes: int) -> float:
         torch.manual_seed(0)
         x = torch.rand(count, 1, 28, 28)
         y = torch.cat([model(part).argmax(dim=1) for part in x.split(512)])
-        more: dict[str, Any] = {"seed": 0, "batch_size": 512, "checks": False, "protocol": "published"}
-        loop.run(model, x, y, spec_name=name, options=options, threat=Threat(norm, radii), **more)
+        member, threat = Member(name, name, options), Threat(norm, radii)
+        published.run(model, x, y, member, threat=threat, seed=0, batch_size=512, probes=False)
 
     with torch.no_grad():
         attack(8)  # whatever is loaded late

@@ -7,7 +7,8 @@ from typing import Any
 from benchmarks.nets import Subject
 from benchmarks.peers import Run
 from touchstone.attacks import ATTACKS
-from touchstone.evaluation import loop
+from touchstone.evaluation import cascade as worst
+from touchstone.evaluation.result import Member
 from touchstone.query import Query
 from touchstone.registry import load
 from touchstone.threat import Threat
@@ -21,12 +22,9 @@ def cascade(epsilons: tuple[float, ...], *members: dict[str, Any]) -> Run:
     threat = Threat("linf", epsilons)
 
     def run(subject: Subject, batch: int, steps: int) -> list[Any]:
-        given = [
-            {"slug": m["fn"], "fn": m["fn"], "options": {**m["options"], **_budget(m["fn"], steps)}} for m in members
-        ]
-        more = {"threat": threat, "seed": 0, "batch_size": batch, "examples": len(subject.x)}
-        _, points, _ = loop.cascade(subject.model, subject.x, subject.y, members=given, **more)
-        return list(points.values())
+        given = [Member(m["fn"], m["fn"], {**m["options"], **_budget(m["fn"], steps)}) for m in members]
+        more = {"threat": threat, "seed": 0, "batch_size": batch, "examples": len(subject.x), "full_range": False}
+        return list(worst.run(subject.model, subject.x, subject.y, given, **more).examples.values())
 
     return run
 

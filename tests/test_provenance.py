@@ -109,7 +109,7 @@ def test_what_is_named_counts_even_if_it_is_bookkeeping() -> None:
 def test_bookkeeping_does_not_retrain() -> None:
     reached = provenance.reached(["touchstone.jobs.train"])
     assert "touchstone.provenance" in reached
-    assert "touchstone.evaluation.loop" not in reached
+    assert "touchstone.evaluation.cascade" not in reached
 
 
 def test_versions_and_machine() -> None:

@@ -29,7 +29,7 @@ def set_up(path: str | Path) -> None:
 
 
 def progress(name: str) -> Callable[[int, int, str], None]:
-    """Return a callback (done, total, text) for `evaluation.loop.run`.
+    """Return a callback (done, total, text) for the evaluation.
 
     A job of the workflow gets a line per stage; a program that has not set up logging and runs on a terminal
     gets a bar.

@@ -47,6 +47,8 @@ COLUMNS = {
     "rejected": "bool",  # outside the budget or the bounds: counted, never a success
 }
 ROW = ["sample", "epsilon", "restart", "member"]
+TOLERANCE = 1e-6  # absolute, on distances and on the box: float32 rounding of x + delta
+NO_ANSWER = -1  # the prediction where a logit is NaN
 STATUS = ("ok", "failed")
 PROTOCOLS = ("published", "worst")
 

@@ -28,7 +28,7 @@ class AttackSpec:
     """What the evaluation must know about an attack besides its function."""
 
     fn: str
-    kind: Literal["none", "fixed", "minimal", "suite"]
+    kind: Literal["none", "fixed", "minimal"]
     norms: tuple[str, ...]
     source: str
     criterion: Literal["misclassified", "confidence"] = "misclassified"  # confidence: option target_confidence

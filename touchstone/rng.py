@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -21,6 +22,14 @@ MIX_2 = 0x94D049BB133111EB
 WORD = 1 << 64
 TILE = 1 << 16  # elements hashed at a time: stays in the cache of one core, three times faster than in one go
 SEED, INDEX, CALL = range(3)  # salts: keep the roles of equal integers apart
+
+
+@contextmanager
+def own_generator(device: torch.device, seed: int) -> Iterator[None]:
+    """Seed torch's global generators for whoever draws from them, and restore them after."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 def _signed(value: int) -> int:
@@ -35,6 +44,14 @@ def _hash(value: int) -> int:
     value = ((value ^ (value >> 30)) * MIX_1) % WORD
     value = ((value ^ (value >> 27)) * MIX_2) % WORD
     return value ^ (value >> 31)
+
+
+def draw_seed(*parts: int) -> int:
+    """Mix integers, such as a run's seed, an epoch and a batch, into one seed below 2^31."""
+    state = 0
+    for part in parts:
+        state = _hash((state + part) % WORD)
+    return state >> 33
 
 
 def _fold(*values: int) -> int:

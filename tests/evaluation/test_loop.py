@@ -1,5 +1,4 @@
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,15 @@ from torch import nn
 
 from touchstone import records
 from touchstone.attacks import ATTACKS
-from touchstone.evaluation import flags, loop
+from touchstone.cell import ModelId, ThreatSpec
+from touchstone.evaluation import block as blocks
+from touchstone.evaluation import cascade, flags, probes, published
 from touchstone.evaluation.block import make_block
 from touchstone.evaluation.noise import in_ball
+from touchstone.evaluation.preflight import preflight
+from touchstone.evaluation.result import Member, Result, failed
 from touchstone.losses import margin
+from touchstone.records import Attacked, Header
 from touchstone.registry import AttackSpec
 from touchstone.rng import SampleRng
 from touchstone.threat import Threat
@@ -33,14 +37,29 @@ MEMBERS = [
 ]
 
 
-def attack(model: nn.Module, fn: str = "pgd", threat: Threat | None = LINF, **changes: Any) -> loop.Result:
+Found = tuple[pd.DataFrame, dict[str, torch.Tensor], dict[str, Any]]
+
+
+def plain(result: Result) -> Found:
+    """Records, examples, and what is said beside them."""
+    beside = {"flags": result.flags, "grid": result.grid, "doubled_steps_gain": result.doubled_steps_gain}
+    return result.records, result.examples, {k: v for k, v in beside.items() if v or k == "flags"}
+
+
+def attack(model: nn.Module, fn: str = "pgd", threat: Threat | None = LINF, **changes: Any) -> Found:
     x, y = (changes.pop("x"), changes.pop("y")) if "x" in changes else samples(model)
-    values = {"options": {}, "protocol": "published", "seed": 0, "batch_size": 512, "checks": False, **changes}
-    return loop.run(model, x, y, spec_name=fn, threat=threat, **values)
+    member = Member(changes.pop("slug", fn), fn, changes.pop("options", {}))
+    values = {"seed": 0, "batch_size": 512, **changes}
+    if values.pop("protocol", "published") == "worst":
+        values["full_range"] = values.pop("probes", False)
+        return plain(cascade.run(model, x, y, [member], threat=threat, **values))
+    return plain(published.run(model, x, y, member, threat=threat, **{"probes": False, **values}))
 
 
-def suite(model: nn.Module, members: list[dict] = MEMBERS, threat: Threat = LINF, **changes: Any) -> loop.Result:
-    return attack(model, "cascade", threat, options={"members": members}, protocol="worst", **changes)
+def suite(model: nn.Module, members: list[dict] = MEMBERS, threat: Threat = LINF, **changes: Any) -> Found:
+    x, y = (changes.pop("x"), changes.pop("y")) if "x" in changes else samples(model)
+    values = {"seed": 0, "batch_size": 512, "full_range": changes.pop("probes", False), **changes}
+    return plain(cascade.run(model, x, y, [Member(**m) for m in members], threat=threat, **values))
 
 
 def at(table: pd.DataFrame, epsilon: float) -> pd.Series:
@@ -51,13 +70,14 @@ def at(table: pd.DataFrame, epsilon: float) -> pd.Series:
 
 def watch(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """Return the list that will hold the options of every attack that is run."""
-    asked, real = [], loop.propose
+    asked, real = [], blocks.propose
 
     def propose(block: Any, spec: AttackSpec, options: dict, **more: Any) -> Any:
         asked.append(options)
         return real(block, spec, options, **more)
 
-    monkeypatch.setattr(loop, "propose", propose)
+    for module in (published, cascade, probes):
+        monkeypatch.setattr(module, "propose", propose)
     return asked
 
 
@@ -83,7 +103,7 @@ def test_clean_records_are_the_model_alone() -> None:
     assert set(table["member"]) == {"clean"}
     assert table[["dist_l2", "forwards", "backwards"]].to_numpy().sum() == 0
     assert shown["clean"].shape == (16, 3, 4, 4)
-    assert info == {"flags": [], "preflight": {}}
+    assert info == {"flags": []}
 
 
 def test_every_epsilon_is_run_on_its_own() -> None:
@@ -146,12 +166,6 @@ def test_a_study_gives_an_attack_another_budget_rule() -> None:
     assert usual["epsilon"].isna().all()
     assert table["epsilon"].dropna().tolist() == [0.05] * 40 + [0.5] * 40
     pd.testing.assert_frame_equal(table[table["epsilon"].isna()], usual)
-
-
-@pytest.mark.parametrize(("name", "protocol"), [("fgsm", "published"), ("deepfool", "worst")])
-def test_a_budget_rule_is_for_published_minimal_norm_attacks(name: str, protocol: str) -> None:
-    with pytest.raises(ValueError, match=rf"budget rule .* got '{name}' under '{protocol}'"):
-        attack(conv(), name, Threat("linf", (0.1,)), protocol=protocol, budget_rule="unbounded")
 
 
 @pytest.mark.parametrize(("liar", "epsilon"), [("outside_ball", 0.2), ("outside_box", 0.45), ("not_a_number", 0.1)])
@@ -321,7 +335,7 @@ def test_no_grid_leaves_no_trace() -> None:
 
 def test_the_probe_doubles_the_steps_of_the_chosen_values(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, threat = watch(monkeypatch), Threat("linf", (0.03, 0.2))
-    _, _, info = attack(conv(), threat=threat, options=STRAIGHT, grid={"step_size": SIZES}, probe=True)
+    _, _, info = attack(conv(), threat=threat, options=STRAIGHT, grid={"step_size": SIZES}, probes=True)
     chosen = [row["options"]["step_size"] for row in info["grid"] if row["chosen"]]
     assert [options["step_size"] for options in asked[-2:]] == chosen
     assert [options["steps"] for options in asked[-2:]] == [6, 6]
@@ -347,13 +361,12 @@ ONE_PIXEL = {"steps": 5, "population": 20}
 
 
 def test_a_fixed_l0_attack_is_judged_by_the_pixels_it_changed() -> None:
-    table, _, info = attack(conv(), "onepixel", L0, options=ONE_PIXEL, checks=True, probe=True)
+    table, _, info = attack(conv(), "onepixel", L0, options=ONE_PIXEL, probes=True)
     assert not table["rejected"].any()
     assert (table["dist_l0"] <= table["epsilon"]).all()
     broken = [at(table, epsilon).sum() for epsilon in L0.epsilons]
     assert broken[0] == 4
     assert broken[0] < broken[1] <= broken[2]
-    assert info["preflight"]["zero_gradient_ce_ball"] == 0
     assert info["flags"] == []
     assert info["doubled_steps_gain"] >= 0
 
@@ -363,13 +376,12 @@ def test_a_fixed_l0_attack_is_judged_by_the_pixels_it_changed() -> None:
     [("pdpgd", {"steps": 30}), ("sparsefool", {}), ("jsma", {"targets": 3})],
 )
 def test_minimal_l0_attacks_are_judged_at_every_radius(fn: str, options: dict) -> None:
-    table, _, _ = attack(conv(), fn, L0, options=options, checks=True)
+    table, _, _ = attack(conv(), fn, L0, options=options, probes=True)
     assert table["success"].sum() > 4
-    worst, _, info = attack(conv(), fn, L0, options=options, checks=True, protocol="worst")
+    worst, _, _ = attack(conv(), fn, L0, options=options, probes=True, protocol="worst")
     for epsilon in L0.epsilons:
         near = table["success"] & (table["dist_l0"] <= epsilon)
         assert at(worst, epsilon).sum() == near.sum()
-    assert "preflight" in info
 
 
 def test_points_shrunk_onto_an_l0_ball_keep_that_many_pixels(plant: Any) -> None:
@@ -387,7 +399,7 @@ def test_an_l0_cascade_takes_each_members_points() -> None:
         {"slug": "onepixel", "fn": "onepixel", "options": ONE_PIXEL},
         {"slug": "jsma", "fn": "jsma", "options": {"targets": 3}},
     ]
-    table, _, _ = suite(conv(), members, L0, checks=True)
+    table, _, _ = suite(conv(), members, L0, probes=True)
     won = table[table["success"]]
     assert (won["dist_l0"] <= won["epsilon"]).all()
     alone = [attack(conv(), m["fn"], L0, options=m["options"], protocol="worst")[0] for m in members]
@@ -400,11 +412,13 @@ def test_an_l0_cascade_takes_each_members_points() -> None:
 
 
 def test_records_are_identical_on_a_second_run(tmp_path: Path) -> None:
-    cell, threat = dict.fromkeys(records.CELL, "x"), dict.fromkeys(records.THREAT, "x")
-    about = {**dict.fromkeys(records.METADATA, "x"), "cell": cell, "threat": threat, "protocol": "worst"}
+    header = Header(
+        **{"run": "r", "model": ModelId("s", "d", "m", "f", 0), "stand_in": "", "attack": "worst-linf", "members": {}},
+        **{"protocol": "worst", "kind": "fixed", "threat": ThreatSpec("linf"), "samples": 40},
+    )
     for name in ("a", "b"):
-        table, _, info = suite(conv(), checks=True)
-        records.write(tmp_path / name, table, {**about, "status": "ok", **info})
+        table, _, info = suite(conv(), probes=True)
+        records.write(tmp_path / name, [Attacked(replace(header, flags=info["flags"]), table)])
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -427,19 +441,20 @@ def test_a_model_that_draws_is_repeatable_and_the_generator_is_left_alone() -> N
     model = Noisy()
     x, y = samples(model.net)
     before = torch.random.get_rng_state()
-    first, _, info = attack(model, options=PGD, x=x, y=y, checks=True)
+    first, _, _ = attack(model, options=PGD, x=x, y=y, probes=True)
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.rand(1)
-    second, _, _ = attack(model, options=PGD, x=x, y=y, checks=True)
+    second, _, _ = attack(model, options=PGD, x=x, y=y, probes=True)
     pd.testing.assert_frame_equal(first, second)
-    assert "randomised" in [flag["flag"] for flag in info["flags"]]
+    measured = preflight(model, x, y, threat=LINF, seed=0, batch_size=512)
+    assert "randomised" in [flag["flag"] for flag in flags.preflight(measured)]
 
 
 def test_model_and_inputs_are_left_as_they_were() -> None:
     model = conv().train()
     x, y = samples(model)
     kept = x.clone(), y.clone(), {name: value.clone() for name, value in model.state_dict().items()}
-    suite(model, x=x, y=y, checks=True)
+    suite(model, x=x, y=y, probes=True)
     assert torch.equal(x, kept[0])
     assert torch.equal(y, kept[1])
     assert model.training
@@ -583,60 +598,60 @@ def test_a_cross_entropy_that_vanishes_looks_robust_and_the_cascade_sees_through
     model = linear(scale=1000)  # one weight matrix: robust it is not
     x, y = samples(model, wrong=0)
     options = {"steps": 20, "step_size": 0.02, "loss": "ce", "random_start": False}
-    masked, _, info = attack(model, options=options, x=x, y=y, checks=True)
+    masked, _, _ = attack(model, options=options, x=x, y=y, probes=True)
     honest, _, _ = attack(linear(), options=options, x=x, y=y)
     members = [{"slug": loss, "fn": "pgd", "options": {**options, "loss": loss}} for loss in ("ce", "margin")]
     table, _, _ = suite(model, members, x=x, y=y)
     assert at(masked, 0.1).mean() < 0.4
     assert at(honest, 0.1).mean() > 0.8
     assert (at(table, 0.1) >= at(honest, 0.1)).all()
-    assert {"zero_gradient_ce", "saturated"} <= {flag["flag"] for flag in info["flags"]}
+    measured = preflight(model, x, y, threat=LINF, seed=0, batch_size=512)
+    assert {"zero_gradient_ce", "saturated"} <= {flag["flag"] for flag in flags.preflight(measured)}
 
 
 # ---- what is said beside the numbers
 
 
-def test_checks_add_preflight_and_flags_as_plain_data() -> None:
-    _, _, info = attack(conv(), threat=Threat("linf", (0.03,)), options=PGD, checks=True, probe=True)
+def test_what_is_said_beside_the_records_is_plain_data() -> None:
+    _, _, info = attack(conv(), threat=Threat("linf", (0.03,)), options=PGD, probes=True)
     assert json.loads(json.dumps(info)) == info
-    assert info["preflight"]["saturated_x"] == info["preflight"]["saturated_ball"] == 0
     assert info["flags"] == []
 
 
 def test_doubled_steps_are_tried_only_when_asked() -> None:
     short = {"steps": 1, "step_size": 0.02, "random_start": False}
-    _, _, info = attack(conv(), options=short, threat=Threat("linf", (0.1,)), probe=True)
+    _, _, info = attack(conv(), options=short, threat=Threat("linf", (0.1,)), probes=True)
     assert info["doubled_steps_gain"] > 0.1
     assert [flag["flag"] for flag in info["flags"]] == ["doubled_steps_gain"]
-    _, _, info = attack(conv(), options=short, checks=True)
+    _, _, info = attack(conv(), options=short)
     assert "doubled_steps_gain" not in info
-    _, _, info = attack(conv(), "fgsm", probe=True)
+    _, _, info = attack(conv(), "fgsm", probes=True)
     assert "doubled_steps_gain" not in info
 
 
 def test_the_probe_doubles_the_default_steps_too(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = watch(monkeypatch)
-    attack(conv(), "bim", threat=Threat("linf", (0.1,)), probe=True)
+    attack(conv(), "bim", threat=Threat("linf", (0.1,)), probes=True)
     assert asked == [{}, {"steps": 20}]
-    attack(conv(), "bim", threat=Threat("linf", (0.1,)), probe=True, options={"steps": 3, "step_size": 0.02})
+    attack(conv(), "bim", threat=Threat("linf", (0.1,)), probes=True, options={"steps": 3, "step_size": 0.02})
     assert asked[2:] == [{"steps": 3, "step_size": 0.02}, {"steps": 6, "step_size": 0.02}]
 
 
 def test_the_probe_doubles_the_steps_of_a_wrapped_attack(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, other, threat = watch(monkeypatch), conv(seed=7), Threat("linf", (0.1,))
-    attack(conv(), "transfer", threat, probe=True, options={"substitute": other})
+    attack(conv(), "transfer", threat, probes=True, options={"substitute": other})
     assert asked == [{"substitute": other}, {"substitute": other, "options": {"steps": 80}}]
     options = {"substitute": other, "attack": "bim", "options": {"steps": 3, "step_size": 0.02}}
-    attack(conv(), "transfer", threat, probe=True, options=options)
+    attack(conv(), "transfer", threat, probes=True, options=options)
     assert asked[-1] == {**options, "options": {"steps": 6, "step_size": 0.02}}
     del asked[:]
-    attack(conv(), "transfer", threat, probe=True, options={"substitute": other, "attack": "fgsm"})
+    attack(conv(), "transfer", threat, probes=True, options={"substitute": other, "attack": "fgsm"})
     assert len(asked) == 1
 
 
 def test_noise_that_beats_the_attack_is_flagged(plant: Any) -> None:
     idle = plant("idle", fn="touchstone.attacks.clean:clean", kind="fixed")
-    _, _, info = attack(conv(), idle, Threat("linf", (0.4,)), checks=True)
+    _, _, info = attack(conv(), idle, Threat("linf", (0.4,)), probes=True)
     assert "noise_stronger" in [flag["flag"] for flag in info["flags"]]
 
 
@@ -646,15 +661,15 @@ def test_a_sample_that_any_random_point_breaks_counts_as_broken_by_noise() -> No
     block = make_block(model, x, y, Threat("linf", (0.3,)), 0, 512, None)
     rng, ball = SampleRng(0, torch.arange(40)), {"norm": "linf", "eps": 0.3, "bounds": block.view.bounds}
     with torch.no_grad():
-        answers = [model(in_ball(x, rng=rng, draw=draw, **ball)).argmax(1) for draw in range(loop.NOISE_DRAWS)]
+        answers = [model(in_ball(x, rng=rng, draw=draw, **ball)).argmax(1) for draw in range(probes.NOISE_DRAWS)]
     broken = (torch.stack(answers) != y).any(0)
     assert 4 < broken.sum() < 40
-    assert torch.equal(loop._noise(block, 0.3)["success"], broken)
+    assert torch.equal(probes.noise_columns(block, 0.3)["success"], broken)
 
 
 def test_accuracy_above_chance_at_half_the_range_is_flagged(plant: Any) -> None:
     idle = plant("idle", fn="touchstone.attacks.clean:clean", kind="fixed")
-    _, _, info = attack(conv(), idle, Threat("linf", (0.5,)), checks=True)
+    _, _, info = attack(conv(), idle, Threat("linf", (0.5,)), probes=True)
     assert "above_chance" in [flag["flag"] for flag in info["flags"]]
 
 
@@ -663,7 +678,7 @@ def test_a_cascade_is_asked_whether_it_breaks_a_model_at_half_the_range(plant: A
     idle = plant("idle", fn="touchstone.attacks.clean:clean", kind="fixed")
     for fn, wanted in ((idle, True), ("fgsm", False)):
         members = [{"slug": fn, "fn": fn, "options": {}}]
-        table, _, info = suite(linear(), members, Threat("linf", (0.1,)), checks=True)
+        table, _, info = suite(linear(), members, Threat("linf", (0.1,)), probes=True)
         assert ("above_chance" in [flag["flag"] for flag in info["flags"]]) == wanted
         assert set(table["epsilon"]) == {0.1}
 
@@ -682,41 +697,46 @@ def test_progress_is_told_stage_by_stage() -> None:
 
 
 def test_a_failed_model_has_no_rows_and_a_reason() -> None:
-    table, shown, info = loop.empty("loss is nan")
-    assert table.empty
-    assert list(table) == list(records.COLUMNS)
-    assert shown == {}
-    assert (info["status"], info["reason"]) == ("failed", "loss is nan")
+    result = failed("loss is nan")
+    assert result.records.empty
+    assert list(result.records) == list(records.COLUMNS)
+    assert result.examples == {}
+    assert (result.status, result.reason) == ("failed", "loss is nan")
 
 
 # ---- what is refused
 
 
-def nonsense() -> Iterator[tuple[dict, str]]:
-    yield {"fn": "squares"}, r"unknown attack 'squares'; allowed: .*; did you mean 'square'\?"
-    yield {"protocol": "publishd"}, r"unknown protocol 'publishd'; .* did you mean 'published'\?"
-    yield {"threat": None}, r"'pgd' needs a threat"
-    yield {"threat": Threat("l0", (1.0,))}, r"'pgd' in norm 'l0': allowed: l1, l2, linf"
-    yield {"threat": Threat("linf")}, r"'pgd' has a fixed budget: expected epsilons"
-    yield {"fn": "cascade"}, r"'cascade' is a suite: expected protocol 'worst'"
-    worst = {"fn": "cascade", "protocol": "worst"}
-    yield {**worst, "options": {"members": []}}, r"needs members and epsilons, got 0 and 3"
-    yield {**worst, "options": {"members": MEMBERS}, "threat": Threat("linf")}, r"got 4 and 0"
-    yield {**worst, "options": {"members": MEMBERS[:1] * 2}}, r"slugs of their own.*\['pgd-ce', 'pgd-ce'\]"
-    yield {**worst, "options": {"members": [{**MEMBERS[0], "slug": "clean"}]}}, r"'clean' is taken"
-    inner = {"slug": "inner", "fn": "cascade", "options": {"members": MEMBERS}}
-    yield {**worst, "options": {"members": [inner]}}, r"member 'inner': expected one attack, got the suite 'cascade'"
-    ddn = {"slug": "ddn", "fn": "ddn", "options": {}}
-    grid = {"grid": {"step_size": [0.1]}}
-    yield {"protocol": "worst", **grid}, r"a grid is for one attack under protocol 'published', got 'pgd' under 'worst'"
-    yield {"fn": "clean", **grid}, r"a grid is for one attack under protocol 'published', got 'clean'"
-    yield {**worst, "options": {"members": [ddn]}}, r"'ddn' in norm 'linf': allowed: l2"
-
-
-@pytest.mark.parametrize(("wrong", "message"), list(nonsense()))
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"fn": "squares"}, r"unknown attack 'squares'; allowed: .*; did you mean 'square'\?"),
+        ({"threat": None}, r"'pgd' needs a threat"),
+        ({"threat": Threat("l0", (1.0,))}, r"'pgd' in norm 'l0': allowed: l1, l2, linf"),
+        ({"threat": Threat("linf")}, r"'pgd' has a fixed budget: expected epsilons"),
+        ({"fn": "clean", "grid": {"step_size": [0.1]}}, r"a grid is for an attack, got 'clean'"),
+        ({"budget_rule": "distance"}, r"a budget rule is for a minimal-norm attack, got 'pgd'"),
+    ],
+)
 def test_what_means_nothing_is_refused(wrong: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         attack(conv(), **wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"members": []}, r"needs members and epsilons, got 0 and 3"),
+        ({"threat": Threat("linf")}, r"got 4 and 0"),
+        ({"members": MEMBERS[:1] * 2}, r"slugs of their own.*\['pgd-ce', 'pgd-ce'\]"),
+        ({"members": [{**MEMBERS[0], "slug": "clean"}]}, r"'clean' is taken"),
+        ({"members": [{"slug": "idle", "fn": "clean"}]}, r"member 'idle': expected an attack, got 'clean'"),
+        ({"members": [{"slug": "ddn", "fn": "ddn"}]}, r"'ddn' in norm 'linf': allowed: l2"),
+    ],
+)
+def test_a_suite_that_means_nothing_is_refused(wrong: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        suite(conv(), **wrong)
 
 
 def test_bounds_of_the_threat_reach_the_attack() -> None:

@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from touchstone.attacks.balls import BALLS
-from touchstone.evaluation.noise import in_ball, own_generator
+from touchstone.evaluation.noise import in_ball
 from touchstone.norms import distance
-from touchstone.rng import SampleRng
+from touchstone.rng import SampleRng, own_generator
 from touchstone.types import UNIT, Bounds
 
 FREE = Bounds(-torch.inf, torch.inf)

@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from touchstone import records
 from touchstone.attacks import ATTACKS
-from touchstone.evaluation import flags, loop
+from touchstone.cell import ModelId, ThreatSpec
+from touchstone.evaluation import cascade, flags, published
+from touchstone.evaluation.result import Member
+from touchstone.records import Attacked, Header
 from touchstone.threat import Threat
 
 COUNT = 16
@@ -27,17 +30,16 @@ ONE_NORM = pytest.mark.parametrize(("name", "norm"), [(name, ATTACKS[name].norms
 TIES = 3
 
 
-def run(name: str, norm: str, batch_size: int = 512) -> loop.Result:
-    x, y = held_out(COUNT)
+def run(name: str, norm: str, batch_size: int = 512) -> pd.DataFrame:
     more = {"substitute": trained()} if name == "transfer" else {}
-    given = {"protocol": "published", "seed": 0, "batch_size": batch_size, "checks": False}
-    threat = Threat(norm, EPSILONS[norm])
-    return loop.run(trained(), x, y, spec_name=name, options={**ROWS[name].trained, **more}, threat=threat, **given)
+    member = Member(name, name, {**ROWS[name].trained, **more})
+    given = {"threat": Threat(norm, EPSILONS[norm]), "seed": 0, "batch_size": batch_size, "probes": False}
+    return published.run(trained(), *held_out(COUNT), member, **given).records
 
 
 @cache
 def table(name: str, norm: str) -> pd.DataFrame:
-    return run(name, norm)[0]
+    return run(name, norm)
 
 
 def broken(frame: pd.DataFrame, norm: str) -> np.ndarray:
@@ -57,15 +59,17 @@ def test_more_epsilon_breaks_more_although_nothing_is_carried(name: str, norm: s
 
 @ONE_NORM
 def test_records_are_the_same_bytes_again(name: str, norm: str, tmp_path: Path) -> None:
-    about = {**dict.fromkeys(records.METADATA, "x"), "cell": dict.fromkeys(records.CELL, "x")}
-    about |= {"threat": dict.fromkeys(records.THREAT, "x"), "protocol": "published", "status": "ok"}
-    for place, frame in (("a", table(name, norm)), ("b", run(name, norm)[0])):
-        records.write(tmp_path / place, frame, {**about, "flags": [], "preflight": {}})
+    header = Header(
+        **{"run": "r", "model": ModelId("s", "d", "m", "f", 0), "stand_in": "", "attack": name, "members": {}},
+        **{"protocol": "published", "kind": ATTACKS[name].kind, "threat": ThreatSpec(norm), "samples": COUNT},
+    )
+    for place, frame in (("a", table(name, norm)), ("b", run(name, norm))):
+        records.write(tmp_path / place, [Attacked(header, frame)])
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def check_chunks(name: str, norm: str, batch_size: int) -> None:
-    one, other = table(name, norm), run(name, norm, batch_size)[0]
+    one, other = table(name, norm), run(name, norm, batch_size)
     assert (broken(one, norm) != broken(other, norm)).sum() <= TIES
     for column in ("sample", "label", "epsilon", "member", "clean_pred"):
         pd.testing.assert_series_equal(one[column], other[column])
@@ -99,9 +103,9 @@ def test_the_suite_is_at_least_as_strong_as_each_member_on_each_sample() -> None
     x, y = held_out(COUNT)
     names = [name for name, spec in ATTACKS.items() if name in ROWS and "linf" in spec.norms and not spec.coupled]
     names = [name for name in names if name != "transfer"]
-    members = [{"slug": name, "fn": name, "options": dict(ROWS[name].trained)} for name in names]
+    members = [Member(name, name, ROWS[name].trained) for name in names]
     common = {"threat": Threat("linf", EPSILONS["linf"]), "seed": 0, "batch_size": 512}
-    together = loop.cascade(trained(), x, y, members=members, **common)[0]
+    together = cascade.run(trained(), x, y, members, **common).records
     for epsilon in EPSILONS["linf"]:
         worst = together[together["epsilon"] == epsilon].groupby("sample")["success"].any().to_numpy()
         for name in names:
@@ -117,15 +121,15 @@ def test_the_suites_verdict_does_not_depend_on_scale_or_names_of_the_classes(pow
 
     order = torch.tensor([3, 7, 0, 1, 9, 8, 2, 5, 4, 6])
     members = [
-        {"slug": "pgd", "fn": "pgd", "options": {**ROWS["pgd"].trained, "loss": "margin"}},
-        {"slug": "apgd-dlr", "fn": "apgd", "options": {"steps": 15, "loss": "dlr"}},
-        {"slug": "fab", "fn": "fab", "options": {"steps": 5}},
-        {"slug": "square", "fn": "square", "options": {"queries": 60}},
+        Member("pgd", "pgd", {**ROWS["pgd"].trained, "loss": "margin"}),
+        Member("apgd-dlr", "apgd", {"steps": 15, "loss": "dlr"}),
+        Member("fab", "fab", {"steps": 5}),
+        Member("square", "square", {"queries": 60}),
     ]
     x, y = held_out(COUNT)
-    common = {"members": members, "threat": Threat("linf", (0.02, 0.04, 0.06)), "seed": 0, "batch_size": 512}
+    common = {"threat": Threat("linf", (0.02, 0.04, 0.06)), "seed": 0, "batch_size": 512}
     plain, other = (
-        loop.cascade(model, x, labels, **common)[0].groupby(["epsilon", "sample"])["success"].any()
+        cascade.run(model, x, labels, members, **common).records.groupby(["epsilon", "sample"])["success"].any()
         for model, labels in ((trained(), y), (Renamed(), order.argsort()[y]))
     )
     assert (plain != other).sum() <= TIES

@@ -20,7 +20,8 @@ from touchstone.defenses.base import Defense
 from touchstone.defenses.ce import CrossEntropy
 from touchstone.models.classifier import build
 from touchstone.recipe import Augment
-from touchstone.training import Checkpoint, Fit, Phase, Rule, draw_seed, fit_redrawn
+from touchstone.rng import draw_seed
+from touchstone.training import Checkpoint, Fit, Phase, Rule, fit_redrawn
 from touchstone.training.checkpoint import Saved
 from touchstone.types import Step
 

@@ -16,7 +16,8 @@ from touchstone.defenses.ce import CrossEntropy
 from touchstone.defenses.minmax import MinMax
 from touchstone.models.classifier import build
 from touchstone.recipe import Augment
-from touchstone.training import Fit, Phase, Rule, accuracy, draw_seed, fit, fit_redrawn, loop
+from touchstone.rng import draw_seed
+from touchstone.training import Fit, Phase, Rule, accuracy, fit, fit_redrawn, loop
 from touchstone.types import Step
 
 

@@ -97,10 +97,4 @@ ATTACKS: dict[str, AttackSpec] = {
         source="Croce, Hein (2020), pyautoattack",
         coupled=True,
     ),
-    "cascade": AttackSpec(
-        fn="touchstone.evaluation.loop:cascade",
-        kind="suite",
-        norms=("linf", "l2", "l1", "l0"),
-        source="Croce, Hein (2020): each member sees what the others left",
-    ),
 }

@@ -15,10 +15,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-TOLERANCE = 1e-6  # as the judge's
-FULL_RANGE = 0.5  # linf radius in pixels that can turn every image grey
+from touchstone.records import TOLERANCE, Flag
 
-Flag = dict[str, str]
+FULL_RANGE = 0.5  # linf radius in pixels that can turn every image grey
 
 
 class Limit(NamedTuple):

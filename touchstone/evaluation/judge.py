@@ -12,12 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from touchstone.query import channels_last, evaluating
+from touchstone.records import NO_ANSWER, TOLERANCE
 from touchstone.threat import Threat, View
 
 BATCH = 512
-TOLERANCE = 1e-6  # absolute, on distances and on the box: float32 rounding of x + delta
 SURE = 1e-3  # absolute, on the log-odds of a confidence, at most 2.5e-4 of the confidence: float32 rounding of logits
-NO_ANSWER = -1  # the prediction where a logit is NaN
 
 _BACKENDS = (
     torch.backends.cuda.matmul,

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from touchstone.evaluation.judge import logits
-from touchstone.evaluation.noise import in_ball, own_generator
+from touchstone.evaluation.noise import in_ball
 from touchstone.losses import LOSSES
 from touchstone.query import Query
-from touchstone.rng import SampleRng
+from touchstone.rng import SampleRng, own_generator
 from touchstone.threat import Threat, View, in_space
 
 SAMPLES = 200

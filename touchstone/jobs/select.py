@@ -105,6 +105,6 @@ def _under(probe: Probe, model: nn.Module, validation: Split, seed: int) -> floa
     member = Member(probe.member.slug, probe.member.fn, probe.member.options)
     threat = make_threat(probe.threat)
     found = published.run(
-        model, x, y, member, threat=threat, seed=seed, batch_size=probe.batch_size, examples=0, probe=False
+        model, x, y, member, threat=threat, seed=seed, batch_size=probe.batch_size, examples=0, probes=False
     )
     return float(1 - found.records["success"].mean())

@@ -2,6 +2,6 @@
 
 from touchstone.recipe import Phase, Rule
 from touchstone.training.checkpoint import Checkpoint
-from touchstone.training.loop import Fit, accuracy, draw_seed, fit, fit_redrawn
+from touchstone.training.loop import Fit, accuracy, fit, fit_redrawn
 
-__all__ = ["Checkpoint", "Fit", "Phase", "Rule", "accuracy", "draw_seed", "fit", "fit_redrawn"]
+__all__ = ["Checkpoint", "Fit", "Phase", "Rule", "accuracy", "fit", "fit_redrawn"]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from touchstone.data.prepare import Split, to_float
 from touchstone.defenses.base import Defense
 from touchstone.recipe import Phase
+from touchstone.rng import draw_seed
 from touchstone.training.augment import augmented
 from touchstone.training.checkpoint import Checkpoint, Saved
 from touchstone.training.optimizers import Optimizers
@@ -56,18 +57,6 @@ class Best(NamedTuple):
     epoch: int
     accuracy: float
     weights: dict[str, Tensor]
-
-
-def draw_seed(*parts: int) -> int:
-    """Mix a run's seed with epoch and batch numbers into one seed below 2^31 (SplitMix64 finaliser per part)."""
-    mask = (1 << 64) - 1
-    state = 0
-    for part in parts:
-        state = (state + part + 0x9E3779B97F4A7C15) & mask
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & mask
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & mask
-        state ^= state >> 31
-    return state >> 33
 
 
 @torch.no_grad()
