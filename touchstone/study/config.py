@@ -22,10 +22,10 @@ Definition = TypeVar("Definition", bound=BaseModel)
 
 
 class ConfigError(ValueError):
-    """Everything that is wrong with the configuration, a line per problem."""
+    """Everything that is wrong with the configuration, a line per problem, each once."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = list(problems)
+        self.problems = list(dict.fromkeys(problems))  # several studies find the same in worst.yaml
         super().__init__("\n".join([f"{len(self.problems)} problem(s) in the configuration:", *self.problems]))
 
 
