@@ -279,7 +279,9 @@ class Study(Strict):
     near_zero: NearZero | None = Field(
         default=None, description="under what a weight of the first convolution counts as near zero"
     )
-    labels: dict[str, str] = Field(default={}, description="slug -> what the paper calls it in its tables")
+    labels: dict[str, str] = Field(
+        default={}, description="a word of claims.csv -> what the paper calls it in its tables"
+    )
     tables: dict[Slug, TableDef] = Field(default={}, description="tables of the paper in the report")
     figures: dict[Slug, FigureDef] = Field(
         default={}, description="figures of the report, each with a caption in captions.yaml"
