@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Literal, Self
 
-Said = Mapping[
-    str, Any
-]  # what somebody says of a recipe: some fields of a Phase, `groups` as {name: some fields of a Rule}
+# what somebody says of a recipe: some fields of a Phase, with `groups` as {name: some fields of a Rule}
+Said = Mapping[str, Any]
 
 MODEL = "model"  # the group of parameters that the phase's own optimiser steps
 
@@ -103,8 +102,10 @@ class Phase(Rule):
     def shrunk(self, epochs: int) -> Self:
         """Return the phase with fewer epochs, its schedules shrunk with them: every rate keeps its share of them."""
         share = epochs / self.epochs
-        groups = {name: SCHEDULES[rule.schedule].shorter(rule, share) for name, rule in self.groups.items()}
-        return replace(SCHEDULES[self.schedule].shorter(self, share), epochs=epochs, groups=groups)
+        groups = {
+            name: replace(rule, **SCHEDULES[rule.schedule].shorter(rule, share)) for name, rule in self.groups.items()
+        }
+        return replace(self, **SCHEDULES[self.schedule].shorter(self, share), epochs=epochs, groups=groups)
 
 
 @dataclass(frozen=True)
@@ -114,16 +115,12 @@ class Schedule:
     Attributes:
         reads: fields of a rule that it must be told.
         factor: on the rate, from the rule, the epochs that are done and those of the phase.
-        shorter: the rule where only a share of the epochs is run.
+        shorter: what changes in a rule where only a share of the epochs is run.
     """
 
     factor: Callable[[Rule, int, int], float]
     reads: tuple[str, ...] = ()
-    shorter: Callable[[Any, float], Any] = lambda rule, _: rule
-
-
-def _sooner(rule: Rule, share: float) -> Rule:
-    return replace(rule, milestones=tuple(sorted({max(1, round(m * share)) for m in rule.milestones})))
+    shorter: Callable[[Rule, float], Said] = lambda _, __: {}
 
 
 # optimiser -> fields of a rule that it reads besides the rate
@@ -134,12 +131,14 @@ OPTIMIZERS: dict[str, tuple[str, ...]] = {
 SCHEDULES: dict[str, Schedule] = {
     "constant": Schedule(lambda _, __, ___: 1.0),
     "multistep": Schedule(
-        lambda rule, done, _: rule.gamma ** sum(m <= done for m in rule.milestones), ("milestones", "gamma"), _sooner
+        lambda rule, done, _: rule.gamma ** sum(m <= done for m in rule.milestones),
+        ("milestones", "gamma"),
+        lambda rule, share: {"milestones": tuple(sorted({max(1, round(m * share)) for m in rule.milestones}))},
     ),
     "exponential": Schedule(
         lambda rule, done, _: rule.gamma**done,
         ("gamma",),
-        lambda rule, share: replace(rule, gamma=rule.gamma ** (1 / share)),
+        lambda rule, share: {"gamma": rule.gamma ** (1 / share)},
     ),
     "linear": Schedule(lambda _, done, epochs: 1 - done / epochs),
 }

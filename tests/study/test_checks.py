@@ -154,6 +154,7 @@ BAD = [
     ("worst-threat", STUDY, "worst: {linf: [linf,", "worst: {linf: [lnf,", ["worst.linf.0", "unknown threat 'lnf'"]),
     ("worst-norm", STUDY, "worst: {linf: [linf,", "worst: {lnf: [linf,", ["worst", "'linf', 'l2', 'l1' or 'l0'"]),
     ("worst-name", STUDY, "fgsm-linf: {fn", "worst-linf: {fn: fgsm, threat: linf}\n  fgsm-linf: {fn", ["attacks.worst-linf", "what the worst case is called"]),
+    ("worst-name-unused", STUDY, "fgsm-linf: {fn", "worst-l1: {fn: fgsm, threat: linf}\n  fgsm-linf: {fn", ["attacks.worst-l1", "what the worst case is called"]),
     ("suite", CONFIG, "run: demo", "run: demo\nsuite: quik", ["suite", "unknown suite 'quik'", "did you mean 'quick'"]),
     ("suite-attack", SUITES, "{fn: ddn, steps: 200}", "{fn: dnd, steps: 200}", ["quick.l2.ddn.fn", "unknown attack 'dnd'"]),
     ("suite-option", SUITES, "square: {fn: square, queries: 1000}", "square: {fn: square, querys: 1000}", ["quick.linf.square.querys", "did you mean 'queries'"]),
@@ -200,6 +201,15 @@ def test_a_problem_that_every_dataset_has_is_said_once(project: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         plan(project)
     assert len(caught.value.problems) == 1
+
+
+def test_a_problem_that_every_study_has_is_said_once(project: Path) -> None:
+    path = project / SUITES
+    path.write_text(path.read_text().replace("{fn: ddn, steps: 200}", "{fn: ddn, stepz: 200}"))
+    with pytest.raises(ConfigError) as caught:
+        make_plan(project, project / "configs" / "paper.yaml")
+    assert len(caught.value.problems) == 1
+    assert f"{path}:{line_with(path, 'stepz')}: quick.l2.ddn.stepz: unknown option" in str(caught.value)
 
 
 def test_candidates_need_a_criterion(project: Path) -> None:

@@ -6,7 +6,7 @@ Nothing here imports torch.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from ruamel.yaml import YAML
@@ -18,13 +18,14 @@ SLUG = r"[a-z0-9][a-z0-9+-]*"
 Slug = Annotated[str, StringConstraints(pattern=f"^{SLUG}$")]
 Count = Annotated[int, Field(ge=1)]
 Key = tuple[str | int, ...]
+Definition = TypeVar("Definition", bound=BaseModel)
 
 
 class ConfigError(ValueError):
-    """Everything that is wrong with the configuration, a line per problem."""
+    """Everything that is wrong with the configuration, a line per problem, each once."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = list(problems)
+        self.problems = list(dict.fromkeys(problems))  # several studies find the same in worst.yaml
         super().__init__("\n".join([f"{len(self.problems)} problem(s) in the configuration:", *self.problems]))
 
 
@@ -37,77 +38,95 @@ class Strict(BaseModel):
 class Mirror(Strict):
     """A plain HTTP directory with the raw files in torchvision's layout."""
 
-    mirror: Annotated[str, StringConstraints(pattern=r"^https?://")]
+    mirror: Annotated[str, StringConstraints(pattern=r"^https?://")] = Field(description="URL of the directory")
 
 
 class Local(Strict):
     """A directory on disk with the raw files in torchvision's layout."""
 
-    local: Annotated[str, StringConstraints(min_length=1)]
+    local: Annotated[str, StringConstraints(min_length=1)] = Field(description="the directory")
 
 
 class DataSource(Strict):
     """Where a dataset's raw files come from."""
 
-    source: Literal["embedded", "download"] | Mirror | Local
+    source: Literal["embedded", "download"] | Mirror | Local = Field(
+        description="embedded (in scikit-learn), download (torchvision's mirrors), {mirror: URL} or {local: DIR}"
+    )
 
 
 class Where(Strict):
     """Which cells a cap applies to; every key that is given must match."""
 
-    dataset: Slug | None = None
-    model: Slug | None = None
-    defense: Slug | None = None
-    attack: Slug | None = None
+    dataset: Slug | None = Field(default=None, description="a dataset of the study, not what stands in for it")
+    model: Slug | None = Field(default=None, description="an architecture")
+    defense: Slug | None = Field(default=None, description="a defense")
+    attack: Slug | None = Field(default=None, description="an attack, or a worst case by its norm, worst-<norm>")
 
 
 class Cap(Strict):
     """Upper limits on what a recipe or an attack asks for; the smallest that applies counts."""
 
-    where: Where = Where()
-    epochs: Count | None = None
-    seeds: Count | None = None
-    samples: Count | None = None
-    steps: Count | None = None
-    attack_steps: Count | None = None
-    restarts: Count | None = None
-    binary_steps: Count | None = None
-    queries: Count | None = None
+    where: Where = Field(default=Where(), description="which cells it applies to; all of them if left out")
+    epochs: Count | None = Field(default=None, description="epochs of each phase of a training")
+    seeds: Count | None = Field(default=None, description="seeds per model, or that an attack runs on")
+    samples: Count | None = Field(default=None, description="test images per attack")
+    steps: Count | None = Field(
+        default=None, description="steps of an attack; each is lengthened so that steps x length stays as it was"
+    )
+    attack_steps: Count | None = Field(
+        default=None, description="steps of the attack within a training, lengthened alike"
+    )
+    restarts: Count | None = Field(default=None, description="restarts of an attack")
+    binary_steps: Count | None = Field(default=None, description="steps of the search for C&W's constant")
+    queries: Count | None = Field(default=None, description="queries of a black-box attack")
 
 
 class Only(Strict):
     """Which part of the studies to run; an empty list means all of it. `clean` runs on every model anyway."""
 
-    datasets: list[Slug] = []
-    models: list[Slug] = []
-    defenses: list[Slug] = []
-    attacks: list[Slug] = []
+    datasets: list[Slug] = Field(default=[], description="datasets of the studies")
+    models: list[Slug] = Field(default=[], description="architectures")
+    defenses: list[Slug] = Field(default=[], description="defenses")
+    attacks: list[Slug] = Field(default=[], description="attacks, and worst cases by their norm, worst-<norm>")
 
 
 class Checkpoints(Strict):
     """How often a training saves what it needs to go on after a kill: whichever comes first; None: not by this."""
 
-    epochs: Count | None = None
-    minutes: Annotated[float, Field(gt=0)] | None = 10.0
+    epochs: Count | None = Field(default=None, description="after so many epochs")
+    minutes: Annotated[float, Field(gt=0)] | None = Field(default=10.0, description="after so many minutes")
 
 
 class Config(Strict):
     """One run. Each config file is complete in itself."""
 
-    run: Slug
-    studies: Annotated[list[Slug], Field(min_length=1)]
-    device: Literal["cpu", "cuda"]
-    threads: Count
-    jobs: Literal["per_attack", "per_model"]
-    batch_size: Count
-    data: dict[Slug, DataSource]
-    stand_in: dict[Slug, Slug] = {}
-    suite: Slug = "quick"
-    only: Only = Only()
-    amp: Literal["bf16"] | None = None
-    compile: bool = False
-    checkpoint: Checkpoints = Checkpoints()
-    caps: list[Cap] = []
+    run: Slug = Field(description="name of the run, and of its folder below results/")
+    studies: Annotated[list[Slug], Field(min_length=1)] = Field(description="folders below studies/")
+    device: Literal["cpu", "cuda"] = Field(description="cpu or cuda")
+    threads: Count = Field(description="CPU threads of one job; they decide the last bits of a result")
+    jobs: Literal["per_attack", "per_model"] = Field(
+        description="per_attack: a job per attack; per_model: all attacks on a model in one job"
+    )
+    batch_size: Count = Field(description="rows per call of a model; halved where memory runs out")
+    data: dict[Slug, DataSource] = Field(description="where the raw files of each dataset come from")
+    stand_in: dict[Slug, Slug] = Field(
+        default={}, description="dataset of the studies -> what is used in its place, with images of the same shape"
+    )
+    suite: Slug = Field(default="quick", description="which suite of studies/worst.yaml is behind the worst cases")
+    only: Only = Field(default=Only(), description="which part of the studies to run")
+    amp: Literal["bf16"] | None = Field(
+        default=None,
+        description="bf16: layers of a model in training run in bfloat16 where autocast does so; CUDA only",
+    )
+    compile: bool = Field(
+        default=False, description="compile models in training, where the defense allows it; changes the bits"
+    )
+    checkpoint: Checkpoints = Field(
+        default=Checkpoints(),
+        description="how often a training saves what it needs to go on after a kill; decides no number",
+    )
+    caps: list[Cap] = Field(default=[], description="what is cut short")
 
 
 def read(path: Path) -> tuple[Any, Any]:
@@ -151,7 +170,7 @@ def problem(path: Path, lines: Any, key: Key, text: str) -> str:
     return f"{path}:{line_of(lines, key)}: {dotted}: {text}"
 
 
-def parse(model: type[Strict], path: Path, values: Any, lines: Any) -> Any:
+def parse(model: type[Definition], path: Path, values: Any, lines: Any) -> Definition:
     """Check plain values against a typed model.
 
     Raises:
@@ -194,7 +213,7 @@ def _explain(model: type[BaseModel], item: Any, key: Key) -> str:
 def _fields(model: Any, key: Key) -> list[str]:
     """Names allowed under `key`: walk the annotations of the model."""
     for part in key:
-        info = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        info = model.model_fields.get(str(part)) if isinstance(model, type) and issubclass(model, BaseModel) else None
         model = info.annotation if info else model
         while not (isinstance(model, type) and issubclass(model, BaseModel)):
             args = [a for a in getattr(model, "__args__", ()) if a is not type(None) and a is not str and a is not int]

@@ -2,24 +2,22 @@
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import fields
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+from types import GenericAlias
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model
 
 from touchstone import recipe
 from touchstone.attacks import ATTACKS
-from touchstone.recipe import Phase, Rule
+from touchstone.recipe import Phase
 from touchstone.registry import BudgetRule
-from touchstone.study.config import Count, Slug, Strict
+from touchstone.study.config import Count, Definition, Slug, Strict
 
 Positive = Annotated[float, Field(gt=0)]
 Norm = Literal["linf", "l2", "l1", "l0"]
 Slugs = Annotated[list[Slug], Field(min_length=1)]
 NotNegative = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, lt=1)]
 LIMITS = ("steps", "attack_steps", "restarts", "binary_steps", "queries")  # options that a cap may lower
-Definition = TypeVar("Definition", bound=Strict)
 RESULT_TABLES = ("cells", "claims", "qualitative", "flags", "selection", "failures", "worst")
 
 
@@ -27,7 +25,7 @@ class Open(BaseModel):
     """A definition whose further keys are options of its `fn`."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
-    fn: str
+    fn: str = Field(description="a name in the table of such functions, or for a model module:function")
 
     @property
     def options(self) -> dict[str, Any]:
@@ -38,40 +36,49 @@ class Open(BaseModel):
 class Standardize(Strict):
     """Mean and standard deviation of the first layer, in pixels: one value for all channels, or one for each."""
 
-    mean: Annotated[list[float], Field(min_length=1)]
-    std: Annotated[list[Positive], Field(min_length=1)]
+    mean: Annotated[list[float], Field(min_length=1)] = Field(description="per channel, in pixels")
+    std: Annotated[list[Positive], Field(min_length=1)] = Field(description="per channel, in pixels")
 
 
 class ModelDef(Open):
     """An architecture and its options; `normalize` is its first layer, with the dataset's constants or none."""
 
-    normalize: Literal["dataset", "none"] | Standardize = "dataset"
+    normalize: Literal["dataset", "none"] | Standardize = Field(
+        default="dataset", description="first layer: the dataset's mean and standard deviation, none, or {mean, std}"
+    )
 
 
-def _said(kind: type[Any], *, leave_out: Collection[str] = ()) -> Callable[[type[Definition]], type[Definition]]:
-    """Give a definition the fields of a part of a recipe, every one of them optional, with their bounds and words."""
+def _says(
+    kind: type[Any], *, required: Collection[str] = (), leave_out: Collection[str] = ()
+) -> Callable[[type[Definition]], type[Definition]]:
+    """Give a definition the fields of a part of a recipe that it lacks, with their bounds and words, None where unsaid.
+
+    A required field replaces one that could be left unsaid.
+    """
     hints = get_type_hints(kind)
 
     def derived(base: type[Definition]) -> type[Definition]:
-        own = {f.name: f for f in fields(kind)}.keys() - {*leave_out, *base.model_fields}
-        more: dict[str, Any] = {f.name: _optional(hints[f.name], f) for f in fields(kind) if f.name in own}
+        more: dict[str, Any] = {}
+        for one in dataclasses.fields(kind):
+            if one.name in required:
+                more[one.name] = (_bounded(hints[one.name], one), Field(description=one.metadata["doc"]))
+            elif one.name not in (*leave_out, *base.model_fields):
+                unsaid = Field(default=None, description=one.metadata["doc"])
+                more[one.name] = (_bounded(hints[one.name], one) | None, unsaid)
         return create_model(base.__name__, __base__=base, __doc__=base.__doc__, __module__=base.__module__, **more)
 
     return derived
 
 
-def _optional(hint: Any, one: dataclasses.Field[Any]) -> tuple[Any, Any]:
-    """Return a field of a recipe as pydantic wants it."""
-    limits, each = one.metadata.get("bounds", {}), one.metadata.get("each", False)
-    if each:
-        items = [Annotated[item, Field(**limits)] if item is not ... else ... for item in get_args(hint)]
-        hint = tuple[tuple(items)]  # type: ignore[valid-type]  # made here, not written
-    return Annotated[hint, Field(**({} if each else limits))] | None, Field(
-        default=None, description=one.metadata["doc"]
-    )
+def _bounded(hint: Any, one: dataclasses.Field[Any]) -> Any:
+    """Return the type of a field of a recipe with the bounds that its metadata say, as pydantic takes them."""
+    limits = Field(**one.metadata["bounds"])
+    if not one.metadata["each"]:
+        return Annotated[hint, limits]
+    return GenericAlias(tuple, tuple(item if item is ... else Annotated[item, limits] for item in get_args(hint)))
 
 
-@_said(Rule)
+@_says(recipe.Rule)
 class RuleDef(Strict):
     """An optimiser and its schedule; what is left out is said elsewhere."""
 
@@ -81,12 +88,12 @@ class RuleDef(Strict):
         return self.model_dump(exclude_none=True)
 
 
-@_said(recipe.Augment)
+@_says(recipe.Augment)
 class Augment(Strict):
     """How training images vary; what is left out does not happen."""
 
 
-@_said(Phase, leave_out=("init", *recipe.RULE_FIELDS))
+@_says(Phase, leave_out=["init"])
 class TrainingDef(RuleDef):
     """What a recipe and a phase may both say."""
 
@@ -94,13 +101,9 @@ class TrainingDef(RuleDef):
     augment: Augment | None = Field(default=None, description="how training images vary")
 
 
+@_says(Phase, required=["optimizer", "lr", "batch_size", "epochs"], leave_out=["init"])
 class Recipe(TrainingDef):
     """How a dataset's models are trained unless a phase says otherwise."""
-
-    optimizer: Literal["adam", "sgd"]
-    lr: Positive
-    batch_size: Count
-    epochs: Count
 
 
 class PhaseDef(TrainingDef):
@@ -110,13 +113,18 @@ class PhaseDef(TrainingDef):
     ended (continue).
     """
 
-    init: Slug | None = None
+    init: Slug | None = Field(
+        default=None,
+        description="fresh, or a defense whose trained weights the first phase begins with; a later one: continue",
+    )
 
 
 class MemberDef(Open):
     """An attack and its options; `substitute` is "<model>/<defense>", the kind of model that a transfer starts from."""
 
-    substitute: str | dict[Slug, str] | None = None
+    substitute: str | dict[Slug, str] | None = Field(
+        default=None, description="<model>/<defense> that a transfer starts from, or one per dataset"
+    )
 
 
 Phases = Annotated[list[PhaseDef], Field(min_length=1)]
@@ -133,9 +141,17 @@ class DefenseDef(Open):
     `adaptive` are attacks meant for this defense: they join its worst case in every norm that they work in.
     """
 
-    phases: PerDataset = [PhaseDef()]
-    select: list[dict[str, Any]] = []
-    adaptive: dict[Slug, MemberDef] = {}
+    phases: PerDataset = Field(
+        default=[PhaseDef()],
+        description="stretches of training, one after another on the same weights, or {dataset: phases}",
+    )
+    select: list[dict[str, Any]] = Field(
+        default=[], description="candidate options from weak to strong, of which the study's selection takes one"
+    )
+    adaptive: dict[Slug, MemberDef] = Field(
+        default={},
+        description="attacks meant for this defense: they join its worst case in every norm that they work in",
+    )
 
 
 class CellsDef(Strict):
@@ -144,19 +160,25 @@ class CellsDef(Strict):
     The attack on no model, `clean`, and the worst case run on every model anyway.
     """
 
-    datasets: Slugs
-    models: Slugs
-    defenses: Slugs
-    attacks: Slugs = ["clean"]
+    datasets: Slugs = Field(description="of the recipes")
+    models: Slugs = Field(description="of the study")
+    defenses: Slugs = Field(description="of the study")
+    attacks: Slugs = Field(default=["clean"], description="of the study")
 
 
 class ThreatDef(Strict):
     """A norm with its radii per dataset."""
 
-    norm: Norm
-    space: Literal["pixel", "normalized"]
-    bounds: Literal["data", "none"] = "data"
-    epsilons: dict[Slug, Annotated[list[NotNegative], Field(min_length=1)]]
+    norm: Norm = Field(description="of the perturbation")
+    space: Literal["pixel", "normalized"] = Field(
+        description="where it is measured: pixel, or normalized (after the first layer)"
+    )
+    bounds: Literal["data", "none"] = Field(
+        default="data", description="data: points stay valid images; none: they need not"
+    )
+    epsilons: dict[Slug, Annotated[list[NotNegative], Field(min_length=1)]] = Field(
+        description="dataset -> radii, rising"
+    )
 
 
 class AttackDef(MemberDef):
@@ -166,9 +188,14 @@ class AttackDef(MemberDef):
     `budget_rule` is for a minimal-norm attack, where the paper read its epsilons in another way than is usual for it.
     """
 
-    threat: Slug | None = None
-    grid: dict[str, list[Any] | dict[Slug, list[Any]]] = {}
-    budget_rule: BudgetRule | None = None
+    threat: Slug | None = Field(default=None, description="what it may do; none for the clean pass")
+    grid: dict[str, list[Any] | dict[Slug, list[Any]]] = Field(
+        default={}, description="option -> values, of which one is chosen for all samples together"
+    )
+    budget_rule: BudgetRule | None = Field(
+        default=None,
+        description="how a minimal-norm attack's points count at a radius, if the paper has another way than usual",
+    )
 
     @property
     def rule(self) -> str:
@@ -179,68 +206,86 @@ class AttackDef(MemberDef):
 class Selection(Strict):
     """The criterion that chooses unstated constants; it reads no claim."""
 
-    reference: Slug
-    tolerance: dict[Slug, Positive]
-    seed: int
-    epochs: dict[Slug, Count]
-    probe: Slug
-    probe_samples: Count
-    amended: list[str] = []
+    reference: Slug = Field(description="the defense that candidates are compared with, trained alike")
+    tolerance: dict[Slug, Positive] = Field(
+        description="dataset -> validation accuracy that a candidate may lose against the reference, as a share"
+    )
+    seed: int = Field(description="of these trainings")
+    epochs: dict[Slug, Count] = Field(description="dataset -> epochs of these trainings; schedules shrink with them")
+    probe: Slug = Field(description="an attack with a fixed budget that shows the sensitivity; it chooses nothing")
+    probe_samples: Count = Field(description="validation images under the probe")
+    amended: list[str] = Field(
+        default=[], description="what was changed after a result of the selection had been seen, and why"
+    )
 
 
 class Reading(Strict):
     """Another reading of the claims: which slugs stand in for the headline's."""
 
-    mark: str = ""
-    defense: dict[Slug, Slug] = {}
-    attack: dict[Slug, Slug] = {}
+    mark: str = Field(default="", description="what a verdict says if only this reading reproduces the claim")
+    defense: dict[Slug, Slug] = Field(default={}, description="headline's defense -> this reading's")
+    attack: dict[Slug, Slug] = Field(default={}, description="headline's attack -> this reading's")
 
 
 class NearZero(Strict):
     """Thresholds under which a weight counts as near zero; a study that gives them measures the first convolution."""
 
-    headline: Positive
-    thresholds: list[Positive]
+    headline: Positive = Field(description="the threshold of claims and tables")
+    thresholds: list[Positive] = Field(description="all that are measured")
 
 
 class TableDef(Strict):
     """One of the paper's tables."""
 
-    source_table: str
-    title: str
-    dataset: Slug | None = None
+    source_table: str = Field(description="as claims.csv has it")
+    title: str = Field(description="heading in the report")
+    dataset: Slug | None = Field(default=None, description="the table's one dataset, if it has one")
 
 
 class FigureDef(Open):
     """A plot, and the models or the table (of tables/) that it shows."""
 
-    defenses: list[Slug] = []
-    dataset: Slug | None = None
-    table: Slug | None = None
+    defenses: list[Slug] = Field(default=[], description="whose models it draws")
+    dataset: Slug | None = Field(default=None, description="on which they are trained")
+    table: Slug | None = Field(default=None, description="of results that it draws instead")
 
 
 class Study(Strict):
     """The whole of a study.yaml."""
 
-    study: Slug
-    title: str
-    citation: str
-    headline: str
-    seeds: Count
-    redraws: Annotated[int, Field(ge=0)] = 0
-    models: dict[Slug, ModelDef]
-    recipes: dict[Slug, Recipe]
-    defenses: dict[Slug, DefenseDef]
-    selection: Selection | None = None
-    threats: dict[Slug, ThreatDef]
-    attacks: dict[Slug, AttackDef]
-    worst: dict[Norm, list[Slug]] = {}
-    cells: list[CellsDef] = []
-    readings: dict[Slug, Reading] = {"headline": Reading()}
-    near_zero: NearZero | None = None
-    labels: dict[str, str] = {}
-    tables: dict[Slug, TableDef] = {}
-    figures: dict[Slug, FigureDef] = {}
+    study: Slug = Field(description="the folder's name")
+    title: str = Field(description="heading of the report")
+    citation: str = Field(description="the work")
+    headline: str = Field(description="which reading of the paper is the headline, fixed before anything is run")
+    seeds: Count = Field(description="trainings per model")
+    redraws: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="how often an initialisation that learns nothing in its first epoch is drawn again"
+    )
+    models: dict[Slug, ModelDef] = Field(description="architectures")
+    recipes: dict[Slug, Recipe] = Field(description="dataset -> how models are trained on it")
+    defenses: dict[Slug, DefenseDef] = Field(description="training objectives")
+    selection: Selection | None = Field(
+        default=None, description="the criterion that chooses constants which the paper leaves out"
+    )
+    threats: dict[Slug, ThreatDef] = Field(description="what an attack may do")
+    attacks: dict[Slug, AttackDef] = Field(description="attacks as the paper ran them")
+    worst: dict[Norm, list[Slug]] = Field(
+        default={}, description="norm -> threats at whose radii the worst case is read"
+    )
+    cells: list[CellsDef] = Field(default=[], description="what runs besides what the claims ask for")
+    readings: dict[Slug, Reading] = Field(
+        default={"headline": Reading()}, description="ways to take the paper; headline is its own"
+    )
+    near_zero: NearZero | None = Field(
+        default=None, description="under what a weight of the first convolution counts as near zero"
+    )
+    labels: dict[str, str] = Field(
+        default={}, description="a word of claims.csv -> what the paper calls it in its tables"
+    )
+    tables: dict[Slug, TableDef] = Field(default={}, description="tables of the paper in the report")
+    figures: dict[Slug, FigureDef] = Field(
+        default={}, description="figures of the report, each with a caption in captions.yaml"
+    )
 
     @property
     def reference(self) -> str:

@@ -42,8 +42,7 @@ def load_suites(path: Path) -> Suites:
         ConfigError: with every problem found, each with file, line, key, value and what is allowed.
     """
     values, lines = read(path)
-    found: SuitesFile = parse(SuitesFile, path, values, lines)
-    return Suites(path, lines, found.root)
+    return Suites(path, lines, parse(SuitesFile, path, values, lines).root)
 
 
 def worst_slug(norm: str) -> str:

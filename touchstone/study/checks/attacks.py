@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from touchstone.attacks import ATTACKS
-from touchstone.registry import LOSSES, OWN, AttackSpec, options
+from touchstone.registry import LOSSES, NORMS, OWN, AttackSpec, options
 from touchstone.study.checks.checker import Checker, each, fits
 from touchstone.study.config import Key
 from touchstone.study.schema import LIMITS, AttackDef, DefenseDef, MemberDef, Study
-from touchstone.study.suites import Suites, norm_of
+from touchstone.study.suites import Suites, worst_slug
 
 # arguments of attacks that threat, protocol and jobs fill in
 CONTRACT = frozenset({"norm", "eps", "rng", "stop", "substitute"})
@@ -45,7 +45,7 @@ class Attacks:
                         self.check.add(key, f"{name!r} is measured in {measured}, not in {norm}")
 
     def _attack(self, key: Key, name: str, attack: AttackDef) -> None:
-        if norm_of(self.study, name) is not None:
+        if name in map(worst_slug, NORMS):
             self.check.add(key, f"{name!r} is what the worst case is called; give the attack another name")
         if not self.check.known((*key, "fn"), attack.fn, ATTACKS, "attack"):
             return

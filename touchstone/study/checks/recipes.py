@@ -38,7 +38,7 @@ class Recipes:
 
     def training(self, key: Key, given: TrainingDef, recipe: TrainingDef) -> None:
         """Check the rules that a phase, or a recipe itself, makes of a recipe: `given` comes before it."""
-        parts = [recipe.said, given.said]
+        parts: list[Said] = [recipe.said, given.said]
         self._rule(key, given, parts)
         for name, group in given.groups.items():
             before = [part["groups"][name] for part in parts if name in part["groups"]]

@@ -36,7 +36,7 @@ def load_study(path: Path, suites: Suites | None = None) -> Study:
         ConfigError: with every problem found, each with file, line, key, value and what is allowed.
     """
     values, lines = read(path)
-    study: Study = parse(Study, path, values, lines)
+    study = parse(Study, path, values, lines)
     check = Checker(path, lines)
     if study.study != path.parent.name:
         check.add(("study",), f"must equal the folder's name {path.parent.name!r}, got {study.study!r}")
@@ -176,7 +176,7 @@ class References:
 
     def _cells(self, key: Key, cells: CellsDef) -> None:
         study = self.study
-        defined = {
+        defined: dict[str, Collection[str]] = {
             "datasets": study.recipes,
             "models": study.models,
             "defenses": study.defenses,
