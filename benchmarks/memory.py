@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 
 from touchstone.data import DATASETS
+from touchstone.evaluation import published
+from touchstone.evaluation.result import Member
 from touchstone.models.classifier import build
 from touchstone.threat import Threat
 

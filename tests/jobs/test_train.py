@@ -15,7 +15,6 @@ import pandas as pd
 import pytest
 import torch
 from safetensors import safe_open
-from touchstone.recipe import Phase, Rule
 from toy_jobs import flip, model_id, say, trained, training
 
 from touchstone import paths
@@ -24,6 +23,7 @@ from touchstone.jobs.common import load_weights, make_model
 from touchstone.paths import CHECKPOINT, Results
 from touchstone.plan.jobs import Code, Net, Objective, TrainJob
 from touchstone.plan.plan import Plan
+from touchstone.recipe import Phase, Rule
 from touchstone.training import fit_redrawn
 
 

@@ -49,7 +49,7 @@ def run(
     Source: Croce and Hein (2020), section 5, for the order and the rule of survivors.
 
     Everything that is not said here is as in `touchstone.evaluation.published.run`: `members` are the attacks in their
-    order; `full_range` asks, in linf on pixels, also for radius 0.5, which makes every image grey, on at most 200 samples.
+    order; `full_range` asks, in linf on pixels, also for radius 0.5, which makes every image grey, on 200 samples.
 
     Returns:
         A row per epsilon, sample, and member that was tried on it.
