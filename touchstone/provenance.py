@@ -42,14 +42,16 @@ class _Strip(ast.NodeTransformer):
     visit_Module = visit_FunctionDef = visit_ClassDef = visit_AsyncFunctionDef = _body
 
 
-@cache
-def _tree(module: str) -> ast.Module:
+def _parse(module: str) -> ast.Module:
     return ast.parse(module_path(module).read_text(encoding="utf-8"))
+
+
+_tree = cache(_parse)  # to be read only
 
 
 @cache
 def _fingerprint(module: str) -> str:
-    return hashlib.sha256(ast.dump(_Strip().visit(ast.parse(ast.unparse(_tree(module))))).encode()).hexdigest()
+    return hashlib.sha256(ast.dump(_Strip().visit(_parse(module))).encode()).hexdigest()
 
 
 @cache

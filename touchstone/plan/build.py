@@ -85,6 +85,7 @@ def _training_caps(plan: Plan, model: ModelId) -> tuple[str, ...]:
     return phases(plan, model)[1] + starts + _objective(plan, model)[1]
 
 
+@cache
 def train_job(plan: Plan, model: ModelId) -> TrainJob:
     """Return the training of one model."""
     objective, _ = _objective(plan, model)
@@ -188,6 +189,7 @@ def attack_job(plan: Plan, model: ModelId, attack: str) -> AttackJob:
     )
 
 
+@cache
 def batch_job(plan: Plan, model: ModelId, batch: str) -> BatchJob:
     """Return the attacks on one model that run in one job."""
     return BatchJob(

@@ -8,7 +8,7 @@ Nothing here imports torch: the Snakefile makes the plan before any job starts.
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from touchstone.attacks import ATTACKS
@@ -26,7 +26,7 @@ from touchstone.study.suites import Suites, load_suites, norm_of, worst_slug
 ALL = "all"  # the batch of all attacks on a model, `jobs: per_model`
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a plan is itself alone: what is worked out of it is kept by it
 class Plan:
     """Everything that a run needs."""
 
@@ -109,6 +109,7 @@ class Plan:
                 found[study, dataset, model, defense].add(attack)
         return found
 
+    @cache  # noqa: B019 - asked for a dozen times per model, in a program that makes one plan
     def attacks(self, model: ModelId) -> list[str]:
         """Return the attacks that run on a model in the study's order, then its worst cases."""
         study, only = self.studies[model.study], self.config.only.attacks
