@@ -124,7 +124,8 @@ class Batch(NamedTuple):
 
 def empty() -> pd.DataFrame:
     """Return a frame without rows: what an attack on a failed model writes."""
-    return _SCHEMA.empty_table().to_pandas()[list(COLUMNS)]
+    table: pd.DataFrame = _SCHEMA.empty_table().to_pandas()
+    return table[list(COLUMNS)]
 
 
 def write(path: Path, attacks: Iterable[Attacked], preflights: Iterable[Preflight] = ()) -> None:

@@ -244,11 +244,11 @@ def _cut_short(plan: Plan, model: ModelId, attack: str) -> CutShort:
     wanted, seeds = plan.studies[model.study].seeds, plan.seeds(model, attack)
     samples, data = plan.limits(model, attack)["samples"], plan.data(model.dataset)
     stand_in = (f"{data} stands in for {model.dataset}",) if plan.stand_in(model.dataset) else ()
-    size = (f"at most {samples} test images",) if samples else ()
-    size += (f"{seeds} of {wanted} seeds",) if seeds < wanted else ()
+    images = (f"at most {samples} test images",) if samples else ()
+    trained = (f"{seeds} of {wanted} seeds",) if seeds < wanted else ()
     training, cuts = _training_caps(plan, model), _members(plan, model, attack)[1]
     names = (model.dataset, model.model, model.defense, attack)
-    return CutShort(*names, data=data, model=stand_in + training, attack=cuts, size=size)
+    return CutShort(*names, data=data, model=stand_in + training, attack=cuts, size=images + trained)
 
 
 def figure_sources(plan: Plan, study: str, figure: FigureDef) -> dict[str, tuple[ModelId, ...]]:
@@ -262,19 +262,17 @@ def figure_job(plan: Plan, study: str, name: str) -> FigureJob:
     figure = plan.studies[study].figures[name]
     models = figure_sources(plan, study, figure)
     files = {label: tuple(str(plan.results.model(m).run.parent) for m in some) for label, some in models.items()}
-    table = {figure.table: (str(plan.results.table(study, figure.table)),)} if figure.table else {}
+    if figure.table:
+        files = {figure.table: (str(plan.results.table(study, figure.table)),)}
     code = _code("touchstone.report.plots.output:save", READS[figure.fn], PLOTS[figure.fn])
-    return FigureJob(code=code, plot=figure.fn, options=figure.options, sources=table or files)
+    return FigureJob(code=code, plot=figure.fn, options=figure.options, sources=files)
 
 
 def report_job(plan: Plan, study: str = "") -> ReportJob:
     """Return the report of a study, or that of the whole run."""
-    results = str(plan.results.root)
-    if study:
-        title, parameters = plan.studies[study].title, {"results_dir": results, "study": study}
-    else:
-        title = f"Touchstone: {plan.config.run} run"
-        parameters = {"results_dir": results, "studies": list(plan.studies)}
+    title = plan.studies[study].title if study else f"Touchstone: {plan.config.run} run"
+    whose: dict[str, Any] = {"study": study} if study else {"studies": list(plan.studies)}
+    parameters = {"results_dir": str(plan.results.root), **whose}
     part = "sections:title" if study else "summary:summary"
     code = _code(f"touchstone.report.{part}", "touchstone.report.material:gather", "touchstone.report.render:execute")
     return ReportJob(code=code, title=title, parameters=parameters)

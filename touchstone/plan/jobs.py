@@ -27,8 +27,14 @@ Facts = dict[str, Any]  # what a table says of one of its rows
 
 
 @cache
-def _adapter(kind: type) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:  # Any: mypy takes no type[...] for hashable
     return TypeAdapter(kind)
+
+
+def _plain(value: object) -> Any:
+    """Return a dataclass as plain data."""
+    kind: Any = type(value)
+    return _adapter(kind).dump_python(value, mode="json")
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,8 @@ class Job:
 
     def to_params(self) -> dict[str, Any]:
         """Return the job as plain data."""
-        return _adapter(type(self)).dump_python(self, mode="json")
+        params: dict[str, Any] = _plain(self)
+        return params
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> Self:
@@ -61,7 +68,8 @@ class Job:
         Raises:
             RuntimeError: if its code has changed since the run was planned.
         """
-        job: Self = _adapter(cls).validate_python(params)
+        kind: Any = cls
+        job: Self = _adapter(kind).validate_python(params)
         provenance.check_unchanged(job.code.digest, job.code.targets)
         return job
 
@@ -71,8 +79,7 @@ WHERE = ("source", "mirrors", "archive")  # where something is published, or dow
 
 def facts(spec: AttackSpec | DatasetSpec | ModelSpec) -> Facts:
     """Return what a table says of an attack, dataset or model, but for where it comes from."""
-    plain = _adapter(type(spec)).dump_python(spec, mode="json")
-    return {key: value for key, value in plain.items() if key not in WHERE}
+    return {key: value for key, value in _plain(spec).items() if key not in WHERE}
 
 
 @dataclass(frozen=True)
@@ -215,8 +222,9 @@ class BatchJob(Job):
             files: sha256 of every file that it reads.
         """
         decides = [attack, self.net, self.batch_size, self.device, self.threads]
-        plain = [_adapter(type(value)).dump_python(value, mode="json") for value in decides]
-        return sha256(json.dumps([plain, files], sort_keys=True).encode()).hexdigest()[:24]
+        return sha256(json.dumps([[_plain(value) for value in decides], files], sort_keys=True).encode()).hexdigest()[
+            :24
+        ]
 
 
 @dataclass(frozen=True)
@@ -375,5 +383,8 @@ class WriteJob(Job):
 
 def table_facts(data: str, nets: Iterable[Net], members: Iterable[Member] = ()) -> tuple[Facts, ...]:
     """Return what the tables say of a dataset, of attacks and of models."""
-    specs = [DATASETS[data], *(m.spec for m in members), *(model_spec(net.fn) for net in nets)]
-    return tuple(facts(spec) for spec in specs)
+    return (
+        facts(DATASETS[data]),
+        *(facts(m.spec) for m in members),
+        *(facts(model_spec(net.fn)) for net in nets),
+    )

@@ -50,6 +50,6 @@ def worst_slug(norm: str) -> str:
     return f"worst-{norm}"
 
 
-def norm_of(study: Study, attack: str) -> str | None:
+def norm_of(study: Study, attack: str) -> Norm | None:
     """Return the norm of a study's worst case, None for any other attack."""
     return next((norm for norm in study.worst if worst_slug(norm) == attack), None)
