@@ -92,7 +92,7 @@ def test_a_bad_local_file_is_reported_with_both_sums_and_kept(mini: Mini, raw: P
     victim.write_bytes(b"rotten")
     with pytest.raises(FetchError) as caught:
         fetch(mini.name, {"local": str(mini.root)}, raw, log=log)
-    for part in (str(victim), expected, md5(b"rotten")):
+    for part in (str(victim), expected, md5(b"rotten"), "put the published file there"):
         assert part in str(caught.value)
     assert victim.read_bytes() == b"rotten"
     assert set(contents(raw)) == set(mini.files[:2])
@@ -423,6 +423,24 @@ def test_all_mirrors_are_tried_again_while_one_of_them_may_recover(
         assert part in str(caught.value)
     assert str(caught.value).count("source: {local: DIR}") == 1
     assert contents(raw) == {}
+
+
+@pytest.mark.parametrize("kind", ["mirror", "download"])
+def test_names_are_quoted_in_addresses(
+    raw: Path,
+    tmp_path: Path,
+    log: Log,
+    kind: str,
+    serve: Callable[[Path], Server],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = "part #1/100% é.gz"
+    (tmp_path / "www" / "part #1").mkdir(parents=True)
+    (tmp_path / "www" / path).write_bytes(b"content")
+    server = serve(tmp_path / "www")
+    patched("mnist", monkeypatch, files=(RawFile(path, md5(b"content")),), mirrors=(f"{server.url}/part%20%231/",))
+    fetch("mnist", {"mirror": server.url} if kind == "mirror" else kind, raw, log=log)
+    assert contents(raw) == {path: b"content"}
 
 
 def archive_of(members: dict[str, bytes]) -> bytes:
