@@ -1,0 +1,86 @@
+"""The main README says what is true: its tables come from the package's, and its Python runs.
+
+`python tests/test_readme.py` writes the tables anew.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from touchstone.attacks import ATTACKS
+from touchstone.defenses import DEFENSES
+from touchstone.findings.verdicts import STANDS, VERDICTS
+from touchstone.models import MODELS
+from touchstone.registry import NORMS
+
+README = Path(__file__).resolve().parents[1] / "README.md"
+
+
+def catalogue() -> str:
+    """What can be named: attacks by norm, defenses, models."""
+    real = {name: spec for name, spec in ATTACKS.items() if spec.kind != "none"}
+    rows = [(f"attacks in {norm}", [name for name, spec in real.items() if norm in spec.norms]) for norm in NORMS]
+    rows += [("defenses", list(DEFENSES)), ("models", list(MODELS))]
+    lines = [f"| {what} | {', '.join(f'`{name}`' for name in names)} |" for what, names in rows]
+    return "\n".join(["| what | names |", "|---|---|", *lines])
+
+
+def verdicts() -> str:
+    """What a verdict means, and the second one of a robust accuracy."""
+    lines = [f"| {meaning.mark} {word} | {meaning.meaning} |" for word, meaning in VERDICTS.items()]
+    second = "; ".join(f"*{word}*: {meaning}" for word, meaning in STANDS.items())
+    return "\n".join(
+        ["| verdict | meaning |", "|---|---|", *lines, "", f"The second verdict of a robust accuracy: {second}."]
+    )
+
+
+PARTS: dict[str, Callable[[], str]] = {"catalogue": catalogue, "verdicts": verdicts}
+
+
+def part(name: str) -> re.Pattern[str]:
+    return re.compile(
+        rf"(?<=<!-- {name}: written by `python tests/test_readme.py` -->\n).*?(?=<!-- end of {name} -->)", re.S
+    )
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_tables_of_the_readme_are_those_of_the_package(name: str) -> None:
+    (found,) = part(name).findall(README.read_text())
+    assert found.strip() == PARTS[name](), "run `python tests/test_readme.py`"
+
+
+def test_a_reader_comes_first() -> None:
+    lines = README.read_text().splitlines()
+    assert len(lines) <= 100
+    assert lines[2].startswith("Touchstone re-runs published adversarial-robustness results")
+
+
+def test_its_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 4))
+    x = torch.rand(16, 3, 4, 4)
+    exec(code, {"model": model, "x": x, "y": model(x).argmax(1)})
+    accuracy = float(re.fullmatch(r"accuracy under attack: ([\d.]+)\n", capsys.readouterr().out)[1])
+    assert 0 <= accuracy < 1
+
+
+def test_every_path_that_it_names_is_there() -> None:
+    named = re.findall(r"`([\w./]+/|[\w./]+\.(?:md|yaml|py|cff))`", README.read_text())
+    assert len(named) > 15
+    missing = [
+        name
+        for name in named
+        if not any((base / name).exists() for base in (README.parent, README.parent / "touchstone"))
+    ]
+    assert [name for name in missing if not name.startswith("results/")] == []
+
+
+if __name__ == "__main__":
+    text = README.read_text()
+    for name, make in PARTS.items():
+        text = part(name).sub(lambda _, make=make: make() + "\n", text)
+    README.write_text(text)
