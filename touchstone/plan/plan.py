@@ -17,9 +17,9 @@ import pandas as pd
 from touchstone.attacks import ATTACKS
 from touchstone.data import DATASETS
 from touchstone.defenses import DEFENSES
-from touchstone.findings import statements
 from touchstone.registry import OWN, AttackSpec, DefenseSpec, options
 from touchstone.study import claims as claim_table
+from touchstone.study import statements
 from touchstone.study.checks import Checker, check_config, load_study
 from touchstone.study.config import Config, ConfigError, read
 from touchstone.study.config import load as load_config
