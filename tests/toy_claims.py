@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from touchstone.findings import metrics, verdicts
+from touchstone.findings import verdicts
+from touchstone.findings.cells import COLUMNS
 from touchstone.study import claims
 from touchstone.study.checks import load_study
 
@@ -53,8 +54,8 @@ def load(folder: Path, *rows: Mapping[str, str], **more: Any) -> pd.DataFrame:
 
 def cell(value: float, *, seed: int = 0, **changes: Any) -> dict[str, Any]:
     """One row of cells.csv."""
-    base = {"dataset": "mnist", "original_dataset": "mnist", "model": "lenet", "defense": "std", "seed": seed}
-    base |= {"attack": "pgd40-linf", "member": "pgd40-linf", "protocol": "published", "space": "normalized"}
+    base = {"study": "toy", "dataset": "mnist", "model": "lenet", "defense": "std", "seed": seed, "stand_in": ""}
+    base |= {"attack": "pgd40-linf", "protocol": "published", "space": "normalized"}
     base |= {"norm": "linf", "epsilon": 0.3, "metric": "accuracy", "value": value, "n": 10000}
     return {**base, "status": "ok", "reason": "", **changes}
 
@@ -70,7 +71,7 @@ def worst(*values: float, **changes: Any) -> list[dict[str, Any]]:
 
 def judged(folder: Path, rows: list[dict[str, str]], cells: list[dict[str, Any]], **more: Any) -> pd.DataFrame:
     given = {"readings": READINGS, "worst": WORST, "caps": {}, "near_zero": "near_zero_0.01"} | more
-    table = pd.DataFrame(cells, columns=metrics.CELL_COLUMNS)
+    table = pd.DataFrame(cells, columns=COLUMNS)
     return verdicts.verdicts(load(folder, *rows), table, **given)
 
 
@@ -88,11 +89,11 @@ def printed() -> pd.DataFrame:
 def printed_as_ours(study: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for claim in study[study["cell_metric"].isin(["accuracy", "fuzziness"])].to_dict("records"):
-        place = {"original_dataset": claim["cell_dataset"], "norm": "none" if claim["attack"] == "clean" else "linf"}
+        place = {"dataset": claim["cell_dataset"], "norm": "none" if claim["attack"] == "clean" else "linf"}
         place |= {"defense": claim["cell_defense"], "attack": claim["cell_attack"], "epsilon": claim["cell_epsilon"]}
         rows += seeds(*[float(claim["value"])] * 3, **place, metric=claim["cell_metric"])
     zeros = {"attack": "clean", "epsilon": math.nan, "norm": "none", "metric": "near_zero_0.01"}
     for dataset, low, high in (("mnist", 0.05, 0.9), ("cifar10", 0.006, 0.87)):
         for defense, share in (("std", low), ("minmax-printed", high), ("adv", 0.2)):
-            rows += seeds(*[share] * 3, original_dataset=dataset, defense=defense, **zeros)
-    return pd.DataFrame(rows, columns=metrics.CELL_COLUMNS)
+            rows += seeds(*[share] * 3, dataset=dataset, defense=defense, **zeros)
+    return pd.DataFrame(rows, columns=COLUMNS)

@@ -6,22 +6,29 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from touchstone.findings import metrics, tables
+from touchstone.cell import ModelId
+from touchstone.findings import tables
+from touchstone.findings.cells import COLUMNS
+from touchstone.findings.verdicts import ELSEWHERE, VERDICTS
+from touchstone.paths import Results
 
 
 def verdicts(*rows: dict[str, Any]) -> pd.DataFrame:
     base = {"source_table": "Table 1", "dataset": "mnist", "defense": "std", "attack": "fgsm", "certainty": "certain"}
     base |= {"reading": "headline", "value": "0.9861", "ours": 0.98404, "h": 0.0021, "verdict": "reproduced"}
+    base |= {"only": ""}
     return pd.DataFrame([{**base, "id": str(number), **row} for number, row in enumerate(rows)])
 
 
 def cells(*rows: dict[str, Any]) -> pd.DataFrame:
-    base = {"dataset": "mnist", "original_dataset": "mnist", "model": "lenet", "defense": "std", "seed": 0}
-    base |= {"attack": "worst-linf", "member": "worst-linf", "protocol": "worst", "space": "pixel", "norm": "linf"}
+    base = {"study": "toy", "dataset": "mnist", "model": "lenet", "defense": "std", "seed": 0, "stand_in": ""}
+    base |= {"attack": "worst-linf", "protocol": "worst", "space": "pixel", "norm": "linf"}
     base |= {"epsilon": 0.3, "metric": "worst_accuracy", "value": 0.5, "n": 1000, "status": "ok", "reason": ""}
-    return pd.DataFrame([{**base, **row} for row in rows], columns=metrics.CELL_COLUMNS)
+    return pd.DataFrame([{**base, **row} for row in rows], columns=COLUMNS)
 
 
+CODED = {"reading": "coded", "verdict": ELSEWHERE, "only": "only as coded"}
+PIXEL = {"reading": "pixel", "verdict": ELSEWHERE, "only": "only with epsilon in pixels"}
 CLEAN = {"attack": "clean", "norm": "none", "epsilon": math.nan, "metric": "accuracy", "protocol": "published"}
 
 
@@ -30,10 +37,10 @@ def test_a_table_of_the_paper_shows_both_numbers_and_a_mark() -> None:
         verdicts(
             {},
             {"defense": "std+l1", "verdict": "lower", "certainty": "uncertain"},
-            {"attack": "pgd", "verdict": "not comparable: digits for mnist", "h": math.nan},
+            {"attack": "pgd", "verdict": "not comparable", "h": math.nan},
             {"attack": "pgd", "defense": "std+l1", "ours": math.nan, "h": math.nan, "verdict": "not run"},
             {"source_table": "Table 2", "verdict": "higher"},
-            {"reading": "coded", "verdict": "only as coded"},
+            CODED,
         ),
         "Table 1",
         labels={"fgsm": "FGSM", "std": "Std."},
@@ -52,7 +59,7 @@ def test_a_table_about_one_attack_has_datasets_as_columns() -> None:
 
 
 def test_another_reading_has_its_own_table_and_mark() -> None:
-    both = verdicts({}, {"reading": "coded", "verdict": "only as coded"})
+    both = verdicts({}, CODED)
     found = tables.paper_table(both, "Table 1", reading="coded")
     assert found.iloc[0, 1].endswith("(✓)")
     assert tables.paper_table(verdicts({}), "Table 9").empty
@@ -64,8 +71,6 @@ def test_two_claims_in_one_place_are_both_shown() -> None:
 
 
 def test_cells_of_a_table_cannot_break_markdown() -> None:
-    assert tables.escape("a|b\nc \\| d") == "a\\|b c \\| d"
-    assert tables.escape(tables.escape("a|b")) == "a\\|b"
     table = tables.paper_table(verdicts({"attack": "a|b"}, {}), "Table 1")
     lines = table.to_markdown(index=False).splitlines()
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
@@ -73,11 +78,22 @@ def test_cells_of_a_table_cannot_break_markdown() -> None:
 
 def test_the_legend_explains_every_mark() -> None:
     text = tables.legend()
-    assert all(f"{sign} {name}" in text for name, sign in tables.MARKS.items())
+    assert all(f"{meaning.mark} {word}" in text for word, meaning in VERDICTS.items())
     assert "† label uncertain" in text
-    assert len(set(tables.MARKS.values())) == len(tables.MARKS)
-    assert tables.mark("failed: loss is nan") == "✗"
-    assert tables.mark("only with epsilon in pixels") == "(✓)"
+
+
+@pytest.mark.parametrize(
+    ("value", "digits"), [("0.9861", 4), ("17", 0), ("17 to 19", 0), ("0.5 to 1.25", 1), ("1.", 0)]
+)
+def test_our_number_has_the_decimals_of_the_papers(value: str, digits: int) -> None:
+    assert tables.decimals(value) == digits
+
+
+def test_an_unknown_verdict_is_neither_shown_nor_counted() -> None:
+    wrong = verdicts({}, {"verdict": "reproducd"})
+    for show in (tables.counts, tables.summary, lambda found: tables.paper_table(found, "Table 1")):
+        with pytest.raises(ValueError, match="unknown verdict 'reproducd'"):
+            show(wrong)
 
 
 def test_the_worst_case_comes_before_clean_accuracy() -> None:
@@ -109,54 +125,72 @@ def test_the_summary_counts_each_claim_once() -> None:
         verdicts(
             {"id": "a"},
             {"id": "b", "verdict": "lower"},
-            {"id": "c", "verdict": "failed: loss is nan", "certainty": "uncertain"},
-            {"id": "d", "verdict": "failed: no candidate", "certainty": "inferred"},
-            {"id": "e", "verdict": "not comparable: digits for mnist"},
+            {"id": "c", "verdict": "failed", "certainty": "uncertain"},
+            {"id": "d", "verdict": "failed", "certainty": "inferred"},
+            {"id": "e", "verdict": "not comparable"},
             {"id": "a", "reading": "coded"},
-            {"id": "b", "reading": "coded", "verdict": "only as coded"},
-            {"id": "b", "reading": "pixel", "verdict": "only with epsilon in pixels"},
-            {"id": "e", "reading": "coded", "verdict": "only as coded"},
+            {"id": "b"} | CODED,
+            {"id": "b"} | PIXEL,
+            {"id": "e"} | CODED,
         )
     )
-    assert found.to_numpy().tolist() == [
+    assert found.iloc[:, :-1].to_numpy().tolist() == [
         ["✓", "reproduced", "1", "0", "0", "1"],
         ["≠", "not comparable", "1", "0", "0", "1"],
         ["✗", "failed", "0", "1", "1", "2"],
         ["(✓)", "only as coded", "1", "0", "0", "1"],
     ]
-    assert list(found) == ["", "verdict", "certain", "inferred", "uncertain", "all"]
+    assert list(found) == ["", "verdict", "certain", "inferred", "uncertain", "all", "meaning"]
+    words = ["reproduced", "not comparable", "failed", ELSEWHERE]
+    assert found["meaning"].tolist() == [VERDICTS[word].meaning for word in words]
+
+
+RESULTS = Results(Path("results/demo"))
+RECORDS = {
+    (ModelId("toy", "mnist", "lenet", defense, seed), attack): RESULTS.attack(
+        ModelId("toy", "mnist", "lenet", defense, seed), "all"
+    ).records
+    for defense in ("std", "adv")
+    for seed in (0, 1)
+    for attack in ("clean", "pgd", "worst-linf")
+}
 
 
 def test_failures_say_what_why_and_where() -> None:
     nan = {"status": "failed", "reason": "loss | nan", "value": math.nan}
+    transfer = {**nan, "defense": "adv", "reason": "the substitute failed"}
     table = tables.failures(
         cells(
             {},
             {**nan, **CLEAN, "seed": 1},
             {**nan, **CLEAN, "seed": 0},
             {**nan, "seed": 1},
-            {**nan, "defense": "adv", "reason": "no gradient"},
+            {**transfer, "seed": 1},
+            {**transfer, "seed": 1, "attack": "pgd"},
         ),
-        "results/demo/toy",
+        RESULTS,
+        RECORDS,
     )
+    attacked = "results/demo/toy/attacks/mnist/lenet/adv/1/all/records.parquet"
+    trained = "results/demo/toy/models/mnist/lenet/std/0/run.json"
     assert table.to_numpy().tolist() == [
-        [
-            "worst-linf on adv (mnist, lenet; seed 0)",
-            "no gradient",
-            _path("attacks", "adv", "worst-linf/records.parquet"),
-        ],
-        ["training of std (mnist, lenet; seed 0, 1)", "loss \\| nan", _path("models", "std", "run.json")],
+        ["worst-linf, pgd on adv (mnist, lenet; seed 1)", "the substitute failed", attacked],
+        ["training of std (mnist, lenet; seed 0, 1)", "loss | nan", trained],
     ]
-    assert list(tables.failures(cells({}))) == ["what", "why", "where"]
+    assert list(tables.failures(cells({}), RESULTS, RECORDS)) == ["what", "why", "where"]
 
 
-def _path(kind: str, defense: str, file: str) -> str:
-    return f"results/demo/toy/{kind}/mnist/lenet/{defense}/0/{file}"
+def test_tables_name_the_data_in_use_and_what_they_stand_in_for() -> None:
+    digits = {"stand_in": "digits"}
+    assert tables.worst_cases(cells(digits))["dataset"].tolist() == ["digits for mnist"]
+    failed = tables.failures(cells({**digits, "status": "failed", "reason": "x"}), RESULTS, RECORDS)
+    assert failed["what"].tolist() == ["worst-linf on std (digits for mnist, lenet; seed 0)"]
 
 
 @pytest.mark.parametrize("name", ["paper_table", "worst_cases", "summary", "failures"])
 def test_every_cell_is_text(name: str) -> None:
-    given = {"worst_cases": (cells({}, CLEAN),), "failures": (cells({"status": "failed", "reason": "x"}),)}
+    failed = cells({"status": "failed", "reason": "x"})
+    given = {"worst_cases": (cells({}, CLEAN),), "failures": (failed, RESULTS, RECORDS)}
     arguments = {"paper_table": (verdicts({}), "Table 1"), "summary": (verdicts({}),)} | given
     table = getattr(tables, name)(*arguments[name])
     assert len(table)

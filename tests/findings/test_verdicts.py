@@ -1,4 +1,5 @@
 import math
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,54 @@ from toy_claims import (
     worst,
 )
 
-from touchstone.findings import metrics, verdicts
+from touchstone.findings import verdicts
 from touchstone.findings.verdicts import Caps
 from touchstone.study import scale
+
+
+def first(row: pd.Series) -> tuple[str, str]:
+    return row["verdict"], row["why"]
+
+
+def second(row: pd.Series) -> tuple[str, str, float | None]:
+    points = row["overstated_by"]
+    return row["stands"], row["stands_why"], None if pd.isna(points) else round(points, 6)
+
+
+STANDS = ("stands", "", None)
 
 
 @pytest.fixture(scope="module")
 def study() -> pd.DataFrame:
     return printed()
+
+
+# ---- the words
+
+
+def test_every_word_has_a_mark_of_its_own_and_a_meaning() -> None:
+    marks = [meaning.mark for meaning in verdicts.VERDICTS.values()]
+    assert len(set(marks)) == len(marks)
+    assert all([*marks, *(m.meaning for m in verdicts.VERDICTS.values()), *verdicts.STANDS.values()])
+    assert verdicts.mark("failed") == "✗"
+    assert verdicts.mark(verdicts.ELSEWHERE) == "(✓)"
+
+
+def test_an_unknown_word_is_an_error_everywhere() -> None:
+    with pytest.raises(ValueError, match=r"unknown verdict 'reproducd'; allowed: .*did you mean 'reproduced'"):
+        verdicts.mark("reproducd")
+    with pytest.raises(ValueError, match="unknown verdict 'failed: loss is nan'"):
+        verdicts.Verdict("failed: loss is nan")
+    with pytest.raises(ValueError, match="unknown verdict 'overstated by 3 points'"):
+        verdicts.Second("overstated by 3 points")
+
+
+def test_the_words_are_explained_in_two_tables() -> None:
+    first_table, second_table = verdicts.explained().split("\n\n")
+    assert first_table.splitlines()[0] == "|  | verdict | meaning |"
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in first_table.splitlines()[2:]]
+    assert [row[:2] for row in cells] == [[m.mark, word] for word, m in verdicts.VERDICTS.items()]
+    assert [line.split("|")[1].strip() for line in second_table.splitlines()[2:]] == list(verdicts.STANDS)
 
 
 # ---- tolerance and verdict
@@ -75,7 +116,7 @@ def test_the_tolerance_is_that_of_the_design(metric: str, value: float, tau: flo
     ],
 )
 def test_the_verdict_at_its_edges(difference: float, tau: float, h: float, wide: float, word: str) -> None:
-    assert verdicts.verdict(difference, tau, h, wide)[0] == word
+    assert verdicts.verdict(difference, tau, h, wide).word == word
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -83,8 +124,8 @@ def test_verdicts_are_exclusive_and_symmetric(seed: int) -> None:
     rng = np.random.default_rng(seed)
     difference, tau, h = rng.normal(scale=0.05), rng.uniform(0, 0.05), rng.uniform(0, 0.05)
     wide = h * math.sqrt(1 + rng.integers(1, 9) / rng.integers(1, 9))
-    word, why = verdicts.verdict(difference, tau, h, wide)
-    mirrored, _ = verdicts.verdict(-difference, tau, h, wide)
+    word, why = astuple(verdicts.verdict(difference, tau, h, wide))
+    mirrored = verdicts.verdict(-difference, tau, h, wide).word
     assert mirrored == {"higher": "lower", "lower": "higher"}.get(word, word)
     assert (word == "inconclusive") == bool(why)
     if word == "reproduced":
@@ -181,7 +222,7 @@ def test_numbers_are_in_the_unit_of_the_claim(tmp_path: Path, unit: str, value: 
     row = judged(tmp_path, [ROW | {"unit": unit, "value": value}], cells).iloc[0]
     names = ["ours", "difference", "tau", "worst", "interval_hi"]
     assert [row[name] / factor for name in names] == pytest.approx([0.53, 0.03, 0.02, 0.1, 0.53 + row["h"] / factor])
-    assert (row["verdict"], row["stands"]) == ("higher", "overstated by 40.0 points")
+    assert (row["verdict"], *second(row)) == ("higher", "overstated", "", 40.0)
 
 
 def test_published_numbers_are_compared_with_the_published_protocol(tmp_path: Path) -> None:
@@ -192,7 +233,7 @@ def test_published_numbers_are_compared_with_the_published_protocol(tmp_path: Pa
 @pytest.mark.parametrize(
     "changes",
     [
-        {"original_dataset": "cifar10"},
+        {"dataset": "cifar10"},
         {"model": "mlp"},
         {"defense": "std+l1"},
         {"attack": "cw-l2"},
@@ -214,8 +255,8 @@ def test_claims_without_a_number(tmp_path: Path) -> None:
     rows = [ROW | {"id": "a"}, ROW | NO_CELL | {"id": "b", "out_of_scope": "cited from another paper"}]
     failed = seeds(math.nan, math.nan, status="failed", reason="loss is nan")
     found = judged(tmp_path, rows, failed)
-    headline = found[found["reading"] == "headline"]["verdict"].tolist()
-    assert headline == ["failed: loss is nan", "out of scope: cited from another paper"]
+    headline = [first(row) for _, row in found[found["reading"] == "headline"].iterrows()]
+    assert headline == [("failed", "loss is nan"), ("out of scope", "cited from another paper")]
     assert found.loc[found["reading"] == "pixel", "verdict"].tolist() == ["not run"]
     assert found[["ours", "h", "H", "difference"]].isna().all(axis=None)
     assert found[["n", "seeds", "worst_n"]].isna().all(axis=None)
@@ -232,17 +273,20 @@ def test_a_failed_seed_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cut", "verdict"),
+    ("cut", "verdict", "why"),
     [
-        (Caps(model=("digits for mnist",)), "not comparable: digits for mnist"),
-        (Caps(attack=("pgd40-linf: steps 10 of 40",)), "not comparable: pgd40-linf: steps 10 of 40"),
-        (Caps(size=("samples 1000 of 10000", "seeds 3 of 5")), "reproduced"),
-        (Caps(model=("epochs 1 of 10",), size=("seeds 3 of 5",)), "not comparable: epochs 1 of 10"),
+        (Caps(model=("digits for mnist",)), "not comparable", "digits for mnist"),
+        (Caps(attack=("pgd40-linf: steps 10 of 40",)), "not comparable", "pgd40-linf: steps 10 of 40"),
+        (Caps(model=("a",), attack=("b", "c")), "not comparable", "a; b; c"),
+        (Caps(size=("samples 1000 of 10000", "seeds 3 of 5")), "reproduced", ""),
+        (Caps(model=("epochs 1 of 10",), size=("seeds 3 of 5",)), "not comparable", "epochs 1 of 10"),
     ],
 )
-def test_only_a_cap_that_changes_the_quantity_ends_the_comparison(tmp_path: Path, cut: Caps, verdict: str) -> None:
+def test_only_a_cap_that_changes_the_quantity_ends_the_comparison(
+    tmp_path: Path, cut: Caps, verdict: str, why: str
+) -> None:
     row = judged(tmp_path, [ROW], seeds(0.5, 0.5, 0.5), caps={("mnist", "lenet", "std", "pgd40-linf"): cut}).iloc[0]
-    assert row["verdict"] == verdict
+    assert first(row) == (verdict, why)
     assert row["caps"] == cut.text()
     assert row["ours"] == 0.5
 
@@ -253,33 +297,18 @@ def test_a_comparing_metric_is_capped_with_its_reference(tmp_path: Path) -> None
     cells = [*seeds(0.9, 0.9, 0.9, **clean), *seeds(0.85, 0.85, 0.85, defense="std+l1", **clean)]
     caps = {("mnist", "lenet", "std", "clean"): Caps(model=("std: epochs 1 of 10",))}
     assert judged(tmp_path, [claim], cells).iloc[0]["verdict"] == "reproduced"
-    assert judged(tmp_path, [claim], cells, caps=caps).iloc[0]["verdict"] == "not comparable: std: epochs 1 of 10"
+    capped = judged(tmp_path, [claim], cells, caps=caps).iloc[0]
+    assert first(capped) == ("not comparable", "std: epochs 1 of 10")
 
 
-# ---- derived metrics
+def test_what_failed_is_told_beside_what_was_cut_short(tmp_path: Path) -> None:
+    cells = [*seeds(0.5, 0.5, 0.5), cell(math.nan, seed=3, status="failed", reason="loss is nan")]
+    caps = {("mnist", "lenet", "std", "pgd40-linf"): Caps(model=("epochs 1 of 10",))}
+    row = judged(tmp_path, [ROW], cells, caps=caps).iloc[0]
+    assert first(row) == ("not comparable", "epochs 1 of 10; 1 of 4 seeds failed: loss is nan")
 
 
-def test_derived_metrics_pair_the_seeds() -> None:
-    clean = {"attack": "clean", "epsilon": math.nan, "norm": "none"}
-    zeros = {**clean, "metric": "near_zero_0.01"}
-    cells = pd.DataFrame(
-        [
-            *seeds(0.98, 0.97, **clean),
-            *seeds(0.95, 0.96, 0.5, defense="std+l1", **clean),
-            *seeds(0.05, 0.0, **zeros),
-            *seeds(0.9, 0.9, defense="std+l1", **zeros),
-        ],
-        columns=metrics.CELL_COLUMNS,
-    )
-    found = verdicts.derive(cells, near_zero="near_zero_0.01", reference="std")
-    drop = found[found["metric"] == "clean_accuracy_drop"]
-    assert drop["value"].tolist() == pytest.approx([0.03, 0.01])
-    assert drop["defense"].unique().tolist() == ["std+l1"]
-    ratio = found[found["metric"] == "near_zero_ratio"]
-    assert ratio["value"].tolist() == pytest.approx([18.0, math.nan], nan_ok=True)
-    assert ratio["status"].tolist() == ["ok", "failed"]
-    assert ratio["reason"].tolist() == ["", "std has 0, nothing to divide by"]
-    assert found[found["metric"] == "error"]["value"].tolist() == pytest.approx([0.02, 0.03, 0.05, 0.04, 0.5])
+# ---- intervals as claims
 
 
 def test_an_interval_claim_has_the_tolerance_of_its_middle(tmp_path: Path) -> None:
@@ -300,10 +329,12 @@ def test_an_interval_claim_has_the_tolerance_of_its_middle(tmp_path: Path) -> No
 def test_another_reading_never_counts_as_the_headline(tmp_path: Path) -> None:
     claim = ROW | {"cell_defense": "minmax-printed"}
     coded, printed = seeds(0.5, 0.5, 0.5, defense="minmax-coded"), seeds(0.9, 0.9, 0.9, defense="minmax-printed")
-    found = judged(tmp_path, [claim], [*coded, *printed]).set_index("reading")["verdict"]
-    assert found.to_dict() == {"headline": "higher", "coded": "only as coded", "pixel": "not run"}
-    both = [*coded, *seeds(0.5, 0.5, 0.5, defense="minmax-printed")]
-    assert judged(tmp_path, [claim], both)["verdict"].tolist() == ["reproduced", "reproduced", "not run"]
+    found = judged(tmp_path, [claim], [*coded, *printed]).set_index("reading")
+    assert found["verdict"].to_dict() == {"headline": "higher", "coded": verdicts.ELSEWHERE, "pixel": "not run"}
+    assert found["only"].to_dict() == {"headline": "", "coded": "only as coded", "pixel": ""}
+    both = judged(tmp_path, [claim], [*coded, *seeds(0.5, 0.5, 0.5, defense="minmax-printed")])
+    assert both["verdict"].tolist() == ["reproduced", "reproduced", "not run"]
+    assert both["only"].tolist() == ["", "", ""]
 
 
 @pytest.mark.parametrize(
@@ -330,20 +361,23 @@ def test_close_readings_of_a_label_can_both_be_reproduced(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("worst_value", "claim", "tau", "expected"),
     [
-        (0.48, 0.5, 0.02, "stands"),
-        (0.9, 0.5, 0.02, "stands"),
-        (0.4799, 0.5, 0.02, "overstated by 2.0 points"),
-        (0.0, 0.8369, 0.02, "overstated by 83.7 points"),
-        (0.0, 0.0, 0.005, "stands"),
+        (0.48, 0.5, 0.02, ("stands", None)),
+        (0.9, 0.5, 0.02, ("stands", None)),
+        (0.4799, 0.5, 0.02, ("overstated", 2.01)),
+        (0.0, 0.8369, 0.02, ("overstated", 83.69)),
+        (0.0, 0.0, 0.005, ("stands", None)),
     ],
 )
-def test_a_claim_stands_down_to_its_tolerance(worst_value: float, claim: float, tau: float, expected: str) -> None:
-    assert verdicts.stands(worst_value, claim, tau) == expected
+def test_a_claim_stands_down_to_its_tolerance(
+    worst_value: float, claim: float, tau: float, expected: tuple[str, float | None]
+) -> None:
+    found = verdicts.stands(worst_value, claim, tau)
+    assert (found.word, found.points) == (expected[0], pytest.approx(expected[1]) if expected[1] else None)
 
 
 def test_a_reproduced_number_can_be_overstated(tmp_path: Path) -> None:
     row = judged(tmp_path, [ROW], [*seeds(0.5, 0.5, 0.5), *worst(0.1, 0.12, 0.08, n=900)]).iloc[0]
-    assert (row["verdict"], row["stands"]) == ("reproduced", "overstated by 40.0 points")
+    assert (row["verdict"], *second(row)) == ("reproduced", "overstated", "", 40.0)
     assert row[["worst", "worst_n"]].tolist() == pytest.approx([0.1, 900])
     assert row["worst_h"] == pytest.approx(4.302652729911275 * 0.02 / math.sqrt(3))
 
@@ -351,22 +385,22 @@ def test_a_reproduced_number_can_be_overstated(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cells", "caps", "expected"),
     [
-        (worst(0.5), {}, "stands"),
-        ([], {}, "not tested: the worst case was not run"),
-        (worst(math.nan, status="failed", reason="loss is nan"), {}, "not tested: loss is nan"),
-        (worst(0.5, status="incomplete", reason="missing square"), {}, "not tested: missing square"),
-        (worst(0.1, status="incomplete", reason="missing square"), {}, "overstated by 40.0 points"),
-        (worst(0.5), {"attack": ("square: queries 9 of 1000",)}, "not tested: square: queries 9 of 1000"),
-        (worst(0.1), {"attack": ("square: queries 9 of 1000",)}, "overstated by 40.0 points"),
-        (worst(0.1), {"model": ("digits for mnist",)}, "not tested: digits for mnist"),
-        (worst(0.5), {"size": ("samples 100 of 10000",)}, "stands"),
+        (worst(0.5), {}, STANDS),
+        ([], {}, ("not tested", "the worst case was not run", None)),
+        (worst(math.nan, status="failed", reason="loss is nan"), {}, ("not tested", "loss is nan", None)),
+        (worst(0.5, status="incomplete", reason="missing square"), {}, ("not tested", "missing square", None)),
+        (worst(0.1, status="incomplete", reason="missing square"), {}, ("overstated", "", 40.0)),
+        (worst(0.5), {"attack": ("square: queries 9 of 99",)}, ("not tested", "square: queries 9 of 99", None)),
+        (worst(0.1), {"attack": ("square: queries 9 of 99",)}, ("overstated", "", 40.0)),
+        (worst(0.1), {"model": ("digits for mnist",)}, ("not tested", "digits for mnist", None)),
+        (worst(0.5), {"size": ("samples 100 of 10000",)}, STANDS),
     ],
 )
 def test_a_weak_worst_case_can_refute_but_not_confirm(
-    tmp_path: Path, cells: list[dict], caps: dict[str, Any], expected: str
+    tmp_path: Path, cells: list[dict], caps: dict[str, Any], expected: tuple[str, str, float | None]
 ) -> None:
     cut = {("mnist", "lenet", "std", "worst-linf"): Caps(**caps)}
-    assert judged(tmp_path, [ROW], [*seeds(0.5), *cells], caps=cut).iloc[0]["stands"] == expected
+    assert second(judged(tmp_path, [ROW], [*seeds(0.5), *cells], caps=cut).iloc[0]) == expected
 
 
 def test_what_no_worst_case_covers_is_not_tested(tmp_path: Path) -> None:
@@ -376,13 +410,13 @@ def test_what_no_worst_case_covers_is_not_tested(tmp_path: Path) -> None:
         ROW | {"id": "other", "cell_dataset": "cifar10"},
     ]
     found = judged(tmp_path, rows, seeds(0.5))
-    assert found[found["reading"] == "headline"]["stands"].tolist() == [
-        "not tested: C&W is unbounded",
-        "",
-        "not tested: no worst case is defined for pgd40-linf at 0.3",
+    assert [second(row) for _, row in found[found["reading"] == "headline"].iterrows()] == [
+        ("not tested", "C&W is unbounded", None),
+        ("", "", None),
+        ("not tested", "no worst case is defined for pgd40-linf at 0.3", None),
     ]
-    assert found[found["reading"] == "pixel"]["stands"].tolist() == [
-        "not tested: no worst case is defined for pgd40-linf-px at 0.3"
+    assert [second(row) for _, row in found[found["reading"] == "pixel"].iterrows()] == [
+        ("not tested", "no worst case is defined for pgd40-linf-px at 0.3", None)
     ]
 
 
@@ -396,8 +430,8 @@ def test_each_epsilon_has_a_worst_case_of_its_own(tmp_path: Path) -> None:
 
 def test_a_doubtful_label_is_doubtful_in_the_second_verdict_too(tmp_path: Path) -> None:
     claim = ROW | {"value": "0.6512", "alternative": "0.5561"}
-    for value, expected in ((0.6, "label ambiguous"), (0.7, "stands"), (0.1, "overstated by 55.1 points")):
-        assert judged(tmp_path, [claim], [*seeds(0.5), *worst(value)]).iloc[0]["stands"] == expected
+    for value, expected in ((0.6, ("label ambiguous", "", None)), (0.7, STANDS), (0.1, ("overstated", "", 55.12))):
+        assert second(judged(tmp_path, [claim], [*seeds(0.5), *worst(value)]).iloc[0]) == expected
 
 
 # ---- the whole study, with the paper's own numbers as ours

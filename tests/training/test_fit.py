@@ -264,8 +264,8 @@ def test_an_initialisation_that_learns_nothing_is_drawn_again(digits: tuple[Tens
     assert source.tried == [7, draw_seed(7, 1), draw_seed(7, 2)]
     assert result.status == "ok"
     assert accuracy(model, *digits) > 0.5
-    assert result.flags == [f"redrawn: initialisations {source.tried[:2]} learned nothing in their first epoch; "
-                            f"{source.tried[2]} was used"]  # fmt: skip
+    seen = f"initialisations {source.tried[:2]} learned nothing in their first epoch; {source.tried[2]} was used"
+    assert result.flags == [{"flag": "redrawn", "detail": seen}]
 
 
 def test_the_last_draw_is_trained_to_its_end_and_flagged(digits: tuple[Tensor, Tensor]) -> None:
@@ -274,7 +274,7 @@ def test_the_last_draw_is_trained_to_its_end_and_flagged(digits: tuple[Tensor, T
         source.build, CrossEntropy(), *digits, [Phase(epochs=2, batch_size=16, lr=1e-3)], seed=7, redraws=1
     )
     assert (result.status, result.epoch_failed, len(result.history)) == ("failed", 1, 2)
-    assert [flag.partition(":")[0] for flag in result.flags] == ["redrawn"]
+    assert [flag["flag"] for flag in result.flags] == ["redrawn"]
 
 
 def test_a_net_that_learns_is_never_redrawn(digits: tuple[Tensor, Tensor]) -> None:

@@ -1,20 +1,28 @@
 """What a paper says in words, as tests of our numbers."""
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+import numpy as np
 import pandas as pd
 
-from touchstone.findings.verdicts import by_cell, cell_key, derive, distance
+from touchstone.cell import radius_index
+from touchstone.findings.cells import WORST, derive, index
+from touchstone.findings.verdicts import distance
 from touchstone.study.scale import METRICS, SLACK
+from touchstone.study.statements import SEE, Question
+
+Key = TypeVar("Key")
 
 
 class Check(NamedTuple):
-    """One comparison that a statement rests on; holds is None where a number is missing."""
+    """One comparison that a statement rests on: what of, what was found, and whether it holds (None: no number)."""
 
+    label: str
     text: str
     holds: bool | None
 
@@ -39,7 +47,7 @@ class Means:
 
 def _more(label: str, left: float, right: float) -> Check:
     unknown = math.isnan(left) or math.isnan(right)
-    return Check(f"{label}: {left:.4g} > {right:.4g}", None if unknown else left > right)
+    return Check(label, f"{left:.4g} > {right:.4g}", None if unknown else left > right)
 
 
 def _gains(means: Means, dataset: str, defense: str, reference: str) -> list[float]:
@@ -56,16 +64,15 @@ def _not_above(means: Means, defense: str, reference: str) -> Iterator[Check]:
     """A defense does not improve on another, attack by attack."""
     for dataset, attacks in means.attacks.items():
         for attack in attacks:
-            check = _more("", means.get(dataset, reference, attack), means.get(dataset, defense, attack))
-            yield Check(f"{dataset} {attack}{check.text}", check.holds)
+            label = f"{dataset} {attack}"
+            yield _more(label, means.get(dataset, reference, attack), means.get(dataset, defense, attack))
 
 
 def _little_above(means: Means, defense: str, reference: str) -> Iterator[Check]:
     """A defense improves on another under every attack, by at most 5 points on average."""
     for dataset in means.attacks:
-        yield from (
-            check._replace(text=f"{dataset} {check.text}") for check in _above(means, defense, reference, dataset)
-        )
+        for check in _above(means, defense, reference, dataset):
+            yield check._replace(label=f"{dataset} {check.label}")
         gain = sum(_gains(means, dataset, defense, reference)) / len(means.attacks[dataset])
         yield _more(f"{dataset} mean gain at most 5 points", 5.0, 100.0 * gain)
 
@@ -76,8 +83,7 @@ def _best_on_most(means: Means, best: str, *others: str) -> Iterator[Check]:
         rivals = [[means.get(dataset, best, a) - means.get(dataset, o, a) for o in others] for a in attacks]
         known = not any(math.isnan(lead) for leads in rivals for lead in leads)
         wins = sum(min(leads) > 0 for leads in rivals)
-        text = f"{dataset}: best under {wins} of {len(attacks)}"
-        yield Check(text, wins > len(attacks) / 2 if known else None)
+        yield Check(dataset, f"best under {wins} of {len(attacks)}", wins > len(attacks) / 2 if known else None)
 
 
 def _broken(means: Means, attack: str, dataset: str) -> Iterator[Check]:
@@ -108,8 +114,8 @@ def _near_zero(means: Means, defense: str, other: str) -> Iterator[Check]:
         if metric == "near_zero_ratio":
             ours, tau = means.get(dataset, defense, metric=metric), METRICS[metric].tolerance((low + high) / 2)
             far = abs(distance(ours, low, high))
-            text = f"{dataset} {defense}: ratio {ours:.3g} in {low:g} to {high:g} ± {tau:.2g}"
-            yield Check(text, None if math.isnan(far) else far <= tau + SLACK)
+            text = f"ratio {ours:.3g} in {low:g} to {high:g} ± {tau:.2g}"
+            yield Check(f"{dataset} {defense}", text, None if math.isnan(far) else far <= tau + SLACK)
             yield _more(f"{dataset} {other} ratio", means.get(dataset, other, metric=metric), 1.0)
 
 
@@ -120,6 +126,7 @@ def _mean_gain(means: Means, better: str, worse: str) -> Iterator[Check]:
         yield _more(f"{dataset} mean gain in points", 100.0 * gain, 0.0)
 
 
+# what `touchstone.study.statements` names: functions of (means, *words)
 TESTS: dict[str, Callable[..., Iterator[Check]]] = {
     "above": _above,
     "not-above": _not_above,
@@ -144,7 +151,7 @@ def qualitative(
     """Return whether each statement holds for our numbers.
 
     Args:
-        statements: as `load` returns them.
+        statements: as `touchstone.study.statements.load` returns them.
         claims: of the study; they say which attacks, epsilons and defenses a statement is about.
         cells: cells.csv.
         near_zero: as for `verdicts.verdicts`.
@@ -160,8 +167,8 @@ def qualitative(
     means = _means(claims, derive(cells, near_zero=near_zero, reference=reference))
     rows = []
     for row in statements.to_dict("records"):
-        name, *words = row["test"].split()
-        found = conclude(list(TESTS[name](means, *words))) if name in TESTS else (row["test"], "")
+        test = Question.of(row["test"])
+        found = (row["test"], "") if test.name == SEE else conclude(list(TESTS[test.name](means, *test.words)))
         rows.append({**row, "holds": found[0], "detail": found[1]})
     return pd.DataFrame(rows)[columns]
 
@@ -172,8 +179,8 @@ def conclude(checks: Sequence[Check]) -> tuple[str, str]:
     failing = [check for check in checks if check.holds is False]
     held = len(checks) - len(unknown) - len(failing)
     detail = f"{held} of {len(checks)}"
-    detail += f"; not: {', '.join(check.text for check in failing)}" if failing else ""
-    detail += f"; no number: {', '.join(check.text.partition(':')[0] for check in unknown)}" if unknown else ""
+    detail += f"; not: {', '.join(f'{check.label}: {check.text}' for check in failing)}" if failing else ""
+    detail += f"; no number: {', '.join(check.label for check in unknown)}" if unknown else ""
     if unknown or not checks:
         return "not run", detail
     return ("partly" if held and failing else "yes" if held else "no"), detail
@@ -183,18 +190,28 @@ def _means(claims: pd.DataFrame, table: pd.DataFrame) -> Means:
     claims = claims[claims["out_of_scope"] == ""]
     if len(models := claims["cell_model"].unique()) > 1:
         raise ValueError(f"statements need claims on one model, got {', '.join(models)}")
-    robust = claims[(claims["cell_metric"] == "accuracy") & (claims["attack"] != "clean")]
-    attacks = {d: list(rows["cell_attack"].unique()) for d, rows in robust.groupby("cell_dataset", sort=False)}
-    pairs = robust.groupby(["cell_dataset", "cell_attack"], sort=False)
-    defenses = {pair: list(rows["cell_defense"].unique()) for pair, rows in pairs}
-    claimed = {
-        (row["cell_dataset"], row["cell_metric"]): (row["low"], row["high"]) for row in claims.to_dict("records")
-    }
-    epsilons = {(row["cell_dataset"], row["cell_attack"], row["cell_epsilon"]) for row in robust.to_dict("records")}
-    wanted = {cell_key(dataset, "", "", attack, epsilon, "") for dataset, attack, epsilon in epsilons}
+    columns = ["cell_dataset", "cell_defense", "cell_attack", "cell_metric", "cell_epsilon", "attack", "low", "high"]
+    attacks: dict[str, list[str]] = defaultdict(list)
+    defenses: dict[tuple[str, str], list[str]] = defaultdict(list)
+    radii: dict[tuple[str, str], list[float]] = defaultdict(list)
+    claimed: dict[tuple[str, str], tuple[float, float]] = {}
+    for dataset, defense, attack, metric, epsilon, printed, low, high in claims[columns].itertuples(False, None):
+        claimed[dataset, metric] = (low, high)
+        if metric == "accuracy" and printed != "clean":
+            attacks[dataset].append(attack)
+            defenses[dataset, attack].append(defense)
+            radii[dataset, attack].append(epsilon)
     values = {}
-    for (dataset, model, defense, attack, epsilon, metric), rows in by_cell(table).items():
-        at_claim = epsilon < 0 or (dataset, "", "", attack, epsilon, "") in wanted
-        if model in models and at_claim and metric != "worst_accuracy":
-            values[dataset, defense, attack, metric] = float(rows["value"].mean())
-    return Means(values, attacks, defenses, claimed)
+    for place, numbers in index(table).items():
+        for epsilon, seeds in numbers:
+            claimed_at = radii.get((place.dataset, place.attack), [])
+            at_claim = math.isnan(epsilon) or radius_index(claimed_at, epsilon) is not None
+            if place.model in models and at_claim and place.metric != WORST:
+                finite = [cell.value for cell in seeds if not math.isnan(cell.value)]
+                mean = float(np.mean(finite)) if finite else math.nan
+                values[place.dataset, place.defense, place.attack, place.metric] = mean
+    return Means(values, _each_once(attacks), _each_once(defenses), claimed)
+
+
+def _each_once(lists: Mapping[Key, list[str]]) -> dict[Key, list[str]]:
+    return {key: list(dict.fromkeys(names)) for key, names in lists.items()}

@@ -1,66 +1,52 @@
 """Tables for people: published and re-run numbers side by side, worst cases, counts of verdicts, failures.
 
-Every cell is a string, ready for a Markdown table.
+Every cell is a string; those of `paper_table` and `worst_cases` are Markdown, those of `failures` plain text.
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
+from touchstone.cell import ModelId
 from touchstone.files import write_bytes
-from touchstone.findings import metrics
+from touchstone.findings.cells import WORST, Cell, rows
+from touchstone.findings.intervals import Deviation, interval, pooled_deviation
+from touchstone.findings.markdown import escape
+from touchstone.findings.verdicts import ELSEWHERE, VERDICTS, known, mark
+from touchstone.paths import Results
 from touchstone.study.claims import HEADLINE
 
-# verdict (up to its colon) -> mark; all of them are in common serif fonts
-MARKS = {
-    "reproduced": "✓",
-    "higher": "↑",
-    "lower": "↓",
-    "inconclusive": "?",
-    "not comparable": "≠",
-    "calibrated": "c",
-    "label ambiguous": "a",
-    "not run": "·",
-    "failed": "✗",
-    "out of scope": "o",
-}
-ANOTHER_READING = "(✓)"  # for the mark of a reading, such as "only as coded"
 CERTAINTY_MARKS = {"certain": "", "inferred": "‡", "uncertain": "†"}
 UNSETTLED = ("higher", "lower", "inconclusive", "label ambiguous", "failed")  # what another reading may explain
 NORMS = ["linf", "l2", "l1", "l0", "none"]
 
 
-def kind(verdict: str) -> str:
-    """Return a verdict without its reason: "failed: loss is nan" is "failed"."""
-    return verdict.partition(":")[0].strip()
-
-
-def mark(verdict: str) -> str:
-    """Return the mark of a verdict; see `legend`."""
-    return MARKS.get(kind(verdict), ANOTHER_READING)
-
-
 def legend() -> str:
     """Explain the marks in one line."""
-    marks = [*MARKS.items(), ("only under another reading", ANOTHER_READING)]
-    doubts = [(f"label {name}", sign) for name, sign in CERTAINTY_MARKS.items() if sign]
-    return ", ".join(f"{sign} {name}" for name, sign in [*marks, *doubts])
+    verdicts = [f"{meaning.mark} {word}" for word, meaning in VERDICTS.items()]
+    doubts = [f"{sign} label {name}" for name, sign in CERTAINTY_MARKS.items() if sign]
+    return ", ".join([*verdicts, *doubts])
 
 
-def escape(text: str) -> str:
-    """Return text that stays inside one cell of a Markdown table."""
-    return " ".join(text.replace("\\|", "|").replace("|", "\\|").split())
+def data_words(dataset: str, stand_in: str) -> str:
+    """Name the data in use, and what they stand in for: "mnist", or "digits for mnist"."""
+    return f"{stand_in} for {dataset}" if stand_in else dataset
+
+
+def decimals(value: str) -> int:
+    """Return how many decimals a published number has; a range is "17 to 19"."""
+    return len(value.partition(" ")[0].partition(".")[2])
+
+
+# ---- the paper's tables
 
 
 def paper_table(
-    verdicts: pd.DataFrame,
-    source_table: str,
-    *,
-    reading: str = HEADLINE,
-    axes: tuple[str, str] | None = None,
-    labels: Mapping[str, str] | None = None,
+    verdicts: pd.DataFrame, source_table: str, *, reading: str = HEADLINE, labels: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
     """Return one of the paper's tables, with "published / **ours** ±h mark" in every cell, in the paper's unit.
 
@@ -68,33 +54,41 @@ def paper_table(
         verdicts: as `verdicts.verdicts` returns them.
         source_table: its name in the claims.
         reading: whose numbers of ours are shown.
-        axes: published columns that give the rows and the columns; by default attack and defense, or defense
-            and dataset where the table is about one attack.
         labels: names to print instead of the published slugs.
 
     Returns:
-        The first column, without a name, holds the row labels; both axes are in the order of the claims.
+        A row per attack and a column per defense, or per defense and dataset where the table is about one attack, in
+        the order of the claims. The first column, without a name, holds the row labels.
     """
-    rows = verdicts[(verdicts["source_table"] == source_table) & (verdicts["reading"] == reading)]
-    axes = axes or (("attack", "defense") if rows["attack"].nunique() > 1 else ("defense", "dataset"))
+    claims = verdicts[(verdicts["source_table"] == source_table) & (verdicts["reading"] == reading)]
+    axes = ["attack", "defense"] if claims["attack"].nunique() > 1 else ["defense", "dataset"]
     named = dict(labels or {})
-    texts: dict[str, dict[str, str]] = {}
-    for claim in rows.to_dict("records"):
-        row, column = (escape(named.get(claim[axis], claim[axis])) for axis in axes)
-        line = texts.setdefault(row, {})
-        line[column] = f"{line[column]}; {_pair(claim)}" if column in line else _pair(claim)
-    table = pd.DataFrame.from_dict(texts, orient="index").fillna("")
-    return table.rename_axis("").reset_index()
+    texts: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    numbers = ["value", "certainty", "ours", "h", "verdict"]
+    for row, column, *claim in claims[[*axes, *numbers]].itertuples(index=False, name=None):
+        texts[escape(named.get(row, row))][escape(named.get(column, column))].append(_pair(*claim))
+    lines = {row: {column: "; ".join(pairs) for column, pairs in line.items()} for row, line in texts.items()}
+    return pd.DataFrame.from_dict(lines, orient="index").fillna("").rename_axis("").reset_index()
 
 
-def _pair(claim: Mapping[str, object]) -> str:
+def _pair(value: str, certainty: str, ours: float, half: float, word: str) -> str:
     """Published and ours with the digits of the paper."""
-    published = str(claim["value"]) + CERTAINTY_MARKS[str(claim["certainty"])]
-    ours, half = float(claim["ours"]), float(claim["h"])
-    digits = len(str(claim["value"]).partition(".")[2])
+    digits = decimals(value)
     text = "–" if math.isnan(ours) else f"**{ours:.{digits}f}**"
     spread = "" if math.isnan(half) else f" ±{half:.{digits}f}"
-    return escape(f"{published} / {text}{spread} {mark(str(claim['verdict']))}")
+    return f"{value}{CERTAINTY_MARKS[certainty]} / {text}{spread} {mark(word)}"
+
+
+# ---- worst cases
+
+
+class _Line(NamedTuple):
+    """What the models of one line of the table share."""
+
+    data: str
+    model: str
+    norm: int  # place in NORMS
+    epsilon: float  # pixels; -1 for clean accuracy
 
 
 def worst_cases(cells: pd.DataFrame) -> pd.DataFrame:
@@ -108,75 +102,129 @@ def worst_cases(cells: pd.DataFrame) -> pd.DataFrame:
         mean over seeds and half-width of its 95 % interval; "*incomplete*" where an attack is missing, and
         "–" where there is no number.
     """
-    clean = cells[(cells["metric"] == "accuracy") & (cells["norm"] == "none")]
-    shown = pd.concat([cells[cells["metric"] == "worst_accuracy"], clean])
-    groups = shown.groupby(["metric", "dataset", "model", "defense", "norm", "epsilon"], dropna=False)
-    by_norm: dict[tuple[str, str], list[pd.Series]] = {}
-    for (metric, _, _, _, norm, _), seeds in groups:
-        by_norm.setdefault((metric, norm), []).append(seeds["value"].dropna())
-    pooled = {key: metrics.pooled_deviation(values) for key, values in by_norm.items()}
-    lines: dict[tuple, dict[str, str]] = {}
-    samples: dict[tuple, int] = {}
-    for (metric, dataset, model, defense, norm, epsilon), seeds in groups:
-        place = (dataset, model, NORMS.index(norm), -1.0 if math.isnan(epsilon) else epsilon)
-        good = seeds.dropna(subset="value")
-        if len(good):
-            samples[place] = min(samples.get(place, int(good["n"].min())), int(good["n"].min()))
-        lines.setdefault(place, {})[defense] = _percent(good, pooled[metric, norm])
-    defenses = list(dict.fromkeys(shown["defense"]))
-    rows = []
-    for place in sorted(lines):
-        dataset, model, norm, epsilon = place
-        where = [dataset, model, "clean" if epsilon < 0 else NORMS[norm], "" if epsilon < 0 else f"{epsilon:g}"]
-        count = str(samples.get(place, "–"))
-        rows.append([*map(escape, where), count, *(lines[place].get(defense, "–") for defense in defenses)])
-    return pd.DataFrame(rows, columns=["dataset", "model", "norm", "epsilon", "n", *map(escape, defenses)])
+    lines: dict[_Line, dict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
+    measured = rows(cells)
+    shown = [c for c in measured if c.metric == WORST] + [c for c in measured if _is_clean(c)]
+    for cell in shown:
+        epsilon = -1.0 if _is_clean(cell) else cell.epsilon
+        line = _Line(data_words(cell.dataset, cell.stand_in), cell.model, NORMS.index(cell.norm), epsilon)
+        lines[line][cell.defense].append(cell)
+    groups: dict[int, list[list[float]]] = defaultdict(list)
+    for line, cells_of in lines.items():
+        groups[line.norm] += [[c.value for c in _measured(seeds)] for seeds in cells_of.values()]
+    pooled = {norm: pooled_deviation(values) for norm, values in groups.items()}
+    defenses = list(dict.fromkeys(cell.defense for cell in shown))
+    table = []
+    for line, found in sorted(lines.items()):
+        clean = line.epsilon < 0
+        where = [line.data, line.model, "clean" if clean else NORMS[line.norm], "" if clean else f"{line.epsilon:g}"]
+        n = min((cell.n for seeds in found.values() for cell in _measured(seeds)), default="–")
+        numbers = [_percent(_measured(found.get(defense, [])), pooled[line.norm]) for defense in defenses]
+        table.append([*map(escape, where), str(n), *numbers])
+    return pd.DataFrame(table, columns=["dataset", "model", "norm", "epsilon", "n", *map(escape, defenses)])
 
 
-def _percent(seeds: pd.DataFrame, pooled: metrics.Deviation | None) -> str:
-    if seeds.empty:
+def _is_clean(cell: Cell) -> bool:
+    return cell.metric == "accuracy" and cell.norm == "none"
+
+
+def _measured(seeds: Iterable[Cell]) -> list[Cell]:
+    return [cell for cell in seeds if not math.isnan(cell.value)]
+
+
+def _percent(seeds: list[Cell], pooled: Deviation | None) -> str:
+    if not seeds:
         return "–"
-    found = metrics.interval(list(seeds["value"]), int(seeds["n"].min()), sampling="binomial", pooled=pooled)
+    values = [cell.value for cell in seeds]
+    found = interval(values, min(cell.n for cell in seeds), sampling="binomial", pooled=pooled)
     spread = "" if math.isnan(found.half) else f" ±{100 * found.half:.1f}"
-    incomplete = " *incomplete*" if (seeds["status"] == "incomplete").any() else ""
-    return f"{100 * seeds['value'].mean():.1f}{spread}{incomplete}"
+    incomplete = " *incomplete*" if any(cell.status == "incomplete" for cell in seeds) else ""
+    return f"{100 * sum(values) / len(values):.1f}{spread}{incomplete}"
 
 
-def overall(verdicts: pd.DataFrame) -> pd.Series:
-    """Return one verdict per claim id: the headline's, or another reading's mark where that explains it."""
-    headline = verdicts[verdicts["reading"] == HEADLINE].set_index("id")["verdict"].map(kind)
-    others = verdicts[(verdicts["reading"] != HEADLINE) & ~verdicts["verdict"].map(kind).isin(MARKS)]
-    marks = others.drop_duplicates("id").set_index("id")["verdict"]
-    explained = headline.isin(UNSETTLED) & headline.index.isin(marks.index)
-    return headline.mask(explained, marks.reindex(headline.index))
+# ---- counts
+
+
+class Count(NamedTuple):
+    """How many claims got a verdict: by how sure we are of the printed number and its label.
+
+    `only` is the mark of the reading that reproduces them, where another one than the headline does.
+    """
+
+    word: str
+    only: str
+    certain: int
+    inferred: int
+    uncertain: int
+
+    @property
+    def all(self) -> int:
+        """All of them."""
+        return self.certain + self.inferred + self.uncertain
+
+    @property
+    def name(self) -> str:
+        """What to call the verdict: its word, or the mark of the reading."""
+        return self.only or self.word
+
+
+def counts(verdicts: pd.DataFrame) -> list[Count]:
+    """Count the claims by verdict, each claim once, in the order of VERDICTS.
+
+    A claim has the verdict of the headline reading, or that another reading reproduces it where that explains it.
+
+    Raises:
+        ValueError: for a verdict that is not in VERDICTS.
+    """
+    for word in verdicts["verdict"]:
+        known(word, VERDICTS)
+    others = verdicts[verdicts["only"] != ""].drop_duplicates("id")
+    only = dict(zip(others["id"], others["only"], strict=True))
+    found: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(CERTAINTY_MARKS, 0))
+    headline = verdicts.loc[verdicts["reading"] == HEADLINE, ["id", "verdict", "certainty"]]
+    for name, word, certainty in headline.itertuples(index=False, name=None):
+        explained = word in UNSETTLED and name in only
+        found[(ELSEWHERE, only[name]) if explained else (word, "")][certainty] += 1
+    order = list(VERDICTS)
+    keys = sorted(found, key=lambda key: (order.index(key[0]), key[1]))
+    return [Count(word, only, *found[word, only].values()) for word, only in keys]
 
 
 def summary(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Count the claims by verdict, each claim once; labels that are certain, inferred and uncertain apart."""
-    words = overall(verdicts)
-    claims = verdicts[verdicts["reading"] == HEADLINE].set_index("id")
-    order = [*MARKS, *sorted(set(words) - set(MARKS))]
-    rows = []
-    for word in [name for name in order if (words == name).any()]:
-        counts = [int(((words == word) & (claims["certainty"] == each)).sum()) for each in CERTAINTY_MARKS]
-        rows.append([mark(word), escape(word), *map(str, counts), str(sum(counts))])
-    return pd.DataFrame(rows, columns=["", "verdict", *CERTAINTY_MARKS, "all"])
+    """Return `counts` as a table for people: mark, verdict, counts, what it means."""
+    table = [
+        [mark(c.word), escape(c.name), *map(str, (c.certain, c.inferred, c.uncertain, c.all)), VERDICTS[c.word].meaning]
+        for c in counts(verdicts)
+    ]
+    return pd.DataFrame(table, columns=["", "verdict", *CERTAINTY_MARKS, "all", "meaning"])
 
 
-def failures(cells: pd.DataFrame, folder: str = "") -> pd.DataFrame:
-    """Return what has no number: what, why, where (the files that say so, below `folder`); seeds together."""
-    failed = cells[cells["status"] == "failed"]
-    rows = []
-    for (dataset, model, defense, reason), group in failed.groupby(["dataset", "model", "defense", "reason"]):
-        seeds = ", ".join(map(str, sorted(group["seed"].unique())))
-        attacks = list(dict.fromkeys(group["attack"]))
-        trained = "clean" not in attacks  # a failed training takes every attack with it
-        what = f"{', '.join(attacks)} on {defense}" if trained else f"training of {defense}"
-        kept = "attacks" if trained else "models"
-        file = f"{attacks[0]}/records.parquet" if trained else "run.json"
-        first = Path(folder, kept, dataset, model, defense, str(group["seed"].min()), file)
-        rows.append([f"{what} ({dataset}, {model}; seed {seeds})", reason, str(first)])
-    return pd.DataFrame(rows, columns=["what", "why", "where"]).map(escape)
+# ---- failures
+
+
+def failures(cells: pd.DataFrame, results: Results, records: Mapping[tuple[ModelId, str], Path]) -> pd.DataFrame:
+    """Return what has no number: what, why, and where a file says so; seeds together.
+
+    Args:
+        cells: cells.csv.
+        results: of the run.
+        records: (model, attack) -> the file with its records.
+    """
+    groups: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
+    for cell in rows(cells):
+        if cell.status == "failed":
+            groups[data_words(cell.dataset, cell.stand_in), cell.model, cell.defense, cell.reason].append(cell)
+    table = []
+    for (data, model, defense, reason), failed in sorted(groups.items()):
+        seeds = ", ".join(map(str, sorted({cell.seed for cell in failed})))
+        attacks = list(dict.fromkeys(cell.attack for cell in failed))
+        first = min(failed, key=lambda cell: cell.seed)
+        if "clean" in attacks:  # a failed training takes every attack with it
+            what, where = f"training of {defense}", results.model(first.model_id).run
+        else:
+            what, where = f"{', '.join(attacks)} on {defense}", records[first.model_id, first.attack]
+        table.append([f"{what} ({data}, {model}; seed {seeds})", reason, str(where)])
+    return pd.DataFrame(table, columns=["what", "why", "where"])
 
 
 def gather(paths: Iterable[str | Path], out: str | Path) -> None:

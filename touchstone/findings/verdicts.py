@@ -2,23 +2,153 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from touchstone.findings import metrics
-from touchstone.findings.metrics import Deviation, Interval
+from touchstone.cell import radius_index
+from touchstone.findings.cells import WORST, Cell, Index, Place, at, derive, index
+from touchstone.findings.intervals import NO_INTERVAL, Deviation, Interval, interval, pooled_deviation
+from touchstone.findings.markdown import escape, pipe_table
+from touchstone.registry import nearest
 from touchstone.study.claims import CELL, HEADLINE, expand
 from touchstone.study.scale import COMPARED, METRICS, SLACK, UNITS
 
-RESULT = [
-    *["reading", "ours", "n", "seeds", "h", "H", "interval_lo", "interval_hi", "interval_kind", "difference"],
-    *["tau", "verdict", "why", "caps", "worst", "worst_h", "worst_n", "stands"],
-]
+# ---- the words
+
+
+class Meaning(NamedTuple):
+    """What a verdict means, and its mark in tables."""
+
+    mark: str
+    meaning: str
+
+
+# verdict -> mark (all of them are in common serif fonts) and meaning, in the order in which they are counted
+VERDICTS = {
+    "reproduced": Meaning("✓", "within the tolerance, and our 95 % half-width is within it too"),
+    "higher": Meaning("↑", "above the published number by more than tolerance and half-width together"),
+    "lower": Meaning("↓", "below it by more than tolerance and half-width together"),
+    "inconclusive": Meaning("?", "none of these: more seeds or samples would tell"),
+    "not comparable": Meaning("≠", "measured on other data or under caps that changed what is measured"),
+    "label ambiguous": Meaning("a", "the printed label is in doubt, and only one reading of it agrees"),
+    "not run": Meaning("·", "outside this run"),
+    "failed": Meaning("✗", "training or attack ended without a number"),
+    "out of scope": Meaning("o", "not a number that a re-run can produce"),
+    "only under another reading": Meaning(
+        "(✓)", "reproduced, but only under another reading of the paper than the one fixed beforehand"
+    ),
+}
+ELSEWHERE = "only under another reading"
+# second verdict, on a robust accuracy -> meaning
+STANDS = {
+    "stands": "our worst case is at least the claim minus the tolerance",
+    "overstated": "it is not: the claim is so many points above our worst case",
+    "label ambiguous": "the printed label is in doubt, and its readings do not agree",
+    "not tested": "no worst case of ours bounds it",
+}
+
+
+def known(word: str, words: Collection[str]) -> str:
+    """Return a word of VERDICTS or STANDS as it is.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if word not in words:
+        raise ValueError(f"unknown verdict {word!r}; {nearest(word, words)}")
+    return word
+
+
+def mark(word: str) -> str:
+    """Return the mark of a verdict; raises ValueError for an unknown one."""
+    return VERDICTS[known(word, VERDICTS)].mark
+
+
+def explained() -> str:
+    """Return both vocabularies as Markdown tables: mark, verdict and meaning, then the second verdicts."""
+    first = pd.DataFrame([(m.mark, word, escape(m.meaning)) for word, m in VERDICTS.items()])
+    second = pd.DataFrame([(word, escape(meaning)) for word, meaning in STANDS.items()])
+    return "\n\n".join(
+        [
+            pipe_table(first.set_axis(["", "verdict", "meaning"], axis=1)),
+            pipe_table(second.set_axis(["robust accuracy", "meaning"], axis=1)),
+        ]
+    )
+
+
+# ---- the rules
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A word of VERDICTS, and its reasons."""
+
+    word: str
+    why: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        known(self.word, VERDICTS)
+
+
+@dataclass(frozen=True)
+class Second:
+    """A word of STANDS, its reasons, and by how many points a number is overstated."""
+
+    word: str
+    why: tuple[str, ...] = ()
+    points: float | None = None
+
+    def __post_init__(self) -> None:
+        known(self.word, STANDS)
+
+
+def verdict(difference: float, tau: float, h: float, wide: float) -> Verdict:
+    """Return the verdict on ours minus the paper's number; all four are in one unit.
+
+    Args:
+        difference: ours minus the published number.
+        tau: tolerance.
+        h: half-width of ours, nan if unknown.
+        wide: H, the half-width with the paper's own spread added.
+
+    Returns:
+        reproduced (|difference| and h within tau), higher or lower (|difference| beyond tau + wide), else
+        inconclusive. Without an interval nothing is certain: inconclusive.
+    """
+    size = abs(difference)
+    if math.isnan(h) or math.isnan(wide):
+        return Verdict("inconclusive", ("our number has no interval",))
+    if size <= tau + SLACK and h <= tau + SLACK:
+        return Verdict("reproduced")
+    if size > tau + wide + SLACK:
+        return Verdict("higher" if difference > 0 else "lower")
+    if size <= tau + SLACK:
+        why = f"within tolerance, but our interval (±{h:.3g}) is wider than it ({tau:.3g})"
+    else:
+        why = f"the difference is beyond tolerance ({tau:.3g}), but not by more than ±{wide:.3g}"
+    return Verdict("inconclusive", (why,))
+
+
+def stands(worst: float, claim: float, tau: float) -> Second:
+    """Return whether a claimed robust accuracy survives the worst case; all three are fractions."""
+    if worst >= claim - tau - SLACK:
+        return Second("stands")
+    return Second("overstated", points=100.0 * (claim - worst))
+
+
+def distance(ours: float, low: float, high: float) -> float:
+    """Return how far ours is from the interval [low, high], signed, 0 inside; low = high for a number."""
+    return ours - min(max(ours, low), high)
+
+
+# ---- every claim
 
 Worst = Mapping[tuple[str, str, str], Mapping[float, tuple[str, float]] | str]  # see `verdicts`
+SEPARATOR = "; "  # between the texts of a column that holds several: why, caps, stands_why
 
 
 class Caps(NamedTuple):
@@ -36,7 +166,58 @@ class Caps(NamedTuple):
 
     def text(self) -> str:
         """All of them in one line."""
-        return "; ".join([*self.model, *self.attack, *self.size])
+        return SEPARATOR.join([*self.model, *self.attack, *self.size])
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One published number under one reading, as far as a verdict needs it.
+
+    Attributes:
+        place: what it is about, but for the radius.
+        epsilon: the radius, nan if there is none.
+        low, high: the number, in its own unit: an interval if they differ.
+        printed: the number as it is printed.
+        alternatives: what it is if a doubtful label is read in another way.
+        unit: how often it holds the unit of our numbers: 100 for percent.
+        runs: how many the paper took the mean of.
+        robust: whether it is an accuracy under attack, which a worst case can test.
+        out_of_scope: why no re-run can produce it, "" if one can.
+    """
+
+    reading: str
+    place: Place
+    epsilon: float
+    low: float
+    high: float
+    printed: str
+    alternatives: tuple[float, ...]
+    unit: float
+    runs: int
+    robust: bool
+    out_of_scope: str
+
+    @classmethod
+    def of(cls, row: Mapping[Hashable, Any]) -> "Claim":
+        """Read a row of the claims."""
+        return cls(
+            reading=row["reading"],
+            place=Place(*(row[key] for key in [*CELL, "cell_metric"])),
+            epsilon=row["cell_epsilon"],
+            low=row["low"],
+            high=row["high"],
+            printed=row["value"],
+            alternatives=tuple(float(text) for text in row["alternative"].split(";") if text),
+            unit=UNITS[row["unit"]],
+            runs=int(row["n_runs"] or 1),
+            robust=row["attack"] != "clean" and row["cell_metric"] == "accuracy",
+            out_of_scope=row["out_of_scope"],
+        )
+
+    def tau(self, value: float | None = None) -> float:
+        """Return the tolerance of the number (of the middle of an interval), or of another value, in its unit."""
+        middle = (self.low + self.high) / 2.0 if value is None else value
+        return METRICS[self.place.metric].tolerance(middle / self.unit) * self.unit
 
 
 class Measured(NamedTuple):
@@ -47,18 +228,47 @@ class Measured(NamedTuple):
     seeds: int
     interval: Interval
     status: str
-    reason: str
+    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Evidence:
     """Everything a verdict is judged by; see `verdicts`."""
 
-    measured: Mapping[tuple, pd.DataFrame]
+    numbers: Index
     deviations: Mapping[tuple[str, str], Deviation | None]  # (attack, metric): every attack scatters differently
     worst: Worst
     caps: Mapping[tuple[str, str, str, str], Caps]
     reference: str
+
+
+class Ours(NamedTuple):
+    """Our number beside the published one, in the claim's unit; nan where there is none."""
+
+    ours: float = math.nan
+    n: float = math.nan
+    seeds: float = math.nan
+    h: float = math.nan
+    H: float = math.nan
+    interval_lo: float = math.nan
+    interval_hi: float = math.nan
+    interval_kind: str = ""
+    difference: float = math.nan
+    tau: float = math.nan
+
+
+class Tested(NamedTuple):
+    """Our worst case in the claim's unit, and what it says of a robust accuracy."""
+
+    worst: float = math.nan
+    worst_h: float = math.nan
+    worst_n: float = math.nan
+    second: Second | None = None
+
+
+FIRST = ["verdict", "why", "only", "caps"]
+SECOND = ["worst", "worst_h", "worst_n", "stands", "stands_why", "overstated_by"]
+RESULT = ["reading", *Ours._fields, *FIRST, *SECOND]
 
 
 def verdicts(
@@ -84,225 +294,164 @@ def verdicts(
         reference: the defense that clean_accuracy_drop and near_zero_ratio compare with.
 
     Returns:
-        The claims' columns and RESULT. Numbers are in the claim's own unit, nan where there is none. A
-        reading that reproduces what the headline does not has its mark as the verdict.
+        The claims' columns and RESULT. Numbers are in the claim's own unit, nan where there is none. `verdict` is a
+        word of VERDICTS, `why` its reasons. A reading that reproduces what the headline does not is `ELSEWHERE`, and
+        `only` has the reading's mark. `stands` is a word of STANDS, empty where the claim is no robust accuracy;
+        `overstated_by` is in points.
     """
-    table = derive(cells, near_zero=near_zero, reference=reference)
-    measured = by_cell(table)
-    values: dict[tuple[str, str], list[pd.Series]] = defaultdict(list)
-    for (*_, attack, _, metric), rows in measured.items():
-        values[attack, metric].append(rows["value"].dropna())
-    deviations = {key: metrics.pooled_deviation(groups) for key, groups in values.items()}
-    evidence = Evidence(measured, deviations, worst, caps, reference)
+    numbers = index(derive(cells, near_zero=near_zero, reference=reference))
+    values: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
+    for place, radii in numbers.items():
+        values[place.attack, place.metric] += [_finite(seeds) for _, seeds in radii]
+    deviations = {key: pooled_deviation(groups) for key, groups in values.items()}
+    evidence = Evidence(numbers, deviations, worst, caps, reference)
     rows = expand(claims, readings)
-    judged = pd.DataFrame([_judge(claim, evidence) for claim in rows.to_dict("records")], columns=RESULT[1:])
+    judged = pd.DataFrame([_judged(Claim.of(row), evidence) for row in rows.to_dict("records")], columns=RESULT[1:])
     judged = judged.astype(dict.fromkeys(["n", "seeds", "worst_n"], "Int64"))
     both = pd.concat([rows, judged], axis=1)
     agrees = both["verdict"] == "reproduced"
-    plain = both.loc[agrees & (both["reading"] == HEADLINE), "id"]
-    both["verdict"] = both["verdict"].mask(agrees & ~both["id"].isin(plain), both["mark"])
+    elsewhere = agrees & ~both["id"].isin(both["id"][agrees & (both["reading"] == HEADLINE)])
+    both["verdict"] = both["verdict"].mask(elsewhere, ELSEWHERE)
+    both["only"] = both["mark"].where(elsewhere, "")
     return both[[*claims.columns, *RESULT]]
 
 
-def verdict(difference: float, tau: float, h: float, wide: float) -> tuple[str, str]:
-    """Return (verdict, why) of ours minus the paper's number; all four in one unit.
-
-    Args:
-        difference: ours minus the published number.
-        tau: tolerance.
-        h: half-width of ours, nan if unknown.
-        wide: H, the half-width with the paper's own spread added.
-
-    Returns:
-        reproduced (|difference| and h within tau), higher or lower (|difference| beyond tau + wide), else
-        inconclusive. Without an interval nothing is certain: inconclusive.
-    """
-    size = abs(difference)
-    if math.isnan(h) or math.isnan(wide):
-        return "inconclusive", "our number has no interval"
-    if size <= tau + SLACK and h <= tau + SLACK:
-        return "reproduced", ""
-    if size > tau + wide + SLACK:
-        return ("higher" if difference > 0 else "lower"), ""
-    if size <= tau + SLACK:
-        return "inconclusive", f"within tolerance, but our interval (±{h:.3g}) is wider than it ({tau:.3g})"
-    return "inconclusive", f"the difference is beyond tolerance ({tau:.3g}), but not by more than ±{wide:.3g}"
-
-
-def stands(worst: float, claim: float, tau: float) -> str:
-    """Return whether a claimed robust accuracy survives the worst case; all three are fractions."""
-    if worst >= claim - tau - SLACK:
-        return "stands"
-    return f"overstated by {100.0 * (claim - worst):.1f} points"
-
-
-def distance(ours: float, low: float, high: float) -> float:
-    """Return how far ours is from the interval [low, high], signed, 0 inside; low = high for a number."""
-    return ours - min(max(ours, low), high)
-
-
-def derive(cells: pd.DataFrame, *, near_zero: str, reference: str) -> pd.DataFrame:
-    """Return cells with the metrics that follow from others: clean_accuracy_drop, near_zero_ratio, error.
-
-    The comparing ones pair each seed of a defense with the same seed of the reference.
-    """
-    accuracy = cells[cells["metric"] == "accuracy"]
-    clean, zeros = accuracy[accuracy["norm"] == "none"], cells[cells["metric"] == near_zero]
-    parts = {
-        "error": accuracy.assign(value=1.0 - accuracy["value"]),
-        "clean_accuracy_drop": _compare(clean, reference, lambda value, base: base - value),
-        "near_zero_ratio": _compare(zeros, reference, lambda value, base: value / base.where(base > 0)),
-    }
-    named = (part.assign(metric=name) for name, part in parts.items() if len(part))
-    return pd.concat([cells, *named], ignore_index=True)
-
-
-def _compare(cells: pd.DataFrame, reference: str, how: Callable[[pd.Series, pd.Series], pd.Series]) -> pd.DataFrame:
-    results = ["value", "n", "status", "reason"]
-    keys = [name for name in metrics.CELL_COLUMNS if name not in ("defense", *results)]
-    base = cells.loc[cells["defense"] == reference, [*keys, "value", "reason"]]
-    both = cells[cells["defense"] != reference].merge(base, on=keys, suffixes=("", "_base"))
-    value = how(both["value"], both["value_base"])
-    reason = both["reason"].mask(both["reason"] == "", both["reason_base"])
-    reason = reason.mask((reason == "") & value.isna(), f"{reference} has 0, nothing to divide by")
-    status = value.isna().map({True: "failed", False: "ok"})
-    return both[cells.columns].assign(value=value, status=status, reason=reason)
-
-
-def cell_key(dataset: str, model: str, defense: str, attack: str, epsilon: float, metric: str) -> tuple:
-    """Return what one cell is looked up by; epsilon is nan for an attack without a budget."""
-    return dataset, model, defense, attack, -1.0 if math.isnan(epsilon) else round(epsilon, 9), metric
-
-
-def by_cell(table: pd.DataFrame) -> dict[tuple, pd.DataFrame]:
-    """Split cells.csv into one frame of seeds per cell; a claim is judged by the published protocol only."""
-    table = table[(table["protocol"] == "published") | (table["metric"] == "worst_accuracy")]
-    names = ["original_dataset", "model", "defense", "attack", "epsilon", "metric"]
-    if (twice := table.duplicated([*names, "seed"])).any():
-        first = table.loc[twice, names].iloc[0].to_dict()
-        raise ValueError(f"expected one number per cell and seed, got two for {first}")
-    return {cell_key(*key): rows for key, rows in table.groupby(names, dropna=False)}
-
-
-def _measure(evidence: Evidence, key: tuple, population: int | None) -> Measured:
-    rows = evidence.measured.get(key)
-    if rows is None:
-        return Measured(math.nan, 0, 0, metrics.NO_INTERVAL, "not run", "")
-    good = rows[rows["status"].ne("failed") & rows["value"].notna()]
-    failures = "; ".join(sorted({text for text in rows["reason"].drop(good.index) if text}))
-    if good.empty:
-        return Measured(math.nan, 0, 0, metrics.NO_INTERVAL, "failed", failures or "no value")
-    lost = len(rows) - len(good)
-    reasons = [f"{lost} of {len(rows)} seeds failed: {failures}"] if lost else []
-    reasons += sorted({text for text in good["reason"] if text})
-    *_, attack, _, metric = key
-    n = int(good["n"].min())
-    interval = metrics.interval(
-        list(good["value"]),
-        n,
-        sampling=METRICS[metric].sampling,
-        pooled=evidence.deviations[attack, metric],
-        population=population,
-    )
-    status = "incomplete" if (good["status"] == "incomplete").any() else "ok"
-    return Measured(float(good["value"].mean()), n, len(good), interval, status, "; ".join(reasons))
-
-
-def _judge(claim: Mapping[str, Any], evidence: Evidence) -> dict[str, Any]:
-    """Return the RESULT columns of one claim under one reading."""
-    blank = dict.fromkeys(RESULT, math.nan) | dict.fromkeys(["interval_kind", "why", "caps", "stands"], "")
-    if claim["out_of_scope"]:
-        return {**blank, "verdict": f"out of scope: {claim['out_of_scope']}"}
-    place = tuple(claim[key] for key in CELL)
+def _judged(claim: Claim, evidence: Evidence) -> dict[str, Any]:
+    """Return the columns RESULT of one claim under one reading, but for `only`."""
     cut = _caps(claim, evidence)
-    second = _second_verdict(claim, evidence)
-    ours = _measure(evidence, cell_key(*place, claim["cell_epsilon"], claim["cell_metric"]), cut.population)
-    base = {**blank, **second, "caps": cut.text()}
-    if ours.status == "not run":
-        return {**base, "verdict": "not run"}
-    if ours.status == "failed":
-        return {**base, "verdict": f"failed: {ours.reason}"}
-    unit = UNITS[claim["unit"]]
-    low, high, half, kind = ours.interval
-    runs = int(claim["n_runs"] or 1)
-    numbers = {"ours": ours.value * unit, "n": ours.n, "seeds": ours.seeds, "interval_kind": kind}
-    numbers |= {"h": half * unit, "H": half * unit * math.sqrt(1 + ours.seeds / runs)}
-    numbers |= {"interval_lo": low * unit, "interval_hi": high * unit}
-    numbers |= {"difference": distance(numbers["ours"], claim["low"], claim["high"]), "tau": _tau(claim)}
-    word, why = _first_verdict(claim, numbers)
-    if cut.model or cut.attack:
-        word, why = f"not comparable: {'; '.join([*cut.model, *cut.attack])}", ""
-    return {**base, **numbers, "verdict": word, "why": "; ".join(filter(None, [why, ours.reason]))}
+    first, ours = _first(claim, evidence, cut)
+    tested = Tested() if claim.out_of_scope else _tested(claim, evidence)
+    second = tested.second
+    return {
+        **ours._asdict(),
+        "verdict": first.word,
+        "why": SEPARATOR.join(first.why),
+        "caps": "" if claim.out_of_scope else cut.text(),
+        **{name: getattr(tested, name) for name in ("worst", "worst_h", "worst_n")},
+        "stands": second.word if second else "",
+        "stands_why": SEPARATOR.join(second.why) if second else "",
+        "overstated_by": second.points if second else None,
+    }
 
 
-def _caps(claim: Mapping[str, Any], evidence: Evidence) -> Caps:
+def _caps(claim: Claim, evidence: Evidence) -> Caps:
     """What was cut short for the cell of a claim, and for the reference if the metric compares with it."""
-    dataset, model, defense, attack = (claim[key] for key in CELL)
+    dataset, model, defense, attack, metric = claim.place
     own = evidence.caps.get((dataset, model, defense, attack), Caps())
-    if claim["cell_metric"] not in COMPARED:
+    if metric not in COMPARED:
         return own
     base = evidence.caps.get((dataset, model, evidence.reference, attack), Caps())
-    merged = (tuple(dict.fromkeys([*mine, *theirs])) for mine, theirs in zip(own[:3], base[:3], strict=True))
-    return Caps(*merged, population=own.population)
+    return Caps(
+        model=_each_once([*own.model, *base.model]),
+        attack=_each_once([*own.attack, *base.attack]),
+        size=_each_once([*own.size, *base.size]),
+        population=own.population,
+    )
 
 
-def _tau(claim: Mapping[str, Any], value: float | None = None) -> float:
-    """Return the tolerance of a claim, in its unit; an interval has that of its middle."""
-    unit = UNITS[claim["unit"]]
-    middle = (claim["low"] + claim["high"]) / 2.0 if value is None else value
-    return METRICS[claim["cell_metric"]].tolerance(middle / unit) * unit
+def _each_once(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for text in texts if text))
 
 
-def _alternatives(claim: Mapping[str, Any]) -> list[float]:
-    return [float(text) for text in claim["alternative"].split(";") if text]
+def _finite(seeds: Iterable[Cell]) -> list[float]:
+    return [cell.value for cell in seeds if not math.isnan(cell.value)]
 
 
-def _first_verdict(claim: Mapping[str, Any], numbers: Mapping[str, Any]) -> tuple[str, str]:
+def _measured(evidence: Evidence, place: Place, epsilon: float, population: int | None) -> Measured:
+    seeds = at(evidence.numbers, place, epsilon)
+    if not seeds:
+        return Measured(math.nan, 0, 0, NO_INTERVAL, "not run", ())
+    good = [cell for cell in seeds if cell.status != "failed" and not math.isnan(cell.value)]
+    failures = _each_once(sorted(cell.reason for cell in seeds if cell not in good))
+    if not good:
+        return Measured(math.nan, 0, 0, NO_INTERVAL, "failed", failures or ("no value",))
+    lost = len(seeds) - len(good)
+    reasons = [f"{lost} of {len(seeds)} seeds failed: {SEPARATOR.join(failures)}"] if lost else []
+    reasons += _each_once(sorted(cell.reason for cell in good))
+    n, values = min(cell.n for cell in good), [cell.value for cell in good]
+    half = interval(
+        values,
+        n,
+        sampling=METRICS[place.metric].sampling,
+        pooled=evidence.deviations[place.attack, place.metric],
+        population=population,
+    )
+    status = "incomplete" if any(cell.status == "incomplete" for cell in good) else "ok"
+    return Measured(float(np.mean(values)), n, len(good), half, status, tuple(reasons))
+
+
+def _first(claim: Claim, evidence: Evidence, cut: Caps) -> tuple[Verdict, Ours]:
+    """Return whether our number is the published one, and our number."""
+    if claim.out_of_scope:
+        return Verdict("out of scope", (claim.out_of_scope,)), Ours()
+    found = _measured(evidence, claim.place, claim.epsilon, cut.population)
+    if found.status in ("not run", "failed"):
+        return Verdict(found.status, found.reasons), Ours()
+    low, high, half, kind = found.interval
+    value, h = found.value * claim.unit, half * claim.unit
+    ours = Ours(
+        ours=value,
+        n=found.n,
+        seeds=found.seeds,
+        h=h,
+        H=h * math.sqrt(1 + found.seeds / claim.runs),
+        interval_lo=low * claim.unit,
+        interval_hi=high * claim.unit,
+        interval_kind=kind,
+        difference=distance(value, claim.low, claim.high),
+        tau=claim.tau(),
+    )
+    first = _compared(claim, ours)
+    if cut.model or cut.attack:
+        first = Verdict("not comparable", (*cut.model, *cut.attack))
+    return Verdict(first.word, (*first.why, *found.reasons)), ours
+
+
+def _compared(claim: Claim, ours: Ours) -> Verdict:
     """Compare with the printed number; where its label is in doubt, all readings of it must agree."""
-    word, why = verdict(numbers["difference"], numbers["tau"], numbers["h"], numbers["H"])
-    found = {claim["value"]: word}
-    for value in _alternatives(claim):
-        difference, tau = numbers["ours"] - value, _tau(claim, value)
-        found[f"{value:g}"], _ = verdict(difference, tau, numbers["h"], numbers["H"])
+    first = verdict(ours.difference, ours.tau, ours.h, ours.H)
+    found = {claim.printed: first.word}
+    for value in claim.alternatives:
+        found[f"{value:g}"] = verdict(ours.ours - value, claim.tau(value), ours.h, ours.H).word
     if len(set(found.values())) == 1:
-        return word, why
-    return "label ambiguous", "; ".join(f"if {value}: {each}" for value, each in found.items())
+        return first
+    return Verdict("label ambiguous", tuple(f"if {value}: {word}" for value, word in found.items()))
 
 
-def _second_verdict(claim: Mapping[str, Any], evidence: Evidence) -> dict[str, Any]:
+def _tested(claim: Claim, evidence: Evidence) -> Tested:
     """Test a robust accuracy against the worst case.
 
     What weakens the worst case (a cap, a missing attack) can hide an overstatement but not make one up.
     """
-    if claim["attack"] == "clean" or claim["cell_metric"] != "accuracy":
-        return {}
-    dataset, model, defense, attack = (claim[key] for key in CELL)
-    judges = evidence.worst.get((dataset, attack, claim["reading"]), {})
+    if not claim.robust:
+        return Tested()
+    dataset, model, defense, attack, _ = claim.place
+    judges = evidence.worst.get((dataset, attack, claim.reading), {})
     if isinstance(judges, str):
-        return {"stands": f"not tested: {judges}"}
-    judge = next((judges[eps] for eps in judges if math.isclose(eps, claim["cell_epsilon"])), None)
-    if judge is None:
-        return {"stands": f"not tested: no worst case is defined for {attack} at {claim['cell_epsilon']:g}"}
-    slug, epsilon = judge
+        return Tested(second=Second("not tested", (judges,)))
+    place = radius_index(judges, claim.epsilon)
+    if place is None:
+        why = f"no worst case is defined for {attack} at {claim.epsilon:g}"
+        return Tested(second=Second("not tested", (why,)))
+    slug, epsilon = list(judges.values())[place]
     cut = evidence.caps.get((dataset, model, defense, slug), Caps())
-    found = _measure(evidence, cell_key(dataset, model, defense, slug, epsilon, "worst_accuracy"), cut.population)
-    unit = UNITS[claim["unit"]]
-    values = [claim["low"], *_alternatives(claim)]
-    words = [stands(found.value, value / unit, _tau(claim, value) / unit) for value in values]
-    weaker = [found.reason] if found.status == "incomplete" else list(cut.attack)
+    found = _measured(evidence, Place(dataset, model, defense, slug, WORST), epsilon, cut.population)
+    return Tested(
+        worst=found.value * claim.unit,
+        worst_h=found.interval.half * claim.unit,
+        worst_n=found.n or math.nan,
+        second=_second(claim, found, cut),
+    )
+
+
+def _second(claim: Claim, found: Measured, cut: Caps) -> Second:
     if found.status in ("not run", "failed"):
-        word = f"not tested: {found.reason or 'the worst case was not run'}"
-    elif cut.model:
-        word = f"not tested: {'; '.join(cut.model)}"
-    elif len({each == "stands" for each in words}) > 1:
-        word = "label ambiguous"
-    elif words[0] == "stands" and weaker:
-        word = f"not tested: {'; '.join(weaker)}"
-    else:
-        word = words[0]
-    return {
-        "worst": found.value * unit,
-        "worst_h": found.interval.half * unit,
-        "worst_n": found.n or math.nan,
-        "stands": word,
-    }
+        return Second("not tested", found.reasons or ("the worst case was not run",))
+    if cut.model:
+        return Second("not tested", cut.model)
+    values = [claim.low, *claim.alternatives]
+    first, *others = (stands(found.value, v / claim.unit, claim.tau(v) / claim.unit) for v in values)
+    if any(other.word != first.word for other in others):
+        return Second("label ambiguous")
+    weaker = found.reasons if found.status == "incomplete" else cut.attack
+    return Second("not tested", weaker) if first.word == "stands" and weaker else first

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError, safe_open
 from scipy.special import xlogy
 
@@ -42,16 +42,16 @@ def rho_extreme(weights: ArrayLike, margin: float = EXTREME) -> float:
     return float(np.mean((rho < margin) | (rho > 1.0 - margin)))
 
 
-def _magnitudes(weights: ArrayLike) -> np.ndarray:
-    size = np.abs(np.asarray(weights, dtype=np.float64)).ravel()
+def _magnitudes(weights: ArrayLike) -> NDArray[np.float64]:
+    size: NDArray[np.float64] = np.abs(np.asarray(weights, dtype=np.float64)).ravel()
     if not size.size or not np.isfinite(size).all():
         bad = int((~np.isfinite(size)).sum())
         raise ValueError(f"expected finite weights, at least one; got {size.size} of which {bad} not finite")
     return size
 
 
-def read(path: Path, key: str = FIRST_CONV) -> np.ndarray:
-    """Return one tensor of a model.safetensors.
+def read(path: Path, key: str = FIRST_CONV) -> NDArray[np.float64]:
+    """Return one tensor of a model.safetensors, as float64.
 
     Raises:
         ValueError: if the file is truncated or has no such tensor.
@@ -59,7 +59,7 @@ def read(path: Path, key: str = FIRST_CONV) -> np.ndarray:
     try:
         with safe_open(path, framework="numpy") as file:
             if key in (names := file.keys()):
-                return file.get_tensor(key)
+                return np.asarray(file.get_tensor(key), dtype=np.float64)
     except SafetensorError as error:
         raise ValueError(f"{path}: expected a whole safetensors file, got: {error}; {RETRAIN}") from error
     raise ValueError(f"{path}: expected tensor {key!r}, got {', '.join(sorted(names))}")

@@ -37,7 +37,7 @@ class Fit:
         status: "ok", "collapsed" or "failed".
         reason: why it is not ok.
         epoch_failed: from 1, in which it went wrong.
-        flags: what has to be said beside the result.
+        flags: what has to be said beside the result, {flag, detail} each.
         history: a row per epoch: epoch, phase, means of the loss and of its terms, zero_gradients (see _Watch),
             train_accuracy, validation_accuracy where rows are held out, lr and lr_<group>, seconds since the start.
         kept: per phase that was ended, the epoch whose weights it ended with.
@@ -46,7 +46,7 @@ class Fit:
     status: str = "ok"
     reason: str = ""
     epoch_failed: int | None = None
-    flags: list[str] = field(default_factory=list)
+    flags: list[dict[str, str]] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
     kept: list[int] = field(default_factory=list)
 
@@ -105,9 +105,8 @@ def fit_redrawn(
             break
         log.info("initialisation %d has learned nothing in its first epoch and is drawn again", start)
     if attempt:
-        result.flags.append(
-            f"redrawn: initialisations {starts[:attempt]} learned nothing in their first epoch; {start} was used"
-        )
+        seen = f"initialisations {starts[:attempt]} learned nothing in their first epoch; {start} was used"
+        result.flags.append({"flag": "redrawn", "detail": seen})
     return model, result
 
 

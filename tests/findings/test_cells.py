@@ -1,0 +1,184 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from toy_records import MODEL, clean, header, points, save_run, worst
+
+from touchstone import records
+from touchstone.cell import ThreatSpec
+from touchstone.findings import cells, metrics, weights
+from touchstone.findings.cells import Place
+from touchstone.findings.inputs import read_run
+from touchstone.records import Attacked, Batch
+
+
+def number(table: pd.DataFrame, **where: Any) -> pd.Series:
+    found = table
+    for key, value in where.items():
+        found = found[found[key] == value]
+    assert len(found) == 1, found
+    return found.iloc[0]
+
+
+def table(*attacked: Attacked) -> pd.DataFrame:
+    return cells.table(cells.of_attacks(Batch(list(attacked), [])))
+
+
+def attacks() -> list[Attacked]:
+    grid = {"sample": [0, 1, 2, 3] * 2, "epsilon": [0.1] * 4 + [0.3] * 4, "clean_pred": [0, 0, 0, 1] * 2}
+    pgd = points(**grid, success=[False] * 3 + [True] + [True, False, False, True], dist_linf=[0.1] * 4 + [0.3] * 4)
+    far = points(**grid, success=[True] * 8, dist_linf=[0.01] * 8)
+    cascade = points(**grid, success=[False] * 5 + [True, False, True], dist_linf=[0.1] * 4 + [0.3] * 4, member="pgd")
+    cw = points(epsilon=[np.nan] * 4, success=[True] * 3 + [False], dist_l2=[1.0, 2.0, 4.0, 0.0], norm="l2")
+    normalized = ThreatSpec("linf", "normalized", epsilons=(0.1, 0.3))
+    l2 = ThreatSpec("l2", "normalized", epsilons=(0.3,))
+    return [
+        Attacked(clean(), points(epsilon=[np.nan] * 4, norm="none", clean_pred=[0, 0, 0, 1])),
+        Attacked(header("pgd-px"), pgd),
+        Attacked(header("pgd-far", threat=normalized), far),
+        Attacked(worst(), cascade),
+        Attacked(header("cw", kind="minimal", threat=l2), cw),
+    ]
+
+
+# ---- what was measured
+
+
+def test_cells_hold_every_number_of_the_records() -> None:
+    found = table(*attacks())
+    assert list(found) == cells.COLUMNS
+    one = number(found, attack="clean")
+    assert (one["value"], one["n"], one["norm"]) == (0.75, 4, "none")
+    assert (one["dataset"], one["stand_in"], one["space"]) == ("mnist", "digits", "")
+    assert cells.rows(found)[0].model_id == MODEL
+    assert number(found, attack="pgd-px", epsilon=0.3)["value"] == 0.5
+    assert number(found, attack="pgd-far", epsilon=0.3)["value"] == 0.0
+    assert number(found, attack="cw", metric="accuracy")["value"] == 0.25
+    assert math.isnan(number(found, attack="cw", metric="accuracy")["epsilon"])
+    assert number(found, attack="cw", metric="success_rate")["value"] == 0.75
+    assert number(found, attack="cw", metric="median_dist")["value"] == 3.0
+    assert number(found, attack="cw", metric="mean_dist")["value"] == pytest.approx(7 / 3)
+    assert (found["metric"] == "accuracy").sum() == 6, "a cascade has a worst case, and no accuracy of its own"
+
+
+def test_the_worst_case_unites_attacks_that_make_images_only() -> None:
+    found = table(*attacks())
+    small, large = (number(found, metric="worst_accuracy", epsilon=eps) for eps in (0.1, 0.3))
+    assert (small["value"], large["value"]) == (0.75, 0.25)
+    assert (large["attack"], large["protocol"], large["space"], large["n"]) == ("worst-linf", "worst", "pixel", 4)
+    assert (large["status"], large["reason"]) == ("incomplete", "missing square")
+
+
+def test_points_cut_back_to_a_budget_are_no_minimal_norms() -> None:
+    frame = points(
+        sample=[0, 1, 0, 1],
+        epsilon=[np.nan, np.nan, 0.1, 0.1],
+        success=[True, False, True, True],
+        dist_l2=[2.0, 0, 0.1, 0.1],
+    )
+    found = table(Attacked(header("cw", kind="minimal", threat=ThreatSpec("l2", epsilons=(0.1,))), frame))
+    assert number(found, metric="mean_dist")["value"] == 2.0
+    assert number(found, metric="accuracy", epsilon=0.1)["value"] == 0.0
+
+
+def test_a_failed_model_leaves_rows_without_a_value(tmp_path: Path) -> None:
+    failed: dict[str, Any] = {"status": "failed", "reason": "loss is nan in epoch 3"}
+    headers = [clean(**failed), header("pgd", **failed), header("cw", kind="minimal", **failed), worst(**failed)]
+    numbers = cells.of_attacks(Batch([Attacked(one, records.empty()) for one in headers], []))
+    numbers += cells.of_weights(read_run(save_run(tmp_path, [np.nan], **failed)), [0.01])
+    found = cells.table(numbers)
+    assert set(found["status"]) == {"failed"}
+    assert set(found["reason"]) == {"loss is nan in epoch 3"}
+    assert found["value"].isna().all()
+    assert set(found.loc[found["attack"] == "cw", "metric"]) == {"accuracy", *metrics.NORM_METRICS}
+    assert found.loc[found["attack"] == "cw", "epsilon"].isna().all()
+    assert found.loc[found["attack"] == "pgd", "epsilon"].tolist() == [0.1, 0.3]
+    assert set(found.loc[found["attack"] == "worst-linf", "metric"]) == {"worst_accuracy"}
+    assert "near_zero_0.01" in set(found["metric"])
+
+
+def test_weights_are_measured_beside_their_run(tmp_path: Path) -> None:
+    run = read_run(save_run(tmp_path, [[0.001, 1.0], [0.02, -2.0]]))
+    found = cells.table(cells.of_weights(run, [0.01, 0.05]))
+    assert found.set_index("metric")["value"].to_dict() == pytest.approx(
+        {
+            "fuzziness": weights.fuzziness(np.float32([0.001, 1, 0.02, 2])),
+            "near_zero_0.01": 0.25,
+            "near_zero_0.05": 0.5,
+            "max_abs_conv": 2.0,
+            "rho_extreme": 0.5,
+        }
+    )
+    assert set(found["attack"]) == {"clean"}
+    assert set(found["stand_in"]) == {"digits"}
+    assert found["n"].tolist() == [4] * 5
+
+
+def test_cells_do_not_depend_on_the_order_of_the_attacks() -> None:
+    pd.testing.assert_frame_equal(table(*attacks()), table(*attacks()[::-1]))
+
+
+def test_cells_survive_the_disk(tmp_path: Path) -> None:
+    found = table(*attacks())
+    found.to_csv(tmp_path / "cells.csv", index=False)
+    back = pd.read_csv(tmp_path / "cells.csv").fillna({"stand_in": "", "space": "", "reason": ""})
+    pd.testing.assert_frame_equal(back, found, check_dtype=False)
+
+
+@pytest.mark.parametrize(
+    ("threat", "got"),
+    [
+        (ThreatSpec("linf", "normalized", epsilons=(0.1,)), "space 'normalized', bounds 'data'"),
+        (ThreatSpec("linf", bounds="none", epsilons=(0.1,)), "space 'pixel', bounds 'none'"),
+        (None, "no threat"),
+    ],
+)
+def test_a_worst_case_whose_points_are_no_images_is_refused(threat: ThreatSpec | None, got: str) -> None:
+    with pytest.raises(ValueError, match=rf"worst-linf: .* pixels inside .*; got {got}"):
+        table(Attacked(worst(threat=threat), points(epsilon=[0.1])))
+
+
+# ---- what follows from it
+
+
+def cell(value: float, **changes: Any) -> cells.Cell:
+    base = cells.Cell(*MODEL, "", "pgd", "published", "pixel", "linf", 0.3, "accuracy", value, 100, "ok", "")
+    return base._replace(**changes)
+
+
+PLACE = Place("mnist", "lenet", "std", "pgd", "accuracy")
+
+
+def test_a_number_is_looked_up_by_its_place_and_radius() -> None:
+    given = [cell(0.5), cell(0.6, seed=1, epsilon=0.3 + 1e-12), cell(0.7, epsilon=0.1), cell(0.9, epsilon=math.nan)]
+    numbers = cells.index(cells.table([*given, cell(0.1, protocol="worst"), cell(0.2, metric="worst_accuracy")]))
+    assert [one.value for one in cells.at(numbers, PLACE, 0.1 + 0.2)] == [0.5, 0.6]
+    assert [one.value for one in cells.at(numbers, PLACE, 0.1)] == [0.7]
+    assert [one.value for one in cells.at(numbers, PLACE, math.nan)] == [0.9]
+    assert cells.at(numbers, PLACE, 0.2) == cells.at(numbers, PLACE._replace(attack="cw"), 0.1) == []
+    assert [one.value for one in cells.at(numbers, PLACE._replace(metric="worst_accuracy"), 0.3)] == [0.2]
+
+
+def test_one_seed_twice_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"expected one number per cell and seed, got two for .*'pgd'.* epsilon 0.3"):
+        cells.index(cells.table([cell(0.5), cell(0.6, epsilon=0.1 + 0.2)]))
+
+
+def test_derived_metrics_pair_the_seeds() -> None:
+    clean_of = {"attack": "clean", "epsilon": math.nan, "norm": "none"}
+    given = [cell(v, seed=i, **clean_of) for i, v in enumerate((0.98, 0.97))]
+    given += [cell(v, seed=i, defense="std+l1", **clean_of) for i, v in enumerate((0.95, 0.96, 0.5))]
+    given += [cell(v, seed=i, metric="near_zero_0.01", **clean_of) for i, v in enumerate((0.05, 0.0))]
+    given += [cell(0.9, seed=i, metric="near_zero_0.01", defense="std+l1", **clean_of) for i in range(2)]
+    found = cells.derive(pd.DataFrame(given), near_zero="near_zero_0.01", reference="std")
+    drop = found[found["metric"] == "clean_accuracy_drop"]
+    assert drop["value"].tolist() == pytest.approx([0.03, 0.01])
+    assert drop["defense"].unique().tolist() == ["std+l1"]
+    ratio = found[found["metric"] == "near_zero_ratio"]
+    assert ratio["value"].tolist() == pytest.approx([18.0, math.nan], nan_ok=True)
+    assert ratio["status"].tolist() == ["ok", "failed"]
+    assert ratio["reason"].tolist() == ["", "std has 0, nothing to divide by"]
+    assert found[found["metric"] == "error"]["value"].tolist() == pytest.approx([0.02, 0.03, 0.05, 0.04, 0.5])

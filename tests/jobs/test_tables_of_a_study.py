@@ -1,0 +1,139 @@
+"""From records, runs and selections on disk to every table of a study."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from toy_claims import STUDY
+from toy_records import clean, header, points, save, save_run, worst
+
+from touchstone.cell import ModelId, ThreatSpec
+from touchstone.findings.verdicts import STANDS, VERDICTS
+from touchstone.jobs.tables import tables
+from touchstone.paths import Results
+from touchstone.plan.jobs import Code, CutShort, Judge, TablesJob, WorstCase
+from touchstone.records import Attacked, Preflight
+from touchstone.study.schema import RESULT_TABLES
+
+STD = ModelId("minmax", "mnist", "lenet", "std", 0)
+PLAIN = {"headline": {"mark": "", "defense": {}, "attack": {}}}
+MASKED = {"flag": "zero_gradient_ce", "detail": "41 %"}
+REDRAWN = {"flag": "redrawn", "detail": "twice"}
+
+
+def attack(one: Any, broken: int, **rows: Any) -> Attacked:
+    """An attack that breaks the first of 100 samples."""
+    return Attacked(one, points(**{"epsilon": [0.3] * 100} | rows, success=np.arange(100) < broken))
+
+
+CUT = CutShort("mnist", "lenet", "std", "pgd40-linf", data="digits", model=("digits stands in for mnist",))
+TESTED = WorstCase("mnist", "pgd40-linf", (Judge(0.3, "worst-linf", 0.3),))
+
+
+def job(study: str = "minmax", worst: tuple[WorstCase, ...] = (), cut: tuple[CutShort, ...] = ()) -> TablesJob:
+    return TablesJob(Code((), ""), "demo", study, readings=PLAIN, worst=worst, cut_short=cut)
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
+    """The results of a run beside the studies."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "studies").symlink_to(STUDY.parent)
+    return Results.of("demo")
+
+
+@pytest.fixture
+def made(tmp_path: Path, results: Results) -> Path:
+    """A run of the study minmax: two attacks and a worst case on one model, in two batches, and a selection."""
+    about: dict[str, Any] = {"model": STD}
+    threat = ThreatSpec("linf", epsilons=(0.3,))
+    nan = {"epsilon": [np.nan] * 100, "norm": "none"}
+    first = [attack(clean(**about), 0, **nan), attack(header("pgd40-linf", **about), 40)]
+    cascade = worst(**about, threat=threat, members={"pgd": {"fn": "pgd", "options": {}}})
+    rest = [attack(cascade, 60, member="pgd", dist_linf=[0.3] * 100)]
+    records = [results.attack(STD, batch).records for batch in ("one", "two")]
+    save(records[0], *first, preflights=[Preflight(threat, {}, [MASKED])])
+    save(records[1], *rest, preflights=[Preflight(threat, {}, [MASKED])])
+    run = save_run(results.model(STD).run.parent, np.full((6, 1, 5, 5), 0.5), STD, flags=[REDRAWN])
+    chosen = results.selection(STD._replace(defense="std+l1"))
+    cell = {"study": "minmax", "dataset": "mnist", "stand_in": "digits", "model": "lenet", "defense": "std+l1"}
+    chosen.parent.mkdir(parents=True)
+    chosen.write_text(json.dumps({"cell": cell, "reference": {}, "candidates": [], "selected": None}))
+    (prepared := tmp_path / "digits.json").write_text(json.dumps({"name": "digits", "counts": {"test": 100}}))
+    more = {"runs": [run], "selections": [chosen], "prepared": [prepared]}
+    tables(job(worst=(TESTED,), cut=(CUT,)), records=records, **more)
+    return tmp_path / "results/demo/minmax/tables"
+
+
+def test_every_table_of_the_study_is_written(made: Path) -> None:
+    assert {path.stem for path in made.glob("*.csv")} == set(RESULT_TABLES)
+    assert {path.stem for path in (made / "paper").glob("*.csv")} == {"table1", "table2", "table3"}
+
+
+def test_cells_are_those_of_all_batches_and_of_the_weights(made: Path) -> None:
+    cells = pd.read_csv(made / "cells.csv", keep_default_na=False)
+    found = cells[cells["attack"] != "clean"][["attack", "metric", "epsilon", "value", "stand_in"]]
+    assert found.to_numpy().tolist() == [
+        ["pgd40-linf", "accuracy", "0.3", 0.6, "digits"],
+        ["worst-linf", "worst_accuracy", "0.3", 0.4, "digits"],
+    ]
+    assert cells[cells["metric"] == "fuzziness"]["n"].tolist() == [150]
+
+
+def test_every_claim_has_a_verdict_that_is_a_word(made: Path) -> None:
+    claims = pd.read_csv(made / "claims.csv", keep_default_na=False, dtype=str).set_index("id")
+    assert len(claims) == 65
+    assert set(claims["verdict"]) == {"not comparable", "not run", "inconclusive"}
+    assert set(claims["verdict"]) <= set(VERDICTS)
+    assert set(claims["stands"]) <= {"", *STANDS}
+    pgd = claims.loc["t1-std-pgd"]
+    assert (pgd["verdict"], pgd["why"], pgd["ours"]) == ("not comparable", "digits stands in for mnist", "0.6")
+    assert (pgd["stands"], float(pgd["overstated_by"])) == ("overstated", pytest.approx(19.28))
+
+
+def test_flags_are_those_of_trainings_preflights_and_attacks(made: Path) -> None:
+    flags = pd.read_csv(made / "flags.csv")
+    assert flags[["dataset", "stand_in", "attack", "flag", "detail"]].to_numpy().tolist() == [
+        ["mnist", "digits", "training", "redrawn", "twice"],
+        ["mnist", "digits", "preflight linf", "zero_gradient_ce", "41 %"],
+    ]
+
+
+def test_selections_and_worst_cases_say_whose_they_are(made: Path) -> None:
+    assert pd.read_csv(made / "selection.csv")["defense"].tolist() == ["std+l1"]
+    assert pd.read_csv(made / "worst.csv")["dataset"].tolist() == ["digits for mnist"] * 2
+    assert pd.read_csv(made / "failures.csv").empty
+
+
+def test_a_failed_training_is_a_failure_with_its_file(results: Results) -> None:
+    failed: dict[str, Any] = {"status": "failed", "reason": "loss is nan"}
+    records = results.attack(STD, "all").records
+    save(records, Attacked(clean(model=STD, **failed), points(sample=[])))
+    run = save_run(results.model(STD).run.parent, model=STD, **failed)
+    more = {"runs": [run], "selections": [], "prepared": []}
+    tables(job(), records=[records], **more)
+    (row,) = pd.read_csv(results.table("minmax", "failures")).to_numpy().tolist()
+    assert row == ["training of std (digits for mnist, lenet; seed 0)", "loss is nan", str(run)]
+
+
+def test_a_study_of_cells_alone_has_empty_tables_of_claims(tmp_path: Path, results: Results) -> None:
+    """No claims, no statements, no reference defense, and nothing measured of weights."""
+    (tmp_path / "studies").unlink()
+    folder = tmp_path / "studies" / "margin"
+    folder.mkdir(parents=True)
+    for name in ("study.yaml", "captions.yaml"):
+        (folder / name).write_text((STUDY.parent / "margin" / name).read_text())
+    mlp = ModelId("margin", "mnist", "mlp-1000", "std", 0)
+    records = results.attack(mlp, "all").records
+    save(records, attack(clean(model=mlp), 0, epsilon=[np.nan] * 100, norm="none"))
+    run = save_run(results.model(mlp).run.parent, model=mlp)
+    more = {"runs": [run], "selections": [], "prepared": []}
+    tables(job("margin"), records=[records], **more)
+    cells = pd.read_csv(results.table("margin", "cells"))
+    assert cells[["model", "attack", "metric"]].to_numpy().tolist() == [["mlp-1000", "clean", "accuracy"]]
+    for path in (results.table("margin", "claims"), results.table("margin", "qualitative")):
+        assert pd.read_csv(path).empty
+    assert pd.read_csv(results.paper_table("margin", "table3-1a")).empty

@@ -1,0 +1,76 @@
+"""flags.csv: what looks wrong in trainings, models and attacks, a row each."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import pandas as pd
+
+from touchstone.attacks import ATTACKS
+from touchstone.cell import ModelId, ThreatSpec
+from touchstone.evaluation import flags as rules
+from touchstone.findings.inputs import Run
+from touchstone.records import Attacked, Batch, Flag, Header
+
+
+class Flagged(NamedTuple):
+    """A flag, and what it was raised for: a training, the preflight of a threat, an attack, or several of them."""
+
+    study: str
+    dataset: str
+    model: str
+    defense: str
+    seed: int
+    stand_in: str
+    attack: str
+    flag: str
+    detail: str
+
+
+def table(flags: Iterable[Flagged]) -> pd.DataFrame:
+    """Return flags as a table with the columns of `Flagged`."""
+    return pd.DataFrame(flags, columns=list(Flagged._fields))
+
+
+def of_training(run: Run) -> list[Flagged]:
+    """Return what a training said of itself."""
+    return list(_flagged(run.model, run.stand_in, "training", run.flags))
+
+
+def of_attacks(batch: Batch) -> list[Flagged]:
+    """Return what looks wrong in a model, in the attacks on it, and between those that share a threat."""
+    found: list[Flagged] = []
+    for preflight in batch.preflights:
+        model, stand_in = batch.attacks[0].header.model, batch.attacks[0].header.stand_in
+        found += _flagged(model, stand_in, f"preflight {_words(preflight.threat)}", preflight.flags)
+    for header, _ in batch.attacks:
+        found += _flagged(header.model, header.stand_in, header.attack, header.flags)
+    return [*found, *_between(batch.attacks)]
+
+
+def _flagged(model: ModelId, stand_in: str, attack: str, flags: Iterable[Flag]) -> Iterator[Flagged]:
+    return (Flagged(*model, stand_in, attack, flag["flag"], flag["detail"]) for flag in flags)
+
+
+def _words(threat: ThreatSpec) -> str:
+    """Name a threat: its norm, and what is not usual about it."""
+    space = "" if threat.space == "pixel" else f", {threat.space}"
+    return f"{threat.norm}{space}{'' if threat.bounds == 'data' else ', unbounded'}"
+
+
+def _between(attacks: Iterable[Attacked]) -> Iterator[Flagged]:
+    """Compare the published attacks on one model that share a threat."""
+    threats: dict[ThreatSpec, list[Attacked]] = defaultdict(list)
+    for attacked in attacks:
+        if attacked.header.threat is not None and _comparable(attacked.header):
+            threats[attacked.header.threat].append(attacked)
+    for threat, group in threats.items():
+        frames, header = {one.header.attack: one.frame for one in group}, group[0].header
+        found = rules.between(frames, space=threat.space)
+        yield from _flagged(header.model, header.stand_in, " / ".join(frames), found)
+
+
+def _comparable(header: Header) -> bool:
+    """Say whether the attack ran as published and breaks what it misclassifies."""
+    ran = header.protocol == "published" and header.status == "ok"
+    return ran and all(ATTACKS[member["fn"]].criterion == "misclassified" for member in header.members.values())

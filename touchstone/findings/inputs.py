@@ -1,0 +1,87 @@
+"""What trainings and attacks left on disk, as values."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from touchstone import records
+from touchstone.cell import ModelId, ThreatSpec
+from touchstone.paths import ModelFiles, model_files
+from touchstone.records import Attacked, Batch, Flag, Preflight
+
+_REBUILD = "delete it and run snakemake again (rule train)"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What run.json says of one training.
+
+    Attributes:
+        file: where it says so.
+        model: that was trained.
+        stand_in: dataset used in the place of the model's own, "" if none.
+        status: ok or failed, for `reason`.
+        epoch_failed: in which epoch, counted from 1; None if in none.
+        epochs: how many were begun.
+        seconds: that they took.
+        flags: what has to be said beside the weights.
+    """
+
+    file: Path
+    model: ModelId
+    stand_in: str
+    status: str
+    reason: str
+    epoch_failed: int | None
+    epochs: int
+    seconds: float
+    flags: tuple[Flag, ...]
+
+    @property
+    def files(self) -> ModelFiles:
+        """All files of the training."""
+        return model_files(self.file.parent)
+
+
+def read_run(file: Path) -> Run:
+    """Read a run.json.
+
+    Raises:
+        ValueError: if it is not JSON or lacks something; names the file and the rule.
+    """
+    try:
+        run = json.loads(file.read_text(encoding="utf-8"))
+        cell = run["cell"]
+        model = ModelId(*(cell[name] for name in ModelId._fields))
+        facts = {name: run[name] for name in ("status", "reason", "epoch_failed", "epochs", "seconds")}
+        flags = tuple({"flag": str(flag["flag"]), "detail": str(flag["detail"])} for flag in run["flags"])
+        return Run(file, model, cell["stand_in"], **facts, flags=flags)
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{file}: expected the JSON of a training, got: {error!r}; {_REBUILD}") from error
+
+
+def places(files: Iterable[Path]) -> dict[tuple[ModelId, str], Path]:
+    """Say in which file of records each attack on each model is."""
+    return {(header.model, header.attack): file for file in files for header in records.read_headers(file)}
+
+
+def by_model(files: Iterable[Path]) -> Iterator[Batch]:
+    """Read files of records, all of one model together and no other model at the same time.
+
+    Yields:
+        All attacks on a model, and the preflights of their threats, each once.
+    """
+    groups: dict[ModelId, list[Path]] = defaultdict(list)
+    for (model, _), file in places(files).items():
+        if file not in groups[model]:
+            groups[model].append(file)
+    for model in sorted(groups):
+        attacks: list[Attacked] = []
+        preflights: dict[ThreatSpec, Preflight] = {}
+        for file in groups[model]:
+            batch = records.read(file)
+            attacks += batch.attacks
+            preflights |= {one.threat: one for one in batch.preflights}
+        yield Batch(attacks, list(preflights.values()))

@@ -1,0 +1,30 @@
+"""selection.csv: every candidate for constants that a paper does not state, a row each."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+WHOSE = ["study", "dataset", "model", "defense", "stand_in"]
+MEASURED = ["status", "bounded", "validation_accuracy", "robust_accuracy", "fuzziness", "near_zero", "max_abs"]
+
+
+def candidates(files: Iterable[Path]) -> pd.DataFrame:
+    """Return a row per candidate of every selection.json, the reference first.
+
+    Columns: WHOSE, candidate (its options in words), MEASURED, selected.
+    """
+    rows = []
+    for file in files:
+        chosen = json.loads(file.read_text(encoding="utf-8"))
+        whose = {name: chosen["cell"][name] for name in WHOSE}
+        rows.append({**whose, "candidate": "reference", **chosen["reference"], "selected": False})
+        for place, one in enumerate(chosen["candidates"]):
+            words = _words(one["options"])
+            rows.append({**whose, "candidate": words, **one, "selected": place == chosen["selected"]})
+    return pd.DataFrame(rows, columns=[*WHOSE, "candidate", *MEASURED, "selected"])
+
+
+def _words(options: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} = {value:g}" for name, value in options.items())
