@@ -284,7 +284,9 @@ CASES: dict[str, Case] = {
             Mutant(
                 "primal_dual.py", "logits / labels[:, 1:]", "logits * labels[:, 1:]", (EDGES, "-k", "scaling and pdgd")
             ),
-            Mutant("primal_dual.py", "prices[rows], factor", "prices[rows] / 2, factor", ("test_primal_dual.py",)),
+            Mutant(
+                "primal_dual.py", "best_price[rows], factor", "best_price[rows] / 2, factor", ("test_primal_dual.py",)
+            ),
         ),
     ),
     "pdpgd": Case(

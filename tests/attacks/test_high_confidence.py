@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from box_oracle import Linear
-from test_pdgd import setting
+from test_primal_dual import setting
 from torch import Tensor, nn
 
 from touchstone.attacks import ATTACKS

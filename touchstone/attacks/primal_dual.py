@@ -176,20 +176,22 @@ def minimise(
     rows = best.settle(ahead < 0)
     unit = torch.where(ahead > 0, ahead, 1.0) if relative else torch.ones_like(ahead)
     game = Game(task, norm, VARIANTS[variant], prox, steps, lr, unit)
-    prices = torch.full_like(best.dist, ratio / (1 + ratio))  # a at the best point
+    best_price = torch.full_like(best.dist, ratio / (1 + ratio))  # a at the best point
     for restart in range(restarts if len(rows) else 0):
         before, first = best.dist[rows], torch.full_like(best.dist[rows], ratio / (1 + ratio))
         cube = {"norm": "linf", "eps": start, "bounds": task.bounds}
         points = in_ball(task.x[rows], **cube, rng=task.rng.at(rows), restart=restart)
-        play(game, best, prices, rows, points, first)
+        play(game, best, best_price, rows, points, first)
         task.query.restarts[rows[best.dist[rows] < before]] = restart
     rows = rows[best.dist[rows].isfinite()]
     if finetune and len(rows):
-        play(game, best, prices, rows, best.x_adv[rows], prices[rows], factor=FINE)
+        play(game, best, best_price, rows, best.x_adv[rows], best_price[rows], factor=FINE)
     return best.result()
 
 
-def play(game: Game, best: Best, prices: Tensor, rows: Tensor, z: Tensor, price: Tensor, factor: float = 1.0) -> None:
+def play(
+    game: Game, best: Best, best_price: Tensor, rows: Tensor, z: Tensor, price: Tensor, factor: float = 1.0
+) -> None:
     """Move the points and the prices in turn, each in view of where the other was.
 
     The comments name the lines of algorithms 2 and 3.
@@ -197,7 +199,7 @@ def play(game: Game, best: Best, prices: Tensor, rows: Tensor, z: Tensor, price:
     Args:
         game: what is played.
         best: of the block; gets every point.
-        prices: (B,) the price that belongs to each row's best point; kept up to date.
+        best_price: (B,) the price that belongs to each row's best point; kept up to date.
         rows: (K,) int64, the part of the block to work on.
         z: (K, *shape) starting points x + r, changed.
         price: (K,) first price a of the norm; the loss pays b = 1 - a. Changed: it becomes the running mean, which
@@ -217,7 +219,7 @@ def play(game: Game, best: Best, prices: Tensor, rows: Tensor, z: Tensor, price:
             grad.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
             gap = margin(logits, y[tile])  # 4: its sign
             nearer = best.offer(rows[tile], z[tile], distance(r, norm), gap > 0)  # 7 to 9
-            prices[rows[tile][nearer]] = a[nearer]
+            best_price[rows[tile][nearer]] = a[nearer]
             if prox is None:  # 5 of algorithm 2
                 size = distance(r, "l2")
                 shorten = torch.where(size > 0, a / size, 0.0)
@@ -234,7 +236,7 @@ def play(game: Game, best: Best, prices: Tensor, rows: Tensor, z: Tensor, price:
     for tile in tiles(len(rows), query.batch_size):
         gap = margin(query.logits(z[tile], rows=rows[tile]), y[tile])
         nearer = best.offer(rows[tile], z[tile], distance(z[tile] - x[tile], norm), gap > 0)
-        prices[rows[tile][nearer]] = price[tile][nearer]
+        best_price[rows[tile][nearer]] = price[tile][nearer]
 
 
 def in_units(logits: Tensor, labels: Tensor, *, surrogate: Loss) -> Tensor:
