@@ -8,6 +8,7 @@ from typing import Any
 from touchstone.files import write_bytes
 from touchstone.findings import cells, flags, selection, statements, verdicts
 from touchstone.findings import tables as people
+from touchstone.findings.evidence import Caps
 from touchstone.findings.inputs import by_model, places, read_run
 from touchstone.paths import Results
 from touchstone.study import claims as claim_table
@@ -78,5 +79,5 @@ def _judges(value: str | list[list[Any]]) -> str | dict[float, tuple[str, float]
     return value if isinstance(value, str) else {epsilon: (attack, radius) for epsilon, attack, radius in value}
 
 
-def _caps(row: Mapping[str, Any], sizes: Mapping[str, int]) -> verdicts.Caps:
-    return verdicts.Caps(tuple(row["model"]), tuple(row["attack"]), tuple(row["size"]), sizes[row["dataset"]])
+def _caps(row: Mapping[str, Any], sizes: Mapping[str, int]) -> Caps:
+    return Caps(tuple(row["model"]), tuple(row["attack"]), tuple(row["size"]), sizes[row["dataset"]])
