@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from touchstone import provenance
+from touchstone.paths import Results
 
 
 @pytest.fixture
@@ -129,7 +130,7 @@ def test_record_adds_up_the_jobs(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     for name, seconds in (("a", 1.5), ("b", 2.5)):
         (folder / f"{name}.tsv").write_text(f"s\th:m:s\n{seconds}\t0:00:01\n")
-    record = provenance.record(tmp_path, "snakemake --cores all")
+    record = provenance.record(Results(tmp_path), "snakemake --cores all")
     assert record["job_seconds"] == {"train": 4.0}
     assert record["seconds"] == 4
     assert record["command"] == "snakemake --cores all"

@@ -21,7 +21,7 @@ from toy_claims import (
 )
 
 from touchstone.findings import verdicts
-from touchstone.findings.verdicts import Caps
+from touchstone.findings.evidence import Caps
 from touchstone.study import scale
 
 

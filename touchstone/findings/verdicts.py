@@ -1,21 +1,19 @@
 """The verdicts on a claim: is our number the published one, and does a robust accuracy stand?"""
 
 import math
-from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
 from touchstone.cell import radius_index
-from touchstone.findings.cells import WORST, Cell, Index, Place, at, derive, index
-from touchstone.findings.intervals import NO_INTERVAL, Deviation, Interval, interval, pooled_deviation
+from touchstone.findings.cells import WORST, Place, derive
+from touchstone.findings.evidence import SEPARATOR, Caps, Claim, Evidence, Measured, Worst
 from touchstone.findings.markdown import escape, pipe_table
 from touchstone.registry import nearest
-from touchstone.study.claims import CELL, HEADLINE, expand
-from touchstone.study.scale import COMPARED, METRICS, SLACK, UNITS
+from touchstone.study.claims import HEADLINE, expand
+from touchstone.study.scale import SLACK
 
 # ---- the words
 
@@ -147,100 +145,6 @@ def distance(ours: float, low: float, high: float) -> float:
 
 # ---- every claim
 
-Worst = Mapping[tuple[str, str, str], Mapping[float, tuple[str, float]] | str]  # see `verdicts`
-SEPARATOR = "; "  # between the texts of a column that holds several: why, caps, stands_why
-
-
-class Caps(NamedTuple):
-    """What this run cut short for one cell (dataset, model, defense, attack), in words.
-
-    `model`: changes what is attacked (epochs, a dataset that stands in). `attack`: changes the attack (steps,
-    restarts). `size`: fewer samples or seeds, which only widen the interval. `population`: size of the whole
-    test set.
-    """
-
-    model: tuple[str, ...] = ()
-    attack: tuple[str, ...] = ()
-    size: tuple[str, ...] = ()
-    population: int | None = None
-
-    def text(self) -> str:
-        """All of them in one line."""
-        return SEPARATOR.join([*self.model, *self.attack, *self.size])
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One published number under one reading, as far as a verdict needs it.
-
-    Attributes:
-        place: what it is about, but for the radius.
-        epsilon: the radius, nan if there is none.
-        low, high: the number, in its own unit: an interval if they differ.
-        printed: the number as it is printed.
-        alternatives: what it is if a doubtful label is read in another way.
-        unit: how often it holds the unit of our numbers: 100 for percent.
-        runs: how many the paper took the mean of.
-        robust: whether it is an accuracy under attack, which a worst case can test.
-        out_of_scope: why no re-run can produce it, "" if one can.
-    """
-
-    reading: str
-    place: Place
-    epsilon: float
-    low: float
-    high: float
-    printed: str
-    alternatives: tuple[float, ...]
-    unit: float
-    runs: int
-    robust: bool
-    out_of_scope: str
-
-    @classmethod
-    def of(cls, row: Mapping[Hashable, Any]) -> "Claim":
-        """Read a row of the claims."""
-        return cls(
-            reading=row["reading"],
-            place=Place(*(row[key] for key in [*CELL, "cell_metric"])),
-            epsilon=row["cell_epsilon"],
-            low=row["low"],
-            high=row["high"],
-            printed=row["value"],
-            alternatives=tuple(float(text) for text in row["alternative"].split(";") if text),
-            unit=UNITS[row["unit"]],
-            runs=int(row["n_runs"] or 1),
-            robust=row["attack"] != "clean" and row["cell_metric"] == "accuracy",
-            out_of_scope=row["out_of_scope"],
-        )
-
-    def tau(self, value: float | None = None) -> float:
-        """Return the tolerance of the number (of the middle of an interval), or of another value, in its unit."""
-        middle = (self.low + self.high) / 2.0 if value is None else value
-        return METRICS[self.place.metric].tolerance(middle / self.unit) * self.unit
-
-
-class Measured(NamedTuple):
-    """Our number for one cell, as measured: mean over seeds. status: ok | incomplete | failed | not run."""
-
-    value: float
-    n: int
-    seeds: int
-    interval: Interval
-    status: str
-    reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Everything a verdict is judged by; see `verdicts`."""
-
-    numbers: Index
-    deviations: Mapping[tuple[str, str], Deviation | None]  # (attack, metric): every attack scatters differently
-    worst: Worst
-    caps: Mapping[tuple[str, str, str, str], Caps]
-    reference: str
-
 
 class Ours(NamedTuple):
     """Our number beside the published one, in the claim's unit; nan where there is none."""
@@ -299,12 +203,7 @@ def verdicts(
         `only` has the reading's mark. `stands` is a word of STANDS, empty where the claim is no robust accuracy;
         `overstated_by` is in points.
     """
-    numbers = index(derive(cells, near_zero=near_zero, reference=reference))
-    values: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
-    for place, radii in numbers.items():
-        values[place.attack, place.metric] += [_finite(seeds) for _, seeds in radii]
-    deviations = {key: pooled_deviation(groups) for key, groups in values.items()}
-    evidence = Evidence(numbers, deviations, worst, caps, reference)
+    evidence = Evidence.of(derive(cells, near_zero=near_zero, reference=reference), worst, caps, reference)
     rows = expand(claims, readings)
     judged = pd.DataFrame([_judged(Claim.of(row), evidence) for row in rows.to_dict("records")], columns=RESULT[1:])
     judged = judged.astype(dict.fromkeys(["n", "seeds", "worst_n"], "Int64"))
@@ -318,15 +217,15 @@ def verdicts(
 
 def _judged(claim: Claim, evidence: Evidence) -> dict[str, Any]:
     """Return the columns RESULT of one claim under one reading, but for `only`."""
-    cut = _caps(claim, evidence)
+    cut = evidence.cut_short(claim)
     first, ours = _first(claim, evidence, cut)
-    tested = Tested() if claim.out_of_scope else _tested(claim, evidence)
+    tested = _tested(claim, evidence)
     second = tested.second
     return {
         **ours._asdict(),
         "verdict": first.word,
         "why": SEPARATOR.join(first.why),
-        "caps": "" if claim.out_of_scope else cut.text(),
+        "caps": cut.text(),
         **{name: getattr(tested, name) for name in ("worst", "worst_h", "worst_n")},
         "stands": second.word if second else "",
         "stands_why": SEPARATOR.join(second.why) if second else "",
@@ -334,57 +233,11 @@ def _judged(claim: Claim, evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def _caps(claim: Claim, evidence: Evidence) -> Caps:
-    """What was cut short for the cell of a claim, and for the reference if the metric compares with it."""
-    dataset, model, defense, attack, metric = claim.place
-    own = evidence.caps.get((dataset, model, defense, attack), Caps())
-    if metric not in COMPARED:
-        return own
-    base = evidence.caps.get((dataset, model, evidence.reference, attack), Caps())
-    return Caps(
-        model=_each_once([*own.model, *base.model]),
-        attack=_each_once([*own.attack, *base.attack]),
-        size=_each_once([*own.size, *base.size]),
-        population=own.population,
-    )
-
-
-def _each_once(texts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(text for text in texts if text))
-
-
-def _finite(seeds: Iterable[Cell]) -> list[float]:
-    return [cell.value for cell in seeds if not math.isnan(cell.value)]
-
-
-def _measured(evidence: Evidence, place: Place, epsilon: float, population: int | None) -> Measured:
-    seeds = at(evidence.numbers, place, epsilon)
-    if not seeds:
-        return Measured(math.nan, 0, 0, NO_INTERVAL, "not run", ())
-    good = [cell for cell in seeds if cell.status != "failed" and not math.isnan(cell.value)]
-    failures = _each_once(sorted(cell.reason for cell in seeds if cell not in good))
-    if not good:
-        return Measured(math.nan, 0, 0, NO_INTERVAL, "failed", failures or ("no value",))
-    lost = len(seeds) - len(good)
-    reasons = [f"{lost} of {len(seeds)} seeds failed: {SEPARATOR.join(failures)}"] if lost else []
-    reasons += _each_once(sorted(cell.reason for cell in good))
-    n, values = min(cell.n for cell in good), [cell.value for cell in good]
-    half = interval(
-        values,
-        n,
-        sampling=METRICS[place.metric].sampling,
-        pooled=evidence.deviations[place.attack, place.metric],
-        population=population,
-    )
-    status = "incomplete" if any(cell.status == "incomplete" for cell in good) else "ok"
-    return Measured(float(np.mean(values)), n, len(good), half, status, tuple(reasons))
-
-
 def _first(claim: Claim, evidence: Evidence, cut: Caps) -> tuple[Verdict, Ours]:
     """Return whether our number is the published one, and our number."""
     if claim.out_of_scope:
         return Verdict("out of scope", (claim.out_of_scope,)), Ours()
-    found = _measured(evidence, claim.place, claim.epsilon, cut.population)
+    found = evidence.measured(claim.place, claim.epsilon, cut.population)
     if found.status in ("not run", "failed"):
         return Verdict(found.status, found.reasons), Ours()
     low, high, half, kind = found.interval
@@ -435,7 +288,7 @@ def _tested(claim: Claim, evidence: Evidence) -> Tested:
         return Tested(second=Second("not tested", (why,)))
     slug, epsilon = list(judges.values())[place]
     cut = evidence.caps.get((dataset, model, defense, slug), Caps())
-    found = _measured(evidence, Place(dataset, model, defense, slug, WORST), epsilon, cut.population)
+    found = evidence.measured(Place(dataset, model, defense, slug, WORST), epsilon, cut.population)
     return Tested(
         worst=found.value * claim.unit,
         worst_h=found.interval.half * claim.unit,

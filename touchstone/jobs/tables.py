@@ -7,6 +7,7 @@ from pathlib import Path
 from touchstone.files import write_bytes
 from touchstone.findings import cells, flags, selection, statements, verdicts
 from touchstone.findings import tables as people
+from touchstone.findings.evidence import Caps, Worst
 from touchstone.findings.inputs import by_model, places, read_run
 from touchstone.paths import Results, study_files
 from touchstone.plan.jobs import CutShort, TablesJob
@@ -70,7 +71,7 @@ def tables(
         write_bytes(path, frame.to_csv(index=False).encode())
 
 
-def _worst(job: TablesJob) -> verdicts.Worst:
+def _worst(job: TablesJob) -> Worst:
     """Return what tests each published attack, which is the same in every reading."""
     return {
         (w.dataset, w.attack, reading): w.why_not or {j.epsilon: (j.attack, j.radius) for j in w.judges}
@@ -79,8 +80,8 @@ def _worst(job: TablesJob) -> verdicts.Worst:
     }
 
 
-def _caps(job: TablesJob, sizes: Mapping[str, int]) -> dict[tuple[str, str, str, str], verdicts.Caps]:
-    def caps(cut: CutShort) -> verdicts.Caps:
-        return verdicts.Caps(cut.model, cut.attack, cut.size, sizes[cut.data])
+def _caps(job: TablesJob, sizes: Mapping[str, int]) -> dict[tuple[str, str, str, str], Caps]:
+    def caps(cut: CutShort) -> Caps:
+        return Caps(cut.model, cut.attack, cut.size, sizes[cut.data])
 
     return {(cut.dataset, cut.name, cut.defense, cut.slug): caps(cut) for cut in job.cut_short}
