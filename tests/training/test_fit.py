@@ -18,6 +18,7 @@ from touchstone.models.classifier import build
 from touchstone.recipe import Augment
 from touchstone.rng import draw_seed
 from touchstone.training import Fit, Phase, Rule, accuracy, fit, fit_redrawn, loop
+from touchstone.training.watch import near_chance
 from touchstone.types import Step
 
 
@@ -388,8 +389,8 @@ def test_a_phase_is_given_up_for_its_own_epochs_at_chance(digits: tuple[Tensor, 
 )
 def test_at_chance_is_hardly_better_than_naming_the_largest_class(counts: list[int], limit: float) -> None:
     y = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-    assert loop._near_chance({"train_accuracy": limit - 1e-6}, y)
-    assert not loop._near_chance({"train_accuracy": limit + 1e-6}, y)
+    assert near_chance({"train_accuracy": limit - 1e-6}, y)
+    assert not near_chance({"train_accuracy": limit + 1e-6}, y)
 
 
 @pytest.mark.parametrize(("batch_size", "sizes"), [(63, [64]), (62, [62, 2]), (21, [21, 21, 22]), (1, [1] * 62 + [2])])

@@ -2,6 +2,7 @@
 
 from touchstone.recipe import Phase, Rule
 from touchstone.training.checkpoint import Checkpoint
-from touchstone.training.loop import Fit, accuracy, fit, fit_redrawn
+from touchstone.training.loop import accuracy, fit, fit_redrawn
+from touchstone.training.state import Fit
 
 __all__ = ["Checkpoint", "Fit", "Phase", "Rule", "accuracy", "fit", "fit_redrawn"]
