@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from checkouts import BIN, copy_checkout, environment
 
-MODEL = Path("results/tiny/minmax/models/digits/lenet/std/0")
+MODEL = Path("results/tiny/minmax/models/mnist/lenet/std/0")
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +64,7 @@ def test_a_killed_training_goes_on_in_the_next_run_and_ends_with_the_same_weight
     assert code == 0, output
     whole = hashlib.sha256((checkout / MODEL / "model.safetensors").read_bytes()).hexdigest()
     shutil.rmtree(checkout / MODEL)
-    log = checkout / "results/tiny/logs/train/minmax/digits/lenet/std/0.log"
+    log = checkout / "results/tiny/logs/train/minmax/mnist/lenet/std/0.log"
     log.unlink()
     run = start(checkout, "--", str(MODEL / "run.json"))
     wait_for(log, "epoch 2/10")
@@ -87,7 +87,7 @@ def test_a_file_with_another_md5_stops_the_run_with_both_sums(checkout: Path, tm
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (raw / f"{name}-ubyte.gz").write_bytes(b"<html>not found</html>")
     text = (checkout / "config.yaml").read_text()
-    text = text.replace("substitute: {mnist: digits, ", "substitute: {").replace(
+    text = text.replace("stand_in: {mnist: digits, ", "stand_in: {").replace(
         "  digits: {source: embedded}\n", f"  mnist: {{source: {{local: {tmp_path / 'raw'}}}}}\n"
     )
     (checkout / "config.yaml").write_text(text)
