@@ -108,7 +108,7 @@ def memory_halves(site: Site) -> Finding:
     wanted = Query(model, batch_size=fits).grad(x, y, LOSSES["ce"])
     seen = model if site.device.type == "cuda" else Narrow(model, fits)
     query = Query(seen, batch_size=rows)
-    with _capped(model, x[:fits], y[:fits]):
+    with _capped(model, x[:fits], y[:fits], spare=4 * x.nbytes):
         found = query.grad(x, y, LOSSES["ce"])
     assert "out_of_memory_halved" in query.flags, "it fitted"
     assert query.batch_size < rows
@@ -120,8 +120,8 @@ def memory_halves(site: Site) -> Finding:
 
 
 @contextmanager
-def _capped(model: nn.Module, x: Tensor, y: Tensor) -> Iterator[None]:
-    """Leave a GPU's memory for twice what batches of so many rows take beside what is held already."""
+def _capped(model: nn.Module, x: Tensor, y: Tensor, spare: int) -> Iterator[None]:
+    """Leave a GPU's memory for twice what such a batch takes beside what is held already, and for `spare` bytes."""
     if x.device.type != "cuda":
         yield
         return
@@ -132,7 +132,7 @@ def _capped(model: nn.Module, x: Tensor, y: Tensor) -> Iterator[None]:
     needed = torch.cuda.max_memory_reserved(x.device) - held
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(x.device).total_memory
-    room = torch.cuda.memory_reserved(x.device) + 2 * needed
+    room = torch.cuda.memory_reserved(x.device) + 2 * needed + spare
     torch.cuda.set_per_process_memory_fraction(min(1.0, room / total), x.device)
     try:
         yield

@@ -14,7 +14,6 @@ import safetensors.torch
 import torch
 
 from benchmarks import nets
-from benchmarks.gpu.job import Site
 from touchstone.data.prepare import Split, load, spread
 from touchstone.files import write_bytes, write_json
 
@@ -29,12 +28,12 @@ class Images(NamedTuple):
     test: Split
 
 
-def images(channels: int, site: Site) -> Images:
-    """Return images of 1 or 3 channels, on the device."""
+def images(channels: int, device: torch.device, folder: Path) -> Images:
+    """Return images of 1 or 3 channels on the device; `folder` holds datasets that were brought along."""
     wanted, otherwise = PREFERRED[channels]
-    brought = site.data / f"{wanted}.safetensors"
+    brought = folder / f"{wanted}.safetensors"
     data = load(brought) if brought.is_file() else nets.dataset(otherwise)
-    train, test = (Split(part.x.to(site.device), part.y.to(site.device)) for part in (data.train, data.test))
+    train, test = (Split(part.x.to(device), part.y.to(device)) for part in (data.train, data.test))
     return Images(data.name, train, test)
 
 

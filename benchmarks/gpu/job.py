@@ -123,18 +123,22 @@ def last_lines(error: BaseException) -> str:
 
 @contextmanager
 def limit(seconds: float) -> Iterator[None]:
-    """Raise OutOfTime between two Python instructions once the seconds are over; on the main thread, not nested.
+    """Raise OutOfTime between two Python instructions once the seconds are over; on the main thread.
 
-    It is raised again every few seconds: a callback of a C library swallows what is raised in it.
+    An outer limit goes on behind an inner one. It is raised again every few seconds, since a callback of a C library
+    swallows what is raised in it.
     """
 
     def over(_number: int, _frame: FrameType | None) -> None:
         raise OutOfTime
 
-    before = signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
+    start, handler = time.monotonic(), signal.signal(signal.SIGALRM, over)
+    outer, interval = signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.setitimer(signal.ITIMER_REAL, min(seconds, outer or seconds), AGAIN)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, handler)
+        if outer:
+            signal.setitimer(signal.ITIMER_REAL, max(outer - (time.monotonic() - start), 0.01), interval)
