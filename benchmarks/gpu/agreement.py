@@ -76,7 +76,12 @@ CONSTANTS: Mapping[str, Any] = {
     "adversarial": 0.5, "lam": 1e-3, "mu": 1e-3, "c": 0.01, "alpha": 0.333, "s": 1.0, "scale": 2.0,
     "p": 0.0,  # dropout draws from torch's generator of the device, so other units would be dropped
 }  # fmt: skip
-SUITED_CONSTANTS: Mapping[str, Mapping[str, Any]] = {"margin": {"norm": "l2"}}  # where another one is needed
+# where others are needed; noise would be drawn from torch's generator
+SUITED_CONSTANTS: Mapping[str, Mapping[str, Any]] = {
+    "margin": {"norm": "l2"},
+    "critic": {"input_noise": 0.0, "hidden_noise": 0.0},
+}
+LATE = 100  # an epoch in which nothing is only pre-trained any more
 # what an architecture must be told; the critic is given no noise, which it would draw from torch's generator
 ASKED: Mapping[str, Mapping[str, Any]] = {
     "mlp": {"hidden": (64, 64), "init": "glorot"},
@@ -197,10 +202,10 @@ def defense_agrees(site: Site, name: str) -> Finding:
     return Finding(f"{len(here)} steps, {apart:.1e} apart", {"apart": apart})
 
 
-def objective(name: str) -> Defense:
-    """Build an objective with constants that suit its options."""
+def objective(name: str, given: Mapping[str, Any] | None = None) -> Defense:
+    """Build an objective with the constants that are given, and with suitable ones for those it asks for besides."""
     asked = {option: CONSTANTS[option] for option, fact in options(DEFENSES[name].fn).items() if fact.required}
-    made: Defense = load(DEFENSES[name].fn)(**asked | SUITED_CONSTANTS.get(name, {}))
+    made: Defense = load(DEFENSES[name].fn)(**asked | SUITED_CONSTANTS.get(name, {}) | dict(given or {}))
     return made
 
 
@@ -215,7 +220,7 @@ def _stepped(name: str, device: torch.device) -> list[list[Tensor]]:
     _, x, y = trained()
     model, defense = net_for(name).double().to(device).train(), objective(name)
     extra, found = defense.setup(model, 0), []
-    for step in defense.steps(model, extra, x[:16].double().to(device), y[:16].to(device), rng=3, epoch=1):
+    for step in defense.steps(model, extra, x[:16].double().to(device), y[:16].to(device), rng=3, epoch=LATE):
         parameters = [p for p in step.parameters if p.requires_grad]
         grads = torch.autograd.grad(step.loss, parameters, allow_unused=True, retain_graph=True)
         found.append([part.detach().cpu() for part in (step.loss, *grads) if part is not None])

@@ -1,4 +1,4 @@
-"""What a CUDA graph, or the compiler, would give: a step of training and a gradient in the images, each in four ways."""
+"""What a CUDA graph, or the compiler, would give: a step of training, and a gradient in the images."""
 
 from __future__ import annotations
 

@@ -28,14 +28,14 @@ class Enough(Exception):
 
 def train(site: Site) -> Finding:
     """Train epoch after epoch until the seconds are over; the first, in which kernels are chosen, does not count."""
-    rows = 64 if site.tiny else ROWS
+    rows = 32 if site.tiny else ROWS
     allowed = 1.0 if site.tiny else SHORT_SECONDS if site.short else SECONDS
     data = synthetic(DATASETS[DATASET].shape, rows, site.device)
     model = build(MODEL, DATASETS[DATASET], seed=0).to(site.device)
     done = _epochs(model, data.x, data.y, allowed)
     per_epoch = (done[-1] - done[0]) / (len(done) - 1)
     rate = rows / per_epoch
-    work = counted(step, build(MODEL, DATASETS[DATASET], seed=0).to("meta"), DATASETS[DATASET].shape)
+    work = counted(step, build(MODEL, DATASETS[DATASET], seed=0), DATASETS[DATASET].shape)
     top, speed = peak(site.device), rate * work / 1e12
     share = None if top is None else speed / top.bf16
     said = "no datasheet of this card is known" if share is None else f"{share:.1%} of the datasheet's"
