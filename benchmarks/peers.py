@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
+import importlib
 import logging
 import sys
-import types
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from types import ModuleType
 
 import torch
 from torch import Tensor
@@ -18,22 +18,16 @@ Run = Callable[[Subject, int, int], list[Tensor]]  # one tensor of points, or on
 INF = float("inf")
 
 
-@contextlib.contextmanager
-def _as_is() -> Iterator[None]:
-    """Import a peer although it uses what its dependencies deprecate, and visdom, which does not build any more."""
-    sys.modules.setdefault("visdom", types.ModuleType("visdom"))  # adv-lib draws nothing here
+def library(module: str) -> ModuleType:
+    """Import a peer when it is first used, although it uses what its dependencies deprecate, or visdom.
+
+    Raises:
+        ModuleNotFoundError: if it is not installed.
+    """
+    sys.modules.setdefault("visdom", ModuleType("visdom"))  # does not build any more; adv-lib draws nothing here
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
-
-
-with _as_is():
-    import foolbox
-    import torchattacks
-    from adv_lib import attacks as adv_lib
-    from pyautoattack import AutoAttack
-
-logging.getLogger("auto-attack").setLevel(logging.WARNING)
+        return importlib.import_module(module)
 
 
 def batched(subject: Subject, batch: int, attack: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
@@ -46,9 +40,8 @@ def torchattacks_pgd(epsilons: tuple[float, ...], step_size: float) -> Run:
     """Return PGD of torchattacks from x itself, one run per epsilon."""
 
     def run(subject: Subject, batch: int, steps: int) -> list[Tensor]:
-        made = [
-            torchattacks.PGD(subject.model, eps=e, alpha=step_size, steps=steps, random_start=False) for e in epsilons
-        ]
+        attack, more = library("torchattacks").PGD, {"alpha": step_size, "steps": steps, "random_start": False}
+        made = [attack(subject.model, eps=epsilon, **more) for epsilon in epsilons]
         return [batched(subject, batch, attack) for attack in made]
 
     return run
@@ -58,6 +51,7 @@ def foolbox_pgd(epsilons: tuple[float, ...], step_size: float) -> Run:
     """Return PGD of Foolbox from x itself over a list of epsilons."""
 
     def run(subject: Subject, batch: int, steps: int) -> list[Tensor]:
+        foolbox = library("foolbox")
         model = foolbox.PyTorchModel(subject.model, bounds=(0, 1), device=subject.x.device)
         attack = foolbox.attacks.LinfPGD(abs_stepsize=step_size, steps=steps, random_start=False)
         parts = zip(subject.x.split(batch), subject.y.split(batch), strict=True)
@@ -71,20 +65,18 @@ def adv_lib_pgd(epsilons: tuple[float, ...], step_size: float) -> Run:
     """Return PGD of adversarial-library from x itself, one run per epsilon; it keeps the last fooling iterate."""
 
     def run(subject: Subject, batch: int, steps: int) -> list[Tensor]:
+        attack = library("adv_lib.attacks").pgd_linf
         more = {"steps": steps, "absolute_step_size": step_size, "random_init": False}
-        return [
-            batched(subject, batch, lambda x, y, e=e: adv_lib.pgd_linf(subject.model, x, y, e, **more))
-            for e in epsilons
-        ]
+        return [batched(subject, batch, lambda x, y, e=e: attack(subject.model, x, y, e, **more)) for e in epsilons]
 
     return run
 
 
 def adv_lib_minimal(name: str, steps: str, **options: object) -> Run:
     """Return a minimal-norm attack of adversarial-library; `steps` is what it calls its number of steps."""
-    attack = getattr(adv_lib, name)
 
     def run(subject: Subject, batch: int, count: int) -> list[Tensor]:
+        attack = getattr(library("adv_lib.attacks"), name)
         more = {steps: count, **options}
         return [batched(subject, batch, lambda x, y: attack(subject.model, x, y, **more))]
 
@@ -95,6 +87,7 @@ def foolbox_minimal(name: str, **options: object) -> Run:
     """Return a minimal-norm attack of Foolbox."""
 
     def run(subject: Subject, batch: int, steps: int) -> list[Tensor]:
+        foolbox = library("foolbox")
         model = foolbox.PyTorchModel(subject.model, bounds=(0, 1), device=subject.x.device)
         attack = getattr(foolbox.attacks, name)(steps=steps, **options)
         return [batched(subject, batch, lambda x, y: attack(model, x, y, epsilons=None)[0])]
@@ -106,9 +99,10 @@ def autoattack(epsilons: tuple[float, ...]) -> Run:
     """Return the standard version of AutoAttack, one run per epsilon; a short run asks Square for fewer queries."""
 
     def run(subject: Subject, batch: int, steps: int) -> list[Tensor]:
-        found = []
+        found, more = [], {"norm": "Linf", "seed": 0, "device": subject.x.device}
+        logging.getLogger("auto-attack").setLevel(logging.WARNING)
         for epsilon in epsilons:
-            attack = AutoAttack(subject.model, norm="Linf", eps=epsilon, seed=0, device=subject.x.device)
+            attack = library("pyautoattack").AutoAttack(subject.model, eps=epsilon, **more)
             attack.verbose = False
             attack.apgd.n_iter = attack.apgd_targeted.n_iter = attack.fab.n_iter = steps
             attack.square.n_queries = 50 * steps

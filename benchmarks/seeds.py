@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from torch.optim import Adam
 
 from benchmarks.nets import dataset
-from benchmarks.timing import goal, interleave, ratio
+from benchmarks.timing import Timed, goal, interleave, ratio
 from touchstone.data import DATASETS
-from touchstone.data.prepare import to_float
+from touchstone.data.prepare import Split, to_float
 from touchstone.models.classifier import build
 
 SEEDS, STEPS, BATCH, LR = 10, 20, 128, 1e-3
@@ -54,37 +54,60 @@ def batched(models: list[nn.Module], x: Tensor, y: Tensor) -> list[Weights]:
 
 def batches(x: Tensor, y: Tensor, seeds: int, steps: int) -> tuple[Tensor, Tensor]:
     """Return `steps` batches for each seed in its own order: (S, N, B, C, H, W) in [0, 1], (S, N, B) int64."""
+    wanted = torch.arange(steps * BATCH) % len(x)  # a small set is gone through again
     orders = [torch.randperm(len(x), generator=torch.Generator().manual_seed(s)) for s in range(seeds)]
-    rows = torch.stack([order[: steps * BATCH].view(steps, BATCH) for order in orders])
+    rows = torch.stack([order[wanted].view(steps, BATCH) for order in orders]).to(x.device)
     return to_float(x[rows]), y[rows]
+
+
+class Found(NamedTuple):
+    """What training all seeds as one took, beside one after the other and one alone.
+
+    Attributes:
+        timed: seconds of each round, by system.
+        over: what all as one cost, in trainings of one.
+        gain: what all in turn cost, in trainings of all as one.
+        apart: largest difference between weights that were trained as one and in turn.
+    """
+
+    timed: Mapping[str, Timed]
+    over: float
+    gain: float
+    apart: float
+
+
+def measure(data: Split, dataset: str, rounds: int, seeds: int = SEEDS, steps: int = STEPS) -> Found:
+    """Train lenets on images of a dataset, on the device on which they are."""
+    device = data.x.device
+    x, y = batches(data.x, data.y, seeds, steps)
+    models = [build("lenet", DATASETS[dataset], seed=s).to(device) for s in range(seeds)]
+
+    def run(train: Callable[..., list[Weights]], count: int) -> list[Weights]:
+        return train([deepcopy(model) for model in models[:count]], x[:count], y[:count])
+
+    batched_all, separate_all, alone = f"{seeds} as one", f"{seeds} in turn", "one"
+    systems = {batched_all: partial(run, batched, seeds), separate_all: partial(run, separate, seeds)}
+    timed = interleave(systems | {alone: partial(run, separate, 1)}, rounds)
+    pairs = zip(timed[batched_all].result, timed[separate_all].result, strict=True)
+    apart = max(float((a[name] - b[name]).detach().abs().max()) for a, b in pairs for name in a)
+    over = ratio(timed[batched_all], timed[alone])
+    return Found(timed, over, ratio(timed[separate_all], timed[batched_all]), apart)
+
+
+def lines(found: Found) -> list[str]:
+    """Say in words what was found."""
+    return [
+        *(f"- {name}: {spent.median:.3f} s (median)" for name, spent in found.timed.items()),
+        f"- all as one cost {found.over:.2f}x one{goal(WANTED, found.over <= WANTED, '<=')}",
+        f"- in turn over as one: {found.gain:.2f}x",
+        f"- their weights differ by {found.apart:.1e} at most",
+    ]
 
 
 def table(rounds: int) -> tuple[dict[str, Any], str]:
     """Measure on a GPU if there is one; return the seconds of each round and the section of the report."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     train = dataset("mnist").train
-    x, y = (part.to(device) for part in batches(train.x, train.y, SEEDS, STEPS))
-    models = [build("lenet", DATASETS["mnist"], seed=s).to(device) for s in range(SEEDS)]
-
-    def run(train: Callable[..., list[Weights]], seeds: int) -> list[Weights]:
-        made = train([deepcopy(model) for model in models[:seeds]], x[:seeds], y[:seeds])
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return made
-
-    batched_all, separate_all, alone = f"{SEEDS} as one", f"{SEEDS} in turn", "one"
-    systems = {batched_all: partial(run, batched, SEEDS), separate_all: partial(run, separate, SEEDS)}
-    timed = interleave(systems | {alone: partial(run, separate, 1)}, rounds)
-    pairs = zip(timed[batched_all].result, timed[separate_all].result, strict=True)
-    apart = max(float((a[name] - b[name]).detach().abs().max()) for a, b in pairs for name in a)
-    over = ratio(timed[batched_all], timed[alone])
-    lines = [f"## seeds: {SEEDS} of lenet, {STEPS} steps of {BATCH} images each, on {device.type}", ""]
-    lines += [f"{name}: {spent.median:.3f} s (median)  " for name, spent in timed.items()]
-    lines += [
-        "",
-        f"- {batched_all} cost {over:.2f}x one{goal(WANTED, over <= WANTED, '<=')}",
-        f"- in turn over as one: {ratio(timed[separate_all], timed[batched_all]):.2f}x",
-        f"- their weights differ by {apart:.1e} at most",
-        "",
-    ]
-    return {name: spent.seconds for name, spent in timed.items()}, "\n".join(lines)
+    found = measure(Split(train.x.to(device), train.y.to(device)), "mnist", rounds)
+    heading = f"## seeds: {SEEDS} of lenet, {STEPS} steps of {BATCH} images each, on {device.type}"
+    return {name: spent.seconds for name, spent in found.timed.items()}, "\n".join([heading, "", *lines(found), ""])

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Any, NamedTuple
 
+import torch
+
 BATCHES = (64, 128, 256, 512, 1024, 2048)
 TRIALS = 2  # per batch size; the faster one counts
 
@@ -27,21 +29,21 @@ def best_batch(probe: Callable[[int], Any], rows: int) -> int:
     """Return the batch size, no larger than needed for `rows`, at which a short run is fastest."""
     sizes = [size for size in BATCHES if size < rows] + [next((s for s in BATCHES if s >= rows), BATCHES[-1])]
     probe(sizes[0])  # the first call of a library pays for what comes once
-    spent = {size: min(_seconds(lambda size=size: probe(size))[0] for _ in range(TRIALS)) for size in set(sizes)}
+    spent = {size: min(seconds(lambda size=size: probe(size))[0] for _ in range(TRIALS)) for size in set(sizes)}
     return min(sorted(spent), key=spent.__getitem__)
 
 
 def interleave(systems: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, Timed]:
     """Run every system once per round, in an order that turns by one place from round to round."""
-    seconds: dict[str, list[float]] = {name: [] for name in systems}
+    spent: dict[str, list[float]] = {name: [] for name in systems}
     results: dict[str, Any] = {}
     names = list(systems)
     for number in range(rounds):
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
-            spent, results[name] = _seconds(systems[name])
-            seconds[name].append(spent)
-    return {name: Timed(seconds[name], results[name]) for name in names}
+            took, results[name] = seconds(systems[name])
+            spent[name].append(took)
+    return {name: Timed(spent[name], results[name]) for name in names}
 
 
 def ratio(slow: Timed, fast: Timed) -> float:
@@ -54,7 +56,16 @@ def goal(value: float | None, met: bool, sign: str) -> str:
     return "" if value is None else f" (wanted {sign} {value:.4g}: {'met' if met else 'MISSED'})"
 
 
-def _seconds(run: Callable[[], Any]) -> tuple[float, Any]:
+def seconds(run: Callable[[], Any]) -> tuple[float, Any]:
+    """Return how long a call takes, until a GPU that is in use has done what it was given, and what it returns."""
+    wait()
     start = time.perf_counter()
     result = run()
+    wait()
     return time.perf_counter() - start, result
+
+
+def wait() -> None:
+    """Wait for the GPU, if one is in use."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()

@@ -20,7 +20,7 @@ from torchvision.transforms import ToTensor
 from benchmarks.nets import dataset
 from benchmarks.timing import Timed, goal, interleave, ratio
 from touchstone.data import DATASETS
-from touchstone.data.prepare import to_float
+from touchstone.data.prepare import Split, to_float
 from touchstone.defenses.at import Adversarial
 from touchstone.defenses.base import Defense
 from touchstone.defenses.ce import CrossEntropy
@@ -94,6 +94,7 @@ class Training(NamedTuple):
     plain: float | None = None
     loader: float | None = None
     passes: Mapping[str, Pass] = {"step": step, "forward": forward}
+    batch: int = BATCH
 
 
 _PGD = {"norm": "linf", "eps": 0.3, "attack_steps": 10, "step_size": 0.05}
@@ -143,17 +144,27 @@ class Loaded(MNIST):
         self.data, self.targets = x[:, 0], y
 
 
-def measure_training(case: Training, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Train with every system in turn; describe what was spent and which targets are met."""
-    train = dataset(case.dataset).train
+def measure_training(
+    case: Training, rounds: int, say: Callable[[str], None], train: Split | None = None, *, bf16: bool = False
+) -> dict[str, Any]:
+    """Train with every system in turn; describe what was spent and which targets are met.
+
+    Args:
+        case: what is trained.
+        rounds: how often each system runs.
+        say: receives a line about each bare pass.
+        train: images on the device on which to train; those of the case's dataset, on the CPU, if not given.
+        bf16: run the layers of all systems in bfloat16.
+    """
+    train = train or dataset(case.dataset).train
     x, y = train.x[: case.rows], train.y[: case.rows]
-    model = build(case.model, DATASETS[case.dataset], seed=0)
+    model = build(case.model, DATASETS[case.dataset], seed=0).to(x.device)
     ours = Tally(deepcopy(model))
-    systems = {"ours": partial(_fit, ours, case.defense, x, y)}
+    systems = {"ours": partial(_fit, ours, case, x, y, bf16)}
     passes = dict(case.passes) | ({"plain step": step} if case.plain else {})
     formats = {}
     for name, one in passes.items():
-        formats[name], systems[f"bare {name}"] = _bare(one, deepcopy(model), x, y)
+        formats[name], systems[f"bare {name}"] = _bare(one, deepcopy(model), x, y, case.batch, bf16)
         say(f"  bare {name}: {formats[name]}")
     if case.loader:
         systems |= {f"DataLoader, {n} workers": partial(_loader, deepcopy(model), Loaded(x, y), n) for n in WORKERS}
@@ -166,31 +177,38 @@ def measure_training(case: Training, rounds: int, say: Callable[[str], None]) ->
     return {"rows": rows, "formats": formats, "verdicts": _verdicts(case, timed, images)}
 
 
-def _fit(model: Tally, defense: Defense, x: Tensor, y: Tensor) -> dict[str, int]:
+def _fit(model: Tally, case: Training, x: Tensor, y: Tensor, bf16: bool) -> dict[str, int]:
     """Train one epoch; return the passes that it took."""
     model.images.clear()
-    fit(model, defense, x, y, (Phase(epochs=1, batch_size=BATCH, lr=LR),), seed=0, on_epoch=lambda _: None)
+    phase = Phase(epochs=1, batch_size=case.batch, lr=LR)
+    fit(model, case.defense, x, y, (phase,), seed=0, bf16=bf16, on_epoch=lambda _: None)
     return dict(model.images)
 
 
-def _bare(one: Pass, model: nn.Module, x: Tensor, y: Tensor) -> tuple[str, Callable[[], None]]:
+def _bare(one: Pass, model: nn.Module, x: Tensor, y: Tensor, batch: int, bf16: bool) -> tuple[str, Callable[[], None]]:
     """Return the memory format that is faster for a pass, and the loop over all images in it."""
-    loops = {name: _loop(one, deepcopy(model), x, y, form) for name, form in FORMATS.items()}
-    few = {name: _loop(one, deepcopy(model), x[:BATCH], y[:BATCH], form) for name, form in FORMATS.items()}
+
+    def loop(form: torch.memory_format, rows: int) -> Callable[[], None]:
+        return bare_loop(one, deepcopy(model), x[:rows], y[:rows], form, batch, bf16=bf16)
+
+    few = {name: loop(form, batch) for name, form in FORMATS.items()}
     spent = interleave(few, 4)
     best = min(few, key=lambda name: min(spent[name].seconds))
-    return best, loops[best]
+    return best, loop(FORMATS[best], len(x))
 
 
-def _loop(one: Pass, model: nn.Module, x: Tensor, y: Tensor, form: torch.memory_format) -> Callable[[], None]:
+def bare_loop(
+    one: Pass, model: nn.Module, x: Tensor, y: Tensor, form: torch.memory_format, batch: int, *, bf16: bool = False
+) -> Callable[[], None]:
     """Return a loop over batches that lie ready as floats in one memory format, in their order."""
     model.train().to(memory_format=form)
     optimizer = Adam(model.parameters(), lr=LR, fused=True)
-    images = torch.empty(x.shape, memory_format=form).copy_(to_float(x))
+    images = torch.empty(x.shape, device=x.device, memory_format=form).copy_(to_float(x))
 
     def run() -> None:
-        for xb, yb in zip(images.split(BATCH), y.split(BATCH), strict=True):
-            one(model, optimizer, xb, yb)
+        with torch.autocast(x.device.type, torch.bfloat16, bf16, cache_enabled=False):
+            for xb, yb in zip(images.split(batch), y.split(batch), strict=True):
+                one(model, optimizer, xb, yb)
 
     return run
 

@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON beside the target and rename it, so that a reader never meets half a file."""
@@ -27,6 +25,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_yaml(path: str | Path, content: Any) -> None:
     """Write YAML whole or not at all; keys stay in their order."""
+    from ruamel.yaml import YAML  # whoever trains or attacks without a pipeline has no need of it
+
     text = io.StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = None  # short lists and mappings on one line
