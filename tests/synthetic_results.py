@@ -78,7 +78,7 @@ def make_results(root: Path, run: str = "demo", seeds: int = 2) -> Results:
         "jobs": "per_model",
         "batch_size": 256,
         "data": {name: {"source": "embedded"} for name in STAND_IN.values()},
-        "substitute": STAND_IN,
+        "stand_in": STAND_IN,
         "caps": [{"epochs": 10, "samples": 300}, {"where": {"attack": "cw-l2"}, "steps": 200}],
     }
     results.config.write_text(json.dumps({"config": config, "jobs": {}}))
