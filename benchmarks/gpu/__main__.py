@@ -34,7 +34,6 @@ JOBS: tuple[Job, ...] = (
     endurance.SEEDS,
     *graphs.GRAPHS,
     *endurance.COMPILES,
-    *agreement.SLOWLY_ATTACKED,
 )
 
 

@@ -53,7 +53,15 @@ QUICK: Mapping[str, Any] = {
     "steps": 10, "step_size": 0.1, "relative": True, "queries": 60, "restarts": 2, "targets": 2, "boundary_steps": 8,
     "binary_steps": 3, "init_const": 0.1, "population": 20, "directions": 16, "starts": 20,
 }  # fmt: skip
-TINY = {"steps": 5, "queries": 20, "restarts": 1, "boundary_steps": 4, "binary_steps": 2, "population": 8, "gamma": 0.2}
+TINY = {
+    "steps": 5,
+    "queries": 20,
+    "restarts": 1,
+    "boundary_steps": 4,
+    "binary_steps": 2,
+    "population": 8,
+    "gamma": 0.03,
+}
 INNER = {"steps": 10, "step_size": 0.1, "relative": True}
 _PRIMAL_DUAL = {"steps": 60, "lr": 0.5, "start": 0.0, "ratio": 1.0, "relative": False, "finetune": False}
 # what suits an attack better
@@ -189,7 +197,7 @@ def chosen(name: str, spec: AttackSpec, *, tiny: bool = False) -> dict[str, Any]
     """Return the options with which an attack is compared; with fewer steps still if `tiny`."""
     known = options(spec.fn)
     given = {option: value for option, value in QUICK.items() if option in known} | SUITED.get(name, {})
-    return {option: min(value, TINY.get(option, value)) for option, value in given.items()} if tiny else given
+    return {o: min(value, TINY[o]) if tiny and o in TINY else value for o, value in given.items()}
 
 
 def defense_agrees(site: Site, name: str) -> Finding:
@@ -306,11 +314,9 @@ FIRST = [  # what everything else rests on
     Job(CHECK, "verdict where TF32 is allowed", partial(verdict_agrees, allowed=True), 30, short=True),
     Job(CHECK, "preflight", preflight_agrees, 30, short=True),
 ]
-_ATTACKED = {
-    (name, norm): Job(CHECK, f"attack {name} {norm}", partial(attack_agrees, name=name, norm=norm), 30, name in _SHORT)
-    for name, norm in _ATTACKS
-}
-ATTACKED = [job for (name, _), job in _ATTACKED.items() if name not in SLOW]
-SLOWLY_ATTACKED = [job for (name, _), job in _ATTACKED.items() if name in SLOW]
+ATTACKED = [
+    Job(CHECK, f"attack {name} {norm}", partial(attack_agrees, name=name, norm=norm), 30, short=name in _SHORT)
+    for name, norm in sorted(_ATTACKS, key=lambda pair: pair[0] in SLOW)
+]
 TRAINED = [Job(CHECK, f"defense {name}", partial(defense_agrees, name=name), 30) for name in DEFENSES]
 BUILT = [Job(CHECK, f"model {name}", partial(model_agrees, name=name), 30) for name in MODELS]
