@@ -167,11 +167,28 @@ def test_systems_take_turns_and_one_without_its_library_is_left_out() -> None:
     def missing() -> None:
         raise ModuleNotFoundError("no", name="foolbox")
 
-    warm = {"ours": note("warm"), "theirs": note("warm"), "foolbox": missing}
+    def breaks() -> None:
+        raise RuntimeError("not on this device")
+
+    warm = {"ours": note("warm"), "theirs": note("warm"), "foolbox": missing, "adv-lib": breaks}
     found = speed.take_turns(warm, {name: note(name) for name in warm}, 2, 5)
     assert order == ["warm", "warm", "ours", "theirs", "theirs", "ours"]
-    assert found.remarks == ["foolbox: foolbox is not installed"]
+    assert found.remarks == ["foolbox: foolbox is not installed", "adv-lib: RuntimeError: not on this device"]
+    with pytest.raises(RuntimeError, match="not on this device"):
+        speed.take_turns({"ours": breaks}, {"ours": breaks}, 2, 5)
     assert [len(timed.seconds) for timed in found.timed.values()] == [2, 2]
+
+
+def test_peers_run_without_the_deterministic_algorithms_of_ours() -> None:
+    def asked(*_: object) -> list[bool]:
+        return [torch.are_deterministic_algorithms_enabled()]
+
+    try:
+        torch.use_deterministic_algorithms(True)
+        assert speed.as_theirs(asked)(None, 1, 1) == [False]
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_whole_rounds_are_kept_of_a_case_that_is_stopped() -> None:

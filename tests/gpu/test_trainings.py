@@ -10,8 +10,8 @@ import pytest
 for needed in ("pydantic", "ruamel.yaml"):
     pytest.importorskip(needed, reason=f"planning needs {needed}")
 
-from benchmarks.gpu import trainings
-from touchstone.cell import ModelId
+from benchmarks.gpu import trainings  # noqa: E402
+from touchstone.cell import ModelId  # noqa: E402
 
 
 def test_the_table_of_trainings_is_that_of_the_plan(root: Path) -> None:
