@@ -1,13 +1,14 @@
 # make            set up and run the default pipeline (embedded data, minutes); prints where the report is
 # make test       set up and run the fast tests                  make test-slow   the slow ones
 # make bench      speed of attacks and training beside their peers, on MNIST (downloaded); over an hour on 2 cores
+# make gpu        what a GPU must show, on one, in 8 minutes; make gpu SHORT=1 in 3 (benchmarks/README.md)
 # make lock       rewrite requirements.lock from pyproject.toml   make clean       remove results (not data)
 PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
 export PYTHONNOUSERSITE := 1
 
-.PHONY: run setup test test-slow bench lint lock clean
+.PHONY: run setup test test-slow bench gpu lint lock clean
 run: setup
 	$(BIN)/snakemake --cores all
 	@echo "The report is $$(pwd)/results/demo/report.pdf"
@@ -32,6 +33,10 @@ test-slow: setup
 bench: setup
 	$(BIN)/snakemake --configfile configs/laptop.yaml --cores 1 --quiet -- data/prepared/mnist.safetensors
 	$(BIN)/python -m benchmarks
+
+gpu: setup
+	$(BIN)/python -m benchmarks.gpu.trainings configs/paper.yaml results/gpu/trainings.json
+	$(BIN)/python -m benchmarks.gpu $(if $(SHORT),--short)
 
 lint: setup
 	$(BIN)/ruff check .

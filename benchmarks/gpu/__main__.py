@@ -24,16 +24,16 @@ JOBS: tuple[Job, ...] = (
     *agreement.FIRST,
     *endurance.CORE,
     *agreement.TRAINED,
+    *agreement.BUILT,
     *agreement.ATTACKED,
     longest.LONGEST,
     speed.PREPARED,
     *speed.SPEED.values(),
     *training.RATES,
     hours.HOURS,
-    *agreement.BUILT,
     endurance.SEEDS,
-    *endurance.COMPILES,
     *graphs.GRAPHS,
+    *endurance.COMPILES,
 )
 
 

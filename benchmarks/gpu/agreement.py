@@ -53,6 +53,15 @@ QUICK: Mapping[str, Any] = {
     "steps": 10, "step_size": 0.1, "relative": True, "queries": 60, "restarts": 2, "targets": 2, "boundary_steps": 8,
     "binary_steps": 3, "init_const": 0.1, "population": 20, "directions": 16, "starts": 20,
 }  # fmt: skip
+TINY = {
+    "steps": 5,
+    "queries": 20,
+    "restarts": 1,
+    "boundary_steps": 4,
+    "binary_steps": 2,
+    "population": 8,
+    "gamma": 0.03,
+}
 INNER = {"steps": 10, "step_size": 0.1, "relative": True}
 _PRIMAL_DUAL = {"steps": 60, "lr": 0.5, "start": 0.0, "ratio": 1.0, "relative": False, "finetune": False}
 # what suits an attack better
@@ -63,10 +72,11 @@ SUITED: Mapping[str, Mapping[str, Any]] = {
     "high-confidence": {"steps": 60},
     "pdgd": _PRIMAL_DUAL,
     "pdpgd": _PRIMAL_DUAL,
+    "jsma": {"gamma": 1.0},
     "spsa": {"lr": 0.05},
     "transfer": {"options": INNER},
     "bpda": {"options": {"step_size": 0.1, "relative": True}},
-    "brendel-bethge": {"steps": 2, "lr": 0.01},
+    "brendel-bethge": {"steps": 1, "lr": 0.01},
     "autoattack": {"version": "custom", "attacks": ("apgd-ce", "fab-t"), "steps": 5},
 }
 SLOW = {"brendel-bethge": 2}  # samples, where fewer must do: a solver in plain Python
@@ -151,7 +161,7 @@ def _attacked(name: str, norm: str, device: torch.device, site: Site) -> Seen:
         model.logits = nn.Tanh()
     x, y = x[:count].to(device), y[:count].to(device)
     budget = {} if spec.kind == "minimal" else {"eps": RADII[norm]}
-    more = chosen(name, spec) | ({"substitute": model} if name == "transfer" else {})
+    more = chosen(name, spec, tiny=site.tiny) | ({"substitute": model} if name == "transfer" else {})
     out = load(spec.fn)(Query(model), x, y, norm=norm, rng=0, **budget, **more)
     points = out.x_adv if spec.kind == "minimal" else out
     assert points.device == x.device, f"the points are on {points.device}"
@@ -183,11 +193,11 @@ def uncompiled() -> None:
         numba.jitclass = compiling
 
 
-def chosen(name: str, spec: AttackSpec) -> dict[str, Any]:
-    """Return the options with which an attack is compared."""
+def chosen(name: str, spec: AttackSpec, *, tiny: bool = False) -> dict[str, Any]:
+    """Return the options with which an attack is compared; with fewer steps still if `tiny`."""
     known = options(spec.fn)
-    quick = {option: value for option, value in QUICK.items() if option in known}
-    return {**quick, **SUITED.get(name, {})}
+    given = {option: value for option, value in QUICK.items() if option in known} | SUITED.get(name, {})
+    return {o: min(value, TINY[o]) if tiny and o in TINY else value for o, value in given.items()}
 
 
 def defense_agrees(site: Site, name: str) -> Finding:
@@ -306,7 +316,7 @@ FIRST = [  # what everything else rests on
 ]
 ATTACKED = [
     Job(CHECK, f"attack {name} {norm}", partial(attack_agrees, name=name, norm=norm), 30, short=name in _SHORT)
-    for name, norm in _ATTACKS
+    for name, norm in sorted(_ATTACKS, key=lambda pair: pair[0] in SLOW)
 ]
 TRAINED = [Job(CHECK, f"defense {name}", partial(defense_agrees, name=name), 30) for name in DEFENSES]
 BUILT = [Job(CHECK, f"model {name}", partial(model_agrees, name=name), 30) for name in MODELS]

@@ -28,7 +28,7 @@ from touchstone.defenses.ce import CrossEntropy
 from touchstone.models.classifier import build
 from touchstone.rng import SampleRng
 
-WHENCE = "The larger of arithmetic (at the rate of vgg13) and launching (at the rate of lenet5)."
+WHENCE = "Each costs the larger of arithmetic (at the rate of vgg13) and launching (at the rate of lenet5)."
 RATE = LONGEST.key
 LAUNCHED = ("training/lenet5 bf16", "training/lenet5 float32")  # whichever was measured
 ROWS = 8
@@ -65,7 +65,7 @@ def estimate(site: Site) -> Finding:
         except Exception as error:  # one net that cannot be built here leaves the others
             unknown.append(f"{row['study']}: {row['architecture']}, {row['objective']} not counted: {error}")
     lines = [
-        "Hours of trainings in bfloat16 on this card, one after the other; without attacks. " + WHENCE,
+        "Hours of trainings in bfloat16 on this device, one after the other; without attacks. " + WHENCE,
         "",
         "| study | nets | epochs | hours |",
         "|---|---|---|---|",

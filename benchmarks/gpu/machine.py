@@ -46,6 +46,8 @@ def set_up(device: torch.device) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the first product on the GPU
     if device.type == "cuda" and not torch.cuda.is_available():
         raise RuntimeError("torch sees no GPU here: give --device cpu")
+    if device.type == "cpu":
+        torch.set_num_threads(1)  # sizes for a CPU are tiny: more threads only wait for one another
     torch.set_flush_denormal(True)
     tf32(False)
     torch.backends.cudnn.benchmark = False

@@ -1,6 +1,7 @@
 """The libraries that attacks are compared with, as wheels to carry: `python -m benchmarks.gpu.wheels FOLDER`.
 
-Their versions are those of requirements.lock. All are pure Python; what they need besides is listed in NEEDED.
+Their versions are those of requirements.lock. All are pure Python; what they need besides is listed in NEEDED. What
+one of them shows its users as an example, such as the weights of a net, is left out.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ LOCK = Path(__file__).parents[2] / "requirements.lock"
 NAMES = ("adv-lib", "foolbox", "pyautoattack", "torchattacks", "eagerpy", "gitpython", "gitdb", "smmap")
 # what a machine for this must have beside torch and torchvision; a folder of wheels may hold these too
 NEEDED = ("numpy", "scipy", "pandas", "pyarrow", "safetensors", "tqdm", "requests", "typing-extensions", "scikit-learn")
+EXAMPLES = (".pt", ".h5", ".jpg", ".png")  # kinds of files
 MOST = 64 * 2**20  # bytes that are carried at a time
 
 
@@ -36,7 +38,19 @@ def download(folder: Path, more: tuple[str, ...]) -> int:
     wanted = pins((*NAMES, *more), LOCK.read_text())
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     subprocess.run([*command, "--dest", str(folder), *wanted], check=True)
+    for wheel in folder.glob("*.whl"):
+        slim(wheel)
     return sum(wheel.stat().st_size for wheel in folder.glob("*.whl"))
+
+
+def slim(wheel: Path) -> None:
+    """Leave the EXAMPLES out of a wheel."""
+    aside = wheel.with_suffix(".slim")
+    with zipfile.ZipFile(wheel) as whole, zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as kept:
+        for member in whole.infolist():
+            if Path(member.filename).suffix not in EXAMPLES:
+                kept.writestr(member, whole.read(member))
+    aside.replace(wheel)
 
 
 def use(folder: Path, site: Path) -> None:
