@@ -232,7 +232,7 @@ def _stepped(name: str, device: torch.device) -> list[list[Tensor]]:
     _, x, y = trained()
     model, defense = net_for(name).double().to(device).train(), objective(name)
     extra, found = defense.setup(model, 0), []
-    for step in defense.steps(model, extra, x[:16].double().to(device), y[:16].to(device), rng=3, epoch=LATE):
+    for step in defense.steps(model, extra, x[:16].double().to(device), y[:16].to(device), seed=3, epoch=LATE):
         parameters = [p for p in step.parameters if p.requires_grad]
         grads = torch.autograd.grad(step.loss, parameters, allow_unused=True, retain_graph=True)
         found.append([part.detach().cpu() for part in (step.loss, *grads) if part is not None])

@@ -136,7 +136,7 @@ def _spent(name: str, defense: Defense) -> tuple[float, int]:
     x, y = SampleRng(0, torch.arange(ROWS)).uniform((1, 28, 28)), torch.arange(ROWS) % 10
     extra = defense.setup(net, 0)
     with Operations() as counter:
-        for one in defense.steps(net, extra, x, y, rng=0, epoch=LATE):
+        for one in defense.steps(net, extra, x, y, seed=0, epoch=LATE):
             parameters = [p for p in one.parameters if p.requires_grad]
             torch.autograd.grad(one.loss, parameters, allow_unused=True)
     return counter.total, calls

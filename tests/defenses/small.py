@@ -50,8 +50,8 @@ class Small(nn.Module):
         return self.classifier(self.features(x))
 
 
-def steps(defense: Defense, model: nn.Module, batch: tuple[Tensor, Tensor], rng: int = 0) -> list[Step]:
-    return list(defense.steps(model, defense.setup(model, 0), *batch, rng=rng, epoch=1))
+def steps(defense: Defense, model: nn.Module, batch: tuple[Tensor, Tensor], seed: int = 0) -> list[Step]:
+    return list(defense.steps(model, defense.setup(model, 0), *batch, seed=seed, epoch=1))
 
 
 def gradients(loss: Tensor, model: nn.Module) -> list[Tensor]:

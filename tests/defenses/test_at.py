@@ -22,7 +22,7 @@ FGSM = {"norm": "linf", "eps": 0.1, "attack_steps": 1, "step_size": 1.0, "relati
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_madry_trains_on_the_pgd_version_alone(norm: str) -> None:
     model, x = Small(9, 7, 4), images(6)
-    (step,) = steps(Adversarial(**{**PGD, "norm": norm}), model, (x, Y), rng=5)
+    (step,) = steps(Adversarial(**{**PGD, "norm": norm}), model, (x, Y), seed=5)
     z = pgd(model, x, Y, norm=norm, eps=0.1, rng=5, steps=3, step_size=0.04)
     assert list(step.terms) == ["adversarial_ce"]
     assert_same(step.loss, F.cross_entropy(model(z), Y), model)
@@ -88,7 +88,7 @@ def test_a_radius_is_drawn_for_each_batch_within_its_range() -> None:
     assert defense.radius(7) != pytest.approx(0.1 + 0.2 * start)
     assert Adversarial(**FGSM).radius(7) == 0.1
     model, x = Small(9, 7, 4), images(6)
-    (step,) = steps(defense, model, (x, Y), rng=7)
+    (step,) = steps(defense, model, (x, Y), seed=7)
     z = fgsm(model, x, Y, norm="linf", eps=defense.radius(7), rng=0)
     torch.testing.assert_close(step.loss, F.cross_entropy(model(z), Y))
 

@@ -155,10 +155,10 @@ def reference(model: Small, critic: nn.Module, x: Tensor, c: Tensor, defense: Ad
 
 
 def both(
-    defense: AdversaryCritic, model: nn.Module, batch: tuple[Tensor, Tensor], epoch: int = 9, rng: int = 0
+    defense: AdversaryCritic, model: nn.Module, batch: tuple[Tensor, Tensor], epoch: int = 9, seed: int = 0
 ) -> tuple[Iterator[Step], Adversary]:
     extra = defense.setup(model, 4)
-    return defense.steps(model, extra, *batch, rng=rng, epoch=epoch), extra
+    return defense.steps(model, extra, *batch, seed=seed, epoch=epoch), extra
 
 
 @BOTH
@@ -308,7 +308,7 @@ def test_noise_comes_from_the_batch_s_seed_alone() -> None:
     for seed, rng in ((0, 1), (1, 1), (1, 2)):
         torch.manual_seed(seed)
         state = torch.get_rng_state()
-        losses.append([step.loss.item() for step in both(defense, sharp(), batch, rng=rng)[0]])
+        losses.append([step.loss.item() for step in both(defense, sharp(), batch, seed=rng)[0]])
         assert torch.equal(torch.get_rng_state(), state)
     assert losses[0] == losses[1]
     assert losses[1][0] != losses[2][0]
@@ -337,7 +337,7 @@ def test_it_overfits_64_digits(variant: str) -> None:
     parameters = {"critic": extra.critic.parameters(), "model": model.parameters()}
     optimizers = {group: torch.optim.Adam(p, lr=0.02, betas=(0.5, 0.999)) for group, p in parameters.items()}
     for epoch in range(1, 21):
-        for step in defense.steps(model, extra, x, y, rng=epoch, epoch=epoch):
+        for step in defense.steps(model, extra, x, y, seed=epoch, epoch=epoch):
             assert step.loss.isfinite()
             optimizers[step.group].zero_grad()
             step.loss.backward(inputs=list(step.parameters))

@@ -144,7 +144,7 @@ def test_adv_without_radius_repeats_the_clean_step(model: nn.Module, batch: tupl
 
 def test_adv_attacks_the_updated_model(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
     defense = Alternating(norm="linf", eps=0.3, attack_steps=2, step_size=0.2, space="pixel")
-    stream = defense.steps(model, defense.setup(model, 0), *batch, rng=0, epoch=1)
+    stream = defense.steps(model, defense.setup(model, 0), *batch, seed=0, epoch=1)
     next(stream)
     with torch.no_grad():
         model.net.fc3.weight.zero_()
@@ -174,10 +174,10 @@ def test_draws_come_from_the_seed_of_the_batch_alone(name: str, model: nn.Module
     for disturb in (0, 17):
         torch.manual_seed(disturb)
         state = torch.get_rng_state()
-        losses.append([step.loss.item() for step in steps(defense, model, batch, rng=3)])
+        losses.append([step.loss.item() for step in steps(defense, model, batch, seed=3)])
         assert torch.equal(torch.get_rng_state(), state)
     assert losses[0] == losses[1]
-    other = [step.loss.item() for step in steps(defense, model, batch, rng=4)]
+    other = [step.loss.item() for step in steps(defense, model, batch, seed=4)]
     assert (losses[0] != other) == (name in DRAWING)
 
 

@@ -49,7 +49,7 @@ def test_at_zero_it_is_cross_entropy() -> None:
 def test_masks_follow_the_seed_and_the_model_is_left_as_it_was() -> None:
     model, x = Small(9, 7, 4), images(6)
     plain, state = model(x), torch.get_rng_state()
-    a, b, c = (steps(Dropout(), model, (x, Y), rng=rng)[0].loss.item() for rng in (1, 1, 2))
+    a, b, c = (steps(Dropout(), model, (x, Y), seed=rng)[0].loss.item() for rng in (1, 1, 2))
     assert a == b != c
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(model(x), plain)

@@ -20,7 +20,7 @@ def test_divergence_is_that_of_the_formula() -> None:
 
 def ascent(model: Small, x: torch.Tensor, query: Query | None = None, steps: int = 10) -> torch.Tensor:
     p = model(x).detach().softmax(dim=1)
-    found = {"norm": "linf", "eps": 0.1, "steps": steps, "step_size": 0.02, "rng": 1}
+    found = {"norm": "linf", "eps": 0.1, "steps": steps, "step_size": 0.02, "seed": 1}
     return climbed(query or Query(model), x, Y, **found, loss=lambda logits, rows: divergence(logits, p[rows]))
 
 
@@ -38,7 +38,7 @@ def test_it_ends_in_the_ball_and_the_box_where_the_divergence_is_larger_than_at_
 def test_it_starts_a_thousandth_away() -> None:
     """With one step of length zero what comes back is the start."""
     x = images(6, size=20) * 0.5 + 0.25
-    still = {"norm": "linf", "eps": 0.1, "steps": 1, "step_size": 0.0, "rng": 1}
+    still = {"norm": "linf", "eps": 0.1, "steps": 1, "step_size": 0.0, "seed": 1}
     start = climbed(Small(400, 7, 4), x, Y, **still, loss=lambda logits, _: logits.sum(1))
     assert 0.9e-3 < (start - x).std() < 1.1e-3
 
@@ -48,7 +48,7 @@ def test_it_is_projected_ascent_row_by_row(norm: str) -> None:
     """Each row climbs its own divergence, from where one step of length zero ends; the box is not in the way."""
     model, x = Small(9, 7, 4), images(6) * 0.5 + 0.25
     p = model(x).detach().softmax(dim=1)
-    options = {"norm": norm, "eps": 0.1, "rng": 1, "loss": lambda logits, rows: divergence(logits, p[rows])}
+    options = {"norm": norm, "eps": 0.1, "seed": 1, "loss": lambda logits, rows: divergence(logits, p[rows])}
     ends = climbed(model, x, Y, **options, steps=4, step_size=0.04)
     starts = climbed(model, x, Y, **options, steps=1, step_size=0.0)
     for clean, z, q, end in zip(x, starts, p, ends, strict=True):

@@ -16,9 +16,9 @@ INNER = {"norm": "linf", "eps": 0.1, "attack_steps": 4, "step_size": 0.04}
 def test_value_and_gradient(norm: str, eps: float) -> None:
     """At radius zero the divergence vanishes and the boosted cross-entropy at x is left."""
     model, x = Small(9, 7, 4), images(6)
-    (step,) = steps(Mart(**{**INNER, "norm": norm, "eps": eps}, beta=5.0), model, (x, Y), rng=5)
+    (step,) = steps(Mart(**{**INNER, "norm": norm, "eps": eps}, beta=5.0), model, (x, Y), seed=5)
     z = climbed(
-        model, x, Y, norm=norm, eps=eps, steps=4, step_size=0.04, rng=5,
+        model, x, Y, norm=norm, eps=eps, steps=4, step_size=0.04, seed=5,
         loss=lambda logits, rows: F.cross_entropy(logits, Y[rows], reduction="none"),
     )  # fmt: skip
     clean, adversarial = model(x).softmax(dim=1), model(z).softmax(dim=1)

@@ -15,10 +15,10 @@ INNER = {"norm": "linf", "eps": 0.1, "attack_steps": 4, "step_size": 0.04}
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_value_and_gradient(norm: str) -> None:
     model, x = Small(9, 7, 4), images(6)
-    (step,) = steps(Trades(**{**INNER, "norm": norm}, beta=6.0), model, (x, Y), rng=5)
+    (step,) = steps(Trades(**{**INNER, "norm": norm}, beta=6.0), model, (x, Y), seed=5)
     p = model(x).softmax(dim=1)
     z = climbed(
-        model, x, Y, norm=norm, eps=0.1, steps=4, step_size=0.04, rng=5,
+        model, x, Y, norm=norm, eps=0.1, steps=4, step_size=0.04, seed=5,
         loss=lambda logits, rows: divergence(logits, p.detach()[rows]),
     )  # fmt: skip
     q = model(z).softmax(dim=1)

@@ -41,10 +41,10 @@ class Judge(nn.Module):
 class WithJudge:
     """The model and a second net step in turn, each with its own optimiser; the model follows a running average."""
 
-    def setup(self, model: nn.Module, rng: int) -> Judge:  # noqa: ARG002
+    def setup(self, model: nn.Module, seed: int) -> Judge:  # noqa: ARG002
         return Judge()
 
-    def steps(self, model: nn.Module, extra: Judge, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+    def steps(self, model: nn.Module, extra: Judge, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         logits = model(x)
         extra.average.lerp_(logits.detach().mean(0), 0.1)
         extra.calls += 1
@@ -57,8 +57,8 @@ class WithJudge:
 class Halts(CrossEntropy):
     """Learns for two epochs, after which nothing moves: with plain SGD the best epoch is one of them."""
 
-    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:
-        for step in super().steps(model, extra, x, y, rng=rng, epoch=epoch):
+    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:
+        for step in super().steps(model, extra, x, y, seed=seed, epoch=epoch):
             yield step._replace(loss=step.loss * (epoch <= 2))
 
 

@@ -105,13 +105,13 @@ def test_the_first_adam_step_of_a_phase_equals_the_formula(digits: tuple[Tensor,
 class _Notes(CrossEntropy):
     """Notes what it is given: its own seed, and per batch images, labels, seed, and a draw of torch's generator."""
 
-    def setup(self, model: nn.Module, rng: int) -> None:
-        model.setup_seed, model.notes = rng, []
+    def setup(self, model: nn.Module, seed: int) -> None:
+        model.setup_seed, model.notes = seed, []
 
-    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:
+    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:
         assert model.training  # though the accuracy of the epoch before was measured in eval mode
-        model.notes.append((x.clone(), y.tolist(), rng, float(torch.rand(()))))
-        return super().steps(model, extra, x, y, rng=rng, epoch=epoch)
+        model.notes.append((x.clone(), y.tolist(), seed, float(torch.rand(()))))
+        return super().steps(model, extra, x, y, seed=seed, epoch=epoch)
 
 
 def noted(x: Tensor, y: Tensor, batch_size: int, **more: Any) -> tuple[nn.Module, Fit]:
@@ -165,9 +165,9 @@ def test_accuracy_counts_all_batches() -> None:
 class _Explodes:
     """Finite for two epochs, then not."""
 
-    def setup(self, model: nn.Module, rng: int) -> None: ...
+    def setup(self, model: nn.Module, seed: int) -> None: ...
 
-    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         loss = F.cross_entropy(model(x), y) * (1.0 if epoch < 3 else float("inf"))
         yield Step(model.parameters(), loss, {"ce": loss})
 
@@ -200,9 +200,9 @@ def test_collapse_to_chance_fails_from_its_first_epoch(digits: tuple[Tensor, Ten
 class _DiesInEpoch3:
     """Learns for two epochs, then has its last layer set to zero."""
 
-    def setup(self, model: nn.Module, rng: int) -> None: ...
+    def setup(self, model: nn.Module, seed: int) -> None: ...
 
-    def steps(self, model: Any, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+    def steps(self, model: Any, extra: None, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         loss = F.cross_entropy(model(x), y)
         yield Step(model.parameters(), loss, {"ce": loss})
         if epoch >= 3:
@@ -218,9 +218,9 @@ def test_a_net_that_dies_is_given_up_after_five_epochs(digits: tuple[Tensor, Ten
 class _Two:
     """Two sets of parameters, each with its own step: the second must not move the first."""
 
-    def setup(self, model: nn.Module, rng: int) -> None: ...
+    def setup(self, model: nn.Module, seed: int) -> None: ...
 
-    def steps(self, model: Any, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+    def steps(self, model: Any, extra: None, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         loss = F.cross_entropy(model(x), y)
         yield Step(model.net.fc3.parameters(), loss, {"first": loss})
         loss = F.cross_entropy(model(x), y)
@@ -298,8 +298,8 @@ def test_finish_trains_a_collapsed_net_to_its_end_and_marks_it(digits: tuple[Ten
 class _Peaks(CrossEntropy):
     """Learns for four epochs, then climbs the loss."""
 
-    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:
-        for step in super().steps(model, extra, x, y, rng=rng, epoch=epoch):
+    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:
+        for step in super().steps(model, extra, x, y, seed=seed, epoch=epoch):
             yield step._replace(loss=step.loss * (1 if epoch <= 4 else -1))
 
 
@@ -347,8 +347,8 @@ def test_a_net_that_learns_is_not_given_up_for_an_early_best_epoch(
 class _Overflows(CrossEntropy):
     """Spoils a statistic of batch norm in epoch 2, which no loss shows."""
 
-    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:
-        yield from super().steps(model, extra, x, y, rng=rng, epoch=epoch)
+    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:
+        yield from super().steps(model, extra, x, y, seed=seed, epoch=epoch)
         if epoch == 2:
             next(b for name, b in model.named_buffers() if "running_var" in name).fill_(torch.inf)
 
@@ -437,13 +437,13 @@ class _Remembers(CrossEntropy):
 
     made: list[_Counts]
 
-    def setup(self, model: nn.Module, rng: int) -> _Counts:  # noqa: ARG002
+    def setup(self, model: nn.Module, seed: int) -> _Counts:  # noqa: ARG002
         object.__setattr__(self, "made", [*getattr(self, "made", []), _Counts()])
         return self.made[-1]
 
-    def steps(self, model: nn.Module, extra: _Counts, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:
+    def steps(self, model: nn.Module, extra: _Counts, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:
         extra.epochs += 1
-        yield from super().steps(model, extra, x, y, rng=rng, epoch=epoch)
+        yield from super().steps(model, extra, x, y, seed=seed, epoch=epoch)
 
 
 def test_what_a_defense_keeps_goes_through_all_phases(digits: tuple[Tensor, Tensor]) -> None:
@@ -455,7 +455,7 @@ def test_what_a_defense_keeps_goes_through_all_phases(digits: tuple[Tensor, Tens
 class _Saturated(CrossEntropy):
     """The loss has no gradient in the logits of labels below 3; another pass, which is not stepped, has none at all."""
 
-    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         inputs = x.clone().requires_grad_()
         torch.autograd.grad(0 * model(inputs).sum(), inputs)
         loss = (F.cross_entropy(model(x), y, reduction="none") * (y >= 3)).mean()

@@ -35,11 +35,11 @@ class Alternating(Objective):
     step_size: float
     space: str = "pixel"
 
-    def setup(self, model: nn.Module, rng: int) -> Threat:  # noqa: ARG002
+    def setup(self, model: nn.Module, seed: int) -> Threat:  # noqa: ARG002
         """Return the threat the batches are perturbed under."""
         return Threat(norm=self.norm, epsilons=(self.eps,), space=self.space)
 
-    def steps(self, model: nn.Module, extra: Threat, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+    def steps(self, model: nn.Module, extra: Threat, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield the clean step, then the adversarial one."""
         clean = F.cross_entropy(model(x), y)
         yield Step(model.parameters(), clean, {"ce": clean})
@@ -50,7 +50,7 @@ class Alternating(Objective):
             y,
             norm=self.norm,
             eps=self.eps,
-            rng=rng,
+            rng=seed,
             steps=self.attack_steps,
             step_size=self.step_size,
         )

@@ -67,12 +67,12 @@ class Adversarial(Objective):
             raise ValueError(f"eps_low must be in [0, eps={self.eps}], got {self.eps_low}")
         super().__post_init__()
 
-    def setup(self, model: nn.Module, rng: int) -> Threat:  # noqa: ARG002
+    def setup(self, model: nn.Module, seed: int) -> Threat:  # noqa: ARG002
         """Return the threat the batches are perturbed under."""
         bounds = UNIT if self.box else None
         return Threat(norm=self.norm, epsilons=(self.eps,), space=self.space, bounds=bounds)
 
-    def steps(self, model: nn.Module, extra: Threat, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+    def steps(self, model: nn.Module, extra: Threat, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield one step on the batch."""
         view = in_space(model, extra)
         z = view.from_pixels(x)
@@ -81,8 +81,8 @@ class Adversarial(Objective):
             z,
             y,
             norm=self.norm,
-            eps=self.radius(rng),
-            rng=rng,
+            eps=self.radius(seed),
+            rng=seed,
             steps=self.attack_steps,
             step_size=self.step_size,
             relative=self.relative,
@@ -96,11 +96,11 @@ class Adversarial(Objective):
             terms |= {f"clean_{name}": self.clean * part[: len(y)].mean() for name, part in parts.items()}
         yield step(model, **terms)
 
-    def radius(self, rng: int) -> float:
+    def radius(self, seed: int) -> float:
         """Return the radius of a batch: `eps`, or one drawn from its seed."""
         if self.eps_low is None:
             return self.eps
-        share = SampleRng(rng, torch.zeros(1, dtype=torch.int64)).uniform((), stream=RADIUS)
+        share = SampleRng(seed, torch.zeros(1, dtype=torch.int64)).uniform((), stream=RADIUS)
         return self.eps_low + (self.eps - self.eps_low) * float(share)
 
 

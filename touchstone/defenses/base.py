@@ -12,10 +12,10 @@ from touchstone.types import Step
 class Defense(Protocol):
     """A training objective; one optimiser step per yielded Step."""
 
-    def setup(self, model: nn.Module, rng: int) -> Any:
+    def setup(self, model: nn.Module, seed: int) -> Any:
         """Return what the objective keeps besides the model (None if nothing)."""
 
-    def steps(self, model: nn.Module, extra: Any, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:
+    def steps(self, model: nn.Module, extra: Any, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:
         """Yield the optimiser steps of one batch; x (B, C, H, W) in [0, 1], y (B,) int64."""
 
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
@@ -42,11 +42,11 @@ class Objective:
         """Return the loss per sample, (B, C), (B,) int64 -> (B,)."""
         return sum(self.parts(logits, y).values())
 
-    def setup(self, model: nn.Module, rng: int) -> Any:  # noqa: ARG002
+    def setup(self, model: nn.Module, seed: int) -> Any:  # noqa: ARG002
         """Keep nothing."""
         return None
 
-    def steps(self, model: nn.Module, extra: Any, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+    def steps(self, model: nn.Module, extra: Any, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield one step on the batch."""
         yield step(model, **means(self.parts(model(x), y)))
 

@@ -32,7 +32,7 @@ class CrossEntropy(Objective):
     def __post_init__(self) -> None:
         at_least(0, l1=self.l1, l2=self.l2)
 
-    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield one step on the batch."""
         terms = means(self.parts(model(x), y))
         penalty = x.new_zeros(())

@@ -98,20 +98,20 @@ class AdversaryCritic(Objective):
         if not 0 <= self.confidence_decay < 1:
             raise ValueError(f"confidence_decay must be in [0, 1), got {self.confidence_decay}")
 
-    def setup(self, model: nn.Module, rng: int) -> Adversary:
-        """Return the critic, initialised from `rng`, with running means of one."""
+    def setup(self, model: nn.Module, seed: int) -> Adversary:
+        """Return the critic, initialised from `seed`, with running means of one."""
         shape = getattr(model, "shape", None)
         if shape is None:
             raise ValueError(f"the critic needs the shape of the images, which {type(model).__name__} does not know")
         layer = classifier(model)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(rng)
+            torch.manual_seed(seed)
             noise = {"input_noise": self.input_noise, "hidden_noise": self.hidden_noise}
             net = critic(shape, layer.out_features, hidden=self.hidden, **noise)
         return Adversary(net, layer.out_features).to(layer.weight)
 
     def steps(
-        self, model: nn.Module, extra: Adversary, x: Tensor, y: Tensor, *, rng: int, epoch: int
+        self, model: nn.Module, extra: Adversary, x: Tensor, y: Tensor, *, seed: int, epoch: int
     ) -> Iterator[Step]:
         """Yield the critic's step, then the classifier's; while pre-training the latter alone."""
         way, logits = VARIANTS[self.variant], model(x)
@@ -131,7 +131,7 @@ class AdversaryCritic(Objective):
             start = there if constants["through"] else there.detach()
             goal = likelihood(clean, origin) if way.predicted else extra.confidence[origin].log()
             back = unrolled(model, start, origin, goal, **constants)
-        generator = torch.Generator(x.device).manual_seed(rng)
+        generator = torch.Generator(x.device).manual_seed(seed)
         yield self.critic_step(extra, (x, y), (there.detach(), taken), generator)
         fooled = (taken != origin).to(x.dtype)  # as printed all are: a target is never the class to leave
         natural = F.softplus(-extra(there, taken, generator))  # -log D, by the critic that has just been trained

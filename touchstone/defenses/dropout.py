@@ -32,9 +32,9 @@ class Dropout(Objective):
         if not 0 <= self.p < 1:
             raise ValueError(f"p must be in [0, 1), got {self.p}")
 
-    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield one step on the batch."""
-        with dropped(model, self.p, torch.Generator(x.device).manual_seed(rng)):
+        with dropped(model, self.p, torch.Generator(x.device).manual_seed(seed)):
             logits = model(x)
         yield step(model, **means(self.parts(logits, y)))
 

@@ -43,11 +43,11 @@ class Regularized(Objective):
         at_least(1, attack_steps=self.attack_steps)
 
     def perturbed(
-        self, model: nn.Module | Query, x: Tensor, y: Tensor, rng: int, loss: Callable[[Tensor, Tensor], Tensor]
+        self, model: nn.Module | Query, x: Tensor, y: Tensor, seed: int, loss: Callable[[Tensor, Tensor], Tensor]
     ) -> Tensor:
         """Return `climbed` with these constants."""
         constants = {"norm": self.norm, "eps": self.eps, "steps": self.attack_steps, "step_size": self.step_size}
-        return climbed(model, x, y, **constants, rng=rng, loss=loss)
+        return climbed(model, x, y, **constants, seed=seed, loss=loss)
 
 
 def climbed(
@@ -59,7 +59,7 @@ def climbed(
     eps: float,
     steps: int,
     step_size: float,
-    rng: int,
+    seed: int,
     loss: Callable[[Tensor, Tensor], Tensor],
 ) -> Tensor:
     """Return PGD's last iterate (B, C, H, W), within eps of x and in [0, 1], in channels_last memory.
@@ -75,10 +75,10 @@ def climbed(
         eps: radius in pixels, >= 0.
         steps: gradient steps, >= 1.
         step_size: in pixels, >= 0.
-        rng: seed of the start.
+        seed: of the start.
         loss: (logits (K, C), rows (K,) int64 of the batch) -> (K,), maximised.
     """
-    task = prepare(model, x, y, norm=norm, norms=("linf", "l2"), rng=rng, eps=eps)
+    task = prepare(model, x, y, norm=norm, norms=("linf", "l2"), rng=seed, eps=eps)
     between(1, steps=steps)
     between(0, step_size=step_size)
     rows = torch.arange(len(x), device=x.device)

@@ -67,7 +67,7 @@ class MarginMaximization(Objective):
         """Return the hinge or the cross-entropy: the sensitivity is no function of the logits."""
         return {self.data: DATA_LOSSES[self.data](logits, y)}
 
-    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield one step on the batch."""
         x = channels_last(x.detach()).requires_grad_()  # grey images are left in rows otherwise: 1.1 times as long
         logits = model(x)

@@ -27,10 +27,10 @@ class Mart(Regularized):
         wrong = logits.softmax(dim=1).scatter(1, y[:, None], 0.0).amax(dim=1)
         return {"bce": F.cross_entropy(logits, y, reduction="none") - (1.0001 - wrong).log()}
 
-    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield one step on the batch."""
         x_adv = self.perturbed(
-            model, x, y, rng, lambda logits, rows: F.cross_entropy(logits, y[rows], reduction="none")
+            model, x, y, seed, lambda logits, rows: F.cross_entropy(logits, y[rows], reduction="none")
         )
         p = model(x).softmax(dim=1)
         logits = model(x_adv)

@@ -47,7 +47,7 @@ class MinMax(Objective):
         ws = weights(model, self.layers)
         return self.lam * sum(w.abs().sum() for w in ws), self.mu * sum(L2[self.variant](w) for w in ws)
 
-    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield one step on the batch."""
         terms = means(self.parts(model(x), y))
         l1, l2 = self.penalty(model)

@@ -48,7 +48,7 @@ class MaxMahalanobisCenter(Objective):
         if not self.scale > 0:
             raise ValueError(f"scale must be > 0, got {self.scale}")
 
-    def setup(self, model: nn.Module, rng: int) -> Tensor:  # noqa: ARG002
+    def setup(self, model: nn.Module, seed: int) -> Tensor:  # noqa: ARG002
         """Write the centres into the last layer, freeze it, and return them (C, D)."""
         layer = classifier(model)
         with torch.no_grad():
@@ -58,7 +58,7 @@ class MaxMahalanobisCenter(Objective):
         layer.requires_grad_(False)
         return layer.weight.detach().clone()
 
-    def steps(self, model: nn.Module, extra: Tensor, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+    def steps(self, model: nn.Module, extra: Tensor, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield one step on the batch."""
         yield step(model, mmc=DISTANCES[self.variant](model.features(x) - extra[y]).mean())
 

@@ -23,11 +23,11 @@ class Trades(Regularized):
         beta: weight of the divergence, >= 0; 1 on MNIST and 6 on CIFAR-10.
     """
 
-    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield one step on the batch."""
         query = Query(model)
         p = query.logits(x).softmax(dim=1)
-        x_adv = self.perturbed(query, x, y, rng, lambda logits, rows: divergence(logits, p[rows]))
+        x_adv = self.perturbed(query, x, y, seed, lambda logits, rows: divergence(logits, p[rows]))
         logits = model(x)
         change = divergence(model(x_adv), logits.softmax(dim=1)).mean()
         yield step(model, ce=F.cross_entropy(logits, y), divergence=self.beta * change)

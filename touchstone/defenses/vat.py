@@ -42,19 +42,19 @@ class VirtualAdversarial(Objective):
         if not self.xi > 0:
             raise ValueError(f"xi must be > 0, got {self.xi}")
 
-    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield one step on the batch."""
-        moved = x + self.eps * self.direction(model, x, rng)
+        moved = x + self.eps * self.direction(model, x, seed)
         logits = model(x)
         change = divergence(model(moved), logits.detach().softmax(dim=1)).mean()
         yield step(model, ce=F.cross_entropy(logits, y), divergence=self.weight * change)
 
-    def direction(self, model: nn.Module, x: Tensor, rng: int) -> Tensor:
+    def direction(self, model: nn.Module, x: Tensor, seed: int) -> Tensor:
         """Return the direction (B, *shape), of unit l2 length, or zero where the divergence has no gradient."""
         query = Query(model)
         p = query.logits(x).softmax(dim=1)
         rows = torch.arange(len(x), device=x.device)
-        d = unit(as_rng(rng, len(x), x.device).normal(x.shape[1:], dtype=x.dtype), "l2")
+        d = unit(as_rng(seed, len(x), x.device).normal(x.shape[1:], dtype=x.dtype), "l2")
         for _ in range(self.power_iterations):
             # the loss gets row numbers for labels, so that it finds p of the row
             _, _, gradient = query.grad(x + self.xi * d, rows, lambda logits, rows: divergence(logits, p[rows]))

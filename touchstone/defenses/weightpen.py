@@ -48,6 +48,6 @@ class WeightPenalization(Objective):
         with torch.autocast(weight.device.type, enabled=False):  # bfloat16 has no digits left near the target
             return self.alpha * NORMS[self.variant](weight @ weight.T - gram)
 
-    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, rng: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield one step on the batch."""
         yield step(model, **means(self.parts(model(x), y)), penalty=self.penalty(classifier(model).weight))

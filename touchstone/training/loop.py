@@ -161,7 +161,7 @@ def _epoch(run: Run, defense: Defense, x: Tensor, y: Tensor) -> dict[str, float]
             for generator in generators:
                 generator.manual_seed(draw_seed(*batch, *MODEL))
             loss = torch.zeros((), device=x.device)
-            for step in defense.steps(model, run.extra, xb, yb, rng=draw_seed(*batch, *DEFENSE), epoch=epoch):
+            for step in defense.steps(model, run.extra, xb, yb, seed=draw_seed(*batch, *DEFENSE), epoch=epoch):
                 with watch.counting():
                     run.optimizers.step(step.parameters, step.loss, step.group)
                 loss = loss + step.loss.detach()
