@@ -143,6 +143,12 @@ def test_tests_mirror_the_package() -> None:
             assert len((folder / "README.md").read_text().splitlines()) <= 8, folder
 
 
+def test_no_two_files_of_tests_share_a_name() -> None:
+    """pytest imports them by their names alone."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_environment_pins_are_those_of_the_lock() -> None:
     def pins(text: str) -> set[str]:
         words = (line.strip(" -\\").split(";")[0].strip() for line in text.splitlines())
