@@ -75,7 +75,7 @@ rule study_report:
         paths.study_files("{study}").definition,
         paths.study_files("{study}").captions,
         "reports/head.typ",
-        "reports/report.html.j2",
+        "reports/page.html",
         template="reports/study.ipynb",
     output:
         **RESULTS.report("{study}")._asdict(),
@@ -104,7 +104,7 @@ rule summary_report:
         RESULTS.provenance,
         RESULTS.config,
         "reports/head.typ",
-        "reports/report.html.j2",
+        "reports/page.html",
         template="reports/summary.ipynb",
     output:
         **RESULTS.report()._asdict(),

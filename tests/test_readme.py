@@ -14,27 +14,23 @@ from touchstone.attacks import ATTACKS
 from touchstone.defenses import DEFENSES
 from touchstone.findings.verdicts import STANDS, VERDICTS
 from touchstone.models import MODELS
-from touchstone.registry import NORMS
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 
 
 def catalogue() -> str:
-    """What can be named: attacks by norm, defenses, models."""
-    real = {name: spec for name, spec in ATTACKS.items() if spec.kind != "none"}
-    rows = [(f"attacks in {norm}", [name for name, spec in real.items() if norm in spec.norms]) for norm in NORMS]
-    rows += [("defenses", list(DEFENSES)), ("models", list(MODELS))]
-    lines = [f"| {what} | {', '.join(f'`{name}`' for name in names)} |" for what, names in rows]
-    return "\n".join(["| what | names |", "|---|---|", *lines])
+    """What can be named: attacks with their norms, defenses, models."""
+    attacks = [f"`{name}` ({', '.join(s.norms)})" for name, s in ATTACKS.items() if s.kind != "none"]
+    rows = {"attacks": attacks, "defenses": [f"`{name}`" for name in DEFENSES], "models": [f"`{n}`" for n in MODELS]}
+    return "\n".join(["| what | names |", "|---|---|", *(f"| {k} | {', '.join(v)} |" for k, v in rows.items())])
 
 
 def verdicts() -> str:
     """What a verdict means, and the second one of a robust accuracy."""
     lines = [f"| {meaning.mark} {word} | {meaning.meaning} |" for word, meaning in VERDICTS.items()]
     second = "; ".join(f"*{word}*: {meaning}" for word, meaning in STANDS.items())
-    return "\n".join(
-        ["| verdict | meaning |", "|---|---|", *lines, "", f"The second verdict of a robust accuracy: {second}."]
-    )
+    table = "\n".join(["| verdict | meaning |", "|---|---|", *lines])
+    return f"{table}\n\nThe second verdict of a robust accuracy: {second}."
 
 
 PARTS: dict[str, Callable[[], str]] = {"catalogue": catalogue, "verdicts": verdicts}

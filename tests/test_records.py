@@ -54,6 +54,13 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "a") == ["records.parquet"]
 
 
+def test_members_stay_in_the_order_of_their_turns(tmp_path: Path) -> None:
+    members = {slug: {"fn": "pgd", "options": {}} for slug in ("pgd-ce", "apgd-t", "square", "noise")}
+    write(tmp_path / "records.parquet", frame(), attack="worst-linf", protocol="worst", members=members)
+    (header,) = records.read_headers(tmp_path / "records.parquet")
+    assert list(header.members) == list(members)
+
+
 def test_equal_records_give_equal_bytes(tmp_path: Path) -> None:
     table = frame()
     write(tmp_path / "a.parquet", table)

@@ -4,6 +4,7 @@ Names may be wildcards ("{dataset}"), so that rules and jobs use the same functi
 """
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,9 +89,11 @@ class Results:
         """Return the tree of a run by its name."""
         return cls(Path("results") / run)
 
+    @cache  # noqa: B019 - asked for a dozen times per model, in a program that plans one run
     def _at(self, kind: str, model: ModelId) -> Path:
         return self.root.joinpath(model.study, kind, model.dataset, model.model, model.defense, str(model.seed))
 
+    @cache  # noqa: B019
     def model(self, model: ModelId) -> ModelFiles:
         """Return the files of a trained model."""
         return model_files(self._at("models", model))

@@ -139,7 +139,7 @@ def write(path: Path, attacks: Iterable[Attacked], preflights: Iterable[Prefligh
     _check_batch(path, [attacked.header for attacked in attacks])
     tables = [_table(path, attacked) for attacked in attacks]
     about = {"attacks": [asdict(a.header) for a in attacks], "preflights": [asdict(p) for p in preflights]}
-    schema = _SCHEMA.with_metadata({_KEY: json.dumps(about, sort_keys=True).encode()})
+    schema = _SCHEMA.with_metadata({_KEY: json.dumps(about).encode()})
     table = pa.concat_tables(tables) if tables else _SCHEMA.empty_table()
     sink = pa.BufferOutputStream()
     pq.write_table(table.cast(schema), sink, compression="zstd")

@@ -26,8 +26,8 @@ class NotHere(Exception):
     """Something cannot be shown on this machine, for the reason given."""
 
 
-class OutOfTime(Exception):
-    """A job has used up its seconds."""
+class OutOfTime(BaseException):
+    """A job has used up its seconds; no `except Exception` of a library keeps it."""
 
 
 class Finding(NamedTuple):

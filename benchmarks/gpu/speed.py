@@ -184,7 +184,7 @@ def take_turns(
 ) -> Timing:
     """Run every system once per round, in an order that turns, for as many rounds as the seconds allow.
 
-    A library that is not installed leaves its systems out, which a short run of each, `warm`, shows beforehand.
+    A short run of each, `warm`, comes before. A library that is not installed, or does not run here, is left out.
     """
     spent: dict[str, list[float]] = {}
     results: dict[str, Any] = {}
@@ -192,10 +192,9 @@ def take_turns(
     try:
         with limit(allowed):
             for name, run in warm.items():
-                try:
-                    run()
-                except ModuleNotFoundError as missing:
-                    remarks.append(f"{name}: {missing.name} is not installed")
+                reason = _unfit(name, run)
+                if reason:
+                    remarks.append(f"{name}: {reason}")
                 else:
                     spent[name] = []
             for number in range(rounds):
@@ -213,12 +212,42 @@ def take_turns(
     return Timing({name: Timed(took, results[name]) for name, took in kept.items()}, remarks)
 
 
+def _unfit(name: str, run: Callable[[], Any]) -> str:
+    """Run a system; say why it does not run here, empty if it does. Ours must."""
+    try:
+        run()
+    except ModuleNotFoundError as missing:
+        return f"{missing.name} is not installed"
+    except Exception as error:
+        if name.startswith(OURS):
+            raise
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def as_theirs(run: Run) -> Run:
+    """Let a peer run as it does for its users: without the deterministic algorithms that ours are held to."""
+
+    def free(at: Subject, batch: int, steps: int) -> list[Tensor]:
+        torch.use_deterministic_algorithms(False)
+        try:
+            return run(at, batch, steps)
+        finally:
+            torch.use_deterministic_algorithms(True)
+
+    return free
+
+
 def compare(site: Site, name: str) -> Finding:
     """Run the systems of a case in turn."""
     case = CASES[name]
     at, steps = subject(case, site), FEWEST if site.tiny else case.steps
     warm, systems = (
-        {system: partial(run, at, BATCH, count) for system, run in case.systems.items()} for count in (FEWEST, steps)
+        {
+            system: partial(run if system.startswith(OURS) else as_theirs(run), at, BATCH, count)
+            for system, run in case.systems.items()
+        }
+        for count in (FEWEST, steps)
     )
     found = take_turns(warm, systems, 1 if site.tiny else ROUNDS, HARD - SPARE)
     if not found.timed:

@@ -279,7 +279,7 @@ CASES: dict[str, Case] = {
                 "primal_dual.py",
                 "dual_rate * gap.sign()",
                 "dual_rate * -gap.sign()",
-                ("test_primal_dual.py", ORACLE, "-k", "pdgd"),
+                ("test_primal_dual.py", "-k", "iterates"),
             ),
             Mutant(
                 "primal_dual.py", "logits / labels[:, 1:]", "logits * labels[:, 1:]", (EDGES, "-k", "scaling and pdgd")
@@ -306,7 +306,7 @@ CASES: dict[str, Case] = {
                 "primal_dual.py",
                 "weight = rate / steepest * price",
                 "weight = rate * price",
-                ("test_primal_dual.py", ORACLE, "-k", "pdpgd"),
+                ("test_primal_dual.py", "-k", "proximal_iterates"),
             ),
         ),
     ),

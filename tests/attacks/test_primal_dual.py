@@ -1,6 +1,7 @@
 """PDGD and PDPGD against plain versions of the published loops, one image at a time; restarts and refinement."""
 
 import math
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -23,10 +24,28 @@ def setting(count: int = 6) -> tuple[nn.Module, Tensor, Tensor]:
     return model, x, model(x).argmax(dim=1)
 
 
-def plain(model: nn.Module, x: Tensor, y: int, r: Tensor, variant: str, steps: int, lr: float, ratio: float) -> float:
+class End(NamedTuple):
+    """The size of the nearest misclassified r, that r, and the ratio of the weights a / b at that time."""
+
+    size: float
+    r: Tensor
+    ratio: float
+
+
+def plain(
+    model: nn.Module,
+    x: Tensor,
+    y: int,
+    r: Tensor,
+    variant: str,
+    steps: int,
+    lr: float,
+    ratio: float,
+    factor: float = 1.0,
+) -> End:
     """Both players on one image, with torch's Adam, autograd, and the two weights as a distribution."""
-    r = r.clone().requires_grad_()
-    adam, nearest = torch.optim.Adam([r], lr=lr), math.inf
+    r, lr = r.clone().requires_grad_(), factor * lr
+    adam, end = torch.optim.Adam([r], lr=lr), End(math.inf, r, ratio)
     weights = torch.tensor([ratio, 1.0], dtype=torch.float64).log().log_softmax(0)
     mean = weights.exp()
     others = [k for k in range(4) if k != y]
@@ -34,18 +53,18 @@ def plain(model: nn.Module, x: Tensor, y: int, r: Tensor, variant: str, steps: i
         done = step / steps
         logits = model((x + r)[None])[0]
         gap = logits[y] - logits[others].max()
-        if gap < 0:
-            nearest = min(nearest, float(r.detach().norm()))
+        if gap < 0 and float(r.detach().norm()) < end.size:
+            end = End(float(r.detach().norm()), r.detach().clone(), float(mean[0] / mean[1]))
         adam.zero_grad()
         loss = F.softplus(gap) / math.log(2) if variant == "coded" else gap.clamp(min=0)
         (mean[0] * r.norm() + mean[1] * loss).backward()
         adam.param_groups[0]["lr"] = lr * (0.01**done if variant == "coded" else 1 - 0.99 * done)
         adam.step()
         r.data = (x + r.data).clamp(0, 1) - x
-        weights[1] += (0.1 - 0.09 * done if variant == "coded" else 0.1) * gap.sign().item()
+        weights[1] += factor * (0.1 - 0.09 * done if variant == "coded" else 0.1) * gap.sign().item()
         weights = weights.log_softmax(0)
         mean = 0.9 * mean + 0.1 * weights.exp()
-    return nearest
+    return end
 
 
 @pytest.mark.parametrize("variant", ["printed", "coded"])
@@ -54,7 +73,8 @@ def test_iterates_are_those_of_the_published_loop(variant: str) -> None:
     for steps, lr, ratio in ((25, 0.1, 0.1), (60, 0.03, 0.01)):
         options = {"steps": steps, "lr": lr, "ratio": ratio}
         ours = pdgd(model, x, y, norm="l2", rng=0, variant=variant, start=0.0, finetune=False, **options)
-        theirs = [plain(model, x[row], int(y[row]), torch.zeros_like(x[row]), variant, **options) for row in range(6)]
+        zero = torch.zeros_like(x[0])
+        theirs = [plain(model, x[row], int(y[row]), zero, variant, **options).size for row in range(6)]
         assert ours.found.any()
         assert ours.dist.tolist() == pytest.approx(theirs, rel=1e-6)
 
@@ -91,6 +111,18 @@ def test_refinement_is_one_more_run_and_never_worse() -> None:
     assert (fine.dist < 0.999 * coarse.dist).any()
     assert query.backwards.tolist() == [80, 80, 0, 80, 80, 80]
     assert query.forwards.tolist() == [83, 83, 1, 83, 83, 83]
+
+
+def test_refinement_goes_on_from_the_best_point_with_the_prices_of_its_time_and_small_rates() -> None:
+    model, x, y = setting()
+    options = {"steps": 40, "lr": 1.0}
+    ours = pdgd(model, x, y, norm="l2", rng=0, start=0.0, ratio=0.1, **options)
+    for row in range(6):
+        image, label = x[row], int(y[row])
+        coarse = plain(model, image, label, torch.zeros_like(image), "coded", ratio=0.1, **options)
+        fine = plain(model, image, label, coarse.r, "coded", ratio=coarse.ratio, factor=0.01, **options)
+        assert ours.dist[row].item() == pytest.approx(min(coarse.size, fine.size), rel=1e-6)
+        assert fine.size < 0.9 * coarse.size
 
 
 def test_starts_are_uniform_in_the_cube_and_clipped() -> None:

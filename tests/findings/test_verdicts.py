@@ -62,14 +62,6 @@ def test_an_unknown_word_is_an_error_everywhere() -> None:
         verdicts.Second("overstated by 3 points")
 
 
-def test_the_words_are_explained_in_two_tables() -> None:
-    first_table, second_table = verdicts.explained().split("\n\n")
-    assert first_table.splitlines()[0] == "|  | verdict | meaning |"
-    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in first_table.splitlines()[2:]]
-    assert [row[:2] for row in cells] == [[m.mark, word] for word, m in verdicts.VERDICTS.items()]
-    assert [line.split("|")[1].strip() for line in second_table.splitlines()[2:]] == list(verdicts.STANDS)
-
-
 # ---- tolerance and verdict
 
 

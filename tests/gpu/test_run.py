@@ -13,10 +13,9 @@ import pytest
 import torch
 
 from benchmarks.gpu import __main__ as command
-from benchmarks.gpu import hours, images, job, longest, machine, report, speed, training, trainings, wheels
+from benchmarks.gpu import hours, images, job, longest, machine, report, speed, training, wheels
 from benchmarks.gpu.job import CHECK, Entry, Finding, Job, NotHere, OutOfTime, Site
 from benchmarks.training import step
-from touchstone.cell import ModelId
 from touchstone.data import DATASETS
 from touchstone.data.prepare import load
 from touchstone.models.classifier import build
@@ -168,11 +167,28 @@ def test_systems_take_turns_and_one_without_its_library_is_left_out() -> None:
     def missing() -> None:
         raise ModuleNotFoundError("no", name="foolbox")
 
-    warm = {"ours": note("warm"), "theirs": note("warm"), "foolbox": missing}
+    def breaks() -> None:
+        raise RuntimeError("not on this device")
+
+    warm = {"ours": note("warm"), "theirs": note("warm"), "foolbox": missing, "adv-lib": breaks}
     found = speed.take_turns(warm, {name: note(name) for name in warm}, 2, 5)
     assert order == ["warm", "warm", "ours", "theirs", "theirs", "ours"]
-    assert found.remarks == ["foolbox: foolbox is not installed"]
+    assert found.remarks == ["foolbox: foolbox is not installed", "adv-lib: RuntimeError: not on this device"]
+    with pytest.raises(RuntimeError, match="not on this device"):
+        speed.take_turns({"ours": breaks}, {"ours": breaks}, 2, 5)
     assert [len(timed.seconds) for timed in found.timed.values()] == [2, 2]
+
+
+def test_peers_run_without_the_deterministic_algorithms_of_ours() -> None:
+    def asked(*_: object) -> list[bool]:
+        return [torch.are_deterministic_algorithms_enabled()]
+
+    try:
+        torch.use_deterministic_algorithms(True)
+        assert speed.as_theirs(asked)(None, 1, 1) == [False]
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_whole_rounds_are_kept_of_a_case_that_is_stopped() -> None:
@@ -209,24 +225,6 @@ def test_hours_are_the_larger_of_arithmetic_and_launching(site: Site, tmp_path: 
     assert "- b: no:net, ce not counted" in told.text
     with pytest.raises(NotHere, match="no table of trainings"):
         hours.estimate(site)
-
-
-def test_the_table_of_trainings_is_that_of_the_plan(root: Path) -> None:
-    plan = trainings.make_plan(root, root / "config.yaml")
-    rows = trainings.table(plan)
-    assert sum(row["nets"] for row in rows) == len(plan.trained) > 0
-    model = plan.trained[0]
-    assert isinstance(model, ModelId)
-    one = trainings.training(plan, model)
-    assert one.epochs == sum(phase.epochs for phase in trainings.phases(plan, model)[0])
-    assert one.images == trainings.IMAGES[one.dataset]
-    assert {row["study"] for row in rows} == {model.study for model in plan.trained}
-    assert json.loads(json.dumps(rows))
-
-
-def test_the_table_of_trainings_needs_no_torch() -> None:
-    code = "import sys, benchmarks.gpu.trainings; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_wheels_are_pinned_as_in_the_lock() -> None:

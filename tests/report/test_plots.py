@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection, QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from synthetic_results import make_run
+from synthetic_results import STD, make_run
 
 from touchstone.registry import load, options
 from touchstone.report import plots
@@ -94,27 +94,34 @@ def test_truncated_checkpoint_names_file_and_rule(tmp_path: Path) -> None:
     run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0)
     file = run / "model.safetensors"
     file.write_bytes(file.read_bytes()[:50])
-    with pytest.raises(ValueError, match=r"std/0/model.safetensors: not a readable.*rule train"):
+    with pytest.raises(ValueError, match=r"std/0/model.safetensors: expected a whole safetensors file.*rule train"):
         output.draw("rho-grid", {"std": [str(run)]})
 
 
 def test_unknown_parameter_lists_what_there_is(tmp_path: Path) -> None:
     run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0)
-    with pytest.raises(ValueError, match=r"no tensor 'net.conv9.weight'; it has net.conv1.weight"):
+    with pytest.raises(ValueError, match=r"expected tensor 'net.conv9.weight', got net.conv1.weight"):
         read_weights({"std": [str(run)]}, parameter="net.conv9.weight")
 
 
-def test_sources_say_why_a_run_is_missing(tmp_path: Path) -> None:
-    folder = tmp_path / "digits/lenet/std+l1"
-    paths = [str(make_run(folder / "0", SHAPE, seed=0)), str(make_run(folder / "1", SHAPE, seed=1, failed=True))]
-    paths.append(str(folder / "2"))
+def test_sources_say_why_a_run_has_no_model(tmp_path: Path) -> None:
+    """Whose a run is stands in run.json: the names of folders say nothing."""
+    seeds = {seed: STD._replace(seed=seed) for seed in range(3)}
+    paths = [str(make_run(tmp_path / "x", SHAPE, seed=0, model=seeds[0]))]
+    paths.append(str(make_run(tmp_path / "y", SHAPE, seed=1, model=seeds[1], failed=True)))
+    paths.append(str(make_run(tmp_path / "z", SHAPE, seed=2, model=seeds[2], failed=True)))
     (found,) = read_weights({"std+l1": paths})
     assert list(found.runs) == ["0"]
-    assert found.notes == ["std+l1: seed 1 failed in epoch 3", "std+l1: seed 2 not trained"]
+    assert found.notes == ["std+l1: seeds 1, 2 failed in epoch 3"]
     (found,) = histories({"std+l1": paths})
-    assert {seed: len(run) for seed, run in found.runs.items()} == {"0": 10, "1": 2}
+    assert {seed: len(run) for seed, run in found.runs.items()} == {"0": 10, "1": 2, "2": 2}
     (found,) = read_weights({"std+l1": paths[1:2]})
     assert found.notes == ["std+l1: failed in epoch 3"]
+
+
+def test_a_training_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"std/0/run\.json"):
+        read_weights({"std": [str(tmp_path / "std/0")]})
 
 
 def test_a_defense_outside_the_run_is_said() -> None:
@@ -127,6 +134,15 @@ def test_failure_before_the_first_epoch_ended_is_an_empty_history(tmp_path: Path
     run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0, failed=True)
     (run / "history.csv").write_text("\n")
     assert "std: failed in epoch 3" in texts(output.draw("training-loss", {"std": [str(run)]}))
+
+
+def test_what_no_dataset_stands_in_for_survives_the_disk(tmp_path: Path) -> None:
+    cells(stand_in="").to_csv(tmp_path / "cells.csv", index=False)
+    (ax,) = output.draw("worst-case", {"cells": [str(tmp_path / "cells.csv")]}).axes
+    assert ax.get_title() == "mnist, linf, n = 300 per seed"
+    candidates().assign(stand_in="").to_csv(tmp_path / "selection.csv", index=False)
+    figure = output.draw("selection", {"selection": [str(tmp_path / "selection.csv")]})
+    assert figure.axes[0].get_title() == "std+l1\nmnist"
 
 
 def test_a_plot_of_a_table_takes_one(tmp_path: Path) -> None:
@@ -229,8 +245,8 @@ def test_unknown_column_of_the_history() -> None:
 def cells(**changes: Any) -> pd.DataFrame:
     rows = [
         {
-            "dataset": "digits",
-            "original_dataset": "mnist",
+            "dataset": "mnist",
+            "stand_in": "digits",
             "model": "lenet",
             "defense": defense,
             "seed": seed,
@@ -266,10 +282,10 @@ def test_worst_case_is_the_mean_over_seeds_with_their_range() -> None:
 
 
 def test_each_dataset_and_attack_has_a_panel() -> None:
-    both = pd.concat([cells(), cells(attack="worst-l2", norm="l2"), cells(dataset="mnist")])
+    both = pd.concat([cells(), cells(attack="worst-l2", norm="l2"), cells(dataset="cifar10", stand_in="")])
     assert len([ax for ax in robustness.worst_case(both).axes if ax.containers]) == 3
-    (ax,) = robustness.worst_case(both, datasets=("mnist",)).axes
-    assert ax.get_title() == "mnist, linf, n = 300 per seed"
+    (ax,) = robustness.worst_case(both, datasets=("cifar10",)).axes
+    assert ax.get_title() == "cifar10, linf, n = 300 per seed"
 
 
 def test_incomplete_is_hollow_and_failed_is_named() -> None:
@@ -292,7 +308,7 @@ def test_models_are_told_apart_where_there_are_several() -> None:
 
 
 def test_cell_measured_twice_is_an_error() -> None:
-    with pytest.raises(ValueError, match="measure a cell twice, the first is dataset=digits"):
+    with pytest.raises(ValueError, match="measure a cell twice, the first is dataset=mnist"):
         robustness.worst_case(pd.concat([cells(), cells()]))
 
 
@@ -312,7 +328,9 @@ def test_missing_columns_are_listed(plot: Any) -> None:
 def candidates(defense: str = "std+l1") -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "dataset": "digits",
+            "dataset": "mnist",
+            "stand_in": "digits",
+            "model": "lenet",
             "defense": defense,
             "candidate": ["l1=1e-06", "l1=1e-05", "l1=1e-04"],
             "status": ["ok", "ok", "failed"],
@@ -326,13 +344,18 @@ def candidates(defense: str = "std+l1") -> pd.DataFrame:
 def test_selection_shows_every_candidate_and_the_chosen_one() -> None:
     figure = selection.sensitivity(pd.concat([candidates(), candidates("std+l2")]))
     ax = figure.axes[0]
-    assert ax.get_title() == "std+l1, digits"
+    assert ax.get_title() == "std+l1\ndigits for mnist"
     assert [t.get_text() for t in ax.get_xticklabels()] == ["l1=1e-06", "l1=1e-05", "l1=1e-04"]
     np.testing.assert_allclose(ax.lines[0].get_ydata(), [98, 97, np.nan])
     np.testing.assert_allclose(ax.lines[1].get_ydata(), [10, 20, np.nan])
     np.testing.assert_allclose(ax.lines[2].get_xdata(), [2])
     (band,) = ax.patches
     assert (band.get_x(), band.get_width()) == (pytest.approx(0.6), pytest.approx(0.8))
+
+
+def test_models_that_select_apart_have_panels_of_their_own() -> None:
+    figure = selection.sensitivity(pd.concat([candidates(), candidates().assign(model="mlp", stand_in="")]))
+    assert [ax.get_title() for ax in figure.axes] == ["lenet std+l1\ndigits for mnist", "mlp std+l1\nmnist"]
 
 
 def test_nothing_selected_is_said() -> None:

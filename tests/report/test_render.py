@@ -13,9 +13,10 @@ import typst
 from matplotlib.figure import Figure
 from PIL import Image
 
+from touchstone.findings.markdown import escape, pipe_table
 from touchstone.report import render as notebooks
 from touchstone.report.plots import output
-from touchstone.report.render import captioned, escape, figure, for_pandoc, join, pipe_table
+from touchstone.report.render import Values, captioned, figure, for_pandoc, join
 
 POINTS = (595.28, 841.89)  # A4
 
@@ -36,23 +37,6 @@ def rows(count: int, columns: int = 3, text: str = "x") -> str:
 
 
 # ---- Markdown
-
-
-def test_escape_keeps_text_as_it_is() -> None:
-    text = r"|w| < 0.01 *a* _b_ [c](d) <e> $f$ ~g~ ^h^ `i` \j #k {l} @m"
-    assert "@m" in escape(text)
-    frame = pd.DataFrame({"a": [escape(text)]})
-    import pypandoc
-
-    plain = pypandoc.convert_text(pipe_table(frame), "plain", format=notebooks.READER, extra_args=["--columns=200"])
-    assert " ".join(text.split()) in plain
-    assert escape(escape("a|b").replace("b", "c")) == escape("a|c")
-    assert "\n" not in escape("two\nlines")
-
-
-def test_pipe_table_aligns() -> None:
-    table = pipe_table(pd.DataFrame({"a": ["x"], "b": ["1"]}), right=["b"])
-    assert table == "| a | b |\n| :-- | --: |\n| x | 1 |"
 
 
 def test_join_skips_what_is_empty() -> None:
@@ -90,6 +74,48 @@ def test_output_without_markdown_is_an_error(tmp_path: Path) -> None:
     nbformat.write(book, path)
     with pytest.raises(ValueError, match=r"cell 1 gave display_data without Markdown"):
         notebooks.markdown(path)
+
+
+# ---- values in the text
+
+
+def text(source: str, **metadata: list[str]) -> nbformat.NotebookNode:
+    return nbformat.v4.new_markdown_cell(source, metadata=metadata)
+
+
+def gives(**values: str) -> nbformat.NotebookNode:
+    data = Values(values)._repr_mimebundle_()
+    return nbformat.v4.new_code_cell("values", outputs=[nbformat.v4.new_output("execute_result", data)])
+
+
+def filled(*cells: nbformat.NotebookNode) -> list[str]:
+    book = nbformat.v4.new_notebook(cells=list(cells))
+    notebooks.fill(book)
+    assert not any(cell.get("outputs") for cell in book.cells)
+    return [cell.source for cell in book.cells if cell.cell_type == "markdown"]
+
+
+def test_text_is_filled_with_values_as_they_are() -> None:
+    assert filled(gives(a="{{ b }}", b=r"\1"), text("x {{ a }}, {{ b }}; $\\rVert_2^{{n}}$")) == [
+        r"x {{ b }}, \1; $\rVert_2^{{n}}$"
+    ]
+
+
+def test_a_later_value_is_the_one_that_counts() -> None:
+    assert filled(gives(a="1"), text("{{ a }}"), gives(a="2"), text("{{ a }}")) == ["1", "2"]
+
+
+def test_text_that_does_not_apply_is_taken_out() -> None:
+    cells = [text("some", **{"if": ["some"]}), text("none", **{"if": ["none"]}), text("no some", unless=["some"])]
+    cells += [text("no none", unless=["none"]), text("both", **{"if": ["some"], "unless": ["none"]})]
+    cells += [text("not both", **{"if": ["some", "none"]})]
+    assert filled(gives(some="x", none=""), *cells) == ["some", "no none", "both"]
+
+
+@pytest.mark.parametrize("cell", [text("{{ lable }}"), text("x", **{"if": ["lable"]}), text("x", unless=["lable"])])
+def test_a_value_that_no_cell_gave_is_an_error(cell: nbformat.NotebookNode) -> None:
+    with pytest.raises(ValueError, match=r"a value 'lable' that no cell before it gave; .*did you mean 'label'"):
+        filled(gives(label="Table 1"), cell)
 
 
 # ---- PDF
@@ -223,9 +249,10 @@ def test_html_is_one_file_without_code(tmp_path: Path) -> None:
 # ---- execution
 
 
-def template(folder: Path, *sources: str) -> Path:
+def template(folder: Path, *sources: str, text: str = "") -> Path:
     cells = [nbformat.v4.new_code_cell("a = 1", id="parameters", metadata={"tags": ["parameters"]})]
     cells += [nbformat.v4.new_code_cell(source) for source in sources]
+    cells += [nbformat.v4.new_markdown_cell(text)] if text else []
     path = folder / "template.ipynb"
     saved_with = {"kernelspec": {"name": "somebody-elses", "display_name": "?", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=saved_with), path)
@@ -248,4 +275,18 @@ def test_failing_cell_leaves_no_notebook(tmp_path: Path) -> None:
         notebooks.execute(
             template(tmp_path, "raise ValueError('no such thing')"), tmp_path / "r.ipynb", {}, tmp_path / "log"
         )
+    assert not list(tmp_path.glob("*r.*ipynb"))
+
+
+def test_values_of_a_cell_reach_the_text_and_leave_no_output(tmp_path: Path) -> None:
+    source = "from touchstone.report.render import Values; Values(half=str(a / 2))"
+    out = tmp_path / "out/report.ipynb"
+    notebooks.execute(template(tmp_path, source, text="# {{ half }}"), out, {"a": 42}, tmp_path / "log")
+    assert notebooks.markdown(out) == "# 21.0\n"
+    assert not any(cell.get("outputs") for cell in nbformat.read(out, as_version=4).cells)
+
+
+def test_text_without_its_value_leaves_no_notebook(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="names a value 'half'"):
+        notebooks.execute(template(tmp_path, text="{{ half }}"), tmp_path / "r.ipynb", {}, tmp_path / "log")
     assert not list(tmp_path.glob("*r.*ipynb"))

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from touchstone import records
 from touchstone.cell import ModelId, ThreatSpec
+from touchstone.findings.weights import RETRAIN
 from touchstone.paths import ModelFiles, model_files
 from touchstone.records import Attacked, Batch, Flag, Preflight
-
-_REBUILD = "delete it and run snakemake again (rule train)"
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def read_run(file: Path) -> Run:
         flags = tuple({"flag": str(flag["flag"]), "detail": str(flag["detail"])} for flag in run["flags"])
         return Run(file, model, cell["stand_in"], **facts, flags=flags)
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{file}: expected the JSON of a training, got: {error!r}; {_REBUILD}") from error
+        raise ValueError(f"{file}: expected the JSON of a training, got: {error!r}; {RETRAIN}") from error
 
 
 def places(files: Iterable[Path]) -> dict[tuple[ModelId, str], Path]:

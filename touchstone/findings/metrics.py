@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-TOLERANCE = 1e-6  # the judge's: float32 distances of points projected onto the ball
-NO_ANSWER = -1  # the judge's: the prediction where a logit is NaN
+from touchstone.records import NO_ANSWER, TOLERANCE
+
 NORM_METRICS = ("success_rate", "median_dist", "mean_dist")
 
 

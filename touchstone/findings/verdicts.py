@@ -10,7 +10,6 @@ import pandas as pd
 from touchstone.cell import radius_index
 from touchstone.findings.cells import WORST, Place, derive
 from touchstone.findings.evidence import SEPARATOR, Caps, Claim, Evidence, Measured, Worst
-from touchstone.findings.markdown import escape, pipe_table
 from touchstone.registry import nearest
 from touchstone.study.claims import HEADLINE, expand
 from touchstone.study.scale import SLACK
@@ -64,18 +63,6 @@ def known(word: str, words: Collection[str]) -> str:
 def mark(word: str) -> str:
     """Return the mark of a verdict; raises ValueError for an unknown one."""
     return VERDICTS[known(word, VERDICTS)].mark
-
-
-def explained() -> str:
-    """Return both vocabularies as Markdown tables: mark, verdict and meaning, then the second verdicts."""
-    first = pd.DataFrame([(m.mark, word, escape(m.meaning)) for word, m in VERDICTS.items()])
-    second = pd.DataFrame([(word, escape(meaning)) for word, meaning in STANDS.items()])
-    return "\n\n".join(
-        [
-            pipe_table(first.set_axis(["", "verdict", "meaning"], axis=1)),
-            pipe_table(second.set_axis(["robust accuracy", "meaning"], axis=1)),
-        ]
-    )
 
 
 # ---- the rules

@@ -64,8 +64,8 @@ def tables(
         "worst": people.worst_cases(measured),
     }
     written_to = {results.table(study.study, name): frame for name, frame in frames.items()}
-    for name, definition in study.tables.items():
-        paper = people.paper_table(judged, definition.source_table, labels=study.labels)
+    for name, printed in study.tables.items():
+        paper = people.paper_table(judged, printed.source_table, labels=study.labels)
         written_to[results.paper_table(study.study, name)] = paper
     for path, frame in written_to.items():
         write_bytes(path, frame.to_csv(index=False).encode())

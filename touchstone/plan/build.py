@@ -273,7 +273,7 @@ def report_job(plan: Plan, study: str = "") -> ReportJob:
     title = plan.studies[study].title if study else f"Touchstone: {plan.config.run} run"
     whose: dict[str, Any] = {"study": study} if study else {"studies": list(plan.studies)}
     parameters = {"results_dir": str(plan.results.root), **whose}
-    part = "sections:title" if study else "summary:summary"
+    part = "sections:values" if study else "summary:values"
     code = _code(f"touchstone.report.{part}", "touchstone.report.material:gather", "touchstone.report.render:execute")
     return ReportJob(code=code, title=title, parameters=parameters)
 

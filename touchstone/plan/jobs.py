@@ -7,7 +7,7 @@ inverse. Rules and scripts add nothing to a job.
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from hashlib import sha256
 from typing import Any, Literal, Self
 
@@ -57,7 +57,11 @@ class Job:
     code: Code
 
     def to_params(self) -> dict[str, Any]:
-        """Return the job as plain data."""
+        """Return the job as plain data, which is not to be changed."""
+        return self._params
+
+    @cached_property
+    def _params(self) -> dict[str, Any]:
         params: dict[str, Any] = _plain(self)
         return params
 

@@ -2,101 +2,102 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypedDict
 
 import pandas as pd
 
+from touchstone.cell import ModelId
+from touchstone.findings.inputs import Run, read_run
+from touchstone.paths import Results, study_files
+from touchstone.study.checks import load_study
+from touchstone.study.config import Config
 from touchstone.study.config import read as read_yaml
+from touchstone.study.schema import RESULT_TABLES, Study
 
-ROOT = Path(__file__).resolve().parents[2]
-RULES = {
-    "tables": "tables",
-    "models": "train",
-    "figures": "figure",
-    "config.yaml": "resolved_config",
-    "provenance.json": "provenance",
-}
+Rule = Literal["tables", "train", "figure", "resolved_config", "provenance"]  # what makes a file
+
+
+class Provenance(TypedDict, total=False):
+    """What produced the results of a run, as `touchstone.provenance.record` writes it; what is unknown is missing."""
+
+    touchstone: str
+    git: str
+    platform: str
+    cpu: str
+    cores: int
+    memory_gb: float
+    gpu: str
+    versions: dict[str, str]
+    started: str
+    finished: str
+    seconds: float
+    command: str
 
 
 @dataclass(frozen=True)
 class Material:
     """All that a study's report is written from, as read from disk; tables hold strings, digits as written."""
 
-    folder: Path
-    run: str
-    study: Mapping[str, Any]
+    results: Results
+    study: Study
     captions: Mapping[str, str]
-    config: Mapping[str, Any]
-    provenance: Mapping[str, Any]
+    config: Config
+    provenance: Provenance
     tables: Mapping[str, pd.DataFrame]
-    models: Sequence[Mapping[str, Any]]
+    runs: Sequence[Run]
 
 
-def gather(results_dir: str | Path, study: str, root: str | Path = ROOT) -> Material:
+def gather(results_dir: str | Path, study: str, root: str | Path = "") -> Material:
     """Read a study's results.
 
     Args:
         results_dir: results/<run>.
         study: slug; its definition and captions are read from root/studies.
-        root: the checkout.
+        root: the checkout; the working folder if not given.
 
     Raises:
         FileNotFoundError: for a file that is not there; names it and the rule that makes it.
     """
-    results, root = Path(results_dir), Path(root)
-    folder = results / study
-    definition, captions = (
-        read_yaml(path)[0] for path in (root / f"studies/{study}/study.yaml", root / f"studies/{study}/captions.yaml")
-    )
-    names = ["cells", "claims", "qualitative", "flags", "selection", "failures", "worst"]
-    files = {name: folder / "tables" / f"{name}.csv" for name in names}
-    files |= {name: folder / "tables" / "paper" / f"{name}.csv" for name in definition.get("tables", {})}
+    results, written = Results(Path(results_dir)), study_files(study, Path(root))
+    definition = load_study(written.definition)
+    tables = {name: _table(results.table(study, name)) for name in RESULT_TABLES}
+    config, _ = read_yaml(existing(results.config, "resolved_config"))
     return Material(
-        folder=folder,
-        run=results.name,
+        results=results,
         study=definition,
-        captions=captions,
-        config=_config(results),
-        provenance=json.loads(existing(results / "provenance.json").read_text(encoding="utf-8")),
-        tables=(tables := {name: _table(path) for name, path in files.items()}),
-        models=_models(folder / "models", tables["cells"]),
+        captions=read_yaml(written.captions)[0],
+        config=Config.model_validate(config["config"]),
+        provenance=json.loads(existing(results.provenance, "provenance").read_text(encoding="utf-8")),
+        tables=tables | {name: _table(results.paper_table(study, name)) for name in definition.tables},
+        runs=_runs(results, tables["cells"]),
     )
 
 
-def existing(path: Path) -> Path:
+def existing(path: Path, rule: Rule) -> Path:
     """Return the path of a file that is there.
 
     Raises:
         FileNotFoundError: naming the file and the rule that makes it.
     """
     if not path.exists():
-        rule = next((rule for part, rule in RULES.items() if part in path.parts), "all")
         raise FileNotFoundError(f"{path} is missing; `snakemake {path}` makes it (rule {rule})")
     return path
 
 
 def _table(path: Path) -> pd.DataFrame:
-    table = pd.read_csv(existing(path), dtype=str, keep_default_na=False)
+    table = pd.read_csv(existing(path, "tables"), dtype=str, keep_default_na=False)
     return table.rename(columns=lambda name: re.sub(r"^Unnamed: \d+$", "", name))  # a header left empty
 
 
-def _models(folder: Path, cells: pd.DataFrame) -> list[Mapping[str, Any]]:
-    """Return run.json of every model of this run; what an earlier run left in the folder is none of it."""
-    places = cells[["dataset", "model", "defense", "seed"]].drop_duplicates().itertuples(index=False, name=None)
-    paths = sorted(existing(folder.joinpath(*place, "run.json")) for place in places)
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+def _runs(results: Results, cells: pd.DataFrame) -> list[Run]:
+    """Return the training of every model of this run; what an earlier run left in the folder is none of it."""
+    models = cells[list(ModelId._fields)].drop_duplicates().itertuples(index=False, name=None)
+    return [read_run(existing(results.model(ModelId(*model)).run, "train")) for model in sorted(models)]
 
 
-def _config(results: Path) -> Mapping[str, Any]:
-    """Return the run's configuration; the resolved file holds it under `config`, beside every job."""
-    values = read_yaml(existing(results / "config.yaml"))[0]
-    return values.get("config", values)
-
-
-def substitutes(cells: pd.DataFrame) -> list[tuple[str, str]]:
-    """Return (dataset that was used, dataset of the paper) where they differ."""
-    pairs = cells[["dataset", "original_dataset"]].drop_duplicates().itertuples(index=False, name=None)
-    return [pair for pair in pairs if pair[0] != pair[1]]
+def stand_ins(runs: Iterable[Run]) -> dict[str, str]:
+    """Return, for each dataset of the studies that was not used itself, what was used in its place."""
+    return {run.model.dataset: run.stand_in for run in runs if run.stand_in}

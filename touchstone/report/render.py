@@ -1,28 +1,31 @@
 """Notebooks that become reports: run one, turn it into HTML, turn it into PDF.
 
-    template --papermill--> notebook --nbconvert--> HTML
-                            notebook --nbformat, pandoc, typst--> PDF
+    template --papermill--> notebook --nbformat, pandoc--> HTML
+                                                 --typst--> PDF
 
-Cells give plain Markdown that Jupyter shows too. Two conventions are translated for pandoc: a paragraph
-"**Table 1.** ..." before a table and one "**Figure 1.** ..." after an image are captions.
+Text stands in Markdown cells. `{{ name }}` in them is filled with a value that a code cell gave (`Values`), and a cell
+with the metadata `if: [name]` or `unless: [name]` is there only if that value is not, or is, empty. Code cells give
+plain Markdown that Jupyter shows too. Two conventions are translated for pandoc: a paragraph "**Table 1.** ..." before
+a table and one "**Figure 1.** ..." after an image are captions.
 """
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import nbformat
-import pandas as pd
 
 from touchstone.files import write_bytes
+from touchstone.registry import nearest
 
 REPORTS = Path(__file__).resolve().parents[2] / "reports"
 READER = "markdown-citations"  # with citations, `@name` in a text would end the conversion
 TABLE = r"(?:\|[^\n]*\n)+"  # lines of a Markdown table
 PORTRAIT = 140  # characters of head.typ's smallest letters that fit into a line of the upright page
 WRAP = 20  # characters from which a cell is wrapped rather than its table turned
+VALUES = "application/json"  # form in which a code cell gives values
 
 
 # ---- Markdown for Jupyter and pandoc
@@ -31,20 +34,6 @@ WRAP = 20  # characters from which a cell is wrapped rather than its table turne
 def join(*parts: str, by: str = "\n\n") -> str:
     """Join the parts that are not empty, as paragraphs."""
     return by.join(part for part in parts if part)
-
-
-def escape(text: Any) -> str:
-    """Return text that Markdown prints as it is, on one line; a bar that is escaped already is not escaped twice."""
-    plain = " ".join(str(text).replace(r"\|", "|").split())
-    return re.sub(r"([\\`*_{}\[\]<>$|~^#])", r"\\\1", plain)
-
-
-def pipe_table(frame: pd.DataFrame, right: Iterable[str] = ()) -> str:
-    """Return a Markdown table of strings; columns named in `right` are aligned right. Cells are not escaped."""
-    right = set(right)
-    lines = [list(map(str, frame.columns)), ["--:" if c in right else ":--" for c in frame.columns]]
-    lines += frame.astype(str).to_numpy().tolist()
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def captioned(label: str, caption: str, table: str) -> str:
@@ -66,11 +55,18 @@ def for_pandoc(text: str) -> str:
     return re.sub(r"!\[[^\]\n]*\]\(([^)\n]+)\)\n\n(\*\*Figure [^\n]+)", r"![\2](\1)", text)
 
 
-# ---- notebook -> HTML, PDF
+# ---- template -> notebook
+
+
+class Values(dict[str, str]):
+    """Short texts by name, for the Markdown cells of the notebook whose cell ends in them."""
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
+        return {VALUES: dict(self), "text/plain": f"{len(self)} values for the text"}
 
 
 def execute(template: str | Path, out: str | Path, parameters: Mapping[str, Any], log: str | Path) -> None:
-    """Run a notebook template with parameters and write the result; a failed run leaves no notebook.
+    """Run a notebook template with parameters, fill its text and write the result; a failed run leaves no notebook.
 
     Args:
         template: notebook with a cell tagged `parameters`.
@@ -80,6 +76,7 @@ def execute(template: str | Path, out: str | Path, parameters: Mapping[str, Any]
 
     Raises:
         papermill.PapermillExecutionError: if a cell fails; it shows the cell and its traceback.
+        ValueError: if the text names a value that no cell gave.
     """
     import papermill
 
@@ -99,9 +96,52 @@ def execute(template: str | Path, out: str | Path, parameters: Mapping[str, Any]
                 stderr_file=file,
                 extra_arguments=["--log-level=CRITICAL"],  # of the kernel, which else warns of its sockets each time
             )
+        book = _read(aside)
+        fill(book)
+        nbformat.write(book, aside)  # type: ignore[no-untyped-call]
         os.replace(aside, out)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _read(notebook: str | Path) -> nbformat.NotebookNode:
+    book: nbformat.NotebookNode = nbformat.read(notebook, as_version=4)  # type: ignore[no-untyped-call]
+    return book
+
+
+def fill(book: nbformat.NotebookNode) -> None:
+    """Put values into the Markdown cells of an executed notebook, and take out those that do not apply.
+
+    Raises:
+        ValueError: if a cell names a value that no code cell before it gave.
+    """
+    values: dict[str, str] = {}
+
+    def value(name: str) -> str:
+        if name not in values:
+            raise ValueError(f"the text names a value {name!r} that no cell before it gave; {nearest(name, values)}")
+        return values[name]
+
+    kept = []
+    for cell in book.cells:
+        if cell.cell_type == "code":
+            for output in cell.outputs:
+                values |= output.get("data", {}).get(VALUES, {})
+            cell.outputs = [output for output in cell.outputs if VALUES not in output.get("data", {})]
+        elif all(bool(value(name)) == wanted for name, wanted in _conditions(cell)):
+            cell.source = re.sub(r"\{\{ (\w+) \}\}", lambda found: value(found[1]), cell.source)
+        else:
+            continue
+        kept.append(cell)
+    book.cells = kept
+
+
+def _conditions(cell: nbformat.NotebookNode) -> list[tuple[str, bool]]:
+    """Return the values that must be there, or must not be, for a cell to apply."""
+    return [(name, key == "if") for key in ("if", "unless") for name in cell.metadata.get(key, [])]
+
+
+# ---- notebook -> HTML, PDF
 
 
 def markdown(notebook: str | Path) -> str:
@@ -111,7 +151,7 @@ def markdown(notebook: str | Path) -> str:
         ValueError: if a cell gave something that has no Markdown; it would be missing from the report.
     """
     parts = []
-    for number, cell in enumerate(nbformat.read(notebook, as_version=4).cells, 1):
+    for number, cell in enumerate(_read(notebook).cells, 1):
         if cell.cell_type == "markdown":
             parts.append(cell.source)
         for output in cell.get("outputs", []):
@@ -133,38 +173,25 @@ def heading(notebook: str | Path) -> str:
     return re.sub(r"\\(.)", r"\1", found[1]).replace("`", "")
 
 
-def to_html(notebook: str | Path, out: str | Path, title: str = "") -> None:
-    """Write one HTML file that needs no other: code hidden, images embedded, formulas as MathML.
-
-    nbconvert walks the notebook; pandoc renders the Markdown, as for the PDF, because nbconvert's own renderer leaves
-    formulas to a script from the network and knows no captions.
-    """
+def _convert(text: str, form: str, template: str, title: str, *options: str) -> str:
     import pypandoc
-    from nbconvert import HTMLExporter
 
+    about = ["--columns=100000", f"--template={REPORTS / template}", "--metadata", f"title={title}", *options]
+    return str(pypandoc.convert_text(text, form, format=READER, extra_args=about))
+
+
+def to_html(notebook: str | Path, out: str | Path, title: str = "") -> None:
+    """Write one HTML file that needs no other: code left out, images embedded, formulas as MathML."""
     notebook = Path(notebook)
-    options = ["--embed-resources", "--mathml", "--columns=100000", f"--resource-path={notebook.parent}"]
-
-    def render(text: str) -> str:
-        return pypandoc.convert_text(for_pandoc(text), "html5", format=READER, extra_args=options)
-
-    exporter = HTMLExporter(template_file=str(REPORTS / "report.html.j2"), filters={"markdown2html": render})
-    page, _ = exporter.from_filename(str(notebook), resources={"title": title or heading(notebook)})
+    options = ("--standalone", "--embed-resources", "--mathml", f"--resource-path={notebook.parent}")
+    page = _convert(for_pandoc(markdown(notebook)), "html5", "page.html", title or heading(notebook), *options)
     write_bytes(Path(out), page.encode())
 
 
 def typst_source(notebook: str | Path, title: str = "") -> str:
     """Return the typst document of a notebook, set with reports/head.typ; by default the first heading is its title."""
-    import pypandoc
-
-    options = [
-        "--columns=100000",
-        f"--template={REPORTS / 'head.typ'}",
-        "--metadata",
-        f"title={title or heading(notebook)}",
-    ]
     text = re.sub(rf"^{TABLE}\nTable: [^\n]+\n", _turned, for_pandoc(markdown(notebook)), flags=re.MULTILINE)
-    return pypandoc.convert_text(text, "typst", format=READER, extra_args=options)
+    return _convert(text, "typst", "head.typ", title or heading(notebook))
 
 
 def _turned(table: re.Match[str]) -> str:
@@ -185,5 +212,7 @@ def to_pdf(notebook: str | Path, out: str | Path, title: str = "") -> None:
     import typst
 
     notebook = Path(notebook)
-    source = typst_source(notebook, title).encode()
-    write_bytes(Path(out), typst.compile(source, root=str(notebook.parent), timestamp=0, ignore_system_fonts=True))
+    source, home = typst_source(notebook, title).encode(), str(notebook.parent)
+    # its stubs want one type for source and root
+    page = typst.compile(source, root=home, timestamp=0, ignore_system_fonts=True)  # type: ignore[type-var]
+    write_bytes(Path(out), page)

@@ -2,7 +2,7 @@
 
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -10,17 +10,17 @@ from matplotlib.figure import Figure
 from touchstone.files import write_bytes
 from touchstone.registry import load, nearest
 from touchstone.report.plots import PLOTS, READS
+from touchstone.report.plots.sources import Sources
 from touchstone.report.plots.style import STYLE
 
 
-def draw(name: str, sources: dict[str, list[str]], **options: Any) -> Figure:
+def draw(name: str, sources: Sources, **options: Any) -> Figure:
     """Read the sources of a plot and draw it.
 
     Args:
         name: a key of PLOTS.
-        sources: label -> paths. Weights and losses take the run directories
-            `.../models/<dataset>/<model>/<defense>/<seed>` of each label, in the order of drawing; tables
-            take one label with one CSV file.
+        sources: label -> paths. Weights and losses take the folders of the trained models of each label, in the
+            order of drawing; tables take one label with one CSV file.
         options: keyword arguments of the plot's function.
 
     Raises:
@@ -28,7 +28,7 @@ def draw(name: str, sources: dict[str, list[str]], **options: Any) -> Figure:
     """
     if name not in PLOTS:
         raise ValueError(f"no plot named {name!r}; {nearest(name, PLOTS)}")
-    return load(PLOTS[name])(load(READS[name])(sources), **options)
+    return cast(Figure, load(PLOTS[name])(load(READS[name])(sources), **options))
 
 
 def save(figure: Figure, path: str | Path) -> tuple[Path, Path]:

@@ -1,6 +1,6 @@
 """Worst-case robustness curves."""
 
-from typing import Any
+from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,19 +11,15 @@ from touchstone.report.plots.style import MARKERS, canvas, colours, say, styled
 
 PANEL = ["dataset", "attack"]  # one attack of the protocol `worst` per norm
 NEEDED = [
-    "dataset",
-    "original_dataset",
-    "model",
-    "defense",
-    "seed",
-    "attack",
-    "norm",
-    "epsilon",
-    "metric",
-    "value",
-    "n",
-    "status",
+    *["dataset", "stand_in", "model", "defense", "seed", "attack", "norm", "epsilon", "metric", "value", "n", "status"]
 ]
+
+
+class Look(NamedTuple):
+    """How the curve of one label looks."""
+
+    colour: tuple[float, float, float]
+    marker: str
 
 
 @styled
@@ -35,7 +31,7 @@ def worst_case(cells: pd.DataFrame, *, datasets: tuple[str, ...] = ()) -> Figure
 
     Args:
         cells: the table cells.csv, one row per measured number.
-        datasets: draw these only; all by default.
+        datasets: draw these of the study only; all by default.
 
     Raises:
         ValueError: if columns are missing, or two rows measure the same cell.
@@ -57,17 +53,18 @@ def worst_case(cells: pd.DataFrame, *, datasets: tuple[str, ...] = ()) -> Figure
         say(axes[0, 0], "no worst-case attack was run")
         return figure
     palette = colours(rows["label"])
-    looks = {label: {"color": c, "marker": MARKERS[i % len(MARKERS)]} for i, (label, c) in enumerate(palette.items())}
+    looks = {label: Look(colour, MARKERS[i % len(MARKERS)]) for i, (label, colour) in enumerate(palette.items())}
     for ax, (_, panel) in zip(axes.ravel(), panels, strict=False):
         _panel(ax, panel, looks)
-    handles = [Line2D([], [], markersize=5, label=label, **look) for label, look in looks.items()]
+    handles = [Line2D([], [], markersize=5, label=label, color=c, marker=m) for label, (c, m) in looks.items()]
     figure.legend(handles=handles, loc="outside upper center", ncols=-(-len(handles) // -(-len(handles) // 5)))
     return figure
 
 
-def _panel(ax: Axes, panel: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> None:
+def _panel(ax: Axes, panel: pd.DataFrame, looks: dict[str, Look]) -> None:
     notes: dict[str, list[str]] = {}
-    for label, rows in panel.groupby("label", sort=False):
+    for label in panel["label"].unique():
+        rows = panel[panel["label"] == label]
         found = rows[rows["value"].notna()].groupby("epsilon")["value"].agg(["mean", "min", "max"])
         for status in rows["status"].unique():
             if status != "ok":
@@ -80,14 +77,15 @@ def _panel(ax: Axes, panel: pd.DataFrame, looks: dict[str, dict[str, Any]]) -> N
             markerfacecolor="white" if rows["status"].ne("ok").any() else None,
             elinewidth=0.8,
             capsize=2,
-            **looks[label],
+            color=looks[label].colour,
+            marker=looks[label].marker,
         )
     first = panel.iloc[0]
-    stands_for = "" if first["dataset"] == first["original_dataset"] else f" (for {first['original_dataset']})"
+    data = f"{first['stand_in']} (for {first['dataset']})" if first["stand_in"] else first["dataset"]
     counted = panel["n"][panel["n"] > 0]
     low, high = counted.min(), counted.max()
     count = "0" if counted.empty else f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
-    title = [f"{first['dataset']}{stands_for}, {first['norm']}, n = {count} per seed"]
+    title = [f"{data}, {first['norm']}, n = {count} per seed"]
     ax.set_title("\n".join(title + [f"{status}: {', '.join(labels)}" for status, labels in notes.items()]))
     ax.set_xlabel("epsilon (pixels in [0, 1])")
     ax.set_ylabel("worst-case accuracy (%)")

@@ -5,9 +5,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from touchstone.findings.tables import data_words
 from touchstone.report.plots.style import canvas, colours, say, styled
 
-NEEDED = ["dataset", "defense", "candidate", "status", "validation_accuracy", "robust_accuracy", "selected"]
+NEEDED = [
+    *["dataset", "stand_in", "model", "defense", "candidate", "status"],
+    *["validation_accuracy", "robust_accuracy", "selected"],
+]
 CURVES = {
     "validation_accuracy": ("validation accuracy", "o-"),
     "robust_accuracy": ("accuracy under the probe attack", "s--"),
@@ -16,7 +20,7 @@ CURVES = {
 
 @styled
 def sensitivity(selection: pd.DataFrame) -> Figure:
-    """Draw validation and robust accuracy of every candidate, a panel per dataset and defense.
+    """Draw validation and robust accuracy of every candidate, a panel per dataset, model and defense.
 
     Candidates keep their order (weak to strong); the selected one has a grey band, a failed one a cross.
 
@@ -29,7 +33,7 @@ def sensitivity(selection: pd.DataFrame) -> Figure:
     lacking = [c for c in NEEDED if c not in selection]
     if lacking:
         raise ValueError(f"the table lacks {', '.join(lacking)}; it has {', '.join(selection.columns)}")
-    panels = list(selection.groupby(["dataset", "defense"], sort=False))
+    panels = list(selection.groupby(["dataset", "stand_in", "model", "defense"], sort=False))
     columns = min(3, max(1, len(panels)))
     lines = -(-len(panels) // columns) or 1
     figure, axes = canvas(lines, columns, height=2.5 * lines + 0.2, sharey=True)
@@ -38,9 +42,12 @@ def sensitivity(selection: pd.DataFrame) -> Figure:
     if not panels:
         say(axes[0, 0], "nothing had to be selected")
         return figure
-    for ax, ((dataset, defense), panel) in zip(axes.ravel(), panels, strict=False):
+    several = selection["model"].nunique() > 1
+    for ax, (place, panel) in zip(axes.ravel(), panels, strict=False):
         _panel(ax, panel)
-        ax.set_title(f"{defense}, {dataset}")
+        dataset, stand_in, model, defense = map(str, place)
+        whose = f"{model} {defense}" if several else defense
+        ax.set_title(f"{whose}\n{data_words(dataset, stand_in)}")
     for ax in axes[:, 0]:
         ax.set_ylabel("accuracy (%)")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)

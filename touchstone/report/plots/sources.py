@@ -1,27 +1,32 @@
 """Read what the plots draw: weights and loss histories of model runs, and tables.
 
-A run that failed or was never trained is not left out: it becomes a sentence that the plot prints.
+A training that failed is not left out: it becomes a sentence that the plot prints.
 """
 
-import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar
 
 import numpy as np
 import pandas as pd
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from numpy.typing import NDArray
 
-CONV1 = "net.conv1.weight"
+from touchstone.findings.inputs import Run, read_run
+from touchstone.findings.weights import FIRST_CONV, read
+from touchstone.paths import model_files
+
+T = TypeVar("T")
+Sources = Mapping[str, Sequence[str]]  # label -> folders of trained models, or one CSV file
+Weights = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Series:
+class Series(Generic[T]):
     """What one label contributes: data by seed, and a reason for every seed without a finished model."""
 
     label: str
-    runs: dict[str, Any] = field(default_factory=dict)
+    runs: dict[str, T] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -41,20 +46,21 @@ class Series:
         return [f"{self.label}: {gap}" for gap in self.gaps]
 
 
-def weights(sources: dict[str, list[str]], parameter: str = CONV1) -> list[Series]:
+def weights(sources: Sources, parameter: str = FIRST_CONV) -> list[Series[Weights]]:
     """Return, per label, the weight array (out, in, kernel, kernel) of each seed's finished model."""
-    return [
-        _series(label, paths, lambda run: _weight(run / "model.safetensors", parameter))
-        for label, paths in sources.items()
-    ]
+
+    def layer(run: Run) -> Weights:
+        return read(run.files.weights, parameter)
+
+    return [_series(label, folders, layer) for label, folders in sources.items()]
 
 
-def histories(sources: dict[str, list[str]]) -> list[Series]:
+def histories(sources: Sources) -> list[Series[pd.DataFrame]]:
     """Return, per label, the history (a row per epoch) of each seed; of a failed run, the epochs before it failed."""
-    return [_series(label, paths, _history, keep_failed=True) for label, paths in sources.items()]
+    return [_series(label, folders, _history, keep_failed=True) for label, folders in sources.items()]
 
 
-def table(sources: dict[str, list[str]]) -> pd.DataFrame:
+def table(sources: Sources) -> pd.DataFrame:
     """Read the one CSV file of the sources.
 
     Raises:
@@ -63,48 +69,27 @@ def table(sources: dict[str, list[str]]) -> pd.DataFrame:
     paths = [path for group in sources.values() for path in group]
     if len(paths) != 1:
         raise ValueError(f"this plot reads one table, got {len(paths)} paths: {', '.join(map(str, paths))}")
-    return pd.read_csv(paths[0])
+    # an empty `stand_in` is text, no missing number
+    return pd.read_csv(paths[0], dtype={"stand_in": str}).fillna({"stand_in": ""})
 
 
-def _series(label: str, paths: list[str], read: Any, *, keep_failed: bool = False) -> Series:
-    series = Series(label)
-    if not paths:
+def _series(label: str, folders: Sequence[str], read: Callable[[Run], T], *, keep_failed: bool = False) -> Series[T]:
+    series = Series[T](label)
+    if not folders:
         series.missing["-"] = "not part of this run"
-    for path in map(Path, paths):
-        status = _status(path)
-        if status:
-            series.missing[path.name] = status
-        if not status or (keep_failed and status.startswith("failed")):
-            series.runs[path.name] = read(path)
+    for folder in folders:
+        run = read_run(model_files(Path(folder)).run)
+        seed = str(run.model.seed)
+        if run.status != "ok":
+            failed = f" in epoch {run.epoch_failed}" if run.epoch_failed is not None else f": {run.reason}"
+            series.missing[seed] = f"failed{failed}"
+        if run.status == "ok" or keep_failed:
+            series.runs[seed] = read(run)
     return series
 
 
-def _status(run: Path) -> str:
-    """Return "" for a finished model, else why there is none."""
-    file = run / "run.json"
-    if not file.exists():
-        return "not trained"
-    record = json.loads(file.read_text(encoding="utf-8"))
-    if record["status"] == "ok":
-        return ""
-    epoch = record.get("epoch_failed")
-    return f"failed in epoch {epoch}" if epoch is not None else f"failed: {record['reason']}"
-
-
-def _weight(file: Path, parameter: str) -> np.ndarray:
+def _history(run: Run) -> pd.DataFrame:
     try:
-        tensors = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise ValueError(
-            f"{file}: not a readable checkpoint ({error}); delete it and run snakemake again (rule train)"
-        ) from error
-    if parameter not in tensors:
-        raise ValueError(f"{file}: no tensor {parameter!r}; it has {', '.join(sorted(tensors))}")
-    return tensors[parameter].astype(np.float64)
-
-
-def _history(run: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(run / "history.csv")
+        return pd.read_csv(run.files.history)
     except pd.errors.EmptyDataError:  # a run that failed in its first epoch has no row, hence no header
         return pd.DataFrame(columns=["epoch", "loss"])

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 P = ParamSpec("P")
 
-STYLE: dict[str, Any] = {
+STYLE: dict[Any, Any] = {  # of names that matplotlib's stubs list one by one
     **sns.axes_style("ticks"),
     "font.family": "DejaVu Sans",  # ships with matplotlib, so every machine draws the same letters
     "font.sans-serif": ["DejaVu Sans"],

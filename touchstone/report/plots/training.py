@@ -5,12 +5,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from touchstone.registry import nearest
-from touchstone.report.plots.sources import Series
+from touchstone.report.plots.sources import Series, Weights
 from touchstone.report.plots.style import canvas, colours, styled
 
 
 @styled
-def loss(series: list[Series], *, columns: tuple[str, ...] = ("loss",)) -> Figure:
+def loss(series: list[Series[pd.DataFrame]], *, columns: tuple[str, ...] = ("loss",)) -> Figure:
     """Draw the training loss of each epoch: mean over seeds, with the range of the seeds as a band.
 
     A run that failed is drawn alone up to its last finite epoch, marked with a cross and named in the legend.
@@ -51,7 +51,7 @@ def loss(series: list[Series], *, columns: tuple[str, ...] = ("loss",)) -> Figur
     return figure
 
 
-def _column(label: str, history: pd.DataFrame, column: str) -> np.ndarray:
+def _column(label: str, history: pd.DataFrame, column: str) -> Weights:
     if column not in history:
         raise ValueError(f"the history of {label!r} has no column {column!r}; {nearest(column, history.columns)}")
     return history[column].to_numpy(float)

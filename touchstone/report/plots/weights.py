@@ -7,7 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-from touchstone.report.plots.sources import Series
+from touchstone.findings.weights import near_zero as share_near_zero
+from touchstone.findings.weights import rho_extreme
+from touchstone.report.plots.sources import Series, Weights
 from touchstone.report.plots.style import canvas, colours, say, styled
 
 BINS = 41  # odd: the middle bin is centred on zero
@@ -15,7 +17,7 @@ COUNT = "weights per model"
 
 
 @styled
-def histogram(series: list[Series], *, near_zero: float = 0.01) -> Figure:
+def histogram(series: list[Series[Weights]], *, near_zero: float = 0.01) -> Figure:
     """Draw the distribution of the weights, a panel per label, counts averaged over seeds.
 
     Source: Shen et al. (2020), figures 4 and 5.
@@ -33,7 +35,7 @@ def histogram(series: list[Series], *, near_zero: float = 0.01) -> Figure:
 
 
 @styled
-def histogram_and_values(series: list[Series], *, near_zero: float = 0.01) -> Figure:
+def histogram_and_values(series: list[Series[Weights]], *, near_zero: float = 0.01) -> Figure:
     """Draw, a row per label, (a) the distribution of the weights and (b) their values in order of position.
 
     Source: Shen et al. (2020), figure 2. Column (b) shows the first seed that finished, since positions
@@ -64,7 +66,7 @@ def histogram_and_values(series: list[Series], *, near_zero: float = 0.01) -> Fi
 
 
 @styled
-def rho_grid(series: list[Series], *, margin: float = 0.05) -> Figure:
+def rho_grid(series: list[Series[Weights]], *, margin: float = 0.05) -> Figure:
     """Draw rho = 1 / (1 + |w|) of every weight, a panel per label: filters side by side, input channels below.
 
     Source: Shen et al. (2020), eq. 15 and figure 6. The first seed that finished is shown.
@@ -80,10 +82,9 @@ def rho_grid(series: list[Series], *, margin: float = 0.05) -> Figure:
             ax.set_axis_off()
             continue
         seed, values = next(iter(one.runs.items()))
-        rho = 1 / (1 + np.abs(values))
-        extreme = np.mean((rho < margin) | (rho > 1 - margin))
+        extreme = rho_extreme(values, margin)
         sns.heatmap(
-            _tiles(rho),
+            _tiles(1 / (1 + np.abs(values))),
             ax=ax,
             vmin=0,
             vmax=1,
@@ -100,13 +101,13 @@ def rho_grid(series: list[Series], *, margin: float = 0.05) -> Figure:
     return figure
 
 
-def _edges(series: list[Series]) -> np.ndarray:
+def _edges(series: list[Series[Weights]]) -> Weights:
     """Return BINS + 1 edges, symmetric about zero, that hold every weight of every label."""
     largest = max((np.abs(v).max() for one in series for v in one.runs.values()), default=1.0)
     return np.linspace(-1, 1, BINS + 1) * (largest or 1.0)
 
 
-def _histogram(ax: Axes, one: Series, edges: np.ndarray, colour: tuple[float, ...], near_zero: float) -> None:
+def _histogram(ax: Axes, one: Series[Weights], edges: Weights, colour: tuple[float, ...], near_zero: float) -> None:
     ax.set_xlabel("weight")
     if not one.runs:
         ax.set_title(one.label)
@@ -120,11 +121,11 @@ def _histogram(ax: Axes, one: Series, edges: np.ndarray, colour: tuple[float, ..
     ax.yaxis.set_major_formatter(ScalarFormatter())
     ax.xaxis.set_major_locator(MaxNLocator(5))
     seeds = f"{len(one.runs)} seed{'s' if len(one.runs) > 1 else ''}"
-    near = f"|w| < {near_zero:g}: {np.mean(np.abs(values) < near_zero):.1%}"
+    near = f"|w| < {near_zero:g}: {share_near_zero(values, near_zero):.1%}"
     ax.set_title("\n".join([f"{one.label} ({seeds})", near, *one.gaps]))
 
 
-def _tiles(values: np.ndarray) -> np.ndarray:
+def _tiles(values: Weights) -> Weights:
     """Lay (out, in, k, k) out as one (in * (k + 1) - 1, out * (k + 1) - 1) image with gaps of nan between kernels."""
     out, channels, height, width = values.shape
     image = np.full((channels, height + 1, out, width + 1), np.nan)
@@ -132,10 +133,10 @@ def _tiles(values: np.ndarray) -> np.ndarray:
     return image.reshape(channels * (height + 1), out * (width + 1))[:-1, :-1]
 
 
-def _grid_height(series: list[Series]) -> float:
+def _grid_height(series: list[Series[Weights]]) -> float:
     """Return the figure's height in inches for which square weights fill the width (bounded for one-channel nets)."""
     shapes = [v.shape for one in series for v in one.runs.values()]
     if not shapes:
         return 1.0 * len(series)
     out, channels, height, width = shapes[0]
-    return len(series) * (0.4 + min(2.4, 5.0 * channels * (height + 1) / (out * (width + 1))))
+    return float(len(series) * (0.4 + min(2.4, 5.0 * channels * (height + 1) / (out * (width + 1)))))

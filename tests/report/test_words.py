@@ -1,0 +1,73 @@
+import pandas as pd
+import pytest
+
+from touchstone.findings.verdicts import STANDS
+from touchstone.report import words
+from touchstone.study.config import Cap
+
+
+def claims(**columns: list[str]) -> pd.DataFrame:
+    rows = len(next(iter(columns.values())))
+    return pd.DataFrame({"reading": ["headline"] * rows, "overstated_by": [""] * rows, **columns})
+
+
+STANDING = claims(
+    reading=["headline"] * 6 + ["pixel"],
+    stands=["stands", "overstated", "overstated", "not tested", "", "label ambiguous", "stands"],
+    overstated_by=["", "7.46", "41.0", "", "", "", ""],
+)
+
+
+def test_stands_counts_the_headline_reading_only() -> None:
+    assert words.stands_sentence(STANDING) == (
+        "Against the worst of a fixed list of attacks, of 5 robust accuracies among them 1 stand, 2 are overstated by "
+        "7.5 to 41 points, 1 could not be tested, 1 hang on a doubtful label."
+    )
+    assert words.second_verdicts(STANDING) == {"stands": 1, "overstated": 2, "not tested": 1, "label ambiguous": 1}
+    assert words.stands_sentence(STANDING[4:5]) == "None of them is a robust accuracy."
+    assert words.second_verdicts(STANDING[4:5]) == {}
+
+
+def test_every_second_verdict_can_be_said() -> None:
+    for word in STANDS:
+        assert "1 " in words.stands_sentence(claims(stands=[word]))
+    with pytest.raises(ValueError, match="unknown verdict 'overstated by 3 points'"):
+        words.stands_sentence(claims(stands=["overstated by 3 points"]))
+
+
+def test_verdicts_are_counted_in_words() -> None:
+    given = claims(id=["a", "b"], verdict=["reproduced", "failed"], only=["", ""], certainty=["certain"] * 2)
+    assert words.verdict_sentence(given) == "Of 2 published numbers: 1 reproduced, 1 failed."
+    assert words.verdict_sentence(given[:1]) == "Of 1 published number: 1 reproduced."
+    assert words.verdict_sentence(given[:0]) == "Of 0 published numbers: none looked at."
+
+
+def test_notes_have_letters() -> None:
+    notes = words.letters(["b", "", "a", "b", *map(str, range(30))])
+    assert (notes["b"], notes["a"], notes["23"], notes["24"]) == ("a", "b", "z", "aa")
+    assert words.noted("failed", "a", notes) == "failed (b)"
+    assert words.noted("", "a", notes) == ""
+    assert words.noted("failed", "", notes) == "failed"
+    assert words.explained(words.letters(["a | b", "c"])) == r"Notes. (a) a \| b; (b) c."
+    assert words.explained({}) == ""
+
+
+def test_reasons_of_several_columns_are_said_once() -> None:
+    assert words.reasons("epochs 1 of 9; loss is nan", "", "epochs 1 of 9; 3 of 5 seeds") == (
+        "epochs 1 of 9; loss is nan; 3 of 5 seeds"
+    )
+
+
+def test_lists_and_numbers() -> None:
+    assert words.few(["a", "b", "a", "", "c"], 2) == "a, b, and 1 more"
+    assert words.few(["a b", "c"]) == "a b; c"
+    assert words.per_dataset({"mnist": 0.01, "cifar10": 0.05}) == "0.01 (mnist), 0.05 (cifar10)"
+    assert (words.duration(424), words.duration(7380)) == ("7 min 4 s", "2 h 3 min")
+    assert (words.counted(1, "core"), words.counted(0, "core")) == ("1 core", "0 cores")
+    assert (words.fixed("0.98404", 4), words.fixed("", 4)) == ("0.9840", "")
+
+
+def test_a_cap_is_said_with_where_it_applies() -> None:
+    assert words.cap_words(Cap.model_validate({"epochs": 10, "samples": 300})) == "epochs 10, samples 300"
+    some = Cap.model_validate({"where": {"attack": "cw-l2", "dataset": "mnist"}, "steps": 200})
+    assert words.cap_words(some) == "steps 200 (dataset mnist, attack cw-l2)"

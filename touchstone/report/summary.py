@@ -1,0 +1,57 @@
+"""What reports/summary.ipynb shows between its text: all studies of a run beside each other."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from touchstone.findings.markdown import escape, pipe_table
+from touchstone.findings.tables import counts
+from touchstone.findings.verdicts import VERDICTS
+from touchstone.report import words
+from touchstone.report.material import Material, stand_ins
+from touchstone.report.render import Values, join
+from touchstone.report.sections import run_table, run_values
+
+
+def values(materials: Sequence[Material]) -> Values:
+    """Return what the text names."""
+    return Values(run_values(materials[0].config, _used(materials)))
+
+
+def _used(materials: Sequence[Material]) -> dict[str, str]:
+    return stand_ins(run for material in materials for run in material.runs)
+
+
+def verdicts(materials: Sequence[Material]) -> str:
+    """Return the counts of verdicts, a row per study."""
+    found = {material.study.study: counts(material.tables["claims"]) for material in materials}
+    kinds = {(count.word, count.only): count.name for counted in found.values() for count in counted}
+    columns = [kinds[kind] for kind in sorted(kinds, key=lambda kind: (list(VERDICTS).index(kind[0]), kind[1]))]
+    rows = []
+    for material in materials:
+        by_name = {count.name: count.all for count in found[material.study.study]}
+        second = words.second_verdicts(material.tables["claims"])
+        stand = f"{second.get('stands', 0)} of {sum(second.values())}"
+        numbers = [str(by_name.get(name, 0)) for name in columns]
+        rows.append([material.study.study, str(sum(by_name.values())), *numbers, stand])
+    table = pd.DataFrame(rows, columns=["study", "numbers", *map(escape, columns), "robust accuracies that stand"])
+    return pipe_table(table, right=table.columns[1:])
+
+
+def studies(materials: Sequence[Material]) -> str:
+    """Return what was found in each study, and where its report is."""
+    parts = []
+    for material in materials:
+        claims, study = material.tables["claims"], material.study
+        reports = material.results.report(study.study)._asdict()
+        links = ", ".join(
+            f"[{form}]({reports[form].relative_to(material.results.root)})" for form in ("pdf", "html", "ipynb")
+        )
+        text = f"{words.verdict_sentence(claims)} {words.stands_sentence(claims)} Report: {links}."
+        parts.append(f"### {escape(study.title)}\n\n{text}")
+    return join(*parts)
+
+
+def machine(materials: Sequence[Material]) -> str:
+    """Return facts about the run."""
+    return run_table(materials[0].config, materials[0].provenance, _used(materials))

@@ -1,0 +1,109 @@
+"""Small words of the reports: counts, notes, lists and sentences about a study's claims."""
+
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from touchstone.findings.evidence import SEPARATOR
+from touchstone.findings.markdown import escape
+from touchstone.findings.tables import counts
+from touchstone.findings.verdicts import STANDS, known
+from touchstone.study.claims import HEADLINE
+from touchstone.study.config import Cap
+
+# second verdict -> what so many robust accuracies do; {points}: by how much
+_DO = {
+    "stands": "stand",
+    "overstated": "are overstated{points}",
+    "not tested": "could not be tested",
+    "label ambiguous": "hang on a doubtful label",
+}
+
+
+def counted(number: int, noun: str, nouns: str = "") -> str:
+    """Return "1 seed" or "2 seeds"."""
+    return f"{number} {noun if number == 1 else nouns or noun + 's'}"
+
+
+def fixed(text: str, digits: int) -> str:
+    """Print a number with so many decimals; an empty cell stays empty."""
+    return f"{float(text):.{digits}f}" if text else ""
+
+
+def few(texts: Iterable[str], most: int = 3) -> str:
+    """List the different texts, the first ones only where there are many."""
+    unique = [text for text in dict.fromkeys(texts) if text]
+    sign = "; " if any("," in text or " " in text for text in unique) else ", "
+    return sign.join([*unique[:most], *([f"and {len(unique) - most} more"] if len(unique) > most else [])])
+
+
+def per_dataset(values: Mapping[str, float]) -> str:
+    """Write {mnist: 0.01, cifar10: 0.05} as "0.01 (mnist), 0.05 (cifar10)"."""
+    return ", ".join(f"{value} ({dataset})" for dataset, value in values.items())
+
+
+def duration(seconds: float) -> str:
+    """Return "2 h 3 min" or "7 min 4 s"."""
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
+
+
+def cap_words(cap: Cap) -> str:
+    """Return "epochs 10, samples 300 (dataset mnist)"."""
+    limits = ", ".join(f"{k} {v}" for k, v in cap.model_dump(exclude={"where"}, exclude_none=True).items())
+    where = ", ".join(f"{k} {v}" for k, v in cap.where.model_dump(exclude_none=True).items())
+    return f"{limits} ({where})" if where else limits
+
+
+# ---- notes under a table
+
+
+def letters(texts: Iterable[str]) -> dict[str, str]:
+    """Give each different text a letter for use in a table: {"some text": "a"}."""
+    alphabet = "abcdefghijklmnopqrstuvwxyz"
+    unique = [text for text in dict.fromkeys(texts) if text]
+    return {text: alphabet[i % 26] * (i // 26 + 1) for i, text in enumerate(unique)}
+
+
+def noted(text: str, note: str, notes: Mapping[str, str]) -> str:
+    """Put the letter of a note behind a text that is not empty."""
+    return f"{text} ({notes[note]})" if text and note else text
+
+
+def explained(notes: Mapping[str, str]) -> str:
+    """Return the notes that the letters stand for; empty without any."""
+    return "Notes. " + "; ".join(f"({letter}) {escape(text)}" for text, letter in notes.items()) + "." if notes else ""
+
+
+def reasons(*columns: str) -> str:
+    """Join the texts of several columns, each text once."""
+    return SEPARATOR.join(dict.fromkeys(text for column in columns for text in column.split(SEPARATOR) if text))
+
+
+# ---- sentences
+
+
+def verdict_sentence(claims: pd.DataFrame) -> str:
+    """Count the verdicts in words: "Of 67 published numbers: 3 reproduced, 1 lower, ..."."""
+    found = counts(claims)
+    listed = ", ".join(f"{count.all} {count.name}" for count in found)
+    return f"Of {counted(sum(count.all for count in found), 'published number')}: {listed or 'none looked at'}."
+
+
+def second_verdicts(claims: pd.DataFrame) -> dict[str, int]:
+    """Count the second verdicts of the headline reading; raises ValueError for one that is not in STANDS."""
+    words = [known(word, STANDS) for word in claims.loc[claims["reading"] == HEADLINE, "stands"] if word]
+    return {word: words.count(word) for word in STANDS} if words else {}
+
+
+def stands_sentence(claims: pd.DataFrame) -> str:
+    """Say how many robust accuracies of the headline reading stand up to the worst case."""
+    found = second_verdicts(claims)
+    if not found:
+        return "None of them is a robust accuracy."
+    points = [round(float(text), 1) for text in claims.loc[claims["reading"] == HEADLINE, "overstated_by"] if text]
+    size = f" by {min(points):g} to {max(points):g} points" if points else ""
+    shown = [word for word in _DO if found[word] or word != "label ambiguous"]
+    listed = ", ".join(f"{found[word]} {_DO[word].format(points=size)}" for word in shown)
+    accuracies = counted(sum(found.values()), "robust accuracy", "robust accuracies")
+    return f"Against the worst of a fixed list of attacks, of {accuracies} among them {listed}."
