@@ -7,9 +7,8 @@ seen here without a GPU. A storage is on the device or not, as in truth, so view
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from types import TracebackType
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
@@ -173,42 +172,35 @@ class Moves(TorchFunctionMode):
         return Tensor.to(moved, *dtypes, **kwargs) if dtypes or kwargs else moved
 
 
-class Pretend:
-    """Enter to have the device."""
+@contextmanager
+def pretended() -> Iterator[torch.device]:
+    """Have the device for a while."""
+    storages, generator = Storages(), Draws(DEVICE)
+    device, parse = torch._C.TensorBase.device, torch._C._nn._parse_to  # the latter is of Module.to
 
-    def __init__(self) -> None:
-        self.stack = ExitStack()
+    def parsed(*args: Any, **kwargs: Any) -> Any:
+        wanted, *more = parse(*args, **kwargs)
+        return DEVICE if any(x in storages for x in tensors(args)) else wanted, *more
 
-    def __enter__(self) -> torch.device:
-        storages, generator = Storages(), Draws(DEVICE)
-        real = torch._C.TensorBase.device
-        there = property(lambda x: DEVICE if x in storages else real.__get__(x))
-        parse = torch._C._nn._parse_to  # of Module.to
-
-        def parsed(*args: Any, **kwargs: Any) -> Any:
-            device, *more = parse(*args, **kwargs)
-            return DEVICE if any(x in storages for x in tensors(args)) else device, *more
-
-        cuda: dict[str, Any] = {
-            "is_available": lambda: True,
-            "current_device": lambda: 0,
-            "is_current_stream_capturing": lambda: False,
-            "synchronize": lambda *_: None,
-            "empty_cache": lambda: None,
-            "is_bf16_supported": lambda: True,
-            "get_device_name": lambda *_: "a card that is not there",
-            "get_rng_state": lambda *_: generator.get_state(),
-            "set_rng_state": lambda state, *_: generator.set_state(state),
-            "default_generators": (generator,),
-        }
-        self.stack.enter_context(mock.patch.multiple(torch.cuda, **cuda))
-        self.stack.enter_context(mock.patch.object(Optimizer, "_accelerator_graph_capture_health_check", lambda _: None))
-        self.stack.enter_context(mock.patch.object(torch._C._nn, "_parse_to", parsed))
-        self.stack.enter_context(mock.patch.object(torch, "Generator", Draws))
-        self.stack.enter_context(mock.patch.object(Tensor, "device", there, create=True))
-        self.stack.enter_context(Places(storages))
-        self.stack.enter_context(Moves(storages))
-        return DEVICE
-
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self.stack.close()
+    there = property(lambda x: DEVICE if x in storages else device.__get__(x))
+    cuda: dict[str, Any] = {
+        "is_available": lambda: True,
+        "is_bf16_supported": lambda: True,
+        "current_device": lambda: 0,
+        "get_device_name": lambda *_: "a card that is not there",
+        "synchronize": lambda *_: None,
+        "empty_cache": lambda: None,
+        "get_rng_state": lambda *_: generator.get_state(),
+        "set_rng_state": lambda state, *_: generator.set_state(state),
+        "default_generators": (generator,),
+    }
+    with (
+        mock.patch.multiple(torch.cuda, **cuda),
+        mock.patch.multiple(torch._C._nn, _parse_to=parsed),
+        mock.patch.multiple(Optimizer, _accelerator_graph_capture_health_check=lambda _: None),  # it asks the driver
+        mock.patch.multiple(torch, Generator=Draws),
+        mock.patch.object(Tensor, "device", there, create=True),
+        Places(storages),
+        Moves(storages),
+    ):
+        yield DEVICE

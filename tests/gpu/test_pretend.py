@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from pretend import DEVICE, Pretend
+from pretend import DEVICE, pretended
 from torch import Tensor, nn
 
 from benchmarks.gpu import agreement, endurance, longest, speed, training
 from benchmarks.gpu.job import Job, NotHere, Site
+from benchmarks.peers import library
 
+PEERS = ("torchattacks", "foolbox", "adv_lib.attacks", "pyautoattack")
 ON_ONE_DEVICE = {"attacks repeat", "training repeats", "bf16 training", "seeds as one"}
 JOBS = [
     *(job for job in agreement.FIRST if "TF32" not in job.name),
@@ -20,27 +22,44 @@ JOBS = [
     *(job for job in endurance.CORE if job.name in ON_ONE_DEVICE),
     endurance.SEEDS,
     longest.LONGEST,
-    *speed.SPEED.values(),  # the peers too
     *(job for job in training.RATES if "float32" in job.name),
 ]
 
 
 @pytest.fixture
 def device() -> Iterator[torch.device]:
-    with Pretend() as there:
+    with pretended() as there:
         yield there
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # autocast sees that there is no GPU; peers use what is deprecated
+@pytest.mark.filterwarnings("ignore")  # autocast sees that there is no GPU
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
 def test_what_a_gpu_shows_runs_through(job: Job, tmp_path: Path) -> None:
     agreement.trained()
     try:
-        with Pretend() as there:
+        with pretended() as there:
             job.run(Site(there, tiny=True, scratch=tmp_path))
     except NotHere as reason:
         pytest.skip(str(reason))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # peers use what their dependencies deprecate
+@pytest.mark.parametrize("name", speed.CASES)
+def test_every_system_of_a_case_attacks_there(name: str, tmp_path: Path) -> None:
+    for module in PEERS:
+        try:
+            library(module)
+        except ModuleNotFoundError as missing:
+            pytest.skip(f"{missing.name} is not installed")
+    with pretended() as there:
+        speed.attacked.cache_clear()  # nets of another device that was not there
+        at = speed.subject(speed.CASES[name], Site(there, tiny=True, scratch=tmp_path))
+        for run in speed.CASES[name].systems.values():
+            points = run(at, len(at.x), speed.FEWEST)
+            assert all(p.shape == at.x.shape and p.isfinite().all() for p in points)
+    speed.attacked.cache_clear()
 
 
 def test_tensors_are_where_they_were_put(device: torch.device) -> None:
