@@ -8,6 +8,13 @@ import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
+GPU_TESTS = ROOT / "tests" / "gpu" / "test_device.py"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m gpu` read the tests of a GPU alone: its machine need not have what all the others import."""
+    alone = config.getoption("markexpr") == "gpu"
+    return True if alone and not GPU_TESTS.is_relative_to(collection_path) else None
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -201,6 +201,18 @@ def test_out_of_memory_with_one_row_is_an_error() -> None:
         Query(Spy(out_of_memory_above(0))).logits(block()[0])
 
 
+def test_what_cudnn_says_without_room_to_work_in_halves_the_batch_too() -> None:
+    def fail(x: Tensor) -> None:
+        if len(x) > 3:
+            raise RuntimeError("GET was unable to find an engine to execute this computation")
+
+    query = Query(Spy(fail))
+    torch.testing.assert_close(query.logits(block()[0]), Query(Spy()).logits(block()[0]))
+    assert query.flags == {"out_of_memory_halved"}
+    with pytest.raises(RuntimeError, match="broken"):
+        Query(Spy(fail_with(RuntimeError("broken")))).logits(block()[0])
+
+
 def test_as_query_makes_or_keeps_a_query_and_the_probe_counts_nothing() -> None:
     model, (x, _) = Spy(), block()
     query = as_query(model, x)

@@ -187,8 +187,8 @@ class Query:
                 stop = min(count, start + self.batch_size)
                 try:
                     parts.append(call(slice(start, stop)))
-                except torch.OutOfMemoryError:
-                    if stop - start <= 1:
+                except RuntimeError as error:
+                    if stop - start <= 1 or not out_of_memory(error):
                         raise
                     self.batch_size = (stop - start) // 2
                     self.flags.add("out_of_memory_halved")
@@ -217,6 +217,11 @@ class Query:
             raise ValueError(f"rows must name the sample of each of the {len(x)} inputs, got {len(rows)}")
         self.reserve(len(x) if rows is None else 0, x.device)
         return torch.arange(len(x), device=x.device) if rows is None else rows
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Say whether memory was short: cuDNN says that it found no engine when the room for one to work in was."""
+    return isinstance(error, torch.OutOfMemoryError) or "unable to find an engine" in str(error)
 
 
 def _gradient(value: Tensor, inputs: Tensor, *, retain_graph: bool = False) -> Tensor:

@@ -15,7 +15,7 @@ CHECKS = [pytest.param(job, id=job.name) for job in JOBS if job.part == CHECK]
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # PyTorch's compiler itself looks there
+@pytest.mark.filterwarnings("default")  # a compiler warns of what it does not use of a card: no fault of ours
 @pytest.mark.parametrize("job", CHECKS)
 def test_on_the_gpu(job: Job, tmp_path: Path) -> None:
     set_up(GPU)
