@@ -67,7 +67,7 @@ _PRIMAL_DUAL = {"steps": 60, "lr": 0.5, "start": 0.0, "ratio": 1.0, "relative": 
 # what suits an attack better
 SUITED: Mapping[str, Mapping[str, Any]] = {
     "cw": {"steps": 40, "lr": 0.1},
-    "ead": {"steps": 40, "lr": 0.1, "beta": 1e-2},
+    "ead": {"steps": 60, "lr": 0.02, "init_const": 1.0, "beta": 1e-2},
     "ddn": {"steps": 30},
     "high-confidence": {"steps": 60},
     "pdgd": _PRIMAL_DUAL,
