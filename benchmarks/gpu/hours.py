@@ -85,7 +85,7 @@ def rates(site: Site) -> Rates:
     if not measured:
         return Rates(flops, None)
     net = build("lenet5", DATASETS["mnist"], seed=0)
-    return Rates(flops, BATCH / float(measured[0]["images_per_second"]) / layers(net))
+    return Rates(flops, float(measured[0]["seconds_per_step"]) / layers(net))
 
 
 def seconds(row: dict[str, Any], speed: Rates) -> float:

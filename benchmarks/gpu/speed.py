@@ -147,10 +147,15 @@ CASES: dict[str, Case] = {
 SHORT = ("pgd-grid lenet5", "cw lenet5", "pgd-grid vgg13")
 
 
+def net(name: str, tiny: bool) -> Net:
+    """Return the row of a net, or of the one that stands in its place."""
+    return SMALL.get(name, NETS[name]) if tiny else NETS[name]
+
+
 @cache
 def attacked(name: str, device: torch.device, tiny: bool, folder: Path) -> tuple[nn.Module, Tensor]:
     """Return a net on the device, trained if its row says so, and images (N, C, H, W) of its dataset."""
-    row = SMALL.get(name, NETS[name]) if tiny else NETS[name]
+    row = net(name, tiny)
     data = images(row.channels, device, folder)
     model = build(row.model, DATASETS[data.name], seed=0, **row.options).to(device)
     if row.epochs:
@@ -253,7 +258,7 @@ def compare(site: Site, name: str) -> Finding:
     if not found.timed:
         raise RuntimeError("; ".join(found.remarks))
     told = {system: quality(case, at, timed.result) for system, timed in found.timed.items()}
-    lines = [f"{case.net}, {len(at.x)} samples, {steps} steps. {case.text}", ""]
+    lines = [f"{net(case.net, site.tiny).model}, {len(at.x)} samples, {steps} steps. {case.text}", ""]
     lines += ["| system | s (median) | s of each round | result |", "|---|---|---|---|"]
     for system, timed in found.timed.items():
         each = " ".join(f"{s:.3f}" for s in timed.seconds)

@@ -65,7 +65,8 @@ def trainings(site: Site, name: str, *, bf16: bool) -> Finding:
         *(f"- {text}" for text in found["verdicts"]),
         f"- {work / 1e9:.3f} GFLOP per image, {speed:.2f} TFLOP/s: {said}",
     ]
-    data = {"images_per_second": rate, "bare": case.rows / bare, "gflop_per_image": work / 1e9, "share_of_peak": share}
+    data = {"images_per_second": rate, "bare": case.rows / bare, "seconds_per_step": case.batch / rate}
+    data |= {"gflop_per_image": work / 1e9, "share_of_peak": share}
     return Finding("\n".join(lines), data)
 
 

@@ -218,7 +218,10 @@ def test_hours_are_the_larger_of_arithmetic_and_launching(site: Site, tmp_path: 
     file.write_text(json.dumps([row, row | {"study": "b", "architecture": "no:net"}]))
     with pytest.raises(NotHere, match="was not measured"):
         hours.estimate(Site(CPU, tiny=True, scratch=tmp_path, trainings=file))
-    found = {hours.RATE: {"images_per_second": 1e9 / 1e9, "gflop_per_image": 1.0}}
+    found = {hours.RATE: {"images_per_second": 1.0, "gflop_per_image": 1.0}}
+    assert hours.rates(Site(CPU, tiny=True, scratch=tmp_path, found=found)) == hours.Rates(1e9, None)
+    both = found | {"training/lenet5 float32": {"seconds_per_step": 0.5}}
+    assert hours.rates(Site(CPU, tiny=True, scratch=tmp_path, found=both)).layer == 0.5 / hours.layers(net)
     told = hours.estimate(Site(CPU, tiny=True, scratch=tmp_path, trainings=file, found=found))
     assert told.data["hours"]["a"] == pytest.approx(2 * 3 * 1280 * work / 1e9 / 3600)
     assert "| a | 2 | 6 |" in told.text
