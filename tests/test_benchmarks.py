@@ -79,6 +79,7 @@ def test_ratios_are_taken_within_a_round() -> None:
     assert order == list("abcbcacab")
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_the_attack_and_not_of_who_measures_it() -> None:
     from benchmarks.memory import _apart
 

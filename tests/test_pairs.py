@@ -22,7 +22,7 @@ PLAN = make_plan(ROOT, ROOT / "configs" / "paper.yaml")
 
 
 def case(model: ModelId) -> object:
-    marks = [pytest.mark.slow] if model.model.startswith("wrn") else []
+    marks = [pytest.mark.slow] if model.model.startswith(("wrn", "vgg")) else []
     return pytest.param(model, id="-".join(model[:-1]), marks=marks)
 
 
@@ -60,7 +60,7 @@ def own_attacks() -> list[object]:
                     found[f"{named.study}-{named.dataset}-{named.model}-{member.slug}-{norm}"] = (named, member, norm)
     assert found
     return [
-        pytest.param(*given, id=slug, marks=[pytest.mark.slow] if given[0].model.startswith("wrn") else [])
+        pytest.param(*given, id=slug, marks=[pytest.mark.slow] if given[0].model.startswith(("wrn", "vgg")) else [])
         for slug, given in found.items()
     ]
 

@@ -72,6 +72,9 @@ def test_ead_is_the_published_attack_row_by_row(rule: str, fista: bool, kappa: f
     assert (margin(model(ours.x_adv), y)[ours.found] >= kappa).all()
 
 
+WALLS = pytest.mark.parametrize("walls", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["walls", "free"])
+
+
 def elastic_optimum(model: Linear, x: Tensor, y: int, k: int, beta: float) -> float:
     """Return the smallest |d|_2^2 + beta |d|_1 inside the box that reaches class k.
 
@@ -90,7 +93,7 @@ def elastic_optimum(model: Linear, x: Tensor, y: int, k: int, beta: float) -> fl
     return float(d.square().sum() + beta * d.sum())
 
 
-@pytest.mark.parametrize("walls", [True, False], ids=["walls", "free"])
+@WALLS
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_ead_is_near_the_elastic_optimum_of_its_class(shape: tuple[int, ...], walls: bool) -> None:
     """1.25, since the threshold makes the l1 term weigh 1 / step as much as the rule says; without a threshold 1.05."""
@@ -107,7 +110,7 @@ def test_ead_is_near_the_elastic_optimum_of_its_class(shape: tuple[int, ...], wa
             assert exact * (1 - 1e-4) <= value[row] <= exact * bound
 
 
-@pytest.mark.parametrize("walls", [True, False], ids=["walls", "free"])
+@WALLS
 def test_a_large_beta_comes_near_the_smallest_l1_distance(walls: bool) -> None:
     """1.2: thresholds of 0.05 leave a multiple of them on each pixel that moves, and steps shrink with the pixel."""
     model, x, y, best = case((3, 4, 4), 4, "l1", walls=walls)

@@ -72,7 +72,7 @@ def check_wins(name: str, model: nn.Module, x: Tensor, y: Tensor, norm: str, eps
 
 
 @EACH
-@pytest.mark.parametrize("offset", [-100.0, 100.0])
+@pytest.mark.parametrize("offset", [-100.0, pytest.param(100.0, marks=pytest.mark.slow)])
 def test_a_shift_of_all_logits_changes_nothing(name: str, norm: str, offset: float) -> None:
     """An other-class maximum that starts from 0 instead of -inf fails for the negative ones."""
     model, x, y, eps = setting(norm, factor=3.0 if (name, norm) == ("square", "l2") else 1.2)

@@ -66,11 +66,15 @@ HELD = [(name, optimum) for name, case in CASES.items() if not isinstance(case.o
 MINIMAL = [(name, optimum) for name, optimum in HELD if name in ATTACKS and ATTACKS[name].kind == "minimal"]
 FIXED = [(name, optimum) for name, optimum in HELD if name in ATTACKS and ATTACKS[name].kind == "fixed"]
 
+SEARCH = ("cw",)  # takes seconds: a search over a search
+
 
 def each(rows: list[tuple[str, Optimum]]) -> pytest.MarkDecorator:
     """Run a test with the function of each row's attack."""
     functions = [(load(ATTACKS[name].fn), optimum) for name, optimum in rows]
-    return pytest.mark.parametrize(("attack", "row"), functions, ids=[label(*pair) for pair in functions])
+    marks = [[pytest.mark.slow] if name in SEARCH else [] for name, _ in rows]
+    params = [pytest.param(*pair, id=label(*pair), marks=mark) for pair, mark in zip(functions, marks, strict=True)]
+    return pytest.mark.parametrize(("attack", "row"), params)
 
 
 @pytest.mark.parametrize("walls", [True, False], ids=["walls", "free"])

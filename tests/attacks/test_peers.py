@@ -153,7 +153,11 @@ SEARCHES = [
     (fab, "linf", {"steps": 20}, advlib, "fab", {"norm": float("inf"), "n_iter": 20}, (1.01, 1.02)),
     (fab, "l2", {"steps": 20}, advlib, "fab", {"norm": 2, "n_iter": 20}, (1.01, 1.02)),
     (fab, "l1", {"steps": 20}, advlib, "fab", {"norm": 1, "n_iter": 20}, (1.01, 1.02)),
-    (ead, "l1", {**EAD, "abort_early": False}, foolbox_ead, None, EAD_PEER, (1.01, 1.01)),
+    pytest.param(
+        (ead, "l1", {**EAD, "abort_early": False}, foolbox_ead, None, EAD_PEER, (1.01, 1.01)),
+        marks=pytest.mark.slow,
+        id="ead-l1",
+    ),
 ]
 
 
@@ -223,6 +227,7 @@ GAMES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", GAMES, ids=name_of)
 def test_primal_dual_attacks_are_no_worse_at_equal_passes(row: tuple) -> None:
     """Without fine-tuning, which the library has not."""

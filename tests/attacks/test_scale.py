@@ -31,6 +31,7 @@ def test_there_are_such_attacks() -> None:
     assert {"cw", "ead"} <= set(LONG)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("power", [-10, 10])
 @pytest.mark.parametrize(("name", "norm"), [(name, norm) for name in LONG for norm in ATTACKS[name].norms])
 def test_norms_hardly_depend_on_the_scale_of_the_logits(name: str, norm: str, power: int) -> None:
@@ -50,6 +51,7 @@ def test_too_few_constants_do_not_reach_a_small_scale(name: str) -> None:
     assert not few.found[few.dist != 0].any()
 
 
+@pytest.mark.slow
 def test_as_published_pdgd_depends_on_the_scale_and_its_option_is_the_cure() -> None:
     """Adam's memory of the first gradients outlives the price; in units of the margin at x nothing changes."""
     x, y = held_out(6)

@@ -358,7 +358,10 @@ def test_importing_stays_light(module: str, absent: set[str]) -> None:
 # --- the real files ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "sizes"), [("mnist", (60000, 10000)), ("cifar10", (50000, 10000))])
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [("mnist", (60000, 10000)), pytest.param("cifar10", (50000, 10000), marks=pytest.mark.slow)],
+)
 def test_the_real_data(name: str, sizes: tuple[int, int], shared: Path, scratch: Path) -> None:
     prepare(name, shared, scratch / name)
     data = load(scratch / f"{name}.safetensors")

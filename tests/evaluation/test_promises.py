@@ -23,8 +23,16 @@ COUNT = 16
 EPSILONS = {"linf": (0.02, 0.06, 0.15), "l2": (0.3, 0.9, 2.0), "l1": (2.0, 6.0, 15.0), "l0": (4.0, 12.0, 30.0)}
 ROWS = {name: case for name, case in CASES.items() if name in ATTACKS and not isinstance(case.trained, str)}
 CELLS = [(name, norm) for name in ROWS for norm in ATTACKS[name].norms]
-EACH = pytest.mark.parametrize(("name", "norm"), CELLS)
-ONE_NORM = pytest.mark.parametrize(("name", "norm"), [(name, ATTACKS[name].norms[0]) for name in ROWS])
+
+
+def on(cells: list[tuple[str, str]]) -> pytest.MarkDecorator:
+    """Run a test on these attacks, each in one process, where its table is made once."""
+    params = [pytest.param(*cell, marks=pytest.mark.xdist_group("-".join(cell))) for cell in cells]
+    return pytest.mark.parametrize(("name", "norm"), params)
+
+
+EACH = on(CELLS)
+ONE_NORM = on([(name, ATTACKS[name].norms[0]) for name in ROWS])
 # Outcomes, out of one per sample and epsilon, that may differ where only rounding does: an iterate next to the
 # boundary may fall on either side of it, and a sign step turns the last bit of a gradient into a whole step.
 TIES = 3
@@ -75,17 +83,16 @@ def check_chunks(name: str, norm: str, batch_size: int) -> None:
         pd.testing.assert_series_equal(one[column], other[column])
 
 
-@ONE_NORM
+@on([("pgd", "linf"), ("fab", "l2"), ("square", "linf"), ("pdgd", "l2")])
 def test_the_chunk_size_of_the_query_changes_only_float_ties(name: str, norm: str) -> None:
-    if not ATTACKS[name].coupled:  # else rows influence one another, and the batch is part of the attack
-        check_chunks(name, norm, 7)
+    check_chunks(name, norm, 7)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 @EACH
 def test_no_chunk_size_changes_more_than_float_ties(name: str, norm: str, batch_size: int) -> None:
-    if not ATTACKS[name].coupled:
+    if not ATTACKS[name].coupled:  # else rows influence one another, and the batch is part of the attack
         check_chunks(name, norm, batch_size)
 
 

@@ -12,6 +12,8 @@ from touchstone.losses import margin
 from touchstone.models.net import Net
 from touchstone.threat import Threat
 
+pytestmark = pytest.mark.slow  # its net is trained until float32 gives out; test_cascade.py has a quick one
+
 COUNT = 150
 PGD = {"steps": 40, "step_size": 0.01}
 LINF = Threat("linf", (0.2,))

@@ -92,15 +92,10 @@ def epochs_saved(checkpoint: Path) -> int:
         return len(json.loads(file.metadata()["touchstone"])["facts"]["history"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
-    [
-        lambda plan: in_phases(training(plan), {"epochs": 5}),
-        *(
-            pytest.param(make, marks=pytest.mark.slow)
-            for make in (adversarial, with_two_optimisers, in_its_second_phase)
-        ),
-    ],
+    [lambda plan: in_phases(training(plan), {"epochs": 5}), adversarial, with_two_optimisers, in_its_second_phase],
 )
 def test_a_training_that_is_killed_goes_on_and_ends_with_the_same_bits(
     plan: Plan, results: Results, caplog: pytest.LogCaptureFixture, make: Any

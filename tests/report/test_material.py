@@ -8,6 +8,8 @@ from synthetic_results import ROOT, STAND_IN, STD, make_results, make_run
 from touchstone.paths import Results
 from touchstone.report import material
 
+pytestmark = pytest.mark.xdist_group("test_material")  # the folder of results is made once
+
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:

@@ -17,6 +17,8 @@ from touchstone.report import summary
 from touchstone.report.material import Material, gather
 from touchstone.study.config import read
 
+pytestmark = pytest.mark.xdist_group("test_sections")  # the folder of results is made once
+
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
@@ -332,6 +334,7 @@ def test_both_reports_from_end_to_end(results: Results, material: Material, monk
     assert "minmax/report.pdf" in out.with_suffix(".html").read_text()
 
 
+@pytest.mark.slow
 def test_a_report_says_what_there_is_nothing_of(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sections that are always there say that they are empty, the others are not there."""
     monkeypatch.chdir(results.root.parents[1])

@@ -17,14 +17,14 @@ def file(tmp_path: Path, root: Path) -> Path:
 
 
 def test_the_shipped_file_loads(file: Path) -> None:
-    assert config.load(file).run == "demo"
+    assert config.load(file)[0].run == "demo"
 
 
 def test_a_key_is_found_in_lists_and_mappings(file: Path) -> None:
     text = "a:\n  - {b: 1}\n  - b: 2\n    c: 3\n"
     file.write_text(text)
     _, lines = config.read(file)
-    assert [config.line_of(lines, key) for key in (("a",), ("a", 1, "c"), ("a", 1, "missing"), ("z",))] == [1, 4, 3, 1]
+    assert [lines.of(key) for key in (("a",), ("a", 1, "c"), ("a", 1, "missing"), ("z",))] == [1, 4, 3, 1]
 
 
 @pytest.mark.parametrize(

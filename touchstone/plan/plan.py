@@ -18,7 +18,7 @@ from touchstone.paths import STUDIES, Results
 from touchstone.plan.asked import Asked, asked
 from touchstone.plan.caps import Limits
 from touchstone.study.checks import Checker, check_config, load_study
-from touchstone.study.config import Config, ConfigError, read
+from touchstone.study.config import Config, ConfigError
 from touchstone.study.config import load as load_config
 from touchstone.study.schema import MemberDef, Study, for_dataset, starts
 from touchstone.study.suites import Suites, load_suites, norm_of, worst_slug
@@ -181,9 +181,8 @@ def make_plan(root: Path, config_file: Path) -> Plan:
     Raises:
         ConfigError: with every problem of every file at once.
     """
-    config = load_config(config_file)
-    _, lines = read(config_file)
-    check = Checker(config_file, lines)
+    config, lines = load_config(config_file)
+    check = Checker(lines)
     folder = root / STUDIES
     available = sorted(p.parent.name for p in folder.glob("*/study.yaml"))
     studies, wanted = {}, {}

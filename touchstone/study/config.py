@@ -5,6 +5,7 @@ Nothing here imports torch.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -129,15 +130,41 @@ class Config(Strict):
     caps: list[Cap] = Field(default=[], description="what is cut short")
 
 
-def read(path: Path) -> tuple[Any, Any]:
-    """Parse a YAML file: (plain values, the same with line numbers).
+class Lines:
+    """Where each key of a YAML file stands; the file is parsed for it when somebody asks."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self.path, self._text = path, text
+
+    @cached_property
+    def _marked(self) -> Any:
+        return YAML(typ="rt").load(self._text)
+
+    def of(self, key: Key) -> int:
+        """Return the 1-based line of a key path, or of its nearest existing parent."""
+        line, inside = 1, self._marked
+        for part in key:
+            try:
+                line = inside.lc.data[part][0] + 1
+                inside = inside[part]
+            except (AttributeError, KeyError, IndexError, TypeError):
+                break
+        return line
+
+    def problem(self, key: Key, text: str) -> str:
+        """Format one problem: file:line: key: text."""
+        dotted = ".".join(str(part) for part in key) or "(top level)"
+        return f"{self.path}:{self.of(key)}: {dotted}: {text}"
+
+
+def read(path: Path) -> tuple[dict[Any, Any], Lines]:
+    """Parse a YAML file: its plain values, and where they stand.
 
     Raises:
         ConfigError: if the file is missing, is not YAML, repeats a key, or is not a mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
-        lines = YAML(typ="rt").load(text)
         values = YAML(typ="safe", pure=True).load(text)
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
@@ -149,28 +176,10 @@ def read(path: Path) -> tuple[Any, Any]:
         raise ConfigError([f"{path}:{line}: not valid YAML: {str(error.problem).splitlines()[0]}"]) from error
     if not isinstance(values, dict):
         raise ConfigError([f"{path}:1: expected a mapping of keys to values, got {type(values).__name__}"])
-    return values, lines
+    return values, Lines(path, text)
 
 
-def line_of(lines: Any, key: Key) -> int:
-    """Return the 1-based line of a key path in what `read` returned, or of its nearest existing parent."""
-    line = 1
-    for part in key:
-        try:
-            line = lines.lc.data[part][0] + 1
-            lines = lines[part]
-        except (AttributeError, KeyError, IndexError, TypeError):
-            break
-    return line
-
-
-def problem(path: Path, lines: Any, key: Key, text: str) -> str:
-    """Format one problem: file:line: key: text."""
-    dotted = ".".join(str(part) for part in key) or "(top level)"
-    return f"{path}:{line_of(lines, key)}: {dotted}: {text}"
-
-
-def parse(model: type[Definition], path: Path, values: Any, lines: Any) -> Definition:
+def parse(model: type[Definition], values: Any, lines: Lines) -> Definition:
     """Check plain values against a typed model.
 
     Raises:
@@ -182,7 +191,7 @@ def parse(model: type[Definition], path: Path, values: Any, lines: Any) -> Defin
         seen: dict[str, None] = {}
         for item in error.errors():
             key = _strip(values, item["loc"])
-            seen.setdefault(problem(path, lines, key, _explain(model, item, key)))
+            seen.setdefault(lines.problem(key, _explain(model, item, key)))
         raise ConfigError(list(seen)) from error
 
 
@@ -223,7 +232,7 @@ def _fields(model: Any, key: Key) -> list[str]:
     return list(model.model_fields)
 
 
-def load(path: Path) -> Config:
-    """Read and check one run's config file; raises ConfigError with every problem found."""
+def load(path: Path) -> tuple[Config, Lines]:
+    """Read and check one run's config file, and say where its keys stand; raises ConfigError with every problem."""
     values, lines = read(path)
-    return parse(Config, path, values, lines)
+    return parse(Config, values, lines), lines

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, RootModel
 
-from touchstone.study.config import Slug, parse, read
+from touchstone.study.config import Lines, Slug, parse, read
 from touchstone.study.schema import MemberDef, Norm, Study
 
 Members = dict[str, MemberDef]  # slug -> attack, in their order
@@ -20,8 +20,7 @@ class SuitesFile(RootModel[dict[Slug, dict[Norm, Annotated[dict[Slug, MemberDef]
 class Suites:
     """Every suite, and where it is written."""
 
-    path: Path
-    lines: Any
+    lines: Lines
     by_name: dict[str, dict[Norm, Members]]
 
     @property
@@ -42,7 +41,7 @@ def load_suites(path: Path) -> Suites:
         ConfigError: with every problem found, each with file, line, key, value and what is allowed.
     """
     values, lines = read(path)
-    return Suites(path, lines, parse(SuitesFile, path, values, lines).root)
+    return Suites(lines, parse(SuitesFile, values, lines).root)
 
 
 def worst_slug(norm: str) -> str:

@@ -2,23 +2,22 @@
 
 import ast
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 from touchstone.registry import nearest, options
-from touchstone.study.config import Key, problem
+from touchstone.study.config import Key, Lines
 from touchstone.study.schema import Study
 
 
 class Checker:
     """Collects problems of one file, each with its line."""
 
-    def __init__(self, path: Path, lines: Any) -> None:
-        self.path, self.lines, self.problems = path, lines, list[str]()
+    def __init__(self, lines: Lines) -> None:
+        self.lines, self.problems = lines, list[str]()
 
     def add(self, key: Key, text: str) -> None:
         """Note a problem at a key, once."""
-        if (found := problem(self.path, self.lines, key, text)) not in self.problems:
+        if (found := self.lines.problem(key, text)) not in self.problems:
             self.problems.append(found)
 
     def known(self, key: Key, name: str, names: Collection[str], what: str) -> bool:

@@ -36,8 +36,8 @@ def load_study(path: Path, suites: Suites | None = None) -> Study:
         ConfigError: with every problem found, each with file, line, key, value and what is allowed.
     """
     values, lines = read(path)
-    study = parse(Study, path, values, lines)
-    check = Checker(path, lines)
+    study = parse(Study, values, lines)
+    check = Checker(lines)
     if study.study != path.parent.name:
         check.add(("study",), f"must equal the folder's name {path.parent.name!r}, got {study.study!r}")
     attacks = Attacks(check, study)
@@ -48,7 +48,7 @@ def load_study(path: Path, suites: Suites | None = None) -> Study:
     References(check, study).run()
     problems = check.problems + _caption_problems(path.with_name(study_files("").captions.name), study)
     if suites is not None:
-        other = Checker(suites.path, suites.lines)
+        other = Checker(suites.lines)
         Attacks(other, study).suites(suites)
         problems += other.problems
     if problems:
@@ -62,7 +62,7 @@ def _caption_problems(path: Path, study: Study) -> list[str]:
         captions, lines = read(path)
     except ConfigError as error:
         return error.problems
-    check = Checker(path, lines)
+    check = Checker(lines)
     wanted = {"claim", *study.figures}
     for name in captions:
         check.known((name,), str(name), wanted, "caption")
