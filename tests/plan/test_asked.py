@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from toy_claims import CLEAN, ROW, STUDY, write
+from toy_claims import CLEAN, NO_CELL, ROW, STUDY, write
 
 from touchstone.plan.asked import Asked, asked
 from touchstone.study.checks import load_study
@@ -30,6 +30,15 @@ def test_a_comparing_metric_asks_for_the_reference(tmp_path: Path) -> None:
     row = ROW | CLEAN | {"metric": "drop", "cell_metric": "clean_accuracy_drop", "cell_defense": "minmax-printed"}
     found = asked(write(tmp_path, row), load_study(STUDY / "study.yaml"))
     assert {c.defense for c in found} == {"minmax-printed", "minmax-coded", "std"}
+
+
+def test_a_number_without_a_cell_asks_for_nothing(tmp_path: Path) -> None:
+    shutil.copy(STUDY / "qualitative.csv", tmp_path)
+    rows = [ROW, ROW | NO_CELL | {"id": "b", "cited": "A et al."}]
+    assert asked(write(tmp_path, *rows), load_study(STUDY / "study.yaml")) == [
+        Asked("mnist", "lenet", "std", "pgd40-linf"),
+        Asked("mnist", "lenet", "std", "pgd40-linf-px"),
+    ]
 
 
 def test_problems_of_both_files_are_reported_together(tmp_path: Path) -> None:

@@ -78,6 +78,10 @@ def test_every_published_number_is_a_claim(study: pd.DataFrame) -> None:
         ({"cell_model": ""}, "2: cell_model: required where the claim has a cell"),
         ({"out_of_scope": "cited"}, "2: out_of_scope: give either a cell or a reason, got both: cell_dataset,"),
         (NO_CELL, "2: out_of_scope: give either a cell .* or a reason, got neither"),
+        (
+            NO_CELL | {"out_of_scope": "no norm is printed", "cited": "A et al."},
+            "2: cited: give either whom the paper cites or why it is out of scope, got both: 'A et al.'",
+        ),
         ({"cell_epsilon": "0.2"}, "2: cell_epsilon: 'pgd40-linf' is not run at '0.2'; allowed: 0.1, 0.3"),
         ({"cell_epsilon": ""}, "2: cell_epsilon: 'pgd40-linf' is not run at ''; allowed: 0.1, 0.3"),
         ({"cell_attack": "cw-l2"}, "2: cell_epsilon: 'cw-l2' has no budget: leave it empty, got '0.3'"),
@@ -141,6 +145,14 @@ def test_numbers_keep_their_digits_and_alternative_is_optional(tmp_path: Path) -
     bare = {key: value for key, value in ROW.items() if key != "alternative"}
     loaded = load(tmp_path, bare)
     assert loaded.loc[0, ["value", "alternative", "std"]].tolist() == ["0.5000", "", ""]
+
+
+def test_a_cited_number_needs_no_cell_and_may_have_one(tmp_path: Path) -> None:
+    rows = [ROW | {"id": "a", "cited": "A et al."}, ROW | NO_CELL | {"id": "b", "cited": "A et al."}]
+    loaded = load(tmp_path, *rows, budgets={("mnist", "pgd40-linf"): (0.3,)})
+    assert loaded[["cited", "cell_attack"]].to_numpy().tolist() == [["A et al.", "pgd40-linf"], ["A et al.", ""]]
+    with pytest.raises(ConfigError, match="cell_attack: unknown attack 'pdg'"):
+        load(tmp_path, ROW | {"cited": "A et al.", "cell_attack": "pdg"})
 
 
 # ---- readings

@@ -47,7 +47,7 @@ def asked(folder: Path, study: Study) -> list[Asked]:
     if problems:
         raise ConfigError(problems)
     rows = claim_table.expand(claims, {name: reading.model_dump() for name, reading in study.readings.items()})
-    rows = rows[rows["out_of_scope"] == ""]
+    rows = rows[rows["cell_metric"] != ""]
     compared = rows["cell_metric"].isin(COMPARED)
     if compared.any() and not study.reference:
         named = ", ".join(sorted(set(rows["cell_metric"][compared])))
