@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 # what somebody says of a recipe: some fields of a Phase, with `groups` as {name: some fields of a Rule}
 Said = Mapping[str, Any]
 
+LEAST_SHARE = 0.001  # of the training rows, where any are held out: of the smallest dataset that is one row
 MODEL = "model"  # the group of parameters that the phase's own optimiser steps
 
 
@@ -23,19 +24,19 @@ def _field(doc: str, default: Any = MISSING, *, each: bool = False, kw_only: Any
 class Rule:
     """An optimiser and its schedule. What an optimiser or a schedule does not read stays as it is by default."""
 
-    lr: float = _field("learning rate of the first epoch", gt=0)
+    lr: float = _field("learning rate of the first epoch", gt=0, le=10)
     optimizer: Literal["adam", "sgd"] = _field("a name in OPTIMIZERS", "adam")
     betas: tuple[float, float] = _field(
         "of Adam: decay of the first and the second moment", (0.9, 0.999), each=True, ge=0, lt=1
     )
-    momentum: float = _field("of SGD", 0.0, ge=0)
+    momentum: float = _field("of SGD", 0.0, ge=0, lt=1)
     nesterov: bool = _field("of SGD: look ahead along the momentum, which must be > 0", False)
-    weight_decay: float = _field("times the weights, added to their gradient", 0.0, ge=0)
+    weight_decay: float = _field("times the weights, added to their gradient", 0.0, ge=0, le=1)
     schedule: Literal["constant", "multistep", "exponential", "linear"] = _field(
         "a name in SCHEDULES; the rate is constant within an epoch", "constant"
     )
-    milestones: tuple[int, ...] = _field("of multistep: epochs of the phase", (), each=True, ge=1)
-    gamma: float = _field("of multistep and exponential: factor on the rate", 1.0, gt=0)
+    milestones: tuple[int, ...] = _field("of multistep: epochs of the phase, rising", (), each=True, ge=1)
+    gamma: float = _field("of multistep and exponential: factor on the rate", 1.0, gt=0, le=1)
 
     def rate(self, done: int, epochs: int) -> float:
         """Return the learning rate after `done` of the phase's epochs."""
@@ -55,6 +56,9 @@ class Augment:
     probability: float = _field("of being changed at all, for each image", 1.0, gt=0, le=1)
 
 
+CHANGES = ("crop", "translate", "flip", "rotate", "resized_crop")  # what varies an image; the rest says how
+
+
 @dataclass(frozen=True)
 class Phase(Rule):
     """One stretch of training. What it says of optimiser and schedule is for the model.
@@ -63,8 +67,10 @@ class Phase(Rule):
     they are. The rows of `validation_share` are the same in every phase of a training.
     """
 
-    epochs: int = _field("passes over the training rows", ge=1)
-    batch_size: int = _field("rows per step; the last batch may be smaller, or larger by a row left alone", ge=1)
+    epochs: int = _field("passes over the training rows", ge=1, le=100_000)
+    batch_size: int = _field(
+        "rows per step; the last batch may be smaller, or larger by a row left alone", ge=1, le=1_000_000
+    )
     init: str = _field(
         "fresh, continue (where the phase before ended), or a defense whose weights it begins with",
         "fresh",
@@ -73,7 +79,7 @@ class Phase(Rule):
     groups: Mapping[str, Rule] = field(default_factory=dict, kw_only=True)
     augment: Augment | None = field(default=None, kw_only=True)
     validation_share: float = _field(
-        "share of the training rows that are held out and not trained on", 0.0, kw_only=True, ge=0, lt=1
+        "share of the training rows that are held out and not trained on", 0.0, kw_only=True, ge=0, le=0.5
     )
     keep: Literal["last", "best_val"] = _field(
         "which epoch's weights the phase ends with: the last, or the first of the best on held-out rows",

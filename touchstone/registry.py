@@ -139,7 +139,7 @@ def module_path(module: str) -> Path:
         ValueError: if there is none.
     """
     top, *rest = module.split(".")
-    spec = importlib.util.find_spec(top)
+    spec = importlib.util.find_spec(top) if module.replace(".", "_").isidentifier() and top else None
     homes = [] if spec is None else [Path(home, *rest) for home in spec.submodule_search_locations or ()]
     if spec is not None and spec.origin is not None and not rest:
         homes.append(Path(spec.origin).with_suffix(""))

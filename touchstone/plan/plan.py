@@ -17,6 +17,7 @@ from touchstone.data import DATASETS
 from touchstone.paths import STUDIES, Results
 from touchstone.plan.asked import Asked, asked
 from touchstone.plan.caps import Limits
+from touchstone.plan.reach import check_reach
 from touchstone.study.checks import Checker, check_config, load_study
 from touchstone.study.config import Config, ConfigError
 from touchstone.study.config import load as load_config
@@ -197,6 +198,9 @@ def make_plan(root: Path, config_file: Path) -> Plan:
             check.problems += error.problems
     if not check.problems:
         check_config(check, config, studies, suites)
+    plan = Plan(root, config, studies, suites, wanted)
+    if not check.problems:
+        check_reach(check, plan)
     if check.problems:
         raise ConfigError(check.problems)
-    return Plan(root, config, studies, suites, wanted)
+    return plan

@@ -9,17 +9,28 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
 from touchstone.registry import nearest
 
 SLUG = r"[a-z0-9][a-z0-9+-]*"
-Slug = Annotated[str, StringConstraints(pattern=f"^{SLUG}$")]
-Count = Annotated[int, Field(ge=1)]
+Slug = Annotated[str, StringConstraints(pattern=f"^{SLUG}$", max_length=64)]  # it is a part of paths
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 Key = tuple[str | int, ...]
 Definition = TypeVar("Definition", bound=BaseModel)
+
+
+def _once(values: list[Any]) -> list[Any]:
+    for value in values:
+        if values.count(value) > 1:
+            raise PydanticCustomError("repeated", "{value} is there twice", {"value": repr(value)})
+    return values
+
+
+Once = AfterValidator(_once)  # of a list: nothing in it twice
 
 
 class ConfigError(ValueError):
@@ -31,9 +42,9 @@ class ConfigError(ValueError):
 
 
 class Strict(BaseModel):
-    """A model that knows all of its keys."""
+    """A model that knows all of its keys, and whose numbers are finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Mirror(Strict):
@@ -86,10 +97,12 @@ class Cap(Strict):
 class Only(Strict):
     """Which part of the studies to run; an empty list means all of it. `clean` runs on every model anyway."""
 
-    datasets: list[Slug] = Field(default=[], description="datasets of the studies")
-    models: list[Slug] = Field(default=[], description="architectures")
-    defenses: list[Slug] = Field(default=[], description="defenses")
-    attacks: list[Slug] = Field(default=[], description="attacks, and worst cases by their norm, worst-<norm>")
+    datasets: Annotated[list[Slug], Once] = Field(default=[], description="datasets of the studies")
+    models: Annotated[list[Slug], Once] = Field(default=[], description="architectures")
+    defenses: Annotated[list[Slug], Once] = Field(default=[], description="defenses")
+    attacks: Annotated[list[Slug], Once] = Field(
+        default=[], description="attacks, and worst cases by their norm, worst-<norm>"
+    )
 
 
 class Checkpoints(Strict):
@@ -103,13 +116,17 @@ class Config(Strict):
     """One run. Each config file is complete in itself."""
 
     run: Slug = Field(description="name of the run, and of its folder below results/")
-    studies: Annotated[list[Slug], Field(min_length=1)] = Field(description="folders below studies/")
+    studies: Annotated[list[Slug], Field(min_length=1), Once] = Field(description="folders below studies/")
     device: Literal["cpu", "cuda"] = Field(description="cpu or cuda")
-    threads: Count = Field(description="CPU threads of one job; they decide the last bits of a result")
+    threads: Annotated[int, Field(ge=1, le=1024)] = Field(
+        description="CPU threads of one job; they decide the last bits of a result"
+    )
     jobs: Literal["per_attack", "per_model"] = Field(
         description="per_attack: a job per attack; per_model: all attacks on a model in one job"
     )
-    batch_size: Count = Field(description="rows per call of a model; halved where memory runs out")
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        description="rows per call of a model; halved where memory runs out"
+    )
     data: dict[Slug, DataSource] = Field(description="where the raw files of each dataset come from")
     stand_in: dict[Slug, Slug] = Field(
         default={}, description="dataset of the studies -> what is used in its place, with images of the same shape"
@@ -170,6 +187,8 @@ def read(path: Path) -> tuple[dict[Any, Any], Lines]:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: not UTF-8 text: {error.reason} at byte {error.start}"]) from error
+    except RecursionError as error:
+        raise ConfigError([f"{path}: not a config or study: brackets or lists are nested too deeply"]) from error
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1

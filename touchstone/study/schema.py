@@ -11,11 +11,11 @@ from touchstone import recipe
 from touchstone.attacks import ATTACKS
 from touchstone.recipe import Phase
 from touchstone.registry import BudgetRule
-from touchstone.study.config import Count, Definition, Slug, Strict
+from touchstone.study.config import Count, Definition, Once, Slug, Strict
 
 Positive = Annotated[float, Field(gt=0)]
 Norm = Literal["linf", "l2", "l1", "l0"]
-Slugs = Annotated[list[Slug], Field(min_length=1)]
+Slugs = Annotated[list[Slug], Field(min_length=1), Once]
 NotNegative = Annotated[float, Field(ge=0)]
 LIMITS = ("steps", "attack_steps", "restarts", "binary_steps", "queries")  # options that a cap may lower
 RESULT_TABLES = ("cells", "claims", "qualitative", "flags", "selection", "failures", "worst")
@@ -24,7 +24,7 @@ RESULT_TABLES = ("cells", "claims", "qualitative", "flags", "selection", "failur
 class Open(BaseModel):
     """A definition whose further keys are options of its `fn`."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
     fn: str = Field(description="a name in the table of such functions, or for a model module:function")
 
     @property
@@ -207,10 +207,10 @@ class Selection(Strict):
     """The criterion that chooses unstated constants; it reads no claim."""
 
     reference: Slug = Field(description="the defense that candidates are compared with, trained alike")
-    tolerance: dict[Slug, Positive] = Field(
+    tolerance: dict[Slug, Annotated[float, Field(gt=0, le=1)]] = Field(
         description="dataset -> validation accuracy that a candidate may lose against the reference, as a share"
     )
-    seed: int = Field(description="of these trainings")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(description="of these trainings")
     epochs: dict[Slug, Count] = Field(description="dataset -> epochs of these trainings; schedules shrink with them")
     probe: Slug = Field(description="an attack with a fixed budget that shows the sensitivity; it chooses nothing")
     probe_samples: Count = Field(description="validation images under the probe")
@@ -231,7 +231,7 @@ class NearZero(Strict):
     """Thresholds under which a weight counts as near zero; a study that gives them measures the first convolution."""
 
     headline: Positive = Field(description="the threshold of claims and tables")
-    thresholds: list[Positive] = Field(description="all that are measured")
+    thresholds: Annotated[list[Positive], Once] = Field(description="all that are measured")
 
 
 class TableDef(Strict):
@@ -245,7 +245,7 @@ class TableDef(Strict):
 class FigureDef(Open):
     """A plot, and the models or the table (of tables/) that it shows."""
 
-    defenses: list[Slug] = Field(default=[], description="whose models it draws")
+    defenses: Annotated[list[Slug], Once] = Field(default=[], description="whose models it draws")
     dataset: Slug | None = Field(default=None, description="on which they are trained")
     table: Slug | None = Field(default=None, description="of results that it draws instead")
 
@@ -257,21 +257,19 @@ class Study(Strict):
     title: str = Field(description="heading of the report")
     citation: str = Field(description="the work")
     headline: str = Field(description="which reading of the paper is the headline, fixed before anything is run")
-    seeds: Count = Field(description="trainings per model")
-    redraws: Annotated[int, Field(ge=0)] = Field(
+    seeds: Annotated[int, Field(ge=1, le=1000)] = Field(description="trainings per model")
+    redraws: Annotated[int, Field(ge=0, le=100)] = Field(
         default=0, description="how often an initialisation that learns nothing in its first epoch is drawn again"
     )
-    models: dict[Slug, ModelDef] = Field(description="architectures")
-    recipes: dict[Slug, Recipe] = Field(description="dataset -> how models are trained on it")
-    defenses: dict[Slug, DefenseDef] = Field(description="training objectives")
+    models: dict[Slug, ModelDef] = Field(min_length=1, description="architectures")
+    recipes: dict[Slug, Recipe] = Field(min_length=1, description="dataset -> how models are trained on it")
+    defenses: dict[Slug, DefenseDef] = Field(min_length=1, description="training objectives")
     selection: Selection | None = Field(
         default=None, description="the criterion that chooses constants which the paper leaves out"
     )
     threats: dict[Slug, ThreatDef] = Field(description="what an attack may do")
-    attacks: dict[Slug, AttackDef] = Field(description="attacks as the paper ran them")
-    worst: dict[Norm, list[Slug]] = Field(
-        default={}, description="norm -> threats at whose radii the worst case is read"
-    )
+    attacks: dict[Slug, AttackDef] = Field(min_length=1, description="attacks as the paper ran them")
+    worst: dict[Norm, Slugs] = Field(default={}, description="norm -> threats at whose radii the worst case is read")
     cells: list[CellsDef] = Field(default=[], description="what runs besides what the claims ask for")
     readings: dict[Slug, Reading] = Field(
         default={"headline": Reading()}, description="ways to take the paper; headline is its own"

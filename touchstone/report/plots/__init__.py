@@ -1,7 +1,8 @@
 """Figures of the report. Data come in, a matplotlib Figure goes out; nothing here imports torch.
 
 PLOTS names the drawing functions, READS the function that turns paths into their data. Both are plain tables,
-so that a study is checked without importing matplotlib (0.3 s that the Snakefile need not pay).
+so that a study is checked without importing matplotlib (0.3 s that the Snakefile need not pay). TABLES names those
+that draw a table of results; the others draw trained models.
 """
 
 # name -> function of (data, *, options) -> Figure
@@ -23,3 +24,6 @@ READS: dict[str, str] = {
     "worst-case": "touchstone.report.plots.sources:table",
     "selection": "touchstone.report.plots.sources:table",
 }
+
+# name -> the table of results that it draws
+TABLES: dict[str, str] = {"worst-case": "cells", "selection": "selection"}

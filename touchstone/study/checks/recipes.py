@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from touchstone.data import DATASETS
 from touchstone.defenses import DEFENSES
-from touchstone.recipe import MODEL, OPTIMIZERS, SCHEDULES, Said, rule_of
+from touchstone.recipe import CHANGES, LEAST_SHARE, MODEL, OPTIMIZERS, SCHEDULES, Said, rule_of
 from touchstone.study.checks.checker import Checker
 from touchstone.study.config import Key
 from touchstone.study.schema import PhaseDef, RuleDef, Study, TrainingDef, phases_of, resolved_phases, starts
@@ -22,7 +22,7 @@ class Recipes:
         """Check the recipe of each dataset."""
         for name, recipe in self.study.recipes.items():
             self.check.known(("recipes", name), name, DATASETS, "dataset")
-            self.training(("recipes", name), recipe, recipe)
+            self.training(("recipes", name), name, recipe, recipe)
 
     def phases(self, key: Key, defense: str) -> None:
         """Check the phases of a defense on each dataset."""
@@ -32,23 +32,27 @@ class Recipes:
             place = (*key, dataset) if isinstance(phases, Mapping) else key
             for number, phase in enumerate(phases_of(self.study, defense, dataset)):
                 self._init((*place, number, "init"), defense, dataset, number, phase)
-                self.training((*place, number), phase, recipe)
+                self.training((*place, number), dataset, phase, recipe)
             self._held_out(place, defense, dataset)
             self._groups(place, defense, dataset)
 
-    def training(self, key: Key, given: TrainingDef, recipe: TrainingDef) -> None:
+    def training(self, key: Key, dataset: str, given: TrainingDef, recipe: TrainingDef) -> None:
         """Check the rules that a phase, or a recipe itself, makes of a recipe: `given` comes before it."""
         parts: list[Said] = [recipe.said, given.said]
-        self._rule(key, given, parts)
+        epochs = {**recipe.said, **given.said}["epochs"]
+        self._rule(key, given, parts, epochs)
+        self._augment((*key, "augment"), dataset, given, recipe)
+        if 0 < (share := given.said.get("validation_share", 0)) < LEAST_SHARE:
+            self.check.add((*key, "validation_share"), f"must be 0, or {LEAST_SHARE} to 0.5, got {share}")
         for name, group in given.groups.items():
             before = [part["groups"][name] for part in parts if name in part["groups"]]
-            self._rule((*key, "groups", name), group, [*parts, *before])
+            self._rule((*key, "groups", name), group, [*parts, *before], epochs)
             if name == MODEL:
                 self.check.add(
                     (*key, "groups", name), "the model's own optimiser is that of the phase; write its settings there"
                 )
 
-    def _rule(self, key: Key, given: RuleDef, parts: list[Said]) -> None:
+    def _rule(self, key: Key, given: RuleDef, parts: list[Said], epochs: int) -> None:
         """What is given is read by the optimiser and the schedule, and what they need is there."""
         made = rule_of(*parts)
         readers: Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
@@ -65,6 +69,31 @@ class Recipes:
                     self.check.add(key, f"schedule {chosen!r} needs {option}")
         if made.get("nesterov") and not made.get("momentum"):
             self.check.add(key, "nesterov needs a momentum above 0")
+        self._milestones((*key, "milestones"), given.said.get("milestones", ()), epochs)
+
+    def _milestones(self, key: Key, milestones: tuple[int, ...], epochs: int) -> None:
+        """The rate falls after each of them: they rise, and epochs follow."""
+        if sorted(set(milestones)) != list(milestones):
+            self.check.add(key, f"must rise without repeats, got {list(milestones)}")
+        for milestone in sorted({m for m in milestones if m >= epochs}):
+            self.check.add(key, f"{milestone} is never reached in {epochs} epochs")
+
+    def _augment(self, key: Key, dataset: str, given: TrainingDef, recipe: TrainingDef) -> None:
+        """It varies images of that size, or takes away what the recipe says."""
+        if given.augment is None:
+            return
+        said = given.augment.model_dump(exclude_none=True)
+        if not said:
+            if given is recipe or recipe.augment is None:
+                self.check.add(key, "{} leaves images as they are, and there is nothing to take away: leave it out")
+            return
+        if not any(said.get(change) for change in CHANGES):
+            self.check.add(key, f"varies nothing; what does: {', '.join(CHANGES)}")
+        elif "fill" in said and not (said.get("crop") or said.get("translate")):
+            self.check.add((*key, "fill"), "is for crop or translate, and there is none")
+        side = min(DATASETS[dataset].shape[1:]) if dataset in DATASETS else None
+        if side is not None and said.get("crop", 0) >= side:
+            self.check.add((*key, "crop"), f"must be smaller than the image, {side} pixels, got {said['crop']}")
 
     def _init(self, key: Key, defense: str, dataset: str, number: int, phase: PhaseDef) -> None:
         """The first phase begins fresh or with a defense's weights, a later one only where the one before it ended."""

@@ -1,12 +1,17 @@
 """One run: the names in its config against its studies."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 
+from touchstone.attacks import ATTACKS
 from touchstone.data import DATASETS
+from touchstone.registry import options
 from touchstone.study.checks.checker import Checker
-from touchstone.study.config import Config
-from touchstone.study.schema import Study
-from touchstone.study.suites import Suites, worst_slug
+from touchstone.study.config import Config, Local
+from touchstone.study.schema import LIMITS, MemberDef, Study
+from touchstone.study.suites import Suites, norm_of, worst_slug
+
+OF_TRAINING = ("epochs", "attack_steps")  # limits on a training, which no attack belongs to
 
 
 def check_config(check: Checker, config: Config, studies: Mapping[str, Study], suites: Suites) -> None:
@@ -31,6 +36,38 @@ def check_config(check: Checker, config: Config, studies: Mapping[str, Study], s
                 check.known(("caps", number, "where", kind), name, names[kind], kind)
         if not any(value is not None for limit, value in cap if limit != "where"):
             check.add(("caps", number), "a cap limits something")
+        if cap.where.attack in names["attack"]:
+            _limits(check, number, config, studies, suites)
+
+
+def _limits(check: Checker, number: int, config: Config, studies: Mapping[str, Study], suites: Suites) -> None:
+    """A cap on an attack limits what the attack has."""
+    cap = config.caps[number]
+    given = {limit for limit, value in cap if limit != "where" and value is not None}
+    for limit in OF_TRAINING:
+        if limit in given:
+            check.add(("caps", number, limit), "is of a training, which no attack belongs to: leave where.attack out")
+    taken = {o for m in _members(str(cap.where.attack), config, studies, suites) for o in _options(m)}
+    for limit in LIMITS:
+        if limit in given - taken - {*OF_TRAINING}:
+            check.add(("caps", number, limit), f"{cap.where.attack!r} has none")
+
+
+def _members(attack: str, config: Config, studies: Mapping[str, Study], suites: Suites) -> Iterator[MemberDef]:
+    """Attacks of that name, or those behind a worst case."""
+    for study in studies.values():
+        if norm := norm_of(study, attack):
+            yield from suites.members(config.suite, norm).values() if config.suite in suites.by_name else ()
+            yield from (member for defense in study.defenses.values() for member in defense.adaptive.values())
+        elif attack in study.attacks:
+            yield study.attacks[attack]
+
+
+def _options(member: MemberDef) -> set[str]:
+    """What an attack can be told, with what it tells the attack that it wraps."""
+    spec = ATTACKS[member.fn]
+    wrapped = [ATTACKS[member.options.get("attack", spec.wraps[0])]] if spec.wraps else []
+    return {option for one in (spec, *wrapped) for option in options(one.fn)}
 
 
 def _suite(check: Checker, config: Config, norms: Collection[str], suites: Suites) -> None:
@@ -59,3 +96,5 @@ def _data(check: Checker, config: Config, datasets: Collection[str]) -> None:
             if embedded != (data.source == "embedded"):
                 allowed = "embedded" if embedded else "download, {mirror: URL} or {local: DIR}"
                 check.add(("data", name, "source"), f"the source of {name!r} must be {allowed}")
+        if isinstance(data.source, Local) and not Path(data.source.local).expanduser().is_dir():
+            check.add(("data", name, "source", "local"), f"there is no folder {data.source.local!r}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from touchstone.attacks import ATTACKS
@@ -10,20 +11,23 @@ from touchstone.defenses import DEFENSES
 from touchstone.models import MODELS, model_spec
 from touchstone.paths import study_files
 from touchstone.registry import OWN, options
-from touchstone.report.plots import PLOTS
+from touchstone.report.plots import PLOTS, TABLES
 from touchstone.study.checks.attacks import Attacks
 from touchstone.study.checks.checker import Checker, each
 from touchstone.study.checks.recipes import Recipes
+from touchstone.study.claims import COLUMNS, HEADLINE, OPTIONAL, read_rows
 from touchstone.study.config import ConfigError, Key, parse, read
 from touchstone.study.schema import (
     RESULT_TABLES,
     CellsDef,
     FigureDef,
+    Reading,
     Selection,
     Standardize,
     Study,
     datasets_of,
     for_dataset,
+    resolved_phases,
     starts,
 )
 from touchstone.study.suites import Suites
@@ -46,6 +50,7 @@ def load_study(path: Path, suites: Suites | None = None) -> Study:
     Defenses(check, study, suites.slugs if suites else frozenset()).run()
     attacks.run()
     References(check, study).run()
+    _printed(check, study, path.with_name(study_files("").claims.name))
     problems = check.problems + _caption_problems(path.with_name(study_files("").captions.name), study)
     if suites is not None:
         other = Checker(suites.lines)
@@ -73,6 +78,22 @@ def _caption_problems(path: Path, study: Study) -> list[str]:
         if not isinstance(text, str) or not text.strip():
             check.add((name,), f"must be text, got {text!r}")
     return check.problems
+
+
+def _printed(check: Checker, study: Study, path: Path) -> None:
+    """Check what a study says of the paper's tables and words against claims.csv, if it has one."""
+    if not path.exists():
+        return
+    try:
+        rows = [row for _, row in read_rows(path, COLUMNS, OPTIONAL)[0]]
+    except ConfigError:
+        return  # what is wrong with the file as a whole is said where its claims are read
+    tables = {row["source_table"] for row in rows}
+    for name, table in study.tables.items():
+        check.known(("tables", name, "source_table"), table.source_table, tables, "table of claims.csv")
+    words = {row[column] for row in rows for column in ("dataset", "model", "defense", "attack")}
+    for word in study.labels:
+        check.known(("labels", word), word, words.union(study.recipes, study.defenses, study.attacks), "word")
 
 
 @dataclass(frozen=True)
@@ -160,8 +181,7 @@ class References:
 
     def run(self) -> None:
         """Check cells, selection, readings, tables and figures."""
-        for number, cells in enumerate(self.study.cells):
-            self._cells(("cells", number), cells)
+        self._cells()
         if self.study.selection:
             self._selection(self.study.selection)
         self._readings()
@@ -174,7 +194,17 @@ class References:
         for name, figure in self.study.figures.items():
             self._figure(("figures", name), figure)
 
-    def _cells(self, key: Key, cells: CellsDef) -> None:
+    def _cells(self) -> None:
+        """Every entry adds something."""
+        before = set[tuple[str, ...]]()
+        for number, cells in enumerate(self.study.cells):
+            self._names(("cells", number), cells)
+            listed = set(product(cells.datasets, cells.models, cells.defenses, cells.attacks))
+            if listed <= before:
+                self.check.add(("cells", number), "every combination of these stands above already")
+            before |= listed
+
+    def _names(self, key: Key, cells: CellsDef) -> None:
         study = self.study
         defined: dict[str, Collection[str]] = {
             "datasets": study.recipes,
@@ -187,21 +217,38 @@ class References:
                 self.check.known((*key, kind, number), name, names, kind.removesuffix("s"))
 
     def _readings(self) -> None:
-        if "headline" not in self.study.readings:
-            self.check.add(("readings",), "the reading 'headline' is required")
+        if HEADLINE not in self.study.readings:
+            self.check.add(("readings",), f"the reading {HEADLINE!r} is required")
         for name, reading in self.study.readings.items():
-            for kind, defined in (("defense", self.study.defenses), ("attack", self.study.attacks)):
-                for ours, other in getattr(reading, kind).items():
-                    self.check.known(("readings", name, kind, ours), ours, defined, kind)
-                    self.check.known(("readings", name, kind, ours), other, defined, kind)
+            self._reading(("readings", name), reading, headline=name == HEADLINE)
+
+    def _reading(self, key: Key, reading: Reading, *, headline: bool) -> None:
+        """The headline takes the paper as it is; another one swaps something, and has words for its verdict."""
+        swaps = bool(reading.defense or reading.attack)
+        if headline and (swaps or reading.mark):
+            self.check.add(key, "is the paper's own: it swaps nothing and has no mark")
+        if not headline and not swaps:
+            self.check.add(key, "swaps nothing, and is the headline once more")
+        if not headline and not reading.mark:
+            self.check.add(key, "a mark is required, the words of its verdict")
+        for kind, defined in (("defense", self.study.defenses), ("attack", self.study.attacks)):
+            for ours, other in getattr(reading, kind).items():
+                place = (*key, kind, ours)
+                known = [self.check.known(place, name, defined, kind) for name in (ours, other)]
+                if all(known) and ours == other:
+                    self.check.add(place, f"{ours!r} is swapped with itself")
 
     def _selection(self, selection: Selection) -> None:
         check, study = self.check, self.study
         if study.near_zero is None:
             check.add(("selection",), "needs `near_zero`, whose headline threshold its table shows")
-        check.known(("selection", "reference"), selection.reference, study.defenses, "defense")
+        key, name = ("selection", "reference"), selection.reference
+        if check.known(key, name, study.defenses, "defense") and study.defenses[name].select:
+            check.add(key, f"{name!r} is chosen itself (`select`): compare with one that is not")
         check.per_dataset(("selection", "tolerance"), selection.tolerance, study)
         check.per_dataset(("selection", "epochs"), selection.epochs, study)
+        for dataset in study.recipes.keys() & selection.epochs.keys():
+            self._selection_epochs(dataset, selection.epochs[dataset])
         if not check.known(("selection", "probe"), selection.probe, study.attacks, "attack"):
             return
         probe = study.attacks[selection.probe]
@@ -212,15 +259,30 @@ class References:
             text = f"must be an attack with a fixed budget, got one of kind {spec.kind!r}"
             check.add(("selection", "probe"), text)
 
+    def _selection_epochs(self, dataset: str, epochs: int) -> None:
+        """The trainings of the selection are shortened ones."""
+        for name in [name for name, defense in self.study.defenses.items() if defense.select]:
+            shortest = min(phase.epochs for phase in resolved_phases(self.study, name, dataset))
+            if epochs > shortest:
+                text = f"must be at most the {shortest} epochs of {name!r}, got {epochs}"
+                self.check.add(("selection", "epochs", dataset), text)
+
     def _figure(self, key: Key, figure: FigureDef) -> None:
         check, study = self.check, self.study
         if check.known((*key, "fn"), figure.fn, PLOTS, "plot"):
             check.options(key, PLOTS[figure.fn], figure.options)
+            self._drawn(key, figure)
         if figure.dataset:
             check.known((*key, "dataset"), figure.dataset, study.recipes, "dataset")
         if figure.table:
             check.known((*key, "table"), figure.table, RESULT_TABLES, "table")
-        if bool(figure.table) == bool(figure.dataset and figure.defenses):
-            check.add(key, "give either a table, or a dataset and defenses")
         for number, defense in enumerate(figure.defenses):
             check.known((*key, "defenses", number), defense, study.defenses, "defense")
+
+    def _drawn(self, key: Key, figure: FigureDef) -> None:
+        """A plot is given what it draws: its table of results, or trained models."""
+        table, models = TABLES.get(figure.fn), (figure.dataset, *figure.defenses)
+        if table is None and (figure.table or not (figure.dataset and figure.defenses)):
+            self.check.add(key, f"{figure.fn!r} draws models: give a dataset and defenses, and no table")
+        if table is not None and (any(models) or figure.table != table):
+            self.check.add(key, f"{figure.fn!r} draws a table: give `table: {table}`, and no dataset or defenses")

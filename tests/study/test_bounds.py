@@ -1,0 +1,116 @@
+# ruff: noqa: E501
+"""Numbers far out of range, and parts of a config or a study that do not fit one another, are refused before any job."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from touchstone.plan.plan import make_plan
+from touchstone.study.config import ConfigError, Key
+
+CONFIG = "config.yaml"
+MNIST = "configs/mnist.yaml"
+STUDY = "studies/minmax/study.yaml"
+WORDY = "x" * 300
+STD = {"datasets": ["mnist"], "models": ["lenet"], "defenses": ["std"]}
+FIGURE: Key = ("figures", "figure2")
+
+# file, key, value that is put there, what the message must contain beside file and line
+BAD: list[tuple[str, Key, Any, list[str]]] = [
+    # one number or list by itself
+    (CONFIG, ("run",), WORDY, ["run: ", "at most 64 characters"]),
+    (CONFIG, ("threads",), 10**9, ["threads: ", "less than or equal to 1024", "got 1000000000"]),
+    (CONFIG, ("batch_size",), 10**30, ["batch_size: ", "less than or equal to 1000000"]),
+    (CONFIG, ("checkpoint",), {"minutes": float("inf")}, ["checkpoint.minutes: ", "finite number"]),
+    (CONFIG, ("checkpoint",), {"epochs": 10**30}, ["checkpoint.epochs: ", "less than or equal to 1000000000"]),
+    (CONFIG, ("caps", 0, "samples"), 10**30, ["caps.0.samples: ", "less than or equal to 1000000000"]),
+    (CONFIG, ("studies",), ["minmax", "minmax"], ["studies: ", "'minmax' is there twice"]),
+    (CONFIG, ("only",), {"defenses": ["std", "std"]}, ["only.defenses: ", "'std' is there twice"]),
+    (STUDY, ("seeds",), 10**8, ["seeds: ", "less than or equal to 1000"]),
+    (STUDY, ("redraws",), 10**9, ["redraws: ", "less than or equal to 100"]),
+    (STUDY, ("recipes",), {}, ["recipes: ", "at least 1 item"]),
+    (STUDY, ("models",), {}, ["models: ", "at least 1 item"]),
+    (STUDY, ("defenses",), {}, ["defenses: ", "at least 1 item"]),
+    (STUDY, ("attacks",), {}, ["attacks: ", "at least 1 item"]),
+    (STUDY, ("models", "lenet", "normalize"), {"mean": [float("nan")], "std": [1]}, ["normalize.mean.0: ", "finite"]),
+    (STUDY, ("recipes", "mnist", "lr"), float("inf"), ["recipes.mnist.lr: ", "finite number"]),
+    (STUDY, ("recipes", "mnist", "lr"), 1e6, ["recipes.mnist.lr: ", "less than or equal to 10", "got 1000000.0"]),
+    (STUDY, ("recipes", "mnist", "weight_decay"), 2.0, ["recipes.mnist.weight_decay: ", "less than or equal to 1"]),
+    (STUDY, ("recipes", "mnist", "batch_size"), 10**30, ["recipes.mnist.batch_size: ", "less than or equal to 1000000"]),
+    (STUDY, ("recipes", "mnist", "epochs"), 10**30, ["recipes.mnist.epochs: ", "less than or equal to 100000"]),
+    (STUDY, ("recipes", "cifar10", "gamma"), 5.0, ["recipes.cifar10.gamma: ", "less than or equal to 1", "got 5.0"]),
+    (STUDY, ("recipes", "mnist", "validation_share"), 0.999999, ["validation_share: ", "less than or equal to 0.5"]),
+    (STUDY, ("recipes", "mnist", "augment"), {"translate": float("inf")}, ["augment.translate: ", "finite"]),
+    (STUDY, ("selection", "seed"), 10**30, ["selection.seed: ", "less than 4294967296"]),
+    (STUDY, ("selection", "seed"), -1, ["selection.seed: ", "greater than or equal to 0"]),
+    (STUDY, ("selection", "probe_samples"), 10**30, ["selection.probe_samples: ", "less than or equal to"]),
+    (STUDY, ("selection", "tolerance", "mnist"), 2.0, ["selection.tolerance.mnist: ", "less than or equal to 1"]),
+    (STUDY, ("worst", "linf"), [], ["worst.linf: ", "at least 1 item"]),
+    (STUDY, ("worst", "linf"), ["linf", "linf"], ["worst.linf: ", "'linf' is there twice"]),
+    (STUDY, ("near_zero", "thresholds"), [0.01, 0.01], ["near_zero.thresholds: ", "0.01 is there twice"]),
+    (STUDY, ("near_zero", "headline"), float("inf"), ["near_zero.headline: ", "finite"]),
+    (STUDY, (*FIGURE, "defenses"), ["std", "std"], ["figures.figure2.defenses: ", "'std' is there twice"]),
+    # what has to fit something else in the file
+    (STUDY, ("recipes", "cifar10", "milestones"), [60, 30], ["recipes.cifar10.milestones: ", "must rise", "[60, 30]"]),
+    (STUDY, ("recipes", "cifar10", "milestones"), [30, 30], ["recipes.cifar10.milestones: ", "must rise"]),
+    (STUDY, ("recipes", "cifar10", "milestones"), [30, 90], ["milestones: ", "90 is never reached in 90 epochs"]),
+    (STUDY, ("defenses", "std", "phases"), [{"schedule": "multistep", "milestones": [3, 9], "gamma": 0.5, "epochs": 9}], ["defenses.std.phases.0.milestones: ", "9 is never reached in 9"]),
+    (STUDY, ("defenses", "std", "phases"), [{"optimizer": "sgd", "momentum": 20.0}], ["phases.0.momentum: ", "than 1"]),
+    (STUDY, ("recipes", "mnist", "validation_share"), 1e-9, ["validation_share: ", "0, or 0.001 to 0.5", "1e-09"]),
+    (STUDY, ("recipes", "mnist", "augment"), {"crop": 100000}, ["augment.crop: ", "smaller than the image, 28 pixels"]),
+    (STUDY, ("recipes", "mnist", "augment"), {}, ["recipes.mnist.augment: ", "nothing to take away"]),
+    (STUDY, ("recipes", "mnist", "augment"), {"probability": 0.5}, ["augment: ", "varies nothing", "crop, translate"]),
+    (STUDY, ("recipes", "mnist", "augment"), {"flip": True, "fill": "edge"}, ["augment.fill: ", "crop or translate"]),
+    (STUDY, ("recipes", "mnist", "augment"), {"flip": False}, ["recipes.mnist.augment: ", "varies nothing"]),
+    (STUDY, ("defenses", "std", "phases"), [{"augment": {}}], ["std.phases.0.augment: ", "nothing to take away"]),
+    (STUDY, ("selection", "epochs", "mnist"), 21, ["selection.epochs.mnist: ", "at most the 10 epochs of 'std+l1', got 21"]),
+    (STUDY, ("selection", "reference"), "std+l1", ["selection.reference: ", "'std+l1' is chosen itself"]),
+    (STUDY, ("readings", "headline", "defense"), {"std": "adv"}, ["readings.headline: ", "swaps nothing"]),
+    (STUDY, ("readings", "headline", "mark"), "as printed", ["readings.headline: ", "no mark"]),
+    (STUDY, ("readings", "coded", "mark"), "", ["readings.coded: ", "mark", "words of its verdict"]),
+    (STUDY, ("readings", "coded", "defense"), {}, ["readings.coded: ", "swaps nothing"]),
+    (STUDY, ("readings", "coded", "defense", "minmax-printed"), "minmax-printed", ["with itself"]),
+    (STUDY, ("labels", "fgms"), "FGSM", ["labels.fgms: ", "unknown word 'fgms'", "did you mean 'fgsm'"]),
+    (STUDY, ("tables", "table1", "source_table"), "Tabel 1", ["tables.table1.source_table: ", "did you mean 'Table 1'"]),
+    (STUDY, ("cells",), [STD, STD], ["cells.1: ", "every combination", "stands above"]),
+    (STUDY, ("cells",), [{**STD, "models": ["lenet", "lenet"]}], ["cells.0.models: ", "'lenet' is there twice"]),
+    (STUDY, FIGURE, {"fn": "rho-grid", "table": "cells"}, ["figures.figure2: ", "'rho-grid' draws models"]),
+    (STUDY, FIGURE, {"fn": "selection", "table": "cells"}, ["figures.figure2: ", "give `table: selection`"]),
+    (STUDY, FIGURE, {"fn": "worst-case", "dataset": "mnist", "defenses": ["std"]}, ["figures.figure2: ", "give `table: cells`"]),
+    (STUDY, FIGURE, {"fn": "worst-case", "table": "cells", "defenses": ["std"]}, ["figures.figure2: ", "and no dataset or defenses"]),
+    (STUDY, ("models", "lenet", "fn"), "..x:y", ["models.lenet.fn: ", "no source file for module '..x'"]),
+    (STUDY, ("models", "lenet", "fn"), "x..z:y", ["models.lenet.fn: ", "no source file for module 'x..z'"]),
+    # the config against its studies
+    (MNIST, ("data", "mnist"), {"source": {"local": "no/such/folder"}}, ["data.mnist.source.local", "no/such/folder"]),
+    (MNIST, ("only",), {"datasets": ["mnist"], "models": ["mlp-1000"], "defenses": ["ce"]}, ["only: ", "leaves no model"]),
+    (CONFIG, ("only",), {"attacks": ["worst-linf", "pgd40-linf-px"], "defenses": ["adv"]}, ["only.attacks.1: ", "reaches nothing"]),
+    (MNIST, ("caps", 1, "where"), {"model": "mlp-1000", "defense": "pc-printed"}, ["caps.1.where: ", "no study trains"]),
+    (CONFIG, ("caps", 3), {"where": {"defense": "adv", "attack": "mim40-linf"}, "samples": 9}, ["caps.3.where: ", "no study runs 'mim40-linf'"]),
+    (CONFIG, ("caps", 3, "epochs"), 4, ["caps.3.epochs: ", "leave where.attack out"]),
+    (CONFIG, ("caps", 3, "attack_steps"), 4, ["caps.3.attack_steps: ", "leave where.attack out"]),
+    (CONFIG, ("caps", 3, "queries"), 4, ["caps.3.queries: ", "'cw-l2' has none"]),
+]  # fmt: skip
+
+
+def put(path: Path, key: Key, value: Any) -> None:
+    yaml = YAML()
+    inside = document = yaml.load(path)
+    for part in key[:-1]:
+        inside = inside[part]
+    inside[key[-1]] = value
+    yaml.dump(document, path)
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value", "needles"), BAD, ids=[f"{'.'.join(map(str, k))}={str(v)[:40]}" for _, k, v, _ in BAD]
+)
+def test_a_bad_value_is_named(project: Path, file: str, key: Key, value: Any, needles: list[str]) -> None:
+    path = project / file
+    put(path, key, value)
+    with pytest.raises(ConfigError) as caught:
+        make_plan(project, project / CONFIG if file == STUDY else path)
+    said = [problem for problem in caught.value.problems if all(needle in problem for needle in needles)]
+    assert said, caught.value
+    assert said[0].startswith(f"{path}:")
