@@ -31,6 +31,23 @@ def test_wrong_targets(target: str, message: str) -> None:
         registry.options(target)
 
 
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (b"import x\ndef f(:\n", r"broken\.py:2: not valid Python: invalid syntax"),
+        (b"x = '\xff'\n", r"broken\.py:\d: not valid Python"),
+        (b"def f(): 0\0\n", r"broken\.py:.*not valid Python: .*null bytes"),
+    ],
+)
+def test_a_source_that_is_not_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: bytes, message: str
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "broken.py").write_bytes(source)
+    with pytest.raises(registry.SourceError, match=message):
+        registry.options("broken:f")
+
+
 def test_nearest() -> None:
     assert registry.nearest("pdg", ["pgd", "fgsm"]) == "allowed: fgsm, pgd; did you mean 'pgd'?"
     assert registry.nearest("zzz", ["pgd", "fgsm"]) == "allowed: fgsm, pgd"

@@ -23,6 +23,10 @@ OWN = "own"  # the loss that the attacked model was trained with
 LOSSES = ("ce", "ce64", "margin", "dlr", "logistic", OWN)  # what the option `loss` of an attack may name
 
 
+class SourceError(ValueError):
+    """A function's source cannot be read: no such file, no such function, or not Python."""
+
+
 @dataclass(frozen=True)
 class AttackSpec:
     """What the evaluation must know about an attack besides its function."""
@@ -136,7 +140,7 @@ def module_path(module: str) -> Path:
     """Return the source file of a module without executing anything: neither it nor its parent packages.
 
     Raises:
-        ValueError: if there is none.
+        SourceError: if there is none.
     """
     top, *rest = module.split(".")
     spec = importlib.util.find_spec(top) if module.replace(".", "_").isidentifier() and top else None
@@ -147,7 +151,7 @@ def module_path(module: str) -> Path:
         for path in (home / "__init__.py", home.with_suffix(".py")):
             if path.is_file():
                 return path
-    raise ValueError(f"no source file for module {module!r}")
+    raise SourceError(f"no source file for module {module!r}")
 
 
 @cache
@@ -155,9 +159,18 @@ def options(target: str) -> dict[str, Option]:
     """Read the keyword-only arguments of "module:function" from its source; torch is not imported.
 
     For a class these are the annotated fields of its body (a dataclass) and of its bases within this package.
+
+    Raises:
+        SourceError: if there is no such function, or its file is not Python.
     """
     module, _, name = target.partition(":")
-    tree = ast.parse(module_path(module).read_text())
+    path = module_path(module)
+    try:
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError as error:
+        raise SourceError(f"{path}:{error.lineno or 1}: not valid Python: {error.msg}") from error
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{path}: not valid Python: {error}") from error
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
@@ -167,7 +180,7 @@ def options(target: str) -> dict[str, Option]:
             fields = [(s.target, s) for s in node.body if isinstance(s, ast.AnnAssign)]
             own = {name.id: _option(s.annotation, s.value) for name, s in fields if isinstance(name, ast.Name)}
             return {k: option for part in (*inherited, own) for k, option in part.items()}
-    raise ValueError(f"no function or class {name!r} in module {module!r}")
+    raise SourceError(f"no function or class {name!r} in module {module!r}")
 
 
 def _bases(node: ast.ClassDef, tree: ast.Module, module: str) -> list[str]:

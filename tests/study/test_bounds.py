@@ -1,12 +1,14 @@
 # ruff: noqa: E501
 """Numbers far out of range, and parts of a config or a study that do not fit one another, are refused before any job."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
+from touchstone.attacks import ATTACKS
 from touchstone.plan.plan import make_plan
 from touchstone.study.config import ConfigError, Key
 
@@ -114,3 +116,23 @@ def test_a_bad_value_is_named(project: Path, file: str, key: Key, value: Any, ne
     said = [problem for problem in caught.value.problems if all(needle in problem for needle in needles)]
     assert said, caught.value
     assert said[0].startswith(f"{path}:")
+
+
+@pytest.fixture
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A function in a file that is not Python."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "broken.py").write_text("import torch\ndef f(:\n")
+    return "broken:f"
+
+
+def test_a_syntax_error_in_a_model_of_ones_own_is_named(project: Path, broken: str) -> None:
+    put(project / STUDY, ("models", "lenet", "fn"), broken)
+    with pytest.raises(ConfigError, match=r"models\.lenet\.fn: 'broken:f' cannot be read: .*broken\.py:2: not valid"):
+        make_plan(project, project / CONFIG)
+
+
+def test_a_syntax_error_in_an_attack_is_named(project: Path, broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ATTACKS, "fgsm", replace(ATTACKS["fgsm"], fn=broken))
+    with pytest.raises(ConfigError, match=r"broken\.py:2: not valid Python: invalid syntax"):
+        make_plan(project, project / CONFIG)

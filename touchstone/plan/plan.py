@@ -18,6 +18,7 @@ from touchstone.paths import STUDIES, Results
 from touchstone.plan.asked import Asked, asked
 from touchstone.plan.caps import Limits
 from touchstone.plan.reach import check_reach
+from touchstone.registry import SourceError
 from touchstone.study.checks import Checker, check_config, load_study
 from touchstone.study.config import Config, ConfigError
 from touchstone.study.config import load as load_config
@@ -196,6 +197,8 @@ def make_plan(root: Path, config_file: Path) -> Plan:
             wanted[name] = asked(folder / name, studies[name])
         except ConfigError as error:
             check.problems += error.problems
+        except SourceError as error:  # of a function that the tables of the package name
+            check.problems.append(str(error))
     if not check.problems:
         check_config(check, config, studies, suites)
     plan = Plan(root, config, studies, suites, wanted)

@@ -1,6 +1,5 @@
 """Whether each part of a config reaches something: what it runs only, and what it cuts short."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,8 @@ MODEL_SLOTS = ("dataset", "model", "defense")
 def check_reach(check: Checker, plan: "Plan") -> None:
     """Add to `check` what the config of a plan says for nothing."""
     _only(check, plan)
-    whole = replace(plan, config=plan.config.model_copy(update={"only": Only()}))
+    everything = plan.config.model_copy(update={"only": Only()})
+    whole = plan if plan.config == everything else replace(plan, config=everything)
     for number, cap in enumerate(plan.config.caps):
         if why := _missed(whole, cap.where):
             check.add(("caps", number, "where"), why)
@@ -41,18 +41,18 @@ def _only(check: Checker, plan: "Plan") -> None:
 
 def _missed(whole: "Plan", where: Where) -> str:
     """Say why a cap applies to nothing that the studies run, "" if it applies to something."""
-    models = [m for m in whole.trained if all(getattr(where, s) in (None, getattr(m, s)) for s in MODEL_SLOTS)]
-    if not models:
+    if not any(_such(model, where) for model in whole.trained):
         return "no study trains such a model"
-    if where.attack and not any(where.attack in _attacks(whole, model) for model in models):
+    if where.attack and not any(where.attack in _attacks(whole, m) for m in whole.models if _such(m, where)):
         return f"no study runs {where.attack!r} on such a model"
     return ""
 
 
-def _attacks(whole: "Plan", model: ModelId) -> Iterator[str]:
-    """Attacks on a model, those of the selection of its options included."""
-    if model._replace(seed=0) in whole.models:
-        yield from whole.attacks(model)
+def _such(model: ModelId, where: Where) -> bool:
+    return all(getattr(where, slot) in (None, getattr(model, slot)) for slot in MODEL_SLOTS)
+
+
+def _attacks(whole: "Plan", model: ModelId) -> list[str]:
+    """Return the attacks on a model, with that of the selection of its options."""
     criterion = whole.studies[model.study].selection
-    if criterion and whole.selects(model):
-        yield criterion.probe
+    return [*whole.attacks(model), *([criterion.probe] if criterion and whole.selects(model) else [])]

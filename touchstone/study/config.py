@@ -12,7 +12,10 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.nodes import Node
+from ruamel.yaml.reader import ReaderError
 
 from touchstone.registry import nearest
 
@@ -174,6 +177,26 @@ class Lines:
         return f"{self.path}:{self.of(key)}: {dotted}: {text}"
 
 
+class _Constructor(SafeConstructor):
+    """Makes values of nodes, and says where one cannot be made."""
+
+    def construct_object(self, node: Node, deep: bool = False) -> Any:
+        try:
+            made = super().construct_object(node, deep)
+            str(made if isinstance(made, int) else "")  # of 4,301 digits it could not be named in a message
+            return made
+        except (KeyError, ValueError) as error:  # of int(), float(), date(), str() and a table of booleans
+            kind = str(node.tag).rpartition(":")[2]
+            text = f"cannot be read as {kind}: {str(node.value)[:40]!r}"
+            raise ConstructorError(None, None, text, node.start_mark) from error
+
+
+def _parser() -> YAML:
+    parser = YAML(typ="safe", pure=True)
+    parser.Constructor = _Constructor
+    return parser
+
+
 def read(path: Path) -> tuple[dict[Any, Any], Lines]:
     """Parse a YAML file: its plain values, and where they stand.
 
@@ -182,13 +205,16 @@ def read(path: Path) -> tuple[dict[Any, Any], Lines]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        values = YAML(typ="safe", pure=True).load(text)
+        values = _parser().load(text)
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: not UTF-8 text: {error.reason} at byte {error.start}"]) from error
     except RecursionError as error:
         raise ConfigError([f"{path}: not a config or study: brackets or lists are nested too deeply"]) from error
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError([f"{path}:{line}: not valid YAML: {error.reason}, got {chr(error.character)!r}"]) from error
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1

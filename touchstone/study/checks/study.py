@@ -10,7 +10,7 @@ from touchstone.data import DATASETS
 from touchstone.defenses import DEFENSES
 from touchstone.models import MODELS, model_spec
 from touchstone.paths import study_files
-from touchstone.registry import OWN, options
+from touchstone.registry import OWN, SourceError, options
 from touchstone.report.plots import PLOTS, TABLES
 from touchstone.study.checks.attacks import Attacks
 from touchstone.study.checks.checker import Checker, each
@@ -113,7 +113,7 @@ class Models:
         if ":" in model.fn:
             try:
                 options(model.fn)
-            except (ValueError, SyntaxError) as error:
+            except SourceError as error:
                 self.check.add((*key, "fn"), f"{model.fn!r} cannot be read: {error}")
                 return
         elif not self.check.known((*key, "fn"), model.fn, MODELS, "model"):
