@@ -145,7 +145,7 @@ class DefenseDef(Open):
         default=[PhaseDef()],
         description="stretches of training, one after another on the same weights, or {dataset: phases}",
     )
-    select: list[dict[str, Any]] = Field(
+    select: Annotated[list[dict[str, Any]], Once] = Field(
         default=[], description="candidate options from weak to strong, of which the study's selection takes one"
     )
     adaptive: dict[Slug, MemberDef] = Field(
@@ -210,7 +210,7 @@ class Selection(Strict):
     tolerance: dict[Slug, Annotated[float, Field(gt=0, le=1)]] = Field(
         description="dataset -> validation accuracy that a candidate may lose against the reference, as a share"
     )
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(description="of these trainings")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(description="of these trainings")
     epochs: dict[Slug, Count] = Field(description="dataset -> epochs of these trainings; schedules shrink with them")
     probe: Slug = Field(description="an attack with a fixed budget that shows the sensitivity; it chooses nothing")
     probe_samples: Count = Field(description="validation images under the probe")
@@ -225,6 +225,10 @@ class Reading(Strict):
     mark: str = Field(default="", description="what a verdict says if only this reading reproduces the claim")
     defense: dict[Slug, Slug] = Field(default={}, description="headline's defense -> this reading's")
     attack: dict[Slug, Slug] = Field(default={}, description="headline's attack -> this reading's")
+
+    def changes(self, defense: str, attack: str) -> bool:
+        """Say whether it swaps a slug of a cell."""
+        return defense in self.defense or attack in self.attack
 
 
 class NearZero(Strict):

@@ -89,8 +89,16 @@ def _printed(check: Checker, study: Study, path: Path) -> None:
     except ConfigError:
         return  # what is wrong with the file as a whole is said where its claims are read
     tables = {row["source_table"] for row in rows}
+    on = {(row["source_table"], row["dataset"]) for row in rows}
     for name, table in study.tables.items():
-        check.known(("tables", name, "source_table"), table.source_table, tables, "table of claims.csv")
+        known = check.known(("tables", name, "source_table"), table.source_table, tables, "table of claims.csv")
+        if known and table.dataset and (table.source_table, table.dataset) not in on:
+            text = f"claims.csv has no claim of {table.source_table!r} on {table.dataset!r}"
+            check.add(("tables", name, "dataset"), text)
+    for name, reading in study.readings.items():
+        swaps = bool(reading.defense or reading.attack)
+        if swaps and not any(reading.changes(row["cell_defense"], row["cell_attack"]) for row in rows):
+            check.add(("readings", name), "changes no claim: it swaps slugs that no cell of claims.csv has")
     words = {row[column] for row in rows for column in ("dataset", "model", "defense", "attack")}
     for word in study.labels:
         check.known(("labels", word), word, words.union(study.recipes, study.defenses, study.attacks), "word")
