@@ -35,6 +35,7 @@ def test_a_key_is_found_in_lists_and_mappings(file: Path) -> None:
         (lambda p: p.write_text("- a\n- b\n"), "expected a mapping"),
         (lambda p: p.write_text(""), "expected a mapping"),
         (lambda p: p.write_text("run: " + "[" * 500 + "]" * 500), "brackets or lists are nested too deeply"),
+        (lambda p: p.write_text("run: &a {x: [*a]}"), "an alias .* stands inside what it names"),
         (lambda p: p.write_text("run: a\nx: \0"), "yaml:2: not valid YAML: special characters are not allowed"),
         (lambda p: p.write_text("run: a\nx: !!int y"), "yaml:2: not valid YAML: .*int.*'y'"),
         (lambda p: p.write_text("run: a\nx: !!bool si"), "yaml:2: not valid YAML: .*bool.*'si'"),
@@ -42,7 +43,20 @@ def test_a_key_is_found_in_lists_and_mappings(file: Path) -> None:
         (lambda p: p.write_text("run: a\nx: 1" + "0" * 5000), "yaml:2: not valid YAML: .*int.*'1000"),
         (lambda p: p.write_text("run: a\nx: 0x" + "f" * 5000), "yaml:2: not valid YAML: .*int.*'0xff"),
     ],
-    ids=["missing", "bytes", "list", "empty", "deep", "nul", "no-int", "no-bool", "no-date", "long-int", "long-hex"],
+    ids=[
+        "missing",
+        "bytes",
+        "list",
+        "empty",
+        "deep",
+        "endless",
+        "nul",
+        "no-int",
+        "no-bool",
+        "no-date",
+        "long-int",
+        "long-hex",
+    ],
 )
 def test_a_file_that_is_no_mapping(file: Path, make: Callable[[Path], object], needle: str) -> None:
     make(file)

@@ -219,9 +219,22 @@ def read(path: Path) -> tuple[dict[Any, Any], Lines]:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise ConfigError([f"{path}:{line}: not valid YAML: {str(error.problem).splitlines()[0]}"]) from error
+    if _endless(values, frozenset(), set()):
+        raise ConfigError([f"{path}: not a config or study: an alias (*name) stands inside what it names"])
     if not isinstance(values, dict):
         raise ConfigError([f"{path}:1: expected a mapping of keys to values, got {type(values).__name__}"])
     return values, Lines(path, text)
+
+
+def _endless(value: Any, above: frozenset[int], finite: set[int]) -> bool:
+    """Say whether a value contains itself; `finite` are the ones that are known not to."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if id(value) in finite or not parts:
+        return False
+    if id(value) in above or any(_endless(part, above | {id(value)}, finite) for part in parts):
+        return True
+    finite.add(id(value))
+    return False
 
 
 def parse(model: type[Definition], values: Any, lines: Lines) -> Definition:
