@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from touchstone.attacks.contract import Problem, between, choose, prepare
 from touchstone.attacks.wrapping import wrapped
 from touchstone.losses import misclassified
 from touchstone.query import Query
+from touchstone.ranges import Count
 from touchstone.rng import SampleRng
 
 NAMES = {"linf": "Linf", "l2": "L2", "l1": "L1"}
@@ -33,10 +34,10 @@ def autoattack(
     eps: float | Tensor,
     rng: int | SampleRng,
     stop: str = "never",
-    version: str = "standard",
-    attacks: Sequence[str] = (),
-    steps: int = 100,
-    queries: int = 5000,
+    version: Literal["standard", "plus", "rand", "custom"] = "standard",
+    attacks: Sequence[Literal["apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"]] = (),
+    steps: Count = 100,
+    queries: Count = 5000,
 ) -> Tensor:
     """Return the first misclassified point that the attacks of AutoAttack find, one after another; else x.
 

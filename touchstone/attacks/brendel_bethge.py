@@ -15,6 +15,7 @@ from touchstone.attacks.wrapping import wrapped
 from touchstone.losses import misclassified
 from touchstone.norms import distance
 from touchstone.query import Query, tiles
+from touchstone.ranges import Count, NotNegative, Positive, Share, Whole
 from touchstone.rng import SampleRng
 from touchstone.types import MinNorm
 
@@ -32,13 +33,13 @@ def brendel_bethge(
     *,
     norm: str,
     rng: int | SampleRng,
-    steps: int = 1000,
-    lr: float = 1.0,
-    lr_decay: float = 0.5,
-    lr_decays: int = 20,
-    momentum: float = 0.8,
-    overshoot: float = 1.1,
-    starts: int = 100,
+    steps: Count = 1000,
+    lr: Positive = 1.0,
+    lr_decay: Share = 0.5,
+    lr_decays: Count = 20,
+    momentum: Share = 0.8,
+    overshoot: NotNegative = 1.1,
+    starts: Whole = 100,
 ) -> MinNorm:
     """Return the nearest misclassified point of a walk along the decision boundary, from far to near.
 

@@ -111,15 +111,15 @@ def choose(name: str, value: str, choices: Collection[str]) -> None:
 
 
 def between(low: float, high: float = math.inf, **options: float) -> None:
-    """Raise ValueError for the first option outside [low, high]."""
+    """Raise ValueError for the first option outside [low, high], or not finite."""
     for name, value in options.items():
-        if not low <= value <= high:
+        if not (low <= value <= high and math.isfinite(value)):
             wanted = f">= {low}" if high == math.inf else f"in [{low}, {high}]"
             raise ValueError(f"{name} must be {wanted}, got {value}")
 
 
 def positive(**options: float) -> None:
-    """Raise ValueError for the first option that is not above zero."""
+    """Raise ValueError for the first option that is not above zero, or not finite."""
     for name, value in options.items():
-        if not value > 0:
+        if not 0 < value < math.inf:
             raise ValueError(f"{name} must be > 0, got {value}")
