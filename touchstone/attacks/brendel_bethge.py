@@ -50,8 +50,10 @@ def brendel_bethge(
     where it is for the step, and the query gets the flag "solver_failed"; values that came back to x but for
     rounding are x. Foolbox works in float32. Nothing is drawn but the starting points: the first of some uniform
     random images that is misclassified, else the nearest sample of the block that the model gives to another class
-    than y. That makes the rows of a block depend on one another; the walks do not. In l0 Foolbox minimises the number
-    of values; the distance counts pixels. A box that is not finite, or not the same for all values, is a ValueError.
+    than y. That makes the rows of a block depend on one another; the walks do not. A randomised model may take a
+    starting point for its true class the second time: it gets the flag "randomised" and no walk. In l0 Foolbox has
+    the number of values to minimise; the distance counts pixels. A box that is not finite, or not the same for all
+    values, is a ValueError.
 
     A pass is counted where Foolbox asks the model: a forward for each of its 10 bisections, both for each step.
 
@@ -125,7 +127,14 @@ def walk(task: Problem, rows: Tensor, start: Tensor, norm: str, options: dict[st
     sight = foolbox.PyTorchModel(Sight(task.query, rows, x.dtype).eval(), bounds=bounds, device=x.device)
     criterion = foolbox.criteria.Misclassification(task.y[rows])
     origin = x.float()
-    z = attack.run(sight, origin, criterion, starting_points=start.float())
+    try:
+        with torch.enable_grad():
+            z = attack.run(sight, origin, criterion, starting_points=start.float())
+    except AssertionError:  # Foolbox asks the starting points again, and one is not misclassified any more
+        if torch.equal(task.query.logits(start, rows=rows), task.query.logits(start, rows=rows)):
+            raise
+        task.query.flags.add("randomised")
+        return x
     if solver.failed:
         task.query.flags.add("solver_failed")
     return task.bounds.clip(torch.where(z == origin, x, z.to(x.dtype)))
