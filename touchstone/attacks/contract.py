@@ -107,11 +107,12 @@ def prepare(
 
 def floats(x: Tensor) -> None:
     """Raise ValueError unless x is float32 or float64: half precision has no digits for a step of an attack."""
-    if x.dtype not in (torch.float32, torch.float64):
-        meant = "divide by 255" if x.dtype == torch.uint8 else "convert it with .float()"
+    if not x.is_floating_point():
         raise ValueError(
-            f"x must be float32 or float64, floating point in the units of the box, got {x.dtype}: {meant}"
+            f"x must be floating point, got {x.dtype}{': divide by 255' if x.dtype == torch.uint8 else ''}"
         )
+    if x.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"x must be float32 or float64, got {x.dtype}: convert it with .float()")
 
 
 def class_numbers(y: Tensor, rows: int) -> None:
