@@ -81,8 +81,9 @@ class Training(NamedTuple):
 
     A training costs its passes: `passes` says what one image costs in each kind of pass that Tally tells apart.
     `largest` is the largest ratio to them that is wanted, `plain` that to steps of cross-entropy on as many images
-    (without the forward passes, which must all be those of the epoch's training accuracy), and `loader` the least
-    ratio to ours of the time of a DataLoader that has no more cores; None stands for no such comparison.
+    (without the forward passes, which must all be those of the epoch's training accuracy but one row that shows the
+    memory format), and `loader` the least ratio to ours of the time of a DataLoader that has no more cores; None stands
+    for no such comparison.
     """
 
     model: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +14,15 @@ from touchstone.norms import distance
 from touchstone.registry import OWN
 from touchstone.types import UNIT, Bounds
 
+MIXED = ContextVar("mixed_precision", default=False)  # whether an autocast is ours, and meant for what attacks ask
+
 
 class Query:
     """A model that may be asked for logits and input gradients.
 
     Args:
-        model: (B, *shape) -> logits (B, C). It sees 4-d inputs in channels_last memory (twice as fast on CPU),
-            so it must flatten with `flatten` or `reshape`, not `view`.
+        model: (B, *shape) -> logits (B, C). It sees 4-d inputs in channels_last memory (twice as fast on CPU), or
+            in contiguous memory once it has refused that, as a model does that flattens with `view`.
         samples: how many samples to count for; None grows the counters to the largest block seen.
         bounds: box of valid inputs.
         batch_size: rows per call of the model; halved on out-of-memory.
@@ -30,6 +33,7 @@ class Query:
         zero_grads: (samples,) int64, how often a sample's gradient was zero everywhere.
         restarts: (samples,) int64, the restart each sample was last in, which is the one its point comes from.
         classes: C, known after `as_query` or the first call.
+        memory_format: in which the model takes 4-d inputs, as far as it has been asked.
         flags: what has to be said beside the result, e.g. "out_of_memory_halved"; touchstone.evaluation.flags.QUERY
             has a sentence for each.
     """
@@ -50,6 +54,7 @@ class Query:
         self.batch_size = batch_size
         self.own_loss = own_loss
         self.classes: int | None = None
+        self.memory_format = torch.channels_last
         self.flags: set[str] = set()
         self.forwards = torch.zeros(samples or 0, dtype=torch.int64)
         self.backwards = self.forwards.clone()
@@ -80,7 +85,7 @@ class Query:
 
         def call(part: slice) -> tuple[Tensor]:
             with torch.no_grad():
-                return (self._forward(channels_last(x[part])),)
+                return (self._forward(self._laid_out(x[part])),)
 
         ids = self._ids(x, rows)
         (logits,) = self._chunked(len(x), call)
@@ -91,7 +96,7 @@ class Query:
         """Return logits (B, C), loss (B,) and the gradient (B, *shape) of each row's loss in that row of x."""
 
         def call(part: slice) -> tuple[Tensor, Tensor, Tensor]:
-            inputs = channels_last(x[part]).requires_grad_()
+            inputs = self._laid_out(x[part]).requires_grad_()
             with torch.enable_grad():
                 logits = self._forward(inputs)
                 value = loss(logits, y[part])
@@ -115,7 +120,7 @@ class Query:
         wanted = classes.expand(len(x), -1)
 
         def call(part: slice) -> tuple[Tensor, Tensor]:
-            inputs = channels_last(x[part]).requires_grad_()
+            inputs = self._laid_out(x[part]).requires_grad_()
             jac = x.new_empty(len(inputs), wanted.shape[1], *x.shape[1:])
             with torch.enable_grad():
                 logits = self._forward(inputs)
@@ -142,7 +147,7 @@ class Query:
             return self.logits(x, rows)
 
         def call(part: slice) -> tuple[Tensor]:
-            memory_format = torch.channels_last if x.ndim == 4 else torch.contiguous_format
+            memory_format = self.memory_format if x.ndim == 4 else torch.contiguous_format
             return (self._forward(seen[part].clone(memory_format=memory_format)),)
 
         def count_backward(grad: Tensor) -> None:
@@ -160,8 +165,8 @@ class Query:
     def probe(self, x: Tensor) -> int:
         """Return the number of classes, from one uncounted forward pass of one sample the first time."""
         if self.classes is None:
-            with torch.no_grad(), self._quiet():
-                self._forward(channels_last(x[:1]))
+            with torch.no_grad():
+                self._chunked(1, lambda _: (self._forward(self._laid_out(x[:1])),))
         return self.classes
 
     def reserve(self, samples: int, device: torch.device) -> None:
@@ -172,12 +177,18 @@ class Query:
             for name in ("forwards", "backwards", "zero_grads", "restarts"):
                 setattr(self, name, torch.cat([getattr(self, name).to(device), pad]))
 
+    def _laid_out(self, x: Tensor) -> Tensor:
+        """Copy x into the memory format that the model takes."""
+        return laid_out(x, self.memory_format)
+
     def _forward(self, x: Tensor) -> Tensor:
+        """Return the logits (B, C) of x (B, *shape), in its type."""
         logits = self.model(x)
-        if logits.ndim != 2 or len(logits) != len(x):
-            raise ValueError(f"the model must return logits ({len(x)}, C), got shape {tuple(logits.shape)}")
+        if problem := _no_logits(logits, len(x)):
+            wanted = "floating-point, a row for each input, at least 2 classes"
+            raise ValueError(f"the model must return logits ({len(x)}, C), got {problem}; wanted: {wanted}")
         self.classes = logits.shape[1]
-        return logits
+        return logits.to(x.dtype)
 
     def _chunked(self, count: int, call: Callable[[slice], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """Call on consecutive slices of at most batch_size rows and join what comes back."""
@@ -188,10 +199,14 @@ class Query:
                 try:
                     parts.append(call(slice(start, stop)))
                 except RuntimeError as error:
-                    if stop - start <= 1 or not out_of_memory(error):
+                    if self.memory_format == torch.channels_last and "view size is not compatible" in str(error):
+                        self.memory_format = torch.contiguous_format
+                        self.flags.add("contiguous_memory")
+                    elif stop - start > 1 and out_of_memory(error):
+                        self.batch_size = (stop - start) // 2
+                        self.flags.add("out_of_memory_halved")
+                    else:
                         raise
-                    self.batch_size = (stop - start) // 2
-                    self.flags.add("out_of_memory_halved")
                 else:
                     start = stop
         if len(parts) == 1:
@@ -217,6 +232,18 @@ class Query:
             raise ValueError(f"rows must name the sample of each of the {len(x)} inputs, got {len(rows)}")
         self.reserve(len(x) if rows is None else 0, x.device)
         return torch.arange(len(x), device=x.device) if rows is None else rows
+
+
+def _no_logits(output: object, rows: int) -> str:
+    """Say what a model returned in the place of logits (rows, C), "" if it is those."""
+    if not isinstance(output, Tensor):
+        keys = f" of {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
+        parts = f" of {len(output)}" if isinstance(output, tuple | list) else ""
+        return f"a {type(output).__name__}{keys or parts}: return its logits alone"
+    if not output.is_floating_point():
+        return str(output.dtype)
+    fits = output.ndim == 2 and len(output) == rows and output.shape[1] > 1
+    return "" if fits else f"shape {tuple(output.shape)}"
 
 
 def out_of_memory(error: RuntimeError) -> bool:
@@ -259,5 +286,38 @@ def evaluating(model: nn.Module, modules: Iterable[nn.Module] | None = None) -> 
 
 def channels_last(x: Tensor) -> Tensor:
     """Copy x, 4-d inputs into channels_last strides: with one channel `.to` would leave x as it is."""
-    memory_format = torch.channels_last if x.ndim == 4 else torch.contiguous_format
+    return laid_out(x, torch.channels_last)
+
+
+def laid_out(x: Tensor, memory_format: torch.memory_format) -> Tensor:
+    """Copy x, 4-d inputs into the strides of a memory format, also with one channel."""
+    memory_format = memory_format if x.ndim == 4 else torch.contiguous_format
     return torch.empty_like(x, memory_format=memory_format).copy_(x.detach())
+
+
+@contextmanager
+def mixed_precision(device: torch.device, enabled: bool) -> Iterator[None]:
+    """Run layers in bfloat16 where autocast does so, also in the attacks of a training."""
+    token = MIXED.set(enabled)
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled, cache_enabled=False):
+            yield
+    finally:
+        MIXED.reset(token)
+
+
+def plain(x: Tensor) -> Tensor:
+    """Return x detached, or a copy where x was made in inference mode, since no gradient could pass beside it."""
+    return x.detach().clone() if x.is_inference() else x.detach()
+
+
+@contextmanager
+def undisturbed(device: torch.device) -> Iterator[None]:
+    """Compute in no torch context of the caller's: float32 by default, gradients, no inference mode, no autocast."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_default_dtype(default)

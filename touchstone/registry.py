@@ -13,14 +13,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 NORMS = ("linf", "l2", "l1", "l0")
 # what a minimal-norm attack has to do with epsilons: its distances are read at them; its points are cut back to each
 # ball and judged again, as Foolbox does; nothing, it may go as far as it likes
 BudgetRule = Literal["distance", "shrink_and_retest", "unbounded"]
 OWN = "own"  # the loss that the attacked model was trained with
-LOSSES = ("ce", "ce64", "margin", "dlr", "logistic", OWN)  # what the option `loss` of an attack may name
+LossName = Literal["ce", "ce64", "margin", "dlr", "logistic", "own"]  # what the option `loss` of an attack may name
+LOSSES: tuple[str, ...] = get_args(LossName)
 
 
 class SourceError(ValueError):
@@ -200,6 +201,10 @@ def _option(annotation: ast.expr | None, default: ast.expr | None) -> Option:
 def nearest(name: str, names: Iterable[str]) -> str:
     """Say which names exist and which one was probably meant: text for the end of an error message."""
     known = sorted(names)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"allowed: {', '.join(known)}{hint}"
+    return f"allowed: {', '.join(known)}{meant(name, known)}"
+
+
+def meant(name: str, names: Iterable[str]) -> str:
+    """Say which name was probably meant: text for the end of an error message, "" where none is close."""
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

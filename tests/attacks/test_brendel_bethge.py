@@ -10,6 +10,7 @@ import pytest
 import torch
 from box_oracle import Linear, case
 from torch import Tensor, nn
+from torch.nn.functional import dropout
 
 from touchstone.attacks.brendel_bethge import Sight, Solver, brendel_bethge, starting_points
 from touchstone.attacks.contract import prepare
@@ -182,6 +183,25 @@ def test_a_failing_solver_is_said_aloud(monkeypatch: pytest.MonkeyPatch) -> None
     found = brendel_bethge(failing, x, y, norm="l2", rng=0, steps=3)
     assert failing.flags == {"solver_failed"}
     assert found.found.all()
+
+
+class Dropped(nn.Module):
+    """A net with dropout also in eval mode: it answers anew each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(dropout(x.flatten(1), 0.8, training=True))
+
+
+def test_a_randomised_net_is_said_to_be_one() -> None:
+    torch.manual_seed(0)
+    query, x = Query(Dropped()), torch.rand(40, 1, 4, 4)
+    found = brendel_bethge(query, x, torch.zeros(40, dtype=torch.int64), norm="l2", rng=0, steps=2)
+    assert found.x_adv.isfinite().all()
+    assert query.flags == {"randomised"}
 
 
 def test_values_that_came_back_are_those_of_x() -> None:

@@ -102,7 +102,7 @@ def test_in_normalised_space_the_radius_is_in_its_units(model: nn.Module, batch:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"clean": -1.0}, "clean must be >= 0, got -1.0"),
+        ({"clean": -1.0}, "clean must be finite float >= 0, got -1.0"),
         ({"eps_low": 0.2}, "eps_low must be in"),
         ({"attack_loss": "mse"}, "attack_loss must be one of"),
     ],
@@ -113,7 +113,7 @@ def test_constants_are_checked(options: dict, message: str) -> None:
 
 
 def test_a_combination_checks_the_constants_of_both() -> None:
-    with pytest.raises(ValueError, match="xi must be >= 0"):
+    with pytest.raises(ValueError, match="xi must be float >= 0 and <= 1"):
         AdversarialPC(**PGD, variant="coded", xi=-1.0)
-    with pytest.raises(ValueError, match="adversarial must be >= 0"):
+    with pytest.raises(ValueError, match="adversarial must be finite float >= 0"):
         AdversarialPC(**PGD, variant="coded", adversarial=-1.0)

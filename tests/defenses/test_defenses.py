@@ -80,7 +80,7 @@ def test_minmax_value_and_gradient(variant: str, layers: str, model: nn.Module, 
     ],
 )
 def test_constants_outside_their_range_are_errors(defense: type, constants: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="must be >="):
+    with pytest.raises(ValueError, match=r"must be .*>="):
         defense(**constants)
 
 
@@ -190,7 +190,7 @@ def test_layers(model: nn.Module) -> None:
 
 
 def test_unknown_variant() -> None:
-    with pytest.raises(ValueError, match="printed, coded; got 'squared'"):
+    with pytest.raises(ValueError, match="'printed', 'coded', got 'squared'"):
         MinMax(variant="squared", lam=1, mu=1)
 
 

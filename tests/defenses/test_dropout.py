@@ -56,7 +56,7 @@ def test_masks_follow_the_seed_and_the_model_is_left_as_it_was() -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(ValueError, match=r"p must be in \[0, 1\), got 1.0"):
+    with pytest.raises(ValueError, match=r"p must be float >= 0 and < 1, got 1\.0"):
         Dropout(p=1.0)
     with pytest.raises(ValueError, match="no hidden linear layer"):
         steps(Dropout(), nn.Sequential(nn.Flatten(), nn.Linear(9, 4).double()), (images(6), Y))

@@ -41,5 +41,5 @@ def test_it_is_finite_where_softmax_saturates() -> None:
 
 
 def test_the_exponent_is_checked() -> None:
-    with pytest.raises(ValueError, match="alpha must be >= 0"):
+    with pytest.raises(ValueError, match="alpha must be finite float >= 0"):
         GuidedComplementEntropy(alpha=-0.1)

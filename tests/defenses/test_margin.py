@@ -72,10 +72,10 @@ def test_the_image_needs_no_gradient_and_gets_none() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"variant": "squared"}, "variant must be one of printed, coded; got 'squared'"),
-        ({"norm": "linf"}, "norm must be one of l2, l1; got 'linf'"),
-        ({"data": "mse"}, "data must be one of hinge, ce; got 'mse'"),
-        ({"c": -1.0}, "c must be >= 0, got -1.0"),
+        ({"variant": "squared"}, "variant must be one of 'printed', 'coded', got 'squared'"),
+        ({"norm": "linf"}, "norm must be one of 'l2', 'l1', got 'linf'"),
+        ({"data": "mse"}, "data must be one of 'hinge', 'ce', got 'mse'"),
+        ({"c": -1.0}, "c must be finite float >= 0, got -1.0"),
     ],
 )
 def test_constants_are_checked(options: dict, message: str) -> None:

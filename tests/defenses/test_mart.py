@@ -44,5 +44,5 @@ def test_sure_and_wrong_is_finite() -> None:
 
 
 def test_constants_are_checked() -> None:
-    with pytest.raises(ValueError, match="beta must be >= 0"):
+    with pytest.raises(ValueError, match="beta must be finite float >= 0"):
         Mart(**INNER, beta=-1.0)

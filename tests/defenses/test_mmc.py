@@ -89,10 +89,10 @@ def test_with_as_many_features_as_dimensions_the_loss_of_the_logits_is_the_whole
 
 
 def test_constants_are_checked() -> None:
-    with pytest.raises(ValueError, match="variant must be one of printed, coded; got 'pang'"):
+    with pytest.raises(ValueError, match="variant must be one of 'printed', 'coded', got 'pang'"):
         MaxMahalanobisCenter("pang")
     for scale in (0.0, -1.0, math.nan):
-        with pytest.raises(ValueError, match="scale must be > 0"):
+        with pytest.raises(ValueError, match="scale must be finite float > 0"):
             MaxMahalanobisCenter("printed", scale)
     with pytest.raises(ValueError, match="the `classifier` of Linear is NoneType"):
         MaxMahalanobisCenter("printed").setup(nn.Linear(9, 4), 0)

@@ -59,9 +59,9 @@ def test_large_logits_leave_gradients_finite(variant: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"variant": "soft"}, "variant must be one of printed, coded; got 'soft'"),
-        ({"xi": -1.0}, "xi must be >= 0, got -1.0"),
-        ({"lam": -1.0}, "lam must be >= 0, got -1.0"),
+        ({"variant": "soft"}, "variant must be one of 'printed', 'coded', got 'soft'"),
+        ({"xi": -1.0}, "xi must be float >= 0 and <= 1, got -1.0"),
+        ({"lam": -1.0}, "lam must be finite float >= 0, got -1.0"),
     ],
 )
 def test_constants_are_checked(options: dict, message: str) -> None:

@@ -35,5 +35,5 @@ def test_without_weight_or_radius_it_is_cross_entropy(constants: dict) -> None:
 
 
 def test_constants_are_checked() -> None:
-    with pytest.raises(ValueError, match="beta must be >= 0"):
+    with pytest.raises(ValueError, match="beta must be finite float >= 0"):
         Trades(**INNER, beta=-1.0)

@@ -69,7 +69,7 @@ def test_the_last_layer_must_be_linear() -> None:
 
 
 def test_constants_are_checked() -> None:
-    with pytest.raises(ValueError, match="variant must be one of printed, coded; got 'l2'"):
+    with pytest.raises(ValueError, match="variant must be one of 'printed', 'coded', got 'l2'"):
         WeightPenalization("l2")
-    with pytest.raises(ValueError, match="alpha must be >= 0"):
+    with pytest.raises(ValueError, match="alpha must be finite float >= 0"):
         WeightPenalization("coded", alpha=-1.0)

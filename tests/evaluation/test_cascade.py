@@ -29,7 +29,7 @@ def test_a_member_that_leaves_the_threat_breaks_nothing(plant: Any, liar: str, e
 
 def test_under_the_worst_protocol_every_misclassified_point_counts(plant: Any) -> None:
     name = plant("modest", kind="minimal", norms=("l2",), criterion="confidence", budget_rule="unbounded")
-    table, _, _ = attack(linear(scale=3), name, Threat("l2", (9.0,)), protocol="worst")
+    table, _, _ = attack(linear(scale=3), name, Threat("l2", (6.0,)), protocol="worst")
     assert table["success"].all()
     asked = table[table["member"] == "modest"]
     assert not confident(asked, asked["clean_conf"]).all()

@@ -41,16 +41,17 @@ def test_torchvision_names_what_there_is() -> None:
         build("torchvision", CIFAR, seed=0, name="fcn_resnet50")
 
 
-@pytest.mark.parametrize(
-    ("name", "dataset", "message"),
-    [
-        ("squeezenet1_1", "cifar10", "SqueezeNet has no linear layer"),
-        ("resnet18", "mnist", r"ResNet does not take images of shape \(1, 28, 28\)"),
-    ],
-)
-def test_torchvision_nets_that_do_not_fit(name: str, dataset: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build("torchvision", DATASETS[dataset], seed=0, name=name)
+def test_torchvision_nets_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match=r"ResNet does not take images of shape \(1, 28, 28\)"):
+        build("torchvision", DATASETS["mnist"], seed=0, name="resnet18")
+
+
+def test_a_torchvision_net_with_a_convolution_for_a_head_stays_whole() -> None:
+    model = build("torchvision", CIFAR, seed=0, name="squeezenet1_1")
+    assert model(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+    assert model.classifier is None
+    with pytest.raises(ValueError, match="SqueezeNet does not end in a linear layer"):  # its `features` are maps
+        model.features(torch.rand(2, 3, 32, 32))
 
 
 def test_timm_is_asked_for_only_when_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from touchstone.attacks.pgd import pgd
+from touchstone.defenses.base import classifier
+from touchstone.models.classifier import Classifier, Normalize
 from touchstone.models.net import Conv2d, Net, flat_size, in_a_row, split
 
 
@@ -58,23 +61,42 @@ def test_split_keeps_weights_and_function() -> None:
 @pytest.mark.parametrize(
     ("out", "classes", "message"),
     [
-        (lambda net, x: net.head(net.body(x)).relu() + 1, 3, "does not end in its last linear layer 'head'"),
-        (lambda net, x: net.head(net.body(x)), 4, "with 4 logits"),
-        (lambda net, x: net.head(net.body(x) + 0 * net.head(net.body(x)).sum()), 3, "does not end"),
-        (lambda net, x: (net.head(net.body(x)), x), 3, "does not end"),
+        (lambda net, x: net.head(net.body(x)), 4, r"must return logits \(2, 4\) of two images, got \(2, 3\)"),
+        (lambda net, x: (net.head(net.body(x)), x), 3, r"must return logits \(2, 3\) of two images, got tuple"),
         (lambda net, x: (net.head(net.body(x)), x) if net.training else net.head(net.body(x)), 3, "several outputs"),
         (lambda net, x: net.head(net.body(x[:, :2])), 3, r"does not take images of shape \(1, 2, 2\)"),
     ],
-    ids=["after", "classes", "twice", "pair", "training", "shape"],
+    ids=["classes", "pair", "training", "shape"],
 )
 def test_split_refuses(out: object, classes: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         split(Odd(out), (1, 2, 2), classes)
 
 
-def test_split_refuses_a_net_without_a_linear_layer() -> None:
-    with pytest.raises(ValueError, match="Sequential has no linear layer"):
-        split(nn.Sequential(nn.Conv2d(1, 3, 2), nn.Flatten()), (1, 2, 2), 3)
+@pytest.mark.parametrize(
+    "net",
+    [
+        Odd(lambda net, x: net.head(net.body(x)).relu() + 1),
+        Odd(lambda net, x: net.head(net.body(x) + 0 * net.head(net.body(x)).sum())),
+        nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.LogSoftmax(1)),
+        nn.Sequential(nn.Conv2d(1, 3, 2), nn.Flatten()),
+    ],
+    ids=["after", "twice", "log-softmax", "convolution"],
+)
+def test_a_net_that_does_not_end_in_a_linear_layer_stays_whole(net: nn.Module) -> None:
+    """It can be trained and attacked; only what asks for features is refused."""
+    x = torch.rand(3, 1, 2, 2)
+    expected = net(x)
+    whole = split(net, (1, 2, 2), 3)
+    assert whole is net
+    assert whole.training
+    model = Classifier(Normalize([0.0], [1.0]), whole, (1, 2, 2))
+    assert torch.equal(model(x), expected)
+    assert pgd(model, x, torch.zeros(3, dtype=torch.int64), norm="linf", eps=0.1, rng=0, steps=2).shape == x.shape
+    with pytest.raises(ValueError, match="does not end in a linear layer, so it has no features"):
+        model.features(x)
+    with pytest.raises(ValueError, match="last linear layer"):
+        classifier(model)
 
 
 def test_split_leaves_the_statistics_of_batch_norm_alone() -> None:

@@ -1,6 +1,7 @@
 # ruff: noqa: E501
 """Every malformed config or study is reported before anything runs: file, line, key, value, what is allowed."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ BAD = [
     ("bad-optimizer", STUDY, "optimizer: adam, lr: 0.001", "optimizer: adamw, lr: 0.001", ["recipes.mnist.optimizer"]),
     ("negative-lr", STUDY, "lr: 0.001", "lr: -0.001", ["recipes.mnist.lr", "greater than 0"]),
     ("select-option", STUDY, "{l1: 1.0e-6}", "{l3: 1.0e-6}", ["select.0.l3", "unknown option 'l3'"]),
-    ("select-type", STUDY, "{l1: 1.0e-6}", "{l1: tiny}", ["select.0.l1", "expected float, got 'tiny'"]),
+    ("select-type", STUDY, "{l1: 1.0e-6}", "{l1: tiny}", ["select.0.l1", "expected finite float >= 0, got 'tiny'"]),
     ("missing-option", STUDY, "    variant: coded\n", "", ["defenses.minmax-coded", "'variant' is required"]),
     ("per-dataset", STUDY, "lam: {mnist: 1.0, cifar10: 0.05}", "lam: {mnist: 1.0}", ["lam", "no value for dataset 'cifar10'"]),
     ("per-dataset-name", STUDY, "lam: {mnist: 1.0,", "lam: {mnist: 1.0, svhn: 1.0,", ["lam.svhn", "unknown dataset"]),
@@ -120,11 +121,11 @@ BAD = [
     ("norm", STUDY, "{fn: mim, threat: linf,", "{fn: spsa, threat: l2,", ["'spsa' does not work in norm 'l2'"]),
     ("member-norm", SUITES, "    ddn: {fn: ddn, steps: 200}", "    ddn: {fn: spsa}", ["quick.l2.ddn.fn", "norm 'l2'"]),
     ("attack-per-dataset", STUDY, "{fn: mim, threat: linf, steps: 40,", "{fn: mim, threat: linf, steps: {mnist: x, cifar10: 4},", ["mim40-linf.steps", "got 'x'"]),
-    ("loss", STUDY, "{fn: fgsm, threat: linf}", "{fn: fgsm, threat: linf, loss: marign}", ["fgsm-linf.loss", "unknown loss 'marign'", "did you mean 'margin'"]),
+    ("loss", STUDY, "{fn: fgsm, threat: linf}", "{fn: fgsm, threat: linf, loss: marign}", ["fgsm-linf.loss", "got 'marign'", "did you mean 'margin'"]),
     ("member-loss", SUITES, "{fn: pgd, loss: margin,", "{fn: pgd, loss: marign,", ["quick.linf.pgd-margin.loss", "did you mean 'margin'"]),
     ("grid-option", STUDY, PGD, "{fn: pgd, threat: linf, grid: {step_siz: [1.0]}}", ["pgd40-linf.grid.step_siz", "did you mean 'step_size'"]),
-    ("grid-type", STUDY, PGD, "{fn: pgd, threat: linf, grid: {step_size: [1.0, big]}}", ["grid.step_size", "expected float, got 'big'"]),
-    ("grid-loss", STUDY, PGD, "{fn: pgd, threat: linf, grid: {loss: [ce, cw]}}", ["grid.loss", "unknown loss 'cw'"]),
+    ("grid-type", STUDY, PGD, "{fn: pgd, threat: linf, grid: {step_size: [1.0, big]}}", ["grid.step_size", "expected finite float >= 0, got 'big'"]),
+    ("grid-loss", STUDY, PGD, "{fn: pgd, threat: linf, grid: {loss: [ce, cw]}}", ["grid.loss", "got 'cw'"]),
     ("grid-empty", STUDY, PGD, "{fn: pgd, threat: linf, grid: {step_size: []}}", ["grid.step_size", "at least one value"]),
     ("grid-no-list", STUDY, PGD, "{fn: pgd, threat: linf, grid: {step_size: 0.1}}", ["pgd40-linf.grid.step_size", "valid list"]),
     ("grid-twice", STUDY, PGD, "{fn: pgd, threat: linf, step_size: 0.1, grid: {step_size: [0.1]}}", ["grid.step_size", "set beside the grid"]),
@@ -146,7 +147,7 @@ BAD = [
     ("wrapped", STUDY, MIM, "{fn: transfer, threat: linf, attack: cw, substitute: lenet/std}", ["mim40-linf.attack", "unknown attack 'cw'; allowed: bim, fgsm, mim, pgd"]),
     ("wrapped-option", STUDY, MIM, "{fn: transfer, threat: linf, attack: mim, options: {dekay: 1.0}, substitute: lenet/std}", ["mim40-linf.options.dekay", "did you mean 'decay'"]),
     ("wrapped-default", STUDY, MIM, "{fn: transfer, threat: linf, options: {decay: 1.0}, substitute: lenet/std}", ["mim40-linf.options.decay", "unknown option"]),
-    ("wrapped-own", STUDY, MIM, "{fn: transfer, threat: linf, options: {loss: own}, substitute: lenet/std}", ["mim40-linf.options.loss", "unknown loss 'own'"]),
+    ("wrapped-own", STUDY, MIM, "{fn: transfer, threat: linf, options: {loss: own}, substitute: lenet/std}", ["mim40-linf.options.loss", "no loss 'own'"]),
     ("wrapped-dataset", STUDY, MIM, "{fn: transfer, threat: linf, options: {steps: {mnist: 3}}, substitute: lenet/std}", ["mim40-linf.options.steps", "no value for dataset"]),
     ("epsilons", STUDY, "{mnist: [0.3], cifar10: [0.03]}}", "{mnist: [0.3, 0.1], cifar10: [0.03]}}", ["must rise", "[0.3, 0.1]"]),
     ("negative-epsilon", STUDY, "{mnist: [0.3], cifar10: [0.03]}}", "{mnist: [-0.3], cifar10: [0.03]}}", ["got -0.3"]),
@@ -193,6 +194,81 @@ def test_malformed_input_is_named(project: Path, file: str, old: str, new: str, 
     assert f"{path.name}:" in message
     for needle in needles:
         assert needle in message
+
+
+# what is added to which part of the study, the key that is named, and what is allowed; nothing of it is planned
+OUTSIDE = [
+    ("attacks", "{fn: pgd, threat: linf, steps: 0}", "steps", "int >= 1, got 0"),
+    ("attacks", "{fn: pgd, threat: linf, steps: -1}", "steps", "int >= 1, got -1"),
+    ("attacks", "{fn: pgd, threat: linf, steps: {mnist: 40, cifar10: 0}}", "steps.cifar10", "int >= 1, got 0"),
+    ("attacks", "{fn: pgd, threat: linf, step_size: -0.01}", "step_size", "finite float >= 0, got -0.01"),
+    ("attacks", "{fn: pgd, threat: linf, step_size: .nan}", "step_size", "finite float >= 0, got nan"),
+    ("attacks", "{fn: pgd, threat: linf, step_size: .inf}", "step_size", "finite float >= 0, got inf"),
+    ("attacks", "{fn: pgd, threat: linf, step_sizes: [0.1, -1]}", "step_sizes", "finite float >= 0, got [0.1, -1]"),
+    ("attacks", "{fn: pgd, threat: linf, grid: {step_size: [0.1, -1]}}", "grid.step_size", "finite float >= 0, got -1"),
+    ("attacks", "{fn: pgd, threat: linf, restarts: 0}", "restarts", "int >= 1, got 0"),
+    ("attacks", "{fn: pgd, threat: linf, sparsity: 1.5}", "sparsity", "float >= 0 and <= 1, got 1.5"),
+    ("attacks", "{fn: mim, threat: linf, decay: -1}", "decay", "finite float >= 0, got -1"),
+    ("attacks", "{fn: cw, threat: l2, binary_steps: 0}", "binary_steps", "int >= 1, got 0"),
+    ("attacks", "{fn: cw, threat: l2, lr: 0}", "lr", "finite float > 0, got 0"),
+    ("attacks", "{fn: cw, threat: l2, init_const: .nan}", "init_const", "finite float > 0, got nan"),
+    ("attacks", "{fn: cw, threat: l2, confidence: -1}", "confidence", "finite float >= 0, got -1"),
+    ("attacks", "{fn: square, threat: linf, queries: 0}", "queries", "int >= 1, got 0"),
+    ("attacks", "{fn: apgd-t, threat: linf, targets: 0}", "targets", "int >= 1, got 0"),
+    ("attacks", "{fn: pdgd, threat: l2, variant: coded2}", "variant", "one of 'printed', 'coded', got 'coded2'"),
+    ("attacks", "{fn: autoattack, threat: l2, attacks: [fap]}", "attacks", "'fab-t', got ['fap']"),
+    ("attacks", "{fn: transfer, threat: l2, substitute: lenet/std, options: {steps: 0}}", "options.steps", "int >= 1"),
+    ("defenses", "{fn: minmax, variant: printd, lam: 1, mu: 1}", "variant", "did you mean 'printed'"),
+    ("defenses", "{fn: minmax, variant: printed, lam: .inf, mu: 1}", "lam", "finite float >= 0, got inf"),
+    ("defenses", "{fn: minmax, variant: printed, lam: -1, mu: 1}", "lam", "finite float >= 0, got -1"),
+    ("defenses", "{fn: minmax, variant: printed, lam: 1, mu: {mnist: 1, cifar10: .nan}}", "mu.cifar10", "got nan"),
+    ("defenses", "{fn: minmax, variant: printed, lam: 1, mu: 1, layers: cnv}", "layers", "'conv', 'conv1', got 'cnv'"),
+    ("defenses", "{fn: ce, select: [{l1: -1}]}", "select.0.l1", "finite float >= 0, got -1"),
+    ("defenses", "{fn: adv, norm: l3, eps: 0.1, attack_steps: 1, step_size: 1}", "norm", "'linf', 'l2', got 'l3'"),
+    ("defenses", "{fn: adv, norm: l2, eps: -0.1, attack_steps: 1, step_size: 1}", "eps", "finite float >= 0, got -0.1"),
+    ("defenses", "{fn: adv, norm: l2, eps: .nan, attack_steps: 1, step_size: 1}", "eps", "finite float >= 0, got nan"),
+    ("defenses", "{fn: adv, norm: l2, eps: 1, attack_steps: 0, step_size: 1}", "attack_steps", "int >= 1, got 0"),
+    ("defenses", "{fn: adv, norm: l2, eps: 1, attack_steps: 1, step_size: 1, space: px}", "space", "'pixel', 'normalized'"),
+    ("defenses", "{fn: dropout, p: 1.0}", "p", "float >= 0 and < 1, got 1.0"),
+    ("models", "{fn: mlp, init: msra, hidden: [100, 0]}", "hidden", "sequence of int >= 1, got [100, 0]"),
+    ("models", "{fn: lenet-512, dropout: 1.5}", "dropout", "float >= 0 and < 1, got 1.5"),
+    ("models", "{fn: lenet-512, dropout: {mnist: 0.5, cifar10: 0.5}}", "dropout", "float >= 0 and < 1, got {'mnist'"),
+    ("models", "{fn: wrn, depth: 4, width: 1}", "depth", "int >= 10, got 4"),
+    ("threats", "{norm: linf, space: pixel, epsilons: {mnist: [.inf], cifar10: [1]}}", "epsilons.mnist.0", "finite"),
+    ("threats", "{norm: linf, space: pixel, epsilons: {mnist: [0], cifar10: [1]}}", "epsilons.mnist.0", "greater than 0"),
+    ("threats", "{norm: linf, space: pixel, epsilons: {mnist: [-1], cifar10: [1]}}", "epsilons.mnist.0", "got -1"),
+    ("threats", "{norm: linf, space: pixel, epsilons: {mnist: [1], cifar10: [8]}}", "epsilons.cifar10", "exceeds 1, got 8"),
+    ("threats", "{norm: l2, space: pixel, epsilons: {mnist: [28.5], cifar10: [55]}}", "epsilons.mnist", "exceeds 28, got"),
+    ("threats", "{norm: l1, space: pixel, epsilons: {mnist: [1], cifar10: [3073]}}", "epsilons.cifar10", "exceeds 3072"),
+    ("threats", "{norm: l0, space: pixel, epsilons: {mnist: [1], cifar10: [1025]}}", "epsilons.cifar10", "exceeds 1024"),
+    ("threats", "{norm: linf, space: normalized, epsilons: {mnist: [3.3], cifar10: [1]}}", "epsilons.mnist", "exceeds 3."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("part", "definition", "key", "allowed"), OUTSIDE)
+def test_what_is_out_of_range_is_refused(project: Path, part: str, definition: str, key: str, allowed: str) -> None:
+    path = project / STUDY
+    text = path.read_text()
+    assert f"\n{part}:" in text, "the test no longer fits the shipped file"
+    path.write_text(re.sub(rf"\n{part}:.*\n", f"\\g<0>  strange: {definition}\n", text, count=1))
+    with pytest.raises(ConfigError) as caught:
+        plan(project)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{path}:{line_with(path, 'strange:')}: {part}.strange.{key}: ")
+    assert allowed in problem
+
+
+def test_what_reaches_as_far_as_the_space_does_is_planned(project: Path) -> None:
+    """One end of each range; without bounds there is no largest distance."""
+    path = project / STUDY
+    threats = {
+        "l2a": "{norm: l2, space: pixel, epsilons: {mnist: [28], cifar10: [55.4]}}",
+        "l0a": "{norm: l0, space: pixel, epsilons: {mnist: [784], cifar10: [1024]}}",
+        "free": "{norm: linf, space: pixel, bounds: none, epsilons: {mnist: [8], cifar10: [8]}}",
+    }
+    lines = "".join(f"  {name}: {threat}\n" for name, threat in threats.items())
+    path.write_text(path.read_text().replace("\nthreats:\n", f"\nthreats:\n{lines}"))
+    assert plan(project).models
 
 
 def test_a_problem_that_every_dataset_has_is_said_once(project: Path) -> None:

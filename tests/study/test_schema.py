@@ -4,7 +4,6 @@ import pytest
 
 from touchstone import recipe
 from touchstone.study.checks import load_study
-from touchstone.study.checks.checker import fits
 from touchstone.study.schema import (
     Augment,
     PhaseDef,
@@ -35,24 +34,6 @@ def test_what_a_defense_starts_from(study: Study) -> None:
 
 def test_options_are_the_other_keys(study: Study) -> None:
     assert study.attacks["pgd40-linf"].options == {"steps": 40, "step_size": 0.01}
-
-
-@pytest.mark.parametrize(
-    ("value", "annotation", "good"),
-    [
-        (1, "int", True),
-        (1.5, "int", False),
-        (1, "float", True),
-        (True, "int", False),
-        (True, "bool", True),
-        ("ce", "str", True),
-        (None, "float | None", True),
-        (None, "float", False),
-        ([1], "list[int]", True),
-    ],
-)
-def test_fits(value: object, annotation: str, good: bool) -> None:
-    assert fits(value, annotation) is good
 
 
 def test_what_a_recipe_may_say_is_what_a_phase_has() -> None:

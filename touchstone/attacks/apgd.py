@@ -16,6 +16,8 @@ from touchstone.attacks.rows import compact
 from touchstone.losses import Loss, dlr_targeted, margin_targeted, misclassified
 from touchstone.norms import distance, rowwise, steepest, values
 from touchstone.query import Query, tiles
+from touchstone.ranges import Count
+from touchstone.registry import LossName
 from touchstone.rng import SampleRng
 from touchstone.types import Bounds
 
@@ -59,9 +61,9 @@ def apgd(
     eps: float | Tensor,
     rng: int | SampleRng,
     stop: str = "never",
-    steps: int = 100,
-    restarts: int = 1,
-    loss: str = "ce",
+    steps: Count = 100,
+    restarts: Count = 1,
+    loss: LossName = "ce",
 ) -> Tensor:
     """Return adversarial candidates by gradient ascent whose step is halved where the loss stops rising.
 
@@ -90,9 +92,9 @@ def apgd_t(
     eps: float | Tensor,
     rng: int | SampleRng,
     stop: str = "never",
-    steps: int = 100,
-    restarts: int = 1,
-    targets: int = 9,
+    steps: Count = 100,
+    restarts: Count = 1,
+    targets: Count = 9,
 ) -> Tensor:
     """Return adversarial candidates by APGD on the targeted DLR loss, one likely class after another.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from touchstone.attacks.contract import Problem, between, choose, prepare
 from touchstone.attacks.wrapping import wrapped
 from touchstone.losses import misclassified
 from touchstone.query import Query
+from touchstone.ranges import Count
 from touchstone.rng import SampleRng
 
 NAMES = {"linf": "Linf", "l2": "L2", "l1": "L1"}
@@ -33,10 +34,10 @@ def autoattack(
     eps: float | Tensor,
     rng: int | SampleRng,
     stop: str = "never",
-    version: str = "standard",
-    attacks: Sequence[str] = (),
-    steps: int = 100,
-    queries: int = 5000,
+    version: Literal["standard", "plus", "rand", "custom"] = "standard",
+    attacks: Sequence[Literal["apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"]] = (),
+    steps: Count = 100,
+    queries: Count = 5000,
 ) -> Tensor:
     """Return the first misclassified point that the attacks of AutoAttack find, one after another; else x.
 
@@ -125,6 +126,7 @@ def build(
         if name == "square" and norm != "linf" and side < SQUARE_SIDE:
             raise ValueError(f"square of autoattack needs {SQUARE_SIDE} x {SQUARE_SIDE} pixels, got {side}: use square")
     ensemble.verbose = False
+    ensemble.square.margin_and_loss = decided(ensemble.square.margin_and_loss)
     for part in (ensemble.apgd, ensemble.apgd_targeted):
         part.n_iter = part.n_iter_orig = steps
         part.n_iter_2, part.n_iter_min, part.size_decr = (max(1, int(share * steps)) for share in (0.22, 0.06, 0.03))
@@ -132,6 +134,16 @@ def build(
         part.n_target_classes = min(part.n_target_classes, classes - 1)
     ensemble.fab.n_iter, ensemble.square.n_queries = steps, queries
     return ensemble
+
+
+def decided(margin_and_loss: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Count a tie as solved, as Square does in its loop: it goes there with no rows left if a first point ties."""
+
+    def decide(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        margin, loss = margin_and_loss(x, y)
+        return margin.where(margin != 0, -torch.finfo(margin.dtype).tiny), loss
+
+    return decide
 
 
 def cascade(ensemble: Any, counts: Query, task: Problem, rows: Tensor) -> Tensor:
@@ -167,12 +179,18 @@ def share_out(total: Tensor, counter: Tensor, rows: Tensor) -> None:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Keep what pyautoattack does to the process inside: reseeding torch, logging, switching off tracing."""
+    """Keep what pyautoattack does to the process inside: reseeding torch, logging, switching off tracing.
+
+    It computes in the default type, which must be float32.
+    """
     logger, trace = logging.getLogger("auto-attack"), sys.gettrace()
     disabled, logger.disabled = logger.disabled, True
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
     try:
         with torch.random.fork_rng():
             yield
     finally:
+        torch.set_default_dtype(default)
         logger.disabled = disabled
         sys.settrace(trace)

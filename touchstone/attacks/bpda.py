@@ -15,6 +15,8 @@ from touchstone.attacks.contract import between, choose, prepare
 from touchstone.attacks.pgd import pgd
 from touchstone.attacks.wrapping import extra
 from touchstone.query import Query
+from touchstone.ranges import AtLeastOne, Count
+from touchstone.registry import LossName
 from touchstone.rng import SampleRng
 
 CLIMBS: dict[str, Callable[..., Tensor]] = {"pgd": pgd, "apgd": apgd}
@@ -32,10 +34,10 @@ def bpda(
     rng: int | SampleRng,
     stop: str = "never",
     attack: str = "pgd",
-    temperature: float = 1000.0,
-    steps: int = 100,
-    restarts: int = 1,
-    loss: str = "margin",
+    temperature: AtLeastOne = 1000.0,
+    steps: Count = 100,
+    restarts: Count = 1,
+    loss: LossName = "margin",
     options: Mapping[str, Any] | None = None,
 ) -> Tensor:
     """Return what a gradient attack finds when saturated activations let gradients through.

@@ -39,7 +39,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from touchstone.query import Query, as_query
+from touchstone.query import MIXED, Query, as_query
 from touchstone.registry import nearest
 from touchstone.rng import SampleRng, as_rng
 from touchstone.types import Bounds
@@ -78,15 +78,16 @@ def prepare(
     """Check what the contract says of the arguments, and bring them into one form; the attack has these norms.
 
     Raises:
-        ValueError: norm not in norms; stop not in STOPS; x not floating point, or outside the box; y not (B,)
-            int64 with valid class numbers; eps negative, not finite or of another length than x.
+        ValueError: norm not in norms; stop not in STOPS; x not float32 or float64, or outside the box; y not (B,)
+            int64 with valid class numbers; eps negative, not finite or of another length than x; or the caller is in
+            torch.inference_mode, where every gradient would be zero, or in torch.autocast.
     """
     choose("norm", norm, norms)
     choose("stop", stop, STOPS)
-    if not x.is_floating_point():
-        raise ValueError(f"x must be floating point, got {x.dtype}")
-    if y.shape != x.shape[:1] or y.dtype != torch.int64:
-        raise ValueError(f"y must be ({len(x)},) int64, got {tuple(y.shape)} {y.dtype}")
+    if torch.is_inference_mode_enabled() or (torch.is_autocast_enabled(x.device.type) and not MIXED.get()):
+        raise ValueError("an attack needs exact gradients: call it outside torch.inference_mode and torch.autocast")
+    floats(x)
+    class_numbers(y, len(x))
     x = x.detach().contiguous()
     query = as_query(model, x)
     bounds = Bounds(*(torch.as_tensor(bound, dtype=x.dtype, device=x.device) for bound in query.bounds))
@@ -97,11 +98,34 @@ def prepare(
         raise ValueError(f"eps must be finite and >= 0, got {eps}")
     if not bool(((x >= bounds.lower - SLACK) & (x <= bounds.upper + SLACK)).all()):
         found = f"[{x.min():g}, {x.max():g}]"
-        raise ValueError(f"x must lie within the query's bounds, got values in {found}: pass Query(bounds=...)")
-    classes = query.probe(x) if len(x) else 0
-    if len(x) and not bool(((y >= 0) & (y < classes)).all()):
-        raise ValueError(f"y must be in [0, {classes}), got values in [{int(y.min())}, {int(y.max())}]")
+        meant = "divide by 255" if float(x.max()) > 2 else "pass Query(bounds=...)"
+        raise ValueError(f"x must lie within the query's bounds, got values in {found}: {meant}")
+    if len(x):
+        below(y, query.probe(x))
     return Problem(query, x, y, radius.expand(len(x)), bounds, as_rng(rng, len(x), x.device))
+
+
+def floats(x: Tensor) -> None:
+    """Raise ValueError unless x is float32 or float64: half precision has no digits for a step of an attack."""
+    if not x.is_floating_point():
+        raise ValueError(
+            f"x must be floating point, got {x.dtype}{': divide by 255' if x.dtype == torch.uint8 else ''}"
+        )
+    if x.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"x must be float32 or float64, got {x.dtype}: convert it with .float()")
+
+
+def class_numbers(y: Tensor, rows: int) -> None:
+    """Raise ValueError unless y is (rows,) int64."""
+    if y.shape != (rows,) or y.dtype != torch.int64:
+        meant = ": of one-hot labels take y.argmax(1)" if y.ndim == 2 else ""
+        raise ValueError(f"y must be ({rows},) int64, got {tuple(y.shape)} {y.dtype}{meant}")
+
+
+def below(y: Tensor, classes: int) -> None:
+    """Raise ValueError unless all y (B,) are numbers of classes."""
+    if not bool(((y >= 0) & (y < classes)).all()):
+        raise ValueError(f"y must be in [0, {classes}), got values in [{int(y.min())}, {int(y.max())}]")
 
 
 def choose(name: str, value: str, choices: Collection[str]) -> None:
@@ -111,15 +135,15 @@ def choose(name: str, value: str, choices: Collection[str]) -> None:
 
 
 def between(low: float, high: float = math.inf, **options: float) -> None:
-    """Raise ValueError for the first option outside [low, high]."""
+    """Raise ValueError for the first option outside [low, high], or not finite."""
     for name, value in options.items():
-        if not low <= value <= high:
+        if not (low <= value <= high and math.isfinite(value)):
             wanted = f">= {low}" if high == math.inf else f"in [{low}, {high}]"
             raise ValueError(f"{name} must be {wanted}, got {value}")
 
 
 def positive(**options: float) -> None:
-    """Raise ValueError for the first option that is not above zero."""
+    """Raise ValueError for the first option that is not above zero, or not finite."""
     for name, value in options.items():
-        if not value > 0:
+        if not 0 < value < math.inf:
             raise ValueError(f"{name} must be > 0, got {value}")

@@ -15,6 +15,7 @@ from touchstone.attacks.rows import Best, compact
 from touchstone.losses import margin
 from touchstone.norms import distance, rowwise
 from touchstone.query import Query, tiles
+from touchstone.ranges import Count, NotNegative, Positive
 from touchstone.rng import SampleRng
 from touchstone.types import Bounds, MinNorm
 
@@ -35,11 +36,11 @@ def cw(
     *,
     norm: str,
     rng: int | SampleRng,
-    steps: int = 10000,
-    lr: float = 0.01,
-    binary_steps: int = 9,
-    init_const: float = 1e-3,
-    confidence: float = 0.0,
+    steps: Count = 10000,
+    lr: Positive = 0.01,
+    binary_steps: Count = 9,
+    init_const: Positive = 1e-3,
+    confidence: NotNegative = 0.0,
     abort_early: bool = True,
 ) -> MinNorm:
     """Return the nearest misclassified iterate of |x' - x|^2 + c max(z_y - max z_j + confidence, 0), over all c.

@@ -13,6 +13,8 @@ from touchstone.attacks.contract import between, prepare
 from touchstone.losses import misclassified
 from touchstone.norms import rowwise, steepest
 from touchstone.query import Query
+from touchstone.ranges import Count, NotNegative
+from touchstone.registry import LossName
 from touchstone.rng import SampleRng
 
 
@@ -25,12 +27,12 @@ def daa(
     eps: float | Tensor,
     rng: int | SampleRng,
     stop: str = "never",
-    steps: int = 200,
-    step_size: float = 0.01,
+    steps: Count = 200,
+    step_size: NotNegative = 0.01,
     relative: bool = False,
-    restarts: int = 1,
-    weight: float = 1.1,
-    loss: str = "ce",
+    restarts: Count = 1,
+    weight: NotNegative = 1.1,
+    loss: LossName = "ce",
 ) -> Tensor:
     """Return adversarial candidates by projected sign steps on the loss and on the Lagrangian blob of the batch.
 

@@ -12,6 +12,8 @@ from touchstone.attacks.rows import Best
 from touchstone.losses import misclassified
 from touchstone.norms import distance, rowwise, steepest, unit
 from touchstone.query import Query, tiles
+from touchstone.ranges import Count, Positive, Share
+from touchstone.registry import LossName
 from touchstone.rng import SampleRng
 from touchstone.types import MinNorm
 
@@ -25,10 +27,10 @@ def ddn(
     *,
     norm: str,
     rng: int | SampleRng,
-    steps: int = 100,
-    init_eps: float = 1.0,
-    gamma: float = 0.05,
-    loss: str = "ce",
+    steps: Count = 100,
+    init_eps: Positive = 1.0,
+    gamma: Share = 0.05,
+    loss: LossName = "ce",
 ) -> MinNorm:
     """Return the nearest misclassified iterate of gradient steps rescaled to a norm that shrinks on success.
 

@@ -11,6 +11,7 @@ from touchstone.attacks.rows import Best, compact
 from touchstone.losses import misclassified
 from touchstone.norms import distance
 from touchstone.query import Query, tiles
+from touchstone.ranges import Count, NotNegative
 from touchstone.rng import SampleRng
 from touchstone.types import MinNorm
 
@@ -22,8 +23,8 @@ def deepfool(
     *,
     norm: str,
     rng: int | SampleRng,
-    steps: int = 50,
-    overshoot: float = 0.02,
+    steps: Count = 50,
+    overshoot: NotNegative = 0.02,
 ) -> MinNorm:
     """Return the first misclassified point on the way to the nearest linearised boundary over all classes.
 

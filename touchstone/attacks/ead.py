@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from touchstone.losses import margin
 from touchstone.norms import distance, rowwise
 from touchstone.proximal import soft
 from touchstone.query import Query, tiles
+from touchstone.ranges import Count, NotNegative, Positive
 from touchstone.rng import SampleRng
 from touchstone.types import MinNorm
 
@@ -27,13 +29,13 @@ def ead(
     *,
     norm: str,
     rng: int | SampleRng,
-    steps: int = 1000,
-    lr: float = 0.01,
-    binary_steps: int = 9,
-    init_const: float = 1e-3,
-    beta: float = 1e-3,
-    confidence: float = 0.0,
-    rule: str = "l1",
+    steps: Count = 1000,
+    lr: Positive = 0.01,
+    binary_steps: Count = 9,
+    init_const: Positive = 1e-3,
+    beta: NotNegative = 1e-3,
+    confidence: NotNegative = 0.0,
+    rule: Literal["l1", "en"] = "l1",
     fista: bool = True,
     abort_early: bool = True,
 ) -> MinNorm:

@@ -14,6 +14,7 @@ from touchstone.attacks.rows import Best
 from touchstone.losses import margin, margin_targeted, misclassified
 from touchstone.norms import distance, rowwise, unit
 from touchstone.query import Query, tiles
+from touchstone.ranges import AtLeastOne, Count, Share
 from touchstone.rng import SampleRng
 from touchstone.types import MinNorm
 
@@ -30,11 +31,11 @@ def fab(
     *,
     norm: str,
     rng: int | SampleRng,
-    steps: int = 100,
-    restarts: int = 1,
-    alpha_max: float = 0.1,
-    eta: float = 1.05,
-    beta: float = 0.9,
+    steps: Count = 100,
+    restarts: Count = 1,
+    alpha_max: Share = 0.1,
+    eta: AtLeastOne = 1.05,
+    beta: Share = 0.9,
 ) -> MinNorm:
     """Return the nearest misclassified point of a walk along the boundary to the nearest linearised class.
 
@@ -63,12 +64,12 @@ def fab_t(
     *,
     norm: str,
     rng: int | SampleRng,
-    steps: int = 100,
-    restarts: int = 1,
-    targets: int = 9,
-    alpha_max: float = 0.1,
-    eta: float = 1.05,
-    beta: float = 0.9,
+    steps: Count = 100,
+    restarts: Count = 1,
+    targets: Count = 9,
+    alpha_max: Share = 0.1,
+    eta: AtLeastOne = 1.05,
+    beta: Share = 0.9,
 ) -> MinNorm:
     """Return the nearest misclassified point of walks along the boundary to one likely class after another.
 

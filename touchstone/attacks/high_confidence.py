@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
+from annotated_types import Gt, Lt
 from torch import Tensor, nn
 
 from touchstone.attacks.boundary import NUDGE, nearest_boundary
@@ -13,6 +15,7 @@ from touchstone.attacks.rows import Best, compact
 from touchstone.losses import ce64, misclassified
 from touchstone.norms import distance, rowwise, steepest
 from touchstone.query import Query, tiles
+from touchstone.ranges import Count, NotNegative, Positive
 from touchstone.rng import SampleRng
 from touchstone.types import MinNorm
 
@@ -24,10 +27,10 @@ def high_confidence(
     *,
     norm: str,
     rng: int | SampleRng,
-    steps: int = 500,
-    target_confidence: float | None = None,
-    longest: float = 0.1,
-    overshoot: float = 0.02,
+    steps: Count = 500,
+    target_confidence: Annotated[float, Gt(0), Lt(1)] | None = None,
+    longest: Positive = 0.1,
+    overshoot: NotNegative = 0.02,
 ) -> MinNorm:
     """Return the first point that the model takes for the nearest other class with the confidence asked for.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +12,7 @@ from touchstone.attacks.rows import Best, compact
 from touchstone.losses import misclassified
 from touchstone.norms import distance, unit
 from touchstone.query import Query, tiles
+from touchstone.ranges import Count, Positive, Share
 from touchstone.rng import SampleRng
 from touchstone.types import MinNorm
 
@@ -24,10 +27,10 @@ def jsma(
     *,
     norm: str,
     rng: int | SampleRng,
-    theta: float = 1.0,
-    gamma: float = 1.0,
-    targets: int = 9,
-    direction: str = "both",
+    theta: Positive = 1.0,
+    gamma: Share = 1.0,
+    targets: Count = 9,
+    direction: Literal["up", "down", "both"] = "both",
 ) -> MinNorm:
     """Return the misclassified point of fewest pixels that saliency maps of pairs find, over targets and directions.
 

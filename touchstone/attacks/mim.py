@@ -8,6 +8,8 @@ from touchstone.attacks.balls import BALLS
 from touchstone.attacks.climb import climb, lengths
 from touchstone.attacks.contract import between, prepare
 from touchstone.query import Query
+from touchstone.ranges import Count, NotNegative, Share
+from touchstone.registry import LossName
 from touchstone.rng import SampleRng
 
 
@@ -20,12 +22,12 @@ def mim(
     eps: float | Tensor,
     rng: int | SampleRng,
     stop: str = "never",
-    steps: int = 40,
-    step_size: float = 0.01,
+    steps: Count = 40,
+    step_size: NotNegative = 0.01,
     relative: bool = False,
-    decay: float = 1.0,
-    sparsity: float = 0.99,
-    loss: str = "ce",
+    decay: NotNegative = 1.0,
+    sparsity: Share = 0.99,
+    loss: LossName = "ce",
 ) -> Tensor:
     """Return the last iterate of steps along the steepest direction of an accumulated gradient.
 

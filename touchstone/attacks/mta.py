@@ -11,6 +11,7 @@ from touchstone.attacks.climb import climb, lengths, random_points, sweep
 from touchstone.attacks.contract import Problem, between, prepare
 from touchstone.losses import margin_targeted
 from touchstone.query import Query
+from touchstone.ranges import Count, NotNegative
 from touchstone.rng import SampleRng
 
 NORMS = ("linf", "l2")
@@ -26,8 +27,8 @@ def mta(
     eps: float | Tensor,
     rng: int | SampleRng,
     stop: str = "never",
-    steps: int = 100,
-    step_size: float = 0.1,
+    steps: Count = 100,
+    step_size: NotNegative = 0.1,
     relative: bool = True,
 ) -> Tensor:
     """Return adversarial candidates by PGD on the logit of each wrong class less that of the true one.
@@ -55,8 +56,8 @@ def mta_center(
     eps: float | Tensor,
     rng: int | SampleRng,
     stop: str = "never",
-    steps: int = 100,
-    step_size: float = 0.1,
+    steps: Count = 100,
+    step_size: NotNegative = 0.1,
     relative: bool = True,
 ) -> Tensor:
     """Return adversarial candidates by PGD that brings the features near the centre of each wrong class.
@@ -84,8 +85,8 @@ def mta_coded(
     eps: float | Tensor,
     rng: int | SampleRng,
     stop: str = "never",
-    steps: int = 50,
-    step_size: float = 0.1,
+    steps: Count = 50,
+    step_size: NotNegative = 0.1,
     relative: bool = True,
 ) -> Tensor:
     """Return what `mta_center` returns with the sign of the step reversed: away from the wrong centres.

@@ -9,6 +9,7 @@ from touchstone.attacks.balls import in_ball
 from touchstone.attacks.climb import sweep
 from touchstone.attacks.contract import between, prepare
 from touchstone.query import Query
+from touchstone.ranges import Count
 from touchstone.registry import NORMS
 from touchstone.rng import SampleRng
 
@@ -24,7 +25,7 @@ def noise(
     eps: float | Tensor,
     rng: int | SampleRng,
     stop: str = "never",
-    restarts: int = 10,
+    restarts: Count = 10,
 ) -> Tensor:
     """Return the first misclassified one of some random points, else the last.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from touchstone.attacks.balls import walled
@@ -12,6 +14,8 @@ from touchstone.attacks.contract import Problem, between, prepare
 from touchstone.attacks.rows import compact
 from touchstone.losses import Loss, misclassified
 from touchstone.query import Query, tiles
+from touchstone.ranges import Count, NotNegative
+from touchstone.registry import LossName
 from touchstone.rng import SampleRng
 
 GENES = 1 << 26  # numbers that populations may hold at a time
@@ -26,10 +30,10 @@ def onepixel(
     eps: float | Tensor,
     rng: int | SampleRng,
     stop: str = "never",
-    steps: int = 100,
-    population: int = 400,
-    weight: float = 0.5,
-    loss: str = "ce64",
+    steps: Count = 100,
+    population: Annotated[int, Ge(4)] = 400,
+    weight: NotNegative = 0.5,
+    loss: LossName = "ce64",
 ) -> Tensor:
     """Return x with the pixels of the fittest candidate that differential evolution has bred.
 

@@ -10,6 +10,8 @@ from touchstone.attacks.balls import BALLS
 from touchstone.attacks.climb import climb, lengths, random_points, sweep
 from touchstone.attacks.contract import between, prepare
 from touchstone.query import Query
+from touchstone.ranges import Count, NotNegative, Share
+from touchstone.registry import LossName
 from touchstone.rng import SampleRng
 
 
@@ -22,7 +24,7 @@ def fgsm(
     eps: float | Tensor,
     rng: int | SampleRng,
     stop: str = "never",
-    loss: str = "ce",
+    loss: LossName = "ce",
 ) -> Tensor:
     """Return x after one step of length eps along the steepest direction of the loss, clipped to the box.
 
@@ -45,11 +47,11 @@ def bim(
     eps: float | Tensor,
     rng: int | SampleRng,
     stop: str = "never",
-    steps: int = 10,
-    step_size: float = 0.05,
+    steps: Count = 10,
+    step_size: NotNegative = 0.05,
     relative: bool = False,
-    sparsity: float = 0.99,
-    loss: str = "ce",
+    sparsity: Share = 0.99,
+    loss: LossName = "ce",
 ) -> Tensor:
     """Return the last iterate of PGD started at x itself.
 
@@ -75,14 +77,14 @@ def pgd(
     eps: float | Tensor,
     rng: int | SampleRng,
     stop: str = "never",
-    steps: int = 40,
-    step_size: float = 0.01,
-    step_sizes: Sequence[float] = (),
+    steps: Count = 40,
+    step_size: NotNegative = 0.01,
+    step_sizes: Sequence[NotNegative] = (),
     relative: bool = False,
-    sparsity: float = 0.99,
-    restarts: int = 1,
+    sparsity: Share = 0.99,
+    restarts: Count = 1,
     random_start: bool = True,
-    loss: str = "ce",
+    loss: LossName = "ce",
 ) -> Tensor:
     """Return the last iterates of projected gradient ascent, restarted on what is not yet misclassified.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from touchstone.losses import Loss, logistic, margin
 from touchstone.norms import distance, rowwise
 from touchstone.proximal import Prox, hard_pixels, level, soft, two_thirds_pixels
 from touchstone.query import Query, tiles
+from touchstone.ranges import Count, NotNegative, Positive, PrintedOrCoded
 from touchstone.rng import SampleRng
 from touchstone.types import Bounds, MinNorm
 
@@ -65,7 +66,7 @@ class Game(NamedTuple):
 
     task: Problem
     norm: str
-    variant: Variant
+    variant: PrintedOrCoded
     prox: Prox | None
     steps: int
     lr: float
@@ -79,12 +80,12 @@ def pdgd(
     *,
     norm: str,
     rng: int | SampleRng,
-    variant: str = "coded",
-    steps: int = 500,
-    lr: float = 0.1,
-    restarts: int = 1,
-    start: float = 0.5,
-    ratio: float = 0.1,
+    variant: PrintedOrCoded = "coded",
+    steps: Count = 500,
+    lr: Positive = 0.1,
+    restarts: Count = 1,
+    start: NotNegative = 0.5,
+    ratio: Positive = 0.1,
     finetune: bool = True,
     relative: bool = False,
 ) -> MinNorm:
@@ -122,13 +123,13 @@ def pdpgd(
     *,
     norm: str,
     rng: int | SampleRng,
-    variant: str = "coded",
-    operator: str = "two-thirds",
-    steps: int = 500,
-    lr: float = 0.1,
-    restarts: int = 1,
-    start: float = 0.5,
-    ratio: float = 0.1,
+    variant: PrintedOrCoded = "coded",
+    operator: Literal["hard", "two-thirds"] = "two-thirds",
+    steps: Count = 500,
+    lr: Positive = 0.1,
+    restarts: Count = 1,
+    start: NotNegative = 0.5,
+    ratio: Positive = 0.1,
     finetune: bool = True,
     relative: bool = False,
 ) -> MinNorm:

@@ -11,6 +11,7 @@ from touchstone.attacks.rows import Best, compact
 from touchstone.losses import margin, misclassified
 from touchstone.norms import distance
 from touchstone.query import Query, tiles
+from touchstone.ranges import AtLeastOne, Count, NotNegative
 from touchstone.rng import SampleRng
 from touchstone.types import MinNorm
 
@@ -22,10 +23,10 @@ def sparsefool(
     *,
     norm: str,
     rng: int | SampleRng,
-    steps: int = 20,
-    boundary_steps: int = 50,
-    reach: float = 3.0,
-    overshoot: float = 0.02,
+    steps: Count = 20,
+    boundary_steps: Count = 50,
+    reach: AtLeastOne = 3.0,
+    overshoot: NotNegative = 0.02,
 ) -> MinNorm:
     """Return the first misclassified point on a path of sparse steps across the linearised boundary.
 

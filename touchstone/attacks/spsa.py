@@ -11,6 +11,8 @@ from touchstone.attacks.contract import between, positive, prepare
 from touchstone.attacks.rows import compact
 from touchstone.losses import Loss, misclassified
 from touchstone.query import Query, tiles
+from touchstone.ranges import Count, Positive
+from touchstone.registry import LossName
 from touchstone.rng import SampleRng
 
 
@@ -23,11 +25,11 @@ def spsa(
     eps: float | Tensor,
     rng: int | SampleRng,
     stop: str = "never",
-    steps: int = 100,
-    lr: float = 0.01,
-    delta: float = 0.01,
-    directions: int = 128,
-    loss: str = "margin",
+    steps: Count = 100,
+    lr: Positive = 0.01,
+    delta: Positive = 0.01,
+    directions: Count = 128,
+    loss: LossName = "margin",
 ) -> Tensor:
     """Return the last iterate of Adam on finite differences of the loss along random sign vectors.
 

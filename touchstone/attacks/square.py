@@ -15,6 +15,7 @@ from touchstone.attacks.rows import compact
 from touchstone.losses import margin
 from touchstone.norms import distance, rowwise, unit
 from touchstone.query import Query, tiles
+from touchstone.ranges import Count, Share
 from touchstone.rng import SampleRng
 
 # The share of pixels per square is halved after each of these queries out of 10000 (the authors' p_selection).
@@ -31,8 +32,8 @@ def square(
     eps: float | Tensor,
     rng: int | SampleRng,
     stop: str = "never",
-    queries: int = 5000,
-    p_init: float = 0.8,
+    queries: Count = 5000,
+    p_init: Share = 0.8,
 ) -> Tensor:
     """Return the point of largest margin that random search over square patches has found.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 from touchstone.attacks.pgd import pgd
 from touchstone.defenses.base import Objective
 from touchstone.query import Query
+from touchstone.ranges import Count, NotNegative, Space
 from touchstone.threat import Threat, in_space
 from touchstone.types import Step
 
@@ -28,12 +30,12 @@ class Alternating(Objective):
         space: "pixel", or "normalized" (the paper's).
     """
 
-    norm: str
-    eps: float
+    norm: Literal["linf", "l2"]
+    eps: NotNegative
     # the attack's own names; `steps` is also the method below, hence the prefix
-    attack_steps: int
-    step_size: float
-    space: str = "pixel"
+    attack_steps: Count
+    step_size: NotNegative
+    space: Space = "pixel"
 
     def setup(self, model: nn.Module, seed: int) -> Threat:  # noqa: ARG002
         """Return the threat the batches are perturbed under."""

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from touchstone.attacks.pgd import pgd
-from touchstone.defenses.base import Objective, at_least, one_of, step
+from touchstone.defenses.base import Objective, step
 from touchstone.defenses.gce import GuidedComplementEntropy
 from touchstone.defenses.pc import ProbabilisticallyCompact
 from touchstone.query import Query
-from touchstone.registry import LOSSES
+from touchstone.ranges import Count, NotNegative, Space
+from touchstone.registry import LossName
 from touchstone.rng import SampleRng
 from touchstone.threat import Threat, in_space
 from touchstone.types import UNIT, Step
@@ -46,26 +48,24 @@ class Adversarial(Objective):
         ValueError: for a constant outside what is said above; at the first step, for what only PGD knows.
     """
 
-    norm: str
-    eps: float
+    norm: Literal["linf", "l2"]
+    eps: NotNegative
     # the attack's own names; `steps` is also the method below, hence the prefix
-    attack_steps: int
-    step_size: float
-    eps_low: float | None = None
+    attack_steps: Count
+    step_size: NotNegative
+    eps_low: NotNegative | None = None
     relative: bool = False
     random_start: bool = True
-    clean: float = 0.0
-    adversarial: float = 1.0
-    attack_loss: str = "ce"
-    space: str = "pixel"
+    clean: NotNegative = 0.0
+    adversarial: NotNegative = 1.0
+    attack_loss: LossName = "ce"
+    space: Space = "pixel"
     box: bool = True
 
     def __post_init__(self) -> None:
-        one_of(LOSSES, attack_loss=self.attack_loss)
-        at_least(0, clean=self.clean, adversarial=self.adversarial)
-        if self.eps_low is not None and not 0 <= self.eps_low <= self.eps:
-            raise ValueError(f"eps_low must be in [0, eps={self.eps}], got {self.eps_low}")
         super().__post_init__()
+        if self.eps_low is not None and self.eps_low > self.eps:
+            raise ValueError(f"eps_low must be in [0, eps={self.eps}], got {self.eps_low}")
 
     def setup(self, model: nn.Module, seed: int) -> Threat:  # noqa: ARG002
         """Return the threat the batches are perturbed under."""

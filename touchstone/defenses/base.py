@@ -1,11 +1,13 @@
 """What every defense shares: the protocol that training.fit drives, its usual answers, and which weights are meant."""
 
-from collections.abc import Collection, Iterator
-from typing import Any, Protocol
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any, Protocol, get_type_hints
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from touchstone.ranges import mismatch
 from touchstone.types import Step
 
 
@@ -32,7 +34,15 @@ class Objective:
     """The usual answers: one step on the mean over the batch of a loss of the logits, which is cross-entropy."""
 
     def __post_init__(self) -> None:
-        """Check the constants: a subclass checks its own and calls this one."""
+        """Hold the constants against their annotations; a subclass with a rule of its own calls this one first.
+
+        Raises:
+            ValueError: naming the first constant that is outside, and what is allowed.
+        """
+        allowed = get_type_hints(type(self), include_extras=True)
+        for constant in fields(self):
+            if problem := mismatch(getattr(self, constant.name), allowed[constant.name]):
+                raise ValueError(f"{constant.name} must be {problem}")
 
     def parts(self, logits: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Return the terms, by name, whose sum is the loss per sample: (B, C), (B,) int64 -> (B,) each."""
@@ -65,23 +75,10 @@ def step(model: nn.Module, **terms: Tensor) -> Step:
     return Step(model.parameters(), sum(terms.values()), terms)
 
 
-def one_of(among: Collection[str], **options: str) -> None:
-    """Raise ValueError for an option that is not among the names."""
-    for name, value in options.items():
-        if value not in among:
-            raise ValueError(f"{name} must be one of {', '.join(among)}; got {value!r}")
-
-
-def at_least(low: float, **constants: float) -> None:
-    """Raise ValueError for a constant below `low`, or not a number."""
-    for name, value in constants.items():
-        if not value >= low:
-            raise ValueError(f"{name} must be >= {low}, got {value}")
-
-
 LAYERS = {
     "all": (nn.Conv2d, nn.Linear),
     "conv": (nn.Conv2d,),
+    "conv1": (nn.Conv2d,),
 }
 
 
@@ -91,9 +88,9 @@ def weights(model: nn.Module, layers: str) -> list[Tensor]:
     Raises:
         ValueError: for another word, or if the model has no such layer.
     """
-    one_of([*LAYERS, "conv1"], layers=layers)
-    kinds = LAYERS.get(layers, (nn.Conv2d,))
-    found = [m.weight for m in model.modules() if isinstance(m, kinds)]
+    if layers not in LAYERS:
+        raise ValueError(f"layers must be one of {', '.join(LAYERS)}; got {layers!r}")
+    found = [m.weight for m in model.modules() if isinstance(m, LAYERS[layers])]
     if not found:
         raise ValueError(f"the model has no layer of kind {layers!r} to penalise")
     return found[:1] if layers == "conv1" else found

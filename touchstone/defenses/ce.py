@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 
-from touchstone.defenses.base import Objective, at_least, means, step, weights
+from touchstone.defenses.base import Objective, means, step, weights
+from touchstone.ranges import NotNegative
 from touchstone.types import Step
 
 
@@ -25,12 +27,9 @@ class CrossEntropy(Objective):
         ValueError: for a negative coefficient.
     """
 
-    l1: float = 0.0
-    l2: float = 0.0
-    layers: str = "all"
-
-    def __post_init__(self) -> None:
-        at_least(0, l1=self.l1, l2=self.l2)
+    l1: NotNegative = 0.0
+    l2: NotNegative = 0.0
+    layers: Literal["all", "conv", "conv1"] = "all"
 
     def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield one step on the batch."""

@@ -12,10 +12,11 @@ from torch.nn import functional as F
 
 from touchstone.attacks.boundary import nearest_boundary
 from touchstone.attacks.high_confidence import confidence_step, likelihood
-from touchstone.defenses.base import Objective, at_least, classifier, means, one_of, step, weights
+from touchstone.defenses.base import Objective, classifier, means, step, weights
 from touchstone.models.mlp import Noise, critic
 from touchstone.norms import distance, rowwise
 from touchstone.query import as_query, evaluating
+from touchstone.ranges import BelowOne, Count, NotNegative, PrintedOrCoded, Whole
 from touchstone.types import Step
 
 
@@ -79,24 +80,16 @@ class AdversaryCritic(Objective):
         ValueError: for a constant outside what is said above; from setup, for a model that does not know its shape.
     """
 
-    variant: str
-    lam: float
-    cycle: float = 0.01
-    gradient_penalty: float = 10.0
-    attack_steps: int = 5
-    confidence_decay: float = 0.5
-    pretrain_epochs: int = 1
-    hidden: int = 1200
-    input_noise: float = 0.1
-    hidden_noise: float = 0.5
-
-    def __post_init__(self) -> None:
-        one_of(VARIANTS, variant=self.variant)
-        at_least(0, lam=self.lam, cycle=self.cycle, gradient_penalty=self.gradient_penalty)
-        at_least(0, pretrain_epochs=self.pretrain_epochs, input_noise=self.input_noise, hidden_noise=self.hidden_noise)
-        at_least(1, attack_steps=self.attack_steps, hidden=self.hidden)
-        if not 0 <= self.confidence_decay < 1:
-            raise ValueError(f"confidence_decay must be in [0, 1), got {self.confidence_decay}")
+    variant: PrintedOrCoded
+    lam: NotNegative
+    cycle: NotNegative = 0.01
+    gradient_penalty: NotNegative = 10.0
+    attack_steps: Count = 5
+    confidence_decay: BelowOne = 0.5
+    pretrain_epochs: Whole = 1
+    hidden: Count = 1200
+    input_noise: NotNegative = 0.1
+    hidden_noise: NotNegative = 0.5
 
     def setup(self, model: nn.Module, seed: int) -> Adversary:
         """Return the critic, initialised from `seed`, with running means of one."""

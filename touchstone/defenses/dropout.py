@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from touchstone.defenses.base import Objective, means, step
+from touchstone.ranges import BelowOne
 from touchstone.types import Step
 
 
@@ -26,11 +27,7 @@ class Dropout(Objective):
         ValueError: for another p; at the first step, if no linear layer but the first layer of all is there.
     """
 
-    p: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.p < 1:
-            raise ValueError(f"p must be in [0, 1), got {self.p}")
+    p: BelowOne = 0.5
 
     def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield one step on the batch."""

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from touchstone.defenses.base import Objective, at_least
+from touchstone.defenses.base import Objective
+from touchstone.ranges import NotNegative
 
 
 @dataclass(frozen=True)
@@ -19,11 +20,7 @@ class GuidedComplementEntropy(Objective):
         alpha: guiding exponent, >= 0; 1/3 in the paper.
     """
 
-    alpha: float = 0.333
-
-    def __post_init__(self) -> None:
-        at_least(0, alpha=self.alpha)
-        super().__post_init__()
+    alpha: NotNegative = 0.333
 
     def parts(self, logits: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Return the guided complement entropy."""

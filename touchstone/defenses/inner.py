@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +10,9 @@ from torch.nn import functional as F
 
 from touchstone.attacks.climb import climb
 from touchstone.attacks.contract import between, prepare
-from touchstone.defenses.base import Objective, at_least
+from touchstone.defenses.base import Objective
 from touchstone.query import Query
+from touchstone.ranges import Count, NotNegative
 
 NOISE = 1e-3  # standard deviation of the start around x, in pixels: the gradient of a divergence vanishes at x itself
 
@@ -32,15 +34,11 @@ class Regularized(Objective):
         beta: weight of the divergence, >= 0.
     """
 
-    norm: str
-    eps: float
-    attack_steps: int
-    step_size: float
-    beta: float
-
-    def __post_init__(self) -> None:
-        at_least(0, eps=self.eps, step_size=self.step_size, beta=self.beta)
-        at_least(1, attack_steps=self.attack_steps)
+    norm: Literal["linf", "l2"]
+    eps: NotNegative
+    attack_steps: Count
+    step_size: NotNegative
+    beta: NotNegative
 
     def perturbed(
         self, model: nn.Module | Query, x: Tensor, y: Tensor, seed: int, loss: Callable[[Tensor, Tensor], Tensor]

@@ -6,15 +6,17 @@ times as long on lenet-512 with 10 classes, on one CPU thread, and C - 1 times t
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from touchstone.defenses.base import Objective, at_least, means, one_of, step
+from touchstone.defenses.base import Objective, means, step
 from touchstone.losses import margin
 from touchstone.norms import distance
 from touchstone.query import channels_last
+from touchstone.ranges import NotNegative, PrintedOrCoded
 from touchstone.types import Step
 
 # (variant, norm) -> size (B,) of a gradient (B, *shape)
@@ -52,16 +54,10 @@ class MarginMaximization(Objective):
         ValueError: for an unknown word or a negative weight.
     """
 
-    variant: str
-    norm: str
-    c: float
-    data: str = "hinge"
-
-    def __post_init__(self) -> None:
-        one_of(("printed", "coded"), variant=self.variant)
-        one_of(("l2", "l1"), norm=self.norm)
-        one_of(DATA_LOSSES, data=self.data)
-        at_least(0, c=self.c)
+    variant: PrintedOrCoded
+    norm: Literal["l2", "l1"]
+    c: NotNegative
+    data: Literal["hinge", "ce"] = "hinge"
 
     def parts(self, logits: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Return the hinge or the cross-entropy: the sensitivity is no function of the logits."""

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 
-from touchstone.defenses.base import Objective, at_least, means, one_of, weights
+from touchstone.defenses.base import Objective, means, weights
+from touchstone.ranges import NotNegative, PrintedOrCoded
 from touchstone.types import Step
 
 # variant -> how the L2 part of one weight tensor is measured
@@ -33,14 +35,10 @@ class MinMax(Objective):
         ValueError: for an unknown variant or a negative coefficient.
     """
 
-    variant: str
-    lam: float
-    mu: float
-    layers: str = "conv"
-
-    def __post_init__(self) -> None:
-        one_of(L2, variant=self.variant)
-        at_least(0, lam=self.lam, mu=self.mu)
+    variant: PrintedOrCoded
+    lam: NotNegative
+    mu: NotNegative
+    layers: Literal["conv", "conv1"] = "conv"
 
     def penalty(self, model: nn.Module) -> tuple[Tensor, Tensor]:
         """Return the L1 part and the L2 part, both already weighted, both >= 0."""

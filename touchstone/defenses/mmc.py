@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from touchstone.defenses.base import Objective, classifier, one_of, step
+from touchstone.defenses.base import Objective, classifier, step
+from touchstone.ranges import Positive, PrintedOrCoded
 from touchstone.types import Step
 
 # variant -> squared distance (B,) of a difference (B, D)
@@ -40,13 +41,8 @@ class MaxMahalanobisCenter(Objective):
             features than classes - 1, or its `classifier` is not linear.
     """
 
-    variant: str
-    scale: float = 10.0
-
-    def __post_init__(self) -> None:
-        one_of(DISTANCES, variant=self.variant)
-        if not self.scale > 0:
-            raise ValueError(f"scale must be > 0, got {self.scale}")
+    variant: PrintedOrCoded
+    scale: Positive = 10.0
 
     def setup(self, model: nn.Module, seed: int) -> Tensor:  # noqa: ARG002
         """Write the centres into the last layer, freeze it, and return them (C, D)."""

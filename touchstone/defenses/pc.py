@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from touchstone.defenses.base import Objective, at_least, one_of
+from touchstone.defenses.base import Objective
 from touchstone.losses import margin
+from touchstone.ranges import NotNegative, PrintedOrCoded, Share
 
 
 def _runner_up(logits: Tensor, y: Tensor) -> Tensor:
@@ -48,14 +49,9 @@ class ProbabilisticallyCompact(Objective):
         ValueError: for an unknown variant or a negative constant.
     """
 
-    variant: str
-    xi: float = 0.995
-    lam: float = 0.05
-
-    def __post_init__(self) -> None:
-        one_of(VARIANTS, variant=self.variant)
-        at_least(0, xi=self.xi, lam=self.lam)
-        super().__post_init__()
+    variant: PrintedOrCoded
+    xi: Share = 0.995
+    lam: NotNegative = 0.05
 
     def parts(self, logits: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Return the probability gaps that are missing, and the logit gap."""

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from touchstone.defenses.base import Objective, at_least, step
+from touchstone.defenses.base import Objective, step
 from touchstone.defenses.inner import divergence
 from touchstone.norms import unit
 from touchstone.query import Query
+from touchstone.ranges import Count, NotNegative, Positive
 from touchstone.rng import as_rng
 from touchstone.types import Step
 
@@ -31,16 +32,10 @@ class VirtualAdversarial(Objective):
         weight: of the divergence, >= 0.
     """
 
-    eps: float
-    power_iterations: int = 1
-    xi: float = 1e-2
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        at_least(0, eps=self.eps, weight=self.weight)
-        at_least(1, power_iterations=self.power_iterations)
-        if not self.xi > 0:
-            raise ValueError(f"xi must be > 0, got {self.xi}")
+    eps: NotNegative
+    power_iterations: Count = 1
+    xi: Positive = 1e-2
+    weight: NotNegative = 1.0
 
     def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield one step on the batch."""

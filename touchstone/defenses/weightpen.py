@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from touchstone.defenses.base import Objective, at_least, classifier, means, one_of, step
+from touchstone.defenses.base import Objective, classifier, means, step
+from touchstone.ranges import NotNegative, PrintedOrCoded
 from touchstone.types import Step
 
 # variant -> how the matrix W W^T - Sigma is measured
@@ -33,13 +34,9 @@ class WeightPenalization(Objective):
         ValueError: for an unknown variant or a negative constant.
     """
 
-    variant: str
-    alpha: float = 100.0
-    s: float = 0.1
-
-    def __post_init__(self) -> None:
-        one_of(NORMS, variant=self.variant)
-        at_least(0, alpha=self.alpha, s=self.s)
+    variant: PrintedOrCoded
+    alpha: NotNegative = 100.0
+    s: NotNegative = 0.1
 
     def penalty(self, weight: Tensor) -> Tensor:
         """Return alpha * |W W^T - Sigma| of W (C, D)."""

@@ -11,12 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from touchstone import records
+from touchstone.attacks.contract import SLACK, below, class_numbers, floats
 from touchstone.evaluation.judge import judge, logits
 from touchstone.losses import Loss
-from touchstone.query import Query
+from touchstone.norms import distance
+from touchstone.query import Query, plain
 from touchstone.registry import AttackSpec, load
 from touchstone.rng import SampleRng
 from touchstone.threat import Threat, View, in_space
+from touchstone.types import UNIT
 
 Columns = dict[str, Tensor]
 
@@ -115,11 +118,36 @@ def make_block(
     index: Tensor | None,
     own_loss: Loss | None = None,
 ) -> Block:
-    """Bring pixels x (n, *shape) into the space of the threat; without an index they are samples 0..n-1."""
-    view = in_space(model, threat)
+    """Bring pixels x (n, *shape) into the space of the threat; without an index they are samples 0..n-1.
+
+    Raises:
+        ValueError: for images, classes or radii that mean nothing, with the unit that is meant.
+    """
+    _pixels(x, threat)
+    class_numbers(y, len(x))
+    x, y, view = plain(x), plain(y), in_space(model, threat)
     z = view.from_pixels(x)
     places = torch.arange(len(x), device=x.device) if index is None else index.to(x.device)
-    return Block(view, threat, z, y, places, logits(view.model, z), seed, batch_size, own_loss=own_loss)
+    clean = logits(view.model, z)
+    below(y, clean.shape[1])
+    return Block(view, threat, z, y, places, clean, seed, batch_size, own_loss=own_loss)
+
+
+def _pixels(x: Tensor, threat: Threat) -> None:
+    """Refuse images outside the box of pixels, and radii beyond it."""
+    floats(x)
+    lower, upper = threat.bounds or UNIT
+    if not bool(((x >= lower - SLACK) & (x <= upper + SLACK)).all()):
+        meant = (
+            "divide by 255" if upper == 1 and float(x.max()) > 2 else "scale the images, or give the threat's bounds"
+        )
+        raise ValueError(f"x must be pixels in [{lower:g}, {upper:g}], got [{x.min():g}, {x.max():g}]: {meant}")
+    if threat.bounds is None or threat.space != "pixel" or not threat.epsilons:
+        return
+    most = float(distance(torch.full_like(x[:1], upper - lower), threat.norm).max()) if len(x) else math.inf
+    if threat.epsilons[-1] > most * (1 + SLACK):
+        meant = "; of 0 to 255 take epsilon / 255" if threat.norm == "linf" and (lower, upper) == UNIT else ""
+        raise ValueError(f"no {threat.norm} distance exceeds {most:g}, got epsilon {threat.epsilons[-1]:g}{meant}")
 
 
 def propose(

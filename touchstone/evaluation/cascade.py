@@ -16,6 +16,7 @@ from touchstone.evaluation.block import Block, Columns, Proposal, frame, join, m
 from touchstone.evaluation.probes import PROBED
 from touchstone.evaluation.result import EXAMPLES, Member, Progress, Result, query_flags, reporter
 from touchstone.losses import Loss
+from touchstone.query import undisturbed
 from touchstone.records import TOLERANCE
 from touchstone.rng import own_generator
 from touchstone.threat import Threat
@@ -59,7 +60,7 @@ def run(
     """
     _check(members, threat)
     about = {"seed": seed, "batch_size": batch_size, "own_loss": own_loss}
-    with own_generator(x.device, seed):
+    with undisturbed(x.device), own_generator(x.device, seed):
         block = make_block(model, x, y, threat, index=index, **about)
         found = _climb(block, members, examples, progress)
         reach = found.records

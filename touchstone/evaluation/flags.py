@@ -49,13 +49,18 @@ PREFLIGHT = {
     "not_finite": Limit(0.0, "of the samples get NaN or infinite logits", "train the model again"),
     "out_of_range": Limit(0.0, "of the samples have pixels outside [0, 1]", "scale the data: epsilon means less"),
     "randomised": Limit(0.0, "two forward passes differ by more than 1e-4", "average gradients over passes (EoT)"),
-    "probabilities": Limit(0.0, "the model returns probabilities", "remove its softmax: losses expect logits"),
+    "no_float64": Limit(0.0, "the model cannot be asked in float64", "whether float32 masks its gradient is not known"),
+    "probabilities": Limit(
+        0.0, "the model returns probabilities", "remove its softmax or sigmoid: losses expect logits"
+    ),
     "too_few_classes": Limit(0.0, "there are fewer than 3 classes", "the DLR loss is undefined; the margin is climbed"),
 }
 
 
 QUERY = {  # what an attack leaves in Query.flags
     "out_of_memory_halved": "the device ran out of memory, the batch was halved: last bits may differ; set it lower",
+    "contiguous_memory": "the model flattens with `view`, so it was asked in contiguous memory: slower, other bits",
+    "randomised": "the model answers the same point in two ways: Brendel & Bethge cannot walk its boundary, use others",
     "margin_instead_of_dlr": "the DLR loss needs 3 classes, the targeted one 4: the margin was climbed instead",
     "solver_failed": "the solver of Brendel & Bethge had no answer for some steps, which were left out; try another lr",
 }

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from touchstone.query import channels_last, evaluating
+from touchstone.query import Query, evaluating
 from touchstone.records import NO_ANSWER, TOLERANCE
 from touchstone.threat import Threat, View
 
@@ -44,9 +44,13 @@ def logits(model: nn.Module, x: Tensor) -> Tensor:
     """Return the logits (B, classes) of x (B, *shape), float32 on the CPU, computed in batches of 512.
 
     In the memory format in which the attacks see the model: another one sums in another order, and is slower.
+
+    Raises:
+        ValueError: if the model returns anything else than logits.
     """
+    query = Query(model, batch_size=BATCH)
     with exact(model, x.device):
-        return torch.cat([model(channels_last(chunk.float())).float().cpu() for chunk in x.split(BATCH)])
+        return torch.cat([query.logits(chunk.float()).cpu() for chunk in x.split(BATCH)])
 
 
 def margin(z: Tensor, y: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ Failure".
 """
 
 import copy
+import logging
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +16,11 @@ from torch import Tensor, nn
 from touchstone.evaluation.judge import logits
 from touchstone.evaluation.noise import in_ball
 from touchstone.losses import LOSSES
-from touchstone.query import Query
+from touchstone.query import Query, plain, undisturbed
 from touchstone.rng import SampleRng, own_generator
 from touchstone.threat import Threat, View, in_space
+
+log = logging.getLogger(__name__)
 
 SAMPLES = 200
 TINY = 1e-12
@@ -44,10 +47,11 @@ def preflight(
         and _ball for the random points, saturated (float32 1 - p_y is zero), zero_gradient_<loss>,
         tiny_gradient_<loss> (largest entry below 1e-12) and sign_disagreement_<loss> (share of the float64
         gradient's L1 mass whose sign is another in float32, averaged over the samples where it is not zero).
-        Answers: randomised, probabilities, too_few_classes. And the number of classes.
+        Answers: randomised, probabilities, too_few_classes, no_float64 (the model cannot be asked in float64, so the
+        sign disagreement is left out). And the number of classes.
     """
-    with own_generator(x.device, seed):
-        return _measure(in_space(model, threat), x[:SAMPLES], y[:SAMPLES], threat, seed, batch_size)
+    with undisturbed(x.device), own_generator(x.device, seed):
+        return _measure(in_space(model, threat), plain(x[:SAMPLES]), plain(y[:SAMPLES]), threat, seed, batch_size)
 
 
 def _measure(view: View, x: Tensor, y: Tensor, threat: Threat, seed: int, batch_size: int) -> dict[str, float | bool]:
@@ -62,36 +66,55 @@ def _measure(view: View, x: Tensor, y: Tensor, threat: Threat, seed: int, batch_
         "out_of_range": _share(((x < 0) | (x > 1) | ~x.isfinite()).flatten(1).any(1)),
         "not_finite": _share(~first.isfinite().all(1)),
         "randomised": bool(((logits(view.model, z) - first).abs() > DRIFT).any()),
-        "probabilities": bool((first >= 0).all() and ((first.sum(1) - 1).abs() < 1e-3).all()),
+        "probabilities": _probabilities(first),
         "classes": first.shape[1],
         "too_few_classes": first.shape[1] < CLASSES,
     }
-    twin = copy.deepcopy(view.model).double()
+    twin = _twin(view.model, z)
+    measured["no_float64"] = twin is None
     for place, point in points.items():
         measured[f"saturated_{place}"] = _share(_saturated(logits(view.model, point), y.cpu()))
         for loss in GRADIENTS:
-            found = _gradients(view, twin, point, y, loss, batch_size)
+            found = _gradients(view.model, twin, point, y, loss, batch_size)
             measured |= {f"{name}_{loss}_{place}": value for name, value in found.items()}
     return measured
+
+
+def _probabilities(z: Tensor) -> bool:
+    """Say whether these (B, C) are no logits: rows that sum to one, or all between 0 and 1, as a sigmoid returns."""
+    inside = bool((z >= 0).all() and (z <= 1).all())
+    return inside and (bool(((z.sum(1) - 1).abs() < 1e-3).all()) or bool(z.max() > z.min()))
+
+
+def _twin(model: nn.Module, z: Tensor) -> nn.Module | None:
+    """Return the same model in float64; None where it cannot be made, or does not answer z (B, *shape) in float64."""
+    try:
+        twin = copy.deepcopy(model).double()
+        Query(twin).logits(z[:1].double())
+    except Exception as error:  # whatever a foreign model says to being copied, or to another type
+        log.warning("the model cannot be asked in float64, so its gradient's signs are not compared: %s", error)
+        return None
+    return twin
 
 
 def _saturated(z: Tensor, y: Tensor) -> Tensor:
     return 1 - z.softmax(1).gather(1, y[:, None]).squeeze(1) == 0
 
 
-def _gradients(view: View, twin: nn.Module, z: Tensor, y: Tensor, loss: str, batch_size: int) -> dict[str, float]:
-    """Compare the gradient at z (B, *shape) with that of `twin`, the same model in float64."""
-    single = Query(view.model, batch_size=batch_size).grad(z, y, LOSSES[loss])[2].flatten(1)
+def _gradients(
+    model: nn.Module, twin: nn.Module | None, z: Tensor, y: Tensor, loss: str, batch_size: int
+) -> dict[str, float]:
+    """Look at the gradient at z (B, *shape), beside that of `twin`, the same model in float64, if there is one."""
+    single = Query(model, batch_size=batch_size).grad(z, y, LOSSES[loss])[2].flatten(1)
+    largest = single.abs().amax(1)
+    measured = {"zero_gradient": _share(largest == 0), "tiny_gradient": _share(largest < TINY)}
+    if twin is None:
+        return measured
     double = Query(twin, batch_size=batch_size).grad(z.double(), y, LOSSES[loss])[2].flatten(1)
     mass = double.abs()
     wrong = (mass * (single.sign() != double.sign())).sum(1) / mass.sum(1)
-    largest = single.abs().amax(1)
     known = mass.sum(1) > 0
-    return {
-        "zero_gradient": _share(largest == 0),
-        "tiny_gradient": _share(largest < TINY),
-        "sign_disagreement": float(wrong[known].mean()) if known.any() else 0.0,
-    }
+    return {**measured, "sign_disagreement": float(wrong[known].mean()) if known.any() else 0.0}
 
 
 def _share(mask: Tensor) -> float:

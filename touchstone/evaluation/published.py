@@ -17,6 +17,7 @@ from touchstone.evaluation.probes import probe
 from touchstone.evaluation.result import EXAMPLES, Member, Progress, Result, query_flags, reporter
 from touchstone.losses import Loss
 from touchstone.norms import project
+from touchstone.query import undisturbed
 from touchstone.registry import BudgetRule
 from touchstone.rng import own_generator
 from touchstone.threat import Threat
@@ -85,7 +86,7 @@ def run(
         raise ValueError(f"a grid is for an attack, got {member.fn!r}")
     if budget_rule and spec.kind != "minimal":
         raise ValueError(f"a budget rule is for a minimal-norm attack, got {member.fn!r}")
-    with own_generator(x.device, seed):
+    with undisturbed(x.device), own_generator(x.device, seed):
         block = make_block(model, x, y, threat or Threat("linf"), seed, batch_size, index, own_loss)
         block = replace(block, goal=_GOALS[spec.criterion](block.clean, member.options))
         request = Request(member, _combinations(grid or {}), budget_rule or spec.budget_rule, examples, progress)

@@ -51,13 +51,19 @@ class Classifier(nn.Module):
         return self.logits(self.net(self.normalize(x)))
 
     def features(self, x: Tensor) -> Tensor:
-        """Return the input of the last linear layer (B, D)."""
+        """Return the input of the last linear layer (B, D).
+
+        Raises:
+            ValueError: if the net does not end in one.
+        """
+        if not isinstance(self.net, Net):  # which may call something else its features
+            raise ValueError(f"{type(self.net).__name__} does not end in a linear layer, so it has no features")
         return self.net.features(self.normalize(x))
 
     @property
-    def classifier(self) -> nn.Module:
-        """The last linear layer."""
-        return self.net.classifier
+    def classifier(self) -> nn.Module | None:
+        """The last linear layer; None where the net does not end in one."""
+        return self.net.classifier if isinstance(self.net, Net) else None
 
 
 def build(
@@ -72,7 +78,7 @@ def build(
     """Build an architecture for a dataset, initialised from `seed`; the global RNG is left alone.
 
     Args:
-        name: in MODELS, or "module:function" of a net of the user's own; one that is no Net is split into one.
+        name: in MODELS, or "module:function" of a net of the user's own; one that is no Net goes through `split`.
         dataset: decides shape and classes.
         seed: of the initial weights.
         normalize: the first layer: "dataset" subtracts the dataset's mean and divides by its standard deviation,

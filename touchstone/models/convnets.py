@@ -5,9 +5,10 @@ from itertools import pairwise
 from torch import nn
 
 from touchstone.models.net import Conv2d, Net, flat_size, in_a_row, initialise
+from touchstone.ranges import BelowOne
 
 
-def vgg13(shape: tuple[int, int, int], classes: int, *, dropout: float = 0.5) -> Net:
+def vgg13(shape: tuple[int, int, int], classes: int, *, dropout: BelowOne = 0.5) -> Net:
     """VGG-13 as Li et al. (2021) coded it: batch norm, and a layer of 512 features behind dropout.
 
     Simonyan and Zisserman (2015), configuration B, has no batch norm and larger hidden layers. The size of the
@@ -29,7 +30,7 @@ def vgg13(shape: tuple[int, int, int], classes: int, *, dropout: float = 0.5) ->
     return in_a_row([*convs, *hidden, nn.Linear(512, classes)])
 
 
-def nin(shape: tuple[int, int, int], classes: int, *, batch_norm: bool = False, dropout: float = 0.5) -> Net:
+def nin(shape: tuple[int, int, int], classes: int, *, batch_norm: bool = False, dropout: BelowOne = 0.5) -> Net:
     """Network in Network for CIFAR-10; Lin et al. (2014), in the widths that are common for it.
 
     Matyasko (2020, section 3.5.2) names it and no more. Two liberties are taken: the class maps have no ReLU, as

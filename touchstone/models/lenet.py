@@ -5,6 +5,7 @@ from typing import Literal
 from torch import nn
 
 from touchstone.models.net import INITS, Conv2d, Net, flat_size, in_a_row, initialise
+from touchstone.ranges import BelowOne
 
 
 def lenet(shape: tuple[int, int, int], classes: int) -> Net:
@@ -40,7 +41,7 @@ def lenet_512(
     shape: tuple[int, int, int],
     classes: int,
     *,
-    dropout: float = 0.0,
+    dropout: BelowOne = 0.0,
     init: Literal["glorot", "msra"] = "glorot",
 ) -> Net:
     """Matyasko's LeNet-5: 5x5 convolutions without padding (32 and 64 channels), pools, 512 features.

@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torchvision
+from torch import nn
 
-from touchstone.models.net import Net, split
+from touchstone.models.net import split
 from touchstone.registry import nearest
 
 
 def from_torchvision(
     shape: tuple[int, int, int], classes: int, *, name: str, options: Mapping[str, Any] | None = None
-) -> Net:
+) -> nn.Module:
     """Build a classifier of torchvision, with random weights.
 
     Args:
@@ -30,7 +31,9 @@ def from_torchvision(
     return split(net, shape, classes)
 
 
-def from_timm(shape: tuple[int, int, int], classes: int, *, name: str, options: Mapping[str, Any] | None = None) -> Net:
+def from_timm(
+    shape: tuple[int, int, int], classes: int, *, name: str, options: Mapping[str, Any] | None = None
+) -> nn.Module:
     """Build a classifier of timm, with random weights; timm is not among our dependencies.
 
     Args:

@@ -9,15 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from touchstone.models.net import INITS, Net, in_a_row, initialise
+from touchstone.ranges import BelowOne, Count, NotNegative
 
 
 def mlp(
     shape: tuple[int, int, int],
     classes: int,
     *,
-    hidden: Sequence[int],
+    hidden: Sequence[Count],
     init: Literal["glorot", "msra"],
-    dropout: float = 0.0,
+    dropout: BelowOne = 0.0,
 ) -> Net:
     """Hidden layers with ReLU, then the classifier.
 
@@ -59,9 +60,9 @@ def critic(
     shape: tuple[int, int, int],
     classes: int,
     *,
-    hidden: int = 1200,
-    input_noise: float = 0.1,
-    hidden_noise: float = 0.5,
+    hidden: Count = 1200,
+    input_noise: NotNegative = 0.1,
+    hidden_noise: NotNegative = 0.5,
 ) -> Net:
     """Tell natural from adversarial images, one logit per class; Matyasko (2020), section 4.5, as coded.
 

@@ -1,6 +1,5 @@
 """What all nets are made of: named layers in a row, their initialisation, and the flat size between them."""
 
-import copy
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -137,8 +136,11 @@ def flat_size(layers: Sequence[nn.Module], shape: tuple[int, int, int]) -> int:
         net.train()
 
 
-def split(net: nn.Module, shape: tuple[int, int, int], classes: int) -> Net:
-    """Split any net that ends in a linear layer into what comes before it and that layer; the weights stay.
+def split(net: nn.Module, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Split a net that ends in a linear layer into what comes before it and that layer; the weights stay.
+
+    Any other net (one that ends in a LogSoftmax, or in a convolution) is left whole: it has no features and no
+    classifier, which only some defenses and attacks ask for.
 
     Args:
         net: x (B, *shape) -> logits (B, classes); changed in place, and left in training mode.
@@ -146,23 +148,27 @@ def split(net: nn.Module, shape: tuple[int, int, int], classes: int) -> Net:
         classes: number of logits.
 
     Raises:
-        ValueError: if images of this shape do not pass, or the output is not that of the last linear layer.
+        ValueError: if images of this shape do not pass, or the output is anything else than logits.
     """
     kind = type(net).__name__
     linear = [(name, module) for name, module in net.named_modules() if isinstance(module, nn.Linear) and name]
-    if not linear:
-        raise ValueError(f"{kind} has no linear layer inside, so it has no features and classifier")
-    name, classifier = linear[-1]
+    name, classifier = linear[-1] if linear else ("", None)
     answers: list[Tensor] = []
-    hook = classifier.register_forward_hook(lambda _module, _inputs, output: answers.append(output))
+    hook = classifier and classifier.register_forward_hook(lambda _module, _inputs, output: answers.append(output))
     out = _try(net.eval(), shape)
-    hook.remove()
-    if not (isinstance(out, Tensor) and out.shape == (2, classes) and len(answers) == 1 and out.equal(answers[0])):
-        raise ValueError(f"{kind} does not end in its last linear layer {name!r} with {classes} logits")
-    net.train().set_submodule(name, nn.Identity())
-    features = _try(copy.deepcopy(net), shape)  # a copy: batch norm learns from what passes in training mode
-    if not isinstance(features, Tensor):
+    if hook:
+        hook.remove()
+    if not isinstance(out, Tensor) or out.shape != (2, classes):
+        got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        raise ValueError(f"{kind} must return logits (2, {classes}) of two images, got {got}")
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    trained = _try(net.train(), shape)
+    net.load_state_dict(before)  # batch norm learns from what passes in training mode
+    if not isinstance(trained, Tensor):
         raise ValueError(f"{kind} has several outputs in training mode; switch the auxiliary ones off (options)")
+    if len(answers) != 1 or not out.equal(answers[0]):
+        return net
+    net.set_submodule(name, nn.Identity())
     return Net(OrderedDict(body=net, fc1=classifier))
 
 

@@ -1,12 +1,14 @@
 """Residual nets for small images: ResNet (He et al., 2016) and Wide ResNet (Zagoruyko and Komodakis, 2016)."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Ge, MinLen
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from touchstone.models.net import Net, in_a_row, initialise
+from touchstone.ranges import Count
 
 
 class PadChannels(nn.Module):
@@ -61,8 +63,8 @@ def resnet(
     shape: tuple[int, int, int],
     classes: int,
     *,
-    widths: Sequence[int],
-    blocks: int,
+    widths: Annotated[Sequence[Count], MinLen(1)],
+    blocks: Count,
     shortcut: Literal["padding", "projection"],
     init: Literal["default", "msra"],
 ) -> Net:
@@ -124,8 +126,8 @@ def wide_resnet(
     shape: tuple[int, int, int],
     classes: int,
     *,
-    depth: int,
-    width: int,
+    depth: Annotated[int, Ge(10)],
+    width: Count,
     conv_bias: bool = False,
     bounded: bool = False,
 ) -> Net:

@@ -6,6 +6,7 @@ from typing import Literal
 from torch import nn
 
 from touchstone.models.net import Net, flat_size, in_a_row
+from touchstone.ranges import Count
 from touchstone.registry import nearest
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -21,8 +22,8 @@ def small_cnn(
     shape: tuple[int, int, int],
     classes: int,
     *,
-    channels: int,
-    hidden: int,
+    channels: Count,
+    hidden: Count,
     relu_first: bool,
     activation: Literal["tanh", "relu", "prelu", "leakyrelu", "identity"] = "tanh",
     bias: bool = False,

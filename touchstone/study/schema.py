@@ -9,14 +9,14 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_mo
 
 from touchstone import recipe
 from touchstone.attacks import ATTACKS
+from touchstone.ranges import Positive
 from touchstone.recipe import Phase
 from touchstone.registry import BudgetRule
 from touchstone.study.config import Count, Definition, Once, Slug, Strict
 
-Positive = Annotated[float, Field(gt=0)]
 Norm = Literal["linf", "l2", "l1", "l0"]
 Slugs = Annotated[list[Slug], Field(min_length=1), Once]
-NotNegative = Annotated[float, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # PyTorch keeps it in 64 bits
 LIMITS = ("steps", "attack_steps", "restarts", "binary_steps", "queries")  # options that a cap may lower
 RESULT_TABLES = ("cells", "claims", "qualitative", "flags", "selection", "failures", "worst")
 
@@ -176,9 +176,7 @@ class ThreatDef(Strict):
     bounds: Literal["data", "none"] = Field(
         default="data", description="data: points stay valid images; none: they need not"
     )
-    epsilons: dict[Slug, Annotated[list[NotNegative], Field(min_length=1)]] = Field(
-        description="dataset -> radii, rising"
-    )
+    epsilons: dict[Slug, Annotated[list[Positive], Field(min_length=1)]] = Field(description="dataset -> radii, rising")
 
 
 class AttackDef(MemberDef):
@@ -210,7 +208,7 @@ class Selection(Strict):
     tolerance: dict[Slug, Annotated[float, Field(gt=0, le=1)]] = Field(
         description="dataset -> validation accuracy that a candidate may lose against the reference, as a share"
     )
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(description="of these trainings")
+    seed: Seed = Field(description="of these trainings")
     epochs: dict[Slug, Count] = Field(description="dataset -> epochs of these trainings; schedules shrink with them")
     probe: Slug = Field(description="an attack with a fixed budget that shows the sensitivity; it chooses nothing")
     probe_samples: Count = Field(description="validation images under the probe")

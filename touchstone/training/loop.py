@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from touchstone.data.prepare import Split, to_float
 from touchstone.defenses.base import Defense
+from touchstone.query import Query, mixed_precision
 from touchstone.recipe import Phase
-from touchstone.rng import draw_seed
+from touchstone.rng import draw_seed, own_generator
 from touchstone.training.augment import augmented
 from touchstone.training.checkpoint import Checkpoint, Saved
 from touchstone.training.state import Fit, Run
@@ -113,33 +114,58 @@ def fit(
     phases = tuple(phases)
     if validation is None and any(p.keep == "best_val" for p in phases):
         raise ValueError("keep: best_val needs validation rows")
-    model.to(memory_format=torch.channels_last)  # about twice as fast for small convolutions on a CPU (measured)
-    run = Run(model, defense.setup(model, seed), phases, seed)
-    if saved:
-        run.load(saved)
-        on_epoch(f"going on after epoch {run.epoch} of {run.total}")
-    started = time.monotonic() - run.seconds
-    while run.in_phase():
-        before = {k: v.clone() for k, v in model.state_dict().items()}
-        with torch.autocast(x.device.type, torch.bfloat16, bf16, cache_enabled=False):
-            row = _epoch(run, defense, x, y)
-        # statistics of batch norm too; integers are finite
-        if row is None or not all(value.isfinite().all() for value in model.state_dict().values()):
-            model.load_state_dict(before)
-            return run.failed(run.epoch + 1, f"loss or weights not finite in epoch {run.epoch + 1}", on_epoch)
-        row["train_accuracy"] = accuracy(model, x[:TRAIN_PROBE], y[:TRAIN_PROBE])
-        if validation is not None:
-            row["validation_accuracy"] = accuracy(model, validation.x, validation.y)
-        run.end_epoch(row, time.monotonic() - started)
-        on_epoch(run.progress(len(x)))
-        if stop_collapsed and run.epoch == 1 and near_chance(row, y):
-            run.result.status = "collapsed"
-            return run.result
-        if since := run.at_chance(y):
-            return run.failed(since, f"training accuracy at chance from epoch {since} on", on_epoch)
-        if checkpoint and run.epoch < run.total and checkpoint.due(run.epoch):
-            checkpoint.save(run.epoch, run.state())
-    return run.result
+    with _laid_out(model, x, seed):
+        run = Run(model, defense.setup(model, seed), phases, seed)
+        if saved:
+            run.load(saved)
+            on_epoch(f"going on after epoch {run.epoch} of {run.total}")
+        started = time.monotonic() - run.seconds
+        while run.in_phase():
+            before = {k: v.clone() for k, v in model.state_dict().items()}
+            with mixed_precision(x.device, bf16):
+                row = _epoch(run, defense, x, y)
+            # statistics of batch norm too; integers are finite
+            if row is None or not all(value.isfinite().all() for value in model.state_dict().values()):
+                model.load_state_dict(before)
+                return run.failed(run.epoch + 1, f"loss or weights not finite in epoch {run.epoch + 1}", on_epoch)
+            row["train_accuracy"] = accuracy(model, x[:TRAIN_PROBE], y[:TRAIN_PROBE])
+            if validation is not None:
+                row["validation_accuracy"] = accuracy(model, validation.x, validation.y)
+            run.end_epoch(row, time.monotonic() - started)
+            on_epoch(run.progress(len(x)))
+            if stop_collapsed and run.epoch == 1 and near_chance(row, y):
+                run.result.status = "collapsed"
+                return run.result
+            if since := run.at_chance(y):
+                return run.failed(since, f"training accuracy at chance from epoch {since} on", on_epoch)
+            if checkpoint and run.epoch < run.total and checkpoint.due(run.epoch):
+                checkpoint.save(run.epoch, run.state())
+        return run.result
+
+
+@contextmanager
+def _laid_out(model: nn.Module, x: Tensor, seed: int) -> Iterator[None]:
+    """Train in channels_last memory, about twice as fast for small convolutions on a CPU (measured), where that works.
+
+    A model that flattens with `view` gets contiguous images instead, wherever they enter its net.
+    """
+    query = Query(model)
+    with own_generator(x.device, seed):
+        query.probe(to_float(x[:1]))
+    if query.memory_format == torch.channels_last:
+        model.to(memory_format=torch.channels_last)
+        yield
+        return
+
+    def rows(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(x.clone(memory_format=torch.contiguous_format) for x in inputs)
+
+    net = getattr(model, "net", model)  # whose first layer is also that of its features
+    hook = (net[0] if isinstance(net, nn.Sequential) else net).register_forward_pre_hook(rows)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _epoch(run: Run, defense: Defense, x: Tensor, y: Tensor) -> dict[str, float] | None:

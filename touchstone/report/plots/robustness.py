@@ -1,5 +1,6 @@
 """Worst-case robustness curves."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -23,7 +24,7 @@ class Look(NamedTuple):
 
 
 @styled
-def worst_case(cells: pd.DataFrame, *, datasets: tuple[str, ...] = ()) -> Figure:
+def worst_case(cells: pd.DataFrame, *, datasets: Sequence[str] = ()) -> Figure:
     """Draw worst-case accuracy against epsilon (pixels in [0, 1]), a panel per dataset and worst-case attack.
 
     Per label the mean over seeds, with the range of the seeds as a bar; a cell that is incomplete (a member of

@@ -1,5 +1,7 @@
 """Training curves."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -10,7 +12,7 @@ from touchstone.report.plots.style import canvas, colours, styled
 
 
 @styled
-def loss(series: list[Series[pd.DataFrame]], *, columns: tuple[str, ...] = ("loss",)) -> Figure:
+def loss(series: list[Series[pd.DataFrame]], *, columns: Sequence[str] = ("loss",)) -> Figure:
     """Draw the training loss of each epoch: mean over seeds, with the range of the seeds as a band.
 
     A run that failed is drawn alone up to its last finite epoch, marked with a cross and named in the legend.

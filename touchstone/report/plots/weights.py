@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from touchstone.findings.weights import near_zero as share_near_zero
 from touchstone.findings.weights import rho_extreme
+from touchstone.ranges import NotNegative, Positive
 from touchstone.report.plots.sources import Series, Weights
 from touchstone.report.plots.style import canvas, colours, say, styled
 
@@ -17,7 +18,7 @@ COUNT = "weights per model"
 
 
 @styled
-def histogram(series: list[Series[Weights]], *, near_zero: float = 0.01) -> Figure:
+def histogram(series: list[Series[Weights]], *, near_zero: Positive = 0.01) -> Figure:
     """Draw the distribution of the weights, a panel per label, counts averaged over seeds.
 
     Source: Shen et al. (2020), figures 4 and 5.
@@ -35,7 +36,7 @@ def histogram(series: list[Series[Weights]], *, near_zero: float = 0.01) -> Figu
 
 
 @styled
-def histogram_and_values(series: list[Series[Weights]], *, near_zero: float = 0.01) -> Figure:
+def histogram_and_values(series: list[Series[Weights]], *, near_zero: Positive = 0.01) -> Figure:
     """Draw, a row per label, (a) the distribution of the weights and (b) their values in order of position.
 
     Source: Shen et al. (2020), figure 2. Column (b) shows the first seed that finished, since positions
@@ -66,7 +67,7 @@ def histogram_and_values(series: list[Series[Weights]], *, near_zero: float = 0.
 
 
 @styled
-def rho_grid(series: list[Series[Weights]], *, margin: float = 0.05) -> Figure:
+def rho_grid(series: list[Series[Weights]], *, margin: NotNegative = 0.05) -> Figure:
     """Draw rho = 1 / (1 + |w|) of every weight, a panel per label: filters side by side, input channels below.
 
     Source: Shen et al. (2020), eq. 15 and figure 6. The first seed that finished is shown.
@@ -107,7 +108,7 @@ def _edges(series: list[Series[Weights]]) -> Weights:
     return np.linspace(-1, 1, BINS + 1) * (largest or 1.0)
 
 
-def _histogram(ax: Axes, one: Series[Weights], edges: Weights, colour: tuple[float, ...], near_zero: float) -> None:
+def _histogram(ax: Axes, one: Series[Weights], edges: Weights, colour: tuple[float, ...], near_zero: Positive) -> None:
     ax.set_xlabel("weight")
     if not one.runs:
         ax.set_title(one.label)

@@ -1,14 +1,16 @@
 """Attacks, threats and suites: names, options, norms, and what an attack starts from."""
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from touchstone.attacks import ATTACKS
-from touchstone.registry import LOSSES, NORMS, OWN, AttackSpec, options
-from touchstone.study.checks.checker import Checker, each, fits
+from touchstone.data import DATASETS
+from touchstone.registry import NORMS, OWN, AttackSpec, options
+from touchstone.study.checks.checker import Checker, each
 from touchstone.study.config import Key
-from touchstone.study.schema import LIMITS, AttackDef, DefenseDef, MemberDef, Study
+from touchstone.study.schema import LIMITS, AttackDef, DefenseDef, MemberDef, Study, ThreatDef
 from touchstone.study.suites import Suites, worst_slug
 
 # arguments of attacks that threat, protocol and jobs fill in
@@ -30,6 +32,9 @@ class Attacks:
             for dataset, grid in threat.epsilons.items():
                 if sorted(set(grid)) != grid:
                     self.check.add(("threats", name, "epsilons", dataset), f"must rise without repeats, got {grid}")
+                if dataset in DATASETS and threat.bounds == "data" and grid[-1] > (most := widest(threat, dataset)):
+                    text = f"no {threat.norm} distance in {threat.space} space exceeds {most:g}, got {grid[-1]:g}"
+                    self.check.add(("threats", name, "epsilons", dataset), text)
         self._worst()
         for name, attack in self.study.attacks.items():
             self._attack(("attacks", name), name, attack)
@@ -69,26 +74,25 @@ class Attacks:
         key: Key,
         fn: str,
         given: Mapping[str, Any],
-        losses: Collection[str] = LOSSES,
         taken: Collection[str] = (),
+        *,
+        trained: bool = True,
     ) -> None:
-        """Check the options of one attack, and those of the attack that it wraps but those `taken` by itself."""
+        """Check the options of one attack, and those of the attack that it wraps but those `taken` by itself.
+
+        Unless what it attacks was `trained` here it has no loss of its own.
+        """
         spec = ATTACKS[fn]
         own = {option: value for option, value in given.items() if not (spec.wraps and option == "options")}
         for option, value in own.items():
             self.check.per_dataset((*key, option), value, self.study)
-        self.check.options(key, spec.fn, own, leave_out=CONTRACT.union(taken))
-        self._losses((*key, "loss"), each(own["loss"]) if "loss" in own else [], losses)
+        self.check.options(key, spec.fn, own, leave_out=CONTRACT.union(taken), by_dataset=True)
+        if not trained and OWN in each(own.get("loss")):
+            self.check.add((*key, "loss"), f"a wrapped attack may run on a substitute, which has no loss {OWN!r}")
         wrapped = given.get("attack", spec.wraps[0]) if spec.wraps else None
         if wrapped is not None and self.check.known((*key, "attack"), wrapped, spec.wraps, "attack"):
-            # it may run on a substitute, which comes without the loss it was trained with
-            others = [loss for loss in losses if loss != OWN]
-            self._options((*key, "options"), wrapped, given.get("options") or {}, others, taken=options(spec.fn))
-
-    def _losses(self, key: Key, names: list[Any], losses: Collection[str]) -> None:
-        for name in names:
-            if isinstance(name, str):  # anything else is no option of that type, and is noted as such
-                self.check.known(key, name, losses, "loss")
+            inner = given.get("options") or {}
+            self._options((*key, "options"), wrapped, inner, taken=options(spec.fn), trained=False)
 
     def _grid(self, key: Key, attack: AttackDef, spec: AttackSpec) -> None:
         """Check the options whose values are chosen for all samples together."""
@@ -108,9 +112,7 @@ class Attacks:
                 if not choice:
                     self.check.add(where, "needs at least one value")
                 for value in choice:
-                    if not fits(value, allowed[option].annotation):
-                        self.check.add(where, f"expected {allowed[option].annotation}, got {value!r}")
-                self._losses(where, choice if option == "loss" else [], LOSSES)
+                    self.check.value(where, value, allowed[option])
 
     def _substitute(self, key: Key, definition: MemberDef) -> None:
         """An attack that starts from another model names it, and no other attack does."""
@@ -162,3 +164,18 @@ class Attacks:
         allowed = ATTACKS[name].norms
         if norm not in allowed:
             self.check.add(key, f"{name!r} does not work in norm {norm!r}; allowed: {', '.join(allowed)}")
+
+
+def widest(threat: ThreatDef, dataset: str) -> float:
+    """Return the largest distance between two images of a dataset in the norm and space of a threat."""
+    spec = DATASETS[dataset]
+    height, width = spec.shape[1:]
+    # of one value, for each channel; normalisation stretches it
+    spans = [1 / std if threat.space == "normalized" else 1.0 for std in spec.std]
+    sizes = {
+        "linf": max(spans),
+        "l2": math.sqrt(height * width * sum(span**2 for span in spans)),
+        "l1": height * width * sum(spans),
+        "l0": height * width,  # pixels
+    }
+    return sizes[threat.norm]

@@ -1,10 +1,10 @@
 """What every check does: note a problem at a key of a file."""
 
-import ast
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from touchstone.registry import nearest, options
+from touchstone.ranges import hint, mismatch
+from touchstone.registry import Option, nearest, options
 from touchstone.study.config import Key, Lines
 from touchstone.study.schema import Study
 
@@ -37,33 +37,48 @@ class Checker:
             self.add(key, f"no value for dataset {name!r}")
 
     def options(
-        self, key: Key, target: str, given: Mapping[str, Any], leave_out: Collection[str] = frozenset()
+        self,
+        key: Key,
+        target: str,
+        given: Mapping[str, Any],
+        leave_out: Collection[str] = frozenset(),
+        elsewhere: Collection[str] = frozenset(),
+        *,
+        by_dataset: bool = False,
     ) -> None:
-        """Check names and plain types of options against the signature of `target`, read without importing it."""
+        """Check names, types and ranges of options against the signature of `target`, read without importing it.
+
+        Args:
+            key: under which they stand.
+            target: "module:function".
+            given: option -> value, with `by_dataset` also {dataset: value}.
+            leave_out: arguments that are no options.
+            elsewhere: options that are given in another place.
+            by_dataset: whether a value may differ by dataset.
+        """
         allowed = {k: v for k, v in options(target).items() if k not in leave_out}
         for name, value in given.items():
-            for single in each(value) if self.known((*key, name), name, allowed, "option") else []:
-                if not fits(single, allowed[name].annotation):
-                    self.add((*key, name), f"expected {allowed[name].annotation}, got {single!r}")
+            if self.known((*key, name), name, allowed, "option"):
+                self.value((*key, name), value, allowed[name], by_dataset=by_dataset)
         for name, option in allowed.items():
-            if option.required and name not in given:
+            if option.required and name not in given and name not in elsewhere:
                 self.add(key, f"option {name!r} is required")
+
+    def value(self, key: Key, value: Any, option: Option, *, by_dataset: bool = False) -> None:
+        """Note that a value, or one of those written {dataset: value}, is none that an option may have."""
+        if by_dataset and isinstance(value, Mapping):
+            for dataset, single in value.items():
+                self.value((*key, dataset), single, option)
+            return
+        try:
+            problem = mismatch(value, hint(option.annotation))
+        except ValueError as error:
+            self.add(key, str(error))
+        else:
+            if problem:
+                self.add(key, f"expected {problem}")
 
 
 def each(value: Any) -> list[Any]:
     """Return the values of what may differ by dataset, {dataset: value, ...}, or the one value."""
     return list(value.values()) if isinstance(value, Mapping) else [value]
-
-
-def fits(value: Any, annotation: str) -> bool:
-    """Say whether a YAML value can be passed where a parameter is annotated so (unknown annotations pass)."""
-    if annotation.startswith("Literal["):
-        return value in ast.literal_eval(annotation.removeprefix("Literal"))
-    kinds = {part.strip() for part in annotation.split("|")}
-    if not kinds <= {"int", "float", "str", "bool", "None"}:
-        return True
-    if isinstance(value, bool) or value is None:
-        return ("None" if value is None else "bool") in kinds
-    if isinstance(value, int):
-        return bool({"int", "float"} & kinds)
-    return type(value).__name__ in kinds

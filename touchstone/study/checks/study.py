@@ -1,6 +1,6 @@
 """One study: its models and defenses, and that every slug mentioned somewhere is defined."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -26,7 +26,6 @@ from touchstone.study.schema import (
     Standardize,
     Study,
     datasets_of,
-    for_dataset,
     resolved_phases,
     starts,
 )
@@ -165,14 +164,11 @@ class Defenses:
         Attacks(check, study).adaptive((*key, "adaptive"), defense, self.taken)
         for option, value in defense.options.items():
             check.per_dataset((*key, option), value, study)
-        first = next(iter(study.recipes))
-        given = {
-            k: for_dataset(v, first) if not isinstance(v, Mapping) or first in v else None
-            for k, v in defense.options.items()
-        }
-        for number, candidate in enumerate(defense.select or [{}]):
-            where = (*key, "select", number) if defense.select else key
-            check.options(where, DEFENSES[defense.fn].fn, {**given, **candidate})
+        target = DEFENSES[defense.fn].fn
+        chosen = {option for candidate in defense.select for option in candidate}
+        check.options(key, target, defense.options, elsewhere=chosen, by_dataset=True)
+        for number, candidate in enumerate(defense.select):
+            check.options((*key, "select", number), target, candidate, elsewhere=defense.options)
         if defense.select and study.selection is None:
             check.add((*key, "select"), "needs `selection`, the criterion that chooses")
         if defense.select and any(starts(study, name, dataset) for dataset in study.recipes):

@@ -1,0 +1,71 @@
+"""Every option of every table has an annotation that says its range, and values are held against it."""
+
+import math
+
+import pytest
+
+from touchstone.attacks import ATTACKS
+from touchstone.defenses import DEFENSES
+from touchstone.models import MODELS
+from touchstone.ranges import hint, mismatch, words
+from touchstone.registry import options
+from touchstone.report.plots import PLOTS
+from touchstone.study.checks.attacks import CONTRACT
+
+TARGETS = sorted({spec.fn for table in (ATTACKS, DEFENSES, MODELS) for spec in table.values()} | set(PLOTS.values()))
+LOOKED_UP = {"attack", "name"}  # of wrapped attacks, which the check of attacks knows; of other libraries' nets
+
+
+EVERY = [
+    pytest.param(name, option.annotation, id=f"{target.rpartition(':')[2]}-{name}")
+    for target in TARGETS
+    for name, option in options(target).items()
+    if name not in CONTRACT
+]
+
+
+@pytest.mark.parametrize(("name", "annotation"), EVERY)
+def test_every_option_is_checked(name: str, annotation: str) -> None:
+    """No annotation lets every number or every word pass, but for names that something else looks up."""
+    assert annotation
+    for value in (object(), math.nan, math.inf, -math.inf, -1e9, -(10**9), "no such word"):
+        assert mismatch(value, hint(annotation)) or (value == "no such word" and name in LOOKED_UP)
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "problem"),
+    [
+        (1, "int", ""),
+        (1.5, "int", "int, got 1.5"),
+        (1, "float", ""),
+        (True, "int", "int, got True"),
+        (1, "bool", "bool, got 1"),
+        ("ce", "str", ""),
+        (None, "float | None", ""),
+        (None, "float", "float, got None"),
+        (0, "Count", "int >= 1, got 0"),
+        (0, "Positive", "finite float > 0, got 0"),
+        (math.inf, "NotNegative", "finite float >= 0, got inf"),
+        (math.nan, "Share", "float >= 0 and <= 1, got nan"),
+        (2, "Annotated[float, Gt(0), Lt(1)] | None", "float > 0 and < 1 or None, got 2"),
+        ("l3", "Literal['l1', 'l2']", "one of 'l1', 'l2', got 'l3'; did you mean 'l2'?"),
+        ([1, 2], "Sequence[Count]", ""),
+        ([1, 0], "Sequence[Count]", "sequence of int >= 1, got [1, 0]"),
+        ("12", "Sequence[str]", "sequence of str, got '12'"),
+        ([], "Annotated[Sequence[Count], MinLen(1)]", "sequence of int >= 1 of length >= 1, got []"),
+        ({"a": 1}, "Mapping[str, Any] | None", ""),
+        (object, "", ""),
+    ],
+)
+def test_a_value_is_held_against_an_annotation(value: object, annotation: str, problem: str) -> None:
+    assert mismatch(value, hint(annotation)) == problem
+
+
+@pytest.mark.parametrize("annotation", ["Tensor", "Coutn", "list[", "Annotated[int, Multiple(2)]", "1 / 0"])
+def test_an_annotation_that_says_nothing_is_an_error(annotation: str) -> None:
+    with pytest.raises(ValueError, match="no value can be held against the annotation"):
+        hint(annotation)
+
+
+def test_words_of_a_type() -> None:
+    assert words(hint("int")) == "int"
