@@ -20,7 +20,8 @@ NORMS = ("linf", "l2", "l1", "l0")
 # ball and judged again, as Foolbox does; nothing, it may go as far as it likes
 BudgetRule = Literal["distance", "shrink_and_retest", "unbounded"]
 OWN = "own"  # the loss that the attacked model was trained with
-LOSSES = ("ce", "ce64", "mifpe", "margin", "dlr", "logistic", "raw", OWN)  # what the option `loss` of an attack may name
+# what the option `loss` of an attack may name
+LOSSES = ("ce", "ce64", "mifpe", "margin", "dlr", "logistic", "raw", OWN)
 
 
 @dataclass(frozen=True)
