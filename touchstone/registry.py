@@ -63,6 +63,7 @@ class ModelSpec:
     fn: str
     source: str
     preset: Mapping[str, Any] = field(default_factory=dict)
+    conv1: bool = True  # whether it has a first convolution, of that name, for what is measured of weights
 
 
 @dataclass(frozen=True)

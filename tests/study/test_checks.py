@@ -166,6 +166,9 @@ BAD = [
     ("plot", STUDY, "fn: rho-grid", "fn: rho-gird", ["figures.figure6.fn", "did you mean 'rho-grid'"]),
     ("figure-table", STUDY, "table: cells", "table: cels", ["did you mean 'cells'"]),
     ("near-zero", STUDY, "headline: 0.01,", "headline: 0.02,", ["near_zero.headline", "thresholds"]),
+    ("near-zero-mlp", STUDY, "{fn: lenet}", "{fn: mlp-1000}", ["near_zero: measures the first convolution, and 'lenet' has none"]),
+    ("weights-mlp", STUDY, "{fn: lenet}", "{fn: mlp-1000}", ["figures.figure6.fn: measures the first convolution, and 'lenet' has none"]),
+    ("no-near-zero", STUDY, "\nnear_zero:", "\n# near_zero:", ["selection: needs `near_zero`, whose headline threshold its table shows"]),
     ("no-selection", STUDY, "\nselection:\n", "\nslection:\n", ["unknown key 'slection'", "did you mean 'selection'"]),
     ("cells-model", STUDY, CELLS, cells(models="[lenett]"), ["cells.0.models.0", "unknown model 'lenett'", "did you mean 'lenet'"]),
     ("cells-dataset", STUDY, CELLS, cells(datasets="[mnist, mnst]"), ["cells.0.datasets.1", "unknown dataset 'mnst'"]),
@@ -219,6 +222,17 @@ def test_candidates_need_a_criterion(project: Path) -> None:
     path.write_text(text[:start] + text[end:])
     with pytest.raises(ConfigError, match=r"defenses\.std\+l1\.select: needs `selection`"):
         plan(project)
+
+
+def test_constants_of_nets_without_a_convolution_are_selected_without_measuring_one(project: Path) -> None:
+    path = project / STUDY
+    weights = ("near_zero:", "weight-values", "weight-histogram", "rho-grid")
+    kept = [line for line in path.read_text().splitlines() if not any(word in line for word in weights)]
+    path.write_text("\n".join(kept).replace("{fn: lenet}", "{fn: mlp-1000}"))
+    captions = project / CAPTIONS
+    with pytest.raises(ConfigError) as caught:
+        plan(project)
+    assert all(f"{captions}" in problem and "caption" in problem for problem in caught.value.problems)
 
 
 def test_the_line_is_that_of_the_key(project: Path) -> None:

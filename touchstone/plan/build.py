@@ -134,7 +134,7 @@ def select_job(plan: Plan, model: ModelId) -> SelectJob:
         tolerance=criterion.tolerance[model.dataset],
         redraws=study.redraws,
         probe=Probe(member, threat, samples, plan.config.batch_size),
-        near_zero=study.near_zero.headline if study.near_zero else 0.0,
+        near_zero=study.near_zero.headline if study.near_zero else None,
         amp=plan.config.amp,
         device=plan.config.device,
         threads=plan.config.threads,

@@ -275,7 +275,7 @@ class SelectJob(Job):
         reference: the objective that candidates are compared with.
         candidates: options of the objective, from weak to strong.
         tolerance: what a candidate may lose of the reference's validation accuracy, in [0, 1].
-        near_zero: |w| below which a weight of the first convolution counts as near zero.
+        near_zero: |w| below which a weight of the first convolution counts as near zero; None if that is not asked.
     """
 
     subject: Subject
@@ -287,7 +287,7 @@ class SelectJob(Job):
     tolerance: float
     redraws: int
     probe: Probe
-    near_zero: float
+    near_zero: float | None
     amp: Literal["bf16"] | None
     device: Literal["cpu", "cuda"]
     threads: int

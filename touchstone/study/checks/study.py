@@ -10,7 +10,7 @@ from touchstone.defenses import DEFENSES
 from touchstone.models import MODELS, model_spec
 from touchstone.paths import study_files
 from touchstone.registry import OWN, options
-from touchstone.report.plots import PLOTS
+from touchstone.report.plots import PLOTS, READS
 from touchstone.study.checks.attacks import Attacks
 from touchstone.study.checks.checker import Checker, each
 from touchstone.study.checks.recipes import Recipes
@@ -168,6 +168,8 @@ class References:
         near_zero = self.study.near_zero
         if near_zero and near_zero.headline not in near_zero.thresholds:
             self.check.add(("near_zero", "headline"), f"must be one of the thresholds {near_zero.thresholds}")
+        if near_zero:
+            self._has_conv1(("near_zero",))
         for name, table in self.study.tables.items():
             if table.dataset:
                 self.check.known(("tables", name, "dataset"), table.dataset, self.study.recipes, "dataset")
@@ -197,7 +199,7 @@ class References:
 
     def _selection(self, selection: Selection) -> None:
         check, study = self.check, self.study
-        if study.near_zero is None:
+        if study.near_zero is None and not self._without_conv1:
             check.add(("selection",), "needs `near_zero`, whose headline threshold its table shows")
         check.known(("selection", "reference"), selection.reference, study.defenses, "defense")
         check.per_dataset(("selection", "tolerance"), selection.tolerance, study)
@@ -212,10 +214,23 @@ class References:
             text = f"must be an attack with a fixed budget, got one of kind {spec.kind!r}"
             check.add(("selection", "probe"), text)
 
+    @property
+    def _without_conv1(self) -> list[str]:
+        """The models of the study that have no first convolution."""
+        known = {name: one.fn for name, one in self.study.models.items() if ":" in one.fn or one.fn in MODELS}
+        return [name for name, fn in known.items() if not model_spec(fn).conv1]
+
+    def _has_conv1(self, key: Key) -> None:
+        """What measures the first convolution is asked of models that have one."""
+        for name in self._without_conv1:
+            self.check.add(key, f"measures the first convolution, and {name!r} has none")
+
     def _figure(self, key: Key, figure: FigureDef) -> None:
         check, study = self.check, self.study
         if check.known((*key, "fn"), figure.fn, PLOTS, "plot"):
             check.options(key, PLOTS[figure.fn], figure.options)
+            if READS[figure.fn] == READS["weight-histogram"]:
+                self._has_conv1((*key, "fn"))
         if figure.dataset:
             check.known((*key, "dataset"), figure.dataset, study.recipes, "dataset")
         if figure.table:
