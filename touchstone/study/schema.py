@@ -123,7 +123,8 @@ class MemberDef(Open):
     """An attack and its options; `substitute` is "<model>/<defense>", the kind of model that a transfer starts from."""
 
     substitute: str | dict[Slug, str] | None = Field(
-        default=None, description="<model>/<defense> that a transfer starts from, or one per dataset"
+        default=None,
+        description="<model>/<defense> that a transfer starts from, or one per dataset; `plain` in a suite",
     )
 
 
@@ -271,6 +272,10 @@ class Study(Strict):
     attacks: dict[Slug, AttackDef] = Field(description="attacks as the paper ran them")
     worst: dict[Norm, list[Slug]] = Field(
         default={}, description="norm -> threats at whose radii the worst case is read"
+    )
+    plain: str | dict[Slug, str] | None = Field(
+        default=None,
+        description="<model>/<defense> without protection, or one per dataset: a suite's transfers start there",
     )
     cells: list[CellsDef] = Field(default=[], description="what runs besides what the claims ask for")
     readings: dict[Slug, Reading] = Field(

@@ -9,7 +9,7 @@ from touchstone.registry import LOSSES, NORMS, OWN, AttackSpec, options
 from touchstone.study.checks.checker import Checker, each, fits
 from touchstone.study.config import Key
 from touchstone.study.schema import LIMITS, AttackDef, DefenseDef, MemberDef, Study
-from touchstone.study.suites import Suites, worst_slug
+from touchstone.study.suites import PLAIN, Suites, worst_slug
 
 # arguments of attacks that threat, protocol and jobs fill in
 CONTRACT = frozenset({"norm", "eps", "rng", "stop", "substitute"})
@@ -31,6 +31,8 @@ class Attacks:
                 if sorted(set(grid)) != grid:
                     self.check.add(("threats", name, "epsilons", dataset), f"must rise without repeats, got {grid}")
         self._worst()
+        if self.study.plain is not None:
+            self._start(("plain",), self.study.plain)
         for name, attack in self.study.attacks.items():
             self._attack(("attacks", name), name, attack)
 
@@ -122,6 +124,10 @@ class Attacks:
         if given is None:
             self.check.add(key, f"{definition.fn!r} needs a substitute, <model>/<defense>")
             return
+        self._start(where, given)
+
+    def _start(self, where: Key, given: str | Mapping[str, str]) -> None:
+        """Every <model>/<defense> that is named is defined."""
         self.check.per_dataset(where, given, self.study)
         for value in each(given):
             model, _, defense = value.partition("/")
@@ -155,7 +161,8 @@ class Attacks:
         if not self.check.known((*key, "fn"), member.fn, runnable, "attack"):
             return False
         self._options(key, member.fn, member.options)
-        self._substitute(key, member)
+        if member.substitute != PLAIN:
+            self._substitute(key, member)
         return True
 
     def _norm(self, key: Key, name: str, norm: str) -> None:
