@@ -294,5 +294,7 @@ def test_only_a_suite_with_a_transfer_from_a_plain_net_needs_one(project: Path) 
     assert plan(project).models
     config = project / CONFIG
     config.write_text(config.read_text().replace("suite: quick", "suite: full"))
-    with pytest.raises(ConfigError, match="suite: 'full' has a transfer from a plain net: study 'minmax' must say which"):
+    with pytest.raises(
+        ConfigError, match="suite: 'full' has a transfer from a plain net: study 'minmax' must say which"
+    ):
         plan(project)

@@ -173,6 +173,7 @@ class AttackJob:
         attack: its slug; worst-<norm> for a worst case.
         protocol: published (one member) or worst (the members one after another on what is left).
         members: what runs. Nothing else walks a suite.
+        suite: where they are from, "" for a published attack.
         threat: None for the clean pass.
         samples: how many test images, in the order of `touchstone.data.prepare.spread`; None for all.
         seed: of the draws.
@@ -183,6 +184,7 @@ class AttackJob:
 
     attack: str
     protocol: Literal["published", "worst"]
+    suite: str
     members: tuple[Member, ...]
     threat: ThreatSpec | None
     samples: int | None
