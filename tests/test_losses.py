@@ -8,17 +8,20 @@ from touchstone.losses import LOSSES, dlr, dlr_targeted, margin, margin_targeted
 
 NEGATIVE = torch.tensor([[-3.0, -1.0, -2.0, -9.0], [-5.0, -4.5, -7.0, -6.0]], dtype=torch.float64)
 LABELS = torch.tensor([1, 0])
+MEANT = [name for name in LOSSES if name != "raw"]  # which takes logits for probabilities
 
 
 def by_hand(name: str, z: np.ndarray, y: int) -> float:
     others = np.delete(z, y)
-    first, _, third = np.sort(z)[::-1][:3]
+    first, second, third = np.sort(z)[::-1][:3]
     return {
         "ce": np.log(np.exp(z).sum()) - z[y],
         "ce64": np.log(np.exp(z).sum()) - z[y],
         "margin": others.max() - z[y],
         "dlr": (others.max() - z[y]) / (first - third),
         "logistic": -np.log2(1 + np.exp(z[y] - others.max())),
+        "mifpe": np.log(np.exp(z / (first - second)).sum()) - z[y] / (first - second),
+        "raw": -np.log(abs(z[y])),
     }[name]
 
 
@@ -40,7 +43,7 @@ def test_dlr_needs_three_classes() -> None:
         dlr(torch.zeros(1, 2), torch.tensor([0]))
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", MEANT)
 def test_gradient_points_from_the_true_class_to_the_runner_up(name: str) -> None:
     z = NEGATIVE.clone().requires_grad_()
     (grad,) = torch.autograd.grad(pick(name)(z, LABELS).sum(), z)
@@ -63,11 +66,27 @@ def test_ce64_keeps_a_gradient_where_float32_has_lost_it(gap: float) -> None:
     assert kept.dtype == torch.float32
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", MEANT)
 def test_loss_ignores_a_shift_of_the_logits_and_follows_a_permutation_of_the_classes(name: str) -> None:
     order = torch.tensor([2, 0, 3, 1])
     moved = (NEGATIVE + torch.tensor([[3.0], [-8.0]]))[:, order]
     torch.testing.assert_close(pick(name)(moved, order.argsort()[LABELS]), pick(name)(NEGATIVE, LABELS))
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e6])
+def test_mifpe_has_the_same_gradient_however_large_the_logits_are(scale: float) -> None:
+    logits = torch.tensor([[3.0, 1.0, -1.0]])
+    small, large = gradient("mifpe", logits), gradient("mifpe", logits * scale)
+    torch.testing.assert_close(large * scale, small)
+    # softmax of (3, 1, -1) / 2, through a gap that is held constant
+    odds = np.exp([1.5, 0.5, -0.5])
+    expected = (odds / odds.sum() - [1, 0, 0]) / 2
+    np.testing.assert_allclose(small[0], expected, rtol=1e-6)
+
+
+def test_raw_reads_the_logit_of_the_class_alone_and_climbs_the_wrong_way_where_it_is_negative() -> None:
+    slopes = gradient("raw", torch.tensor([[4.0, 9.0, -1.0], [-4.0, 9.0, -1.0]]))
+    assert slopes.tolist() == [[-0.25, 0, 0], [0.25, 0, 0]]
 
 
 def test_logistic_is_steep_while_the_class_is_right_and_flat_beyond_the_boundary() -> None:
@@ -93,9 +112,8 @@ def test_a_tie_among_the_others_shares_the_gradient() -> None:
 
 
 def test_unknown_loss_lists_the_known_ones() -> None:
-    with pytest.raises(
-        ValueError, match=r"unknown loss 'marign'; allowed: ce, ce64, dlr, logistic, margin; did you mean 'margin'\?"
-    ):
+    known = "ce, ce64, dlr, logistic, margin, mifpe, raw"
+    with pytest.raises(ValueError, match=rf"unknown loss 'marign'; allowed: {known}; did you mean 'margin'\?"):
         pick("marign")
 
 

@@ -48,6 +48,28 @@ def logistic(logits: Tensor, y: Tensor) -> Tensor:
     return -F.softplus(-margin(logits, y)) / math.log(2)
 
 
+def raw(logits: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy of an attack that takes logits for probabilities, -log |z_y|: a reading, not a way to attack.
+
+    It says nothing about the other classes, a shift of the logits changes it, and where z_y < 0 to climb it raises z_y.
+
+    Source: the evaluation code of Matyasko (2020), chapter 3, whose logarithm has the slope 1 / z_y below zero too.
+    """
+    return -logits.gather(1, y[:, None]).squeeze(1).abs().log()
+
+
+def mifpe(logits: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy of the logits in units of the gap between the two largest, which is held constant.
+
+    No softmax is near one there, however large the logits are, so float32 rounds no gradient away.
+
+    Source: Yu and Xu (2023), "Efficient loss function by minimizing the detrimental effect of floating-point errors on
+    gradient-based attacks", with t = 1.
+    """
+    top = logits.detach().topk(2, dim=1).values
+    return ce(logits / (top[:, :1] - top[:, 1:] + 1e-12), y)
+
+
 def dlr(logits: Tensor, y: Tensor) -> Tensor:
     """Difference of logits ratio: the margin over the gap between the first and third largest logit.
 
@@ -75,7 +97,15 @@ def dlr_targeted(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
     return margin_targeted(logits, y, target) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + 1e-12)
 
 
-LOSSES: dict[str, Loss] = {"ce": ce, "ce64": ce64, "margin": margin, "dlr": dlr, "logistic": logistic}
+LOSSES: dict[str, Loss] = {
+    "ce": ce,
+    "ce64": ce64,
+    "mifpe": mifpe,
+    "margin": margin,
+    "dlr": dlr,
+    "logistic": logistic,
+    "raw": raw,
+}
 
 FEWEST_CLASSES = {"dlr": 3}  # that a loss needs; with fewer an attack climbs the margin, see Query.loss
 

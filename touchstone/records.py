@@ -73,6 +73,7 @@ class Header:
         protocol: published or worst.
         kind: none (clean samples), fixed (rows per epsilon) or minimal (rows without an epsilon).
         members: slug -> {fn, options}: the attack itself, or those of a suite in their order.
+        suite: its name, "" for a published attack.
         threat: None for the clean pass.
         samples: how many were attacked.
         status: "ok", or "failed": without rows, for `reason`.
@@ -91,6 +92,7 @@ class Header:
     members: Mapping[str, Mapping[str, Any]]
     threat: ThreatSpec | None
     samples: int
+    suite: str = ""
     status: Literal["ok", "failed"] = "ok"
     reason: str = ""
     flags: list[Flag] = field(default_factory=list)

@@ -20,7 +20,7 @@ NORMS = ("linf", "l2", "l1", "l0")
 # ball and judged again, as Foolbox does; nothing, it may go as far as it likes
 BudgetRule = Literal["distance", "shrink_and_retest", "unbounded"]
 OWN = "own"  # the loss that the attacked model was trained with
-LossName = Literal["ce", "ce64", "margin", "dlr", "logistic", "own"]  # what the option `loss` of an attack may name
+LossName = Literal["ce", "ce64", "mifpe", "margin", "dlr", "logistic", "raw", "own"]  # an attack's option `loss`
 LOSSES: tuple[str, ...] = get_args(LossName)
 
 
@@ -67,6 +67,7 @@ class ModelSpec:
     fn: str
     source: str
     preset: Mapping[str, Any] = field(default_factory=dict)
+    conv1: bool = True  # whether it has a first convolution, of that name, for what is measured of weights
 
 
 @dataclass(frozen=True)

@@ -239,6 +239,7 @@ CASES: dict[str, Case] = {
         mutants=(
             Mutant("fab.py", "beta * offset[fooled]", "offset[fooled]", ("test_fab.py", ORACLE, "-k", "fab")),
             Mutant("fab.py", "fooled = value > aim / 2", "fooled = value > 0 * aim", ("test_fab.py",)),
+            Mutant("fab.py", "if last_search and len(nearer)", "if len(nearer)", ("test_fab.py",)),
         ),
     ),
     "fab-t": Case(
@@ -406,7 +407,10 @@ CASES: dict[str, Case] = {
     "mta-coded": Case(
         **CENTRE,
         optima="goes the wrong way",
-        mutants=(Mutant("mta.py", "_, __, target: away(target)", "_, __, target: -away(target)", ("test_mta.py",)),),
+        mutants=(
+            Mutant("mta.py", "_, __, target: away(target)", "_, __, target: -away(target)", ("test_mta.py",)),
+            Mutant("mta.py", 'norm, "first", steps - 1', "norm, stop, steps", ("test_mta.py",)),
+        ),
     ),
     "transfer": Case(
         quick={"substitute": Look(4), "options": {"steps": 3, "step_size": 0.1}},

@@ -224,7 +224,7 @@ BAD = {
     "eps": ({"eps": -0.1}, "eps must be finite and >= 0, got -0.1"),
     "infinite eps": ({"eps": torch.tensor([0.1, torch.inf])}, "eps must be finite and >= 0"),
     "shape of eps": ({"eps": torch.ones(3)}, r"eps must be a number or \(2,\), got shape \(3,\)"),
-    "loss": ({"loss": "dice"}, "unknown loss 'dice'; allowed: ce, ce64, dlr, logistic, margin, own"),
+    "loss": ({"loss": "dice"}, "unknown loss 'dice'; allowed: ce, ce64, dlr, logistic, margin, mifpe, own, raw"),
     "steps": ({"steps": 0}, "steps must be >= 1, got 0"),
     "restarts": ({"restarts": 0}, "restarts must be >= 1, got 0"),
     "step_size": ({"step_size": -1.0}, "step_size must be >= 0, got -1.0"),

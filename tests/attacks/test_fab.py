@@ -8,7 +8,7 @@ from box_oracle import Linear
 from torch import Tensor, nn
 
 from touchstone.attacks.contract import prepare
-from touchstone.attacks.fab import fab, fab_t, last_search
+from touchstone.attacks.fab import fab, fab_t, look_between
 from touchstone.attacks.rows import Best
 from touchstone.losses import margin, misclassified
 from touchstone.norms import distance
@@ -101,13 +101,31 @@ def test_the_last_search_goes_to_the_boundary_but_not_over_it() -> None:
     z = (x + 1.3 * (far - x)).clamp(0, 1)
     best.offer(rows, z, distance(z - x, "l2"), misclassified(model(z), y))
     before, rows = best.dist.clone(), rows[best.dist.isfinite()]
-    last_search(task, best, rows, margin(model(x), y).detach(), torch.full((30,), 1e-5), "l2")
+    look_between(task, best, rows, margin(model(x), y).detach(), torch.full((30,), 1e-5), "l2", 3)
     assert len(rows) > 20
     assert misclassified(model(best.x_adv[rows]), y[rows]).all()
     assert (best.dist[rows] < 0.9 * before[rows]).sum() > 15
     assert (best.dist[rows] <= before[rows]).all()
     on_segment = (best.x_adv - x)[rows].flatten(1) / (z - x)[rows].flatten(1).norm(dim=1, keepdim=True)
     torch.testing.assert_close(on_segment.norm(dim=1), best.dist[rows] / before[rows])
+
+
+@NORMS
+@pytest.mark.parametrize("attack", [fab, fab_t])
+def test_without_the_last_search_the_best_point_of_the_walk_is_the_answer(attack: Callable, norm: str) -> None:
+    model, x, y = setting()
+    bare, usual, longer = Query(model), Query(model), Query(model)
+    options = {"norm": norm, "rng": 0, "steps": 6}
+    without = attack(bare, x, y, **options, last_search=0)
+    with_it = attack(usual, x, y, **options)
+    found = attack(longer, x, y, **options, last_search=12)
+    targets = 1 if attack is fab else 4
+    assert (bare.forwards == 1 + targets * 12).all()  # at x, and the walks
+    assert (without.dist > with_it.dist).any()
+    assert (without.dist >= with_it.dist).all()
+    assert (with_it.dist >= found.dist).all()
+    with pytest.raises(ValueError, match="last_search must be >= 0, got -1"):
+        attack(model, x, y, **options, last_search=-1)
 
 
 def test_whoever_gets_across_goes_part_of_the_way_back() -> None:

@@ -50,7 +50,9 @@ def test_the_wrong_classes_are_climbed_to_one_after_the_other(attack: object) ->
         for number, target in enumerate(t for t in range(4) if t != label):
             part = rng.at(torch.tensor([row])).shifted(number)
             z = pgd(model, one, y[row : row + 1], rng=part, **start)
-            for _ in range(4):
+            for _ in range(3 if attack is mta_coded else 4):
+                if attack is mta_coded and misclassified(model(z), y[row : row + 1]):
+                    break
                 z = z.detach().requires_grad_()
                 (grad,) = torch.autograd.grad(objective(name, model, z, label, target), z)
                 z = (one + (z + 0.3 * 0.05 * grad.sign() - one).clamp(-0.05, 0.05)).clamp(0, 1)
@@ -60,6 +62,43 @@ def test_the_wrong_classes_are_climbed_to_one_after_the_other(attack: object) ->
         assert query.restarts[row] == number
         used.add(number)
     assert used == {0, 1, 2} or name == "mta-coded"
+
+
+class Cup(nn.Module):
+    """Two classes of one pixel: class 1 is inside (0.4, 0.6), and its feature is the pixel less 1/2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(1, 2)
+        self.classifier.weight.data = torch.tensor([[0.5], [0.0]])
+
+    def forward(self, x: Tensor) -> Tensor:
+        feature = x.flatten(1) - 0.5
+        self.classifier(feature)
+        return torch.cat([torch.zeros_like(feature), 0.1 - feature.abs()], dim=1)
+
+
+@pytest.mark.parametrize("stop", ["never", "first"])
+def test_as_coded_a_misclassified_start_counts_though_the_climb_leaves_it(stop: str) -> None:
+    """From anywhere in (0.4, 0.6) the ascent away from the centre, here zero, leads out again."""
+    x, y = torch.full((64, 1, 1, 1), 0.39), torch.zeros(64, dtype=torch.int64)
+    options = {"norm": "linf", "eps": 0.3, "rng": 0, "stop": stop, "steps": 30}
+    model = Cup()
+    found = mta_coded(model, x, y, **options)
+    inside = (found > 0.4) & (found < 0.6)
+    started = mta_coded(model, x, y, **{**options, "steps": 1})
+    assert ((started > 0.4) & (started < 0.6)).sum() > 10
+    assert inside[(started > 0.4) & (started < 0.6)].all()
+
+
+def test_as_coded_the_last_iterate_is_never_looked_at() -> None:
+    """One step is the start alone: a step that would break it is not taken."""
+    x, y = torch.full((8, 1, 1, 1), 0.3), torch.zeros(8, dtype=torch.int64)
+    query = Query(Cup(), samples=8)
+    found = mta_coded(query, x, y, norm="linf", eps=0.05, rng=0, steps=1, step_size=3.0)
+    assert ((found - x).abs() < 0.05).all()
+    assert len(found.unique()) == 8
+    assert not query.backwards.any()
 
 
 def test_a_saturated_softmax_does_not_hide_the_classes() -> None:

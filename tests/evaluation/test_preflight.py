@@ -2,11 +2,14 @@ from typing import Any
 
 import pytest
 import torch
+from digit_nets import held_out, large_margin
 from tiny_nets import Lambda, classifier, conv, linear, samples
 from torch import Tensor, nn
 
+from touchstone.attacks.pgd import fgsm
 from touchstone.evaluation import flags
 from touchstone.evaluation.preflight import preflight
+from touchstone.losses import misclassified
 from touchstone.threat import Threat
 
 THREAT = Threat("linf", (0.05, 0.1))
@@ -73,12 +76,13 @@ def test_saturated_logits_mislead_cross_entropy_and_not_the_margin() -> None:
     assert "zero_gradient_margin" not in names(measured)
 
 
-def test_a_gradient_that_is_only_wrong_is_seen() -> None:
-    # 1 - p_y is about 1e-9: float32 loses the true class and keeps the others, so signs change
+@pytest.mark.parametrize("gap", [20, 50])
+def test_a_gradient_that_is_only_wrong_is_seen(gap: int) -> None:
+    # 1 - p_y is about 1e-9 or 1e-22: float32, or float64 too, loses the true class and keeps the others: signs change
     class Gap(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             a, b = x.flatten(1)[:, :24].sum(1), x.flatten(1)[:, 12:36].sum(1)
-            return torch.stack([20 + 1.5 * a, a + b, a - b], 1)
+            return torch.stack([gap + 1.5 * a, a + b, a - b], 1)
 
     x, y = torch.rand(40, 3, 4, 4) * 0.1, torch.zeros(40, dtype=torch.int64)
     measured = preflight(Gap(), x, y, threat=Threat("linf", (0.01,)), seed=0, batch_size=64)
@@ -86,6 +90,23 @@ def test_a_gradient_that_is_only_wrong_is_seen() -> None:
     assert measured["zero_gradient_ce_x"] == 0
     assert measured["sign_disagreement_ce_x"] > 0.1
     assert measured["sign_disagreement_margin_x"] == 0
+    assert "sign_disagreement_ce" in names(measured)
+
+
+def test_a_net_whose_fgsm_is_masked_without_one_zero_gradient_is_seen() -> None:
+    """The net of a large margin: float32 loses a third of what one step breaks, where every gradient is there."""
+    x, y = held_out(200)
+    model = large_margin()
+    about = {"norm": "linf", "eps": 0.1, "rng": 0}
+    broken = {
+        loss: float(misclassified(model(fgsm(model, x, y, loss=loss, **about)), y).float().mean())
+        for loss in ("ce", "ce64")
+    }
+    assert broken["ce64"] > broken["ce"] + 0.2
+    measured = preflight(model, x, y, threat=Threat("linf", (0.1,)), seed=0, batch_size=512)
+    assert measured["zero_gradient_ce_x"] == measured["zero_gradient_ce_ball"] == 0
+    assert measured["sign_disagreement_ce_x"] > 0.1
+    assert measured["sign_disagreement_margin_x"] < 0.001
     assert "sign_disagreement_ce" in names(measured)
 
 

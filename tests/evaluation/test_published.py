@@ -221,17 +221,29 @@ def test_without_epsilons_the_grid_keeps_the_smallest_distances(plant: Any) -> N
     model, starts = conv(), [0.05, 0.35, 0.3]
     table, _, info = attack(model, name, Threat("l2"), options={"steps": 6}, grid={"init_eps": starts})
     alone = [attack(model, name, Threat("l2"), options={"steps": 6, "init_eps": start})[0] for start in starts]
-    medians = [float(a["dist_l2"].where(a["success"], np.inf).median()) for a in alone]
-    means = [a.loc[a["success"], "dist_l2"].mean() for a in alone]
-    assert np.isinf(medians[0])  # fails on most, so that its few small distances
-    assert means[0] == min(means)  # do not win
+    right = alone[0]["clean_pred"] == alone[0]["label"]
+    assert not right.all()  # else nothing would say whose distances count
+    medians = [float(a["dist_l2"].where(a["success"], np.inf)[right].median()) for a in alone]
+    means = [a.loc[a["success"] & right, "dist_l2"].mean() for a in alone]
+    assert np.isinf(medians[0])  # fails on most,
+    assert means[0] == min(means)  # and its few small distances win all the same
     assert [row["median_dist"] for row in info["grid"]] == [None, *(pytest.approx(m) for m in medians[1:])]
     assert [row["mean_dist"] for row in info["grid"]] == [pytest.approx(m) for m in means]
-    assert [row["chosen"] for row in info["grid"]] == [False, False, True]
+    assert [row["chosen"] for row in info["grid"]] == [True, False, False]
     assert [row["epsilon"] for row in info["grid"]] == [None] * 3
-    pd.testing.assert_series_equal(table["dist_l2"], alone[2]["dist_l2"])
+    pd.testing.assert_series_equal(table["dist_l2"], alone[0]["dist_l2"])
     assert table["backwards"].tolist() == sum(a["backwards"] for a in alone).tolist()
     assert json.loads(json.dumps(info)) == info
+
+
+def test_a_grid_on_a_net_that_is_always_wrong_keeps_the_first(plant: Any) -> None:
+    name = plant("ddn", fn="touchstone.attacks.ddn:ddn", kind="minimal", norms=("l2",))
+    model = conv()
+    x, y = samples(model, 6, wrong=6)
+    grid = {"init_eps": [0.1, 0.2]}
+    _, _, info = attack(model, name, Threat("l2"), options={"steps": 3}, grid=grid, x=x, y=y)
+    assert [row["mean_dist"] for row in info["grid"]] == [row["median_dist"] for row in info["grid"]] == [None, None]
+    assert [row["chosen"] for row in info["grid"]] == [True, False]
 
 
 def test_no_grid_leaves_no_trace() -> None:

@@ -214,6 +214,7 @@ def test_a_transfer_starts_from_the_substitute_in_the_space_of_the_threat(
 def test_a_member_may_start_from_a_substitute(plan: Plan, results: Results) -> None:
     members = (Member("blind", "transfer", BIM, substitute=SUBSTITUTE),)
     ((header, frame),), _ = run(batch(plan, replace(one(plan, "worst-linf"), members=members)), results)
+    assert header.suite == "quick"
     assert "blind" in set(frame["member"])
     assert header.members == {"blind": {"fn": "transfer", "options": BIM}}
     assert list(header.made["substitutes"]) == ["minmax/mnist/lenet/std/1"]

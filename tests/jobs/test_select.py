@@ -10,10 +10,11 @@ from toy_jobs import model_id, trained, training
 
 from touchstone.data.prepare import Dataset, Split
 from touchstone.files import write_json
+from touchstone.findings.selection import candidates as candidates_table
 from touchstone.jobs.select import choose, select, try_out
 from touchstone.paths import Results
 from touchstone.plan import build
-from touchstone.plan.jobs import Objective
+from touchstone.plan.jobs import Net, Objective
 from touchstone.plan.plan import Plan
 
 
@@ -78,6 +79,20 @@ def test_selection_and_the_training_that_uses_it(plan: Plan, results: Results) -
     assert (found["cell"]["dataset"], found["cell"]["stand_in"]) == ("mnist", "digits")
     run = trained(replace(training(plan, "minmax-printed"), selects=True), results)
     assert run["selected_options"] == {"lam": 1e-4, "mu": 1e-4}
+
+
+def test_nets_without_a_convolution_are_chosen_among_and_nothing_is_measured_of_one(
+    plan: Plan, results: Results
+) -> None:
+    job = build.select_job(plan, model_id("std+l2"))
+    mlp = Net("mlp", job.net.normalize, {"hidden": [8], "init": "glorot"})
+    job = replace(job, net=mlp, candidates=({"l2": 1e-6},), tolerance=1.0, near_zero=None)
+    select(job, results)
+    found = json.loads(results.selection(model_id("std+l2")).read_text())
+    assert found["selected"] == 0
+    assert [found["reference"][name] for name in ("fuzziness", "near_zero", "max_abs")] == [None] * 3
+    table = candidates_table([results.selection(model_id("std+l2"))])
+    assert table[["fuzziness", "near_zero", "max_abs"]].isna().all(axis=None)
 
 
 def test_no_usable_candidate_is_a_failed_training(plan: Plan, results: Results) -> None:

@@ -409,6 +409,72 @@ def test_a_run_of_one_seed_trains_its_substitutes_with_another(edited: Edit) -> 
     assert seeds == {0, 1}
 
 
+STANDARD = {  # AutoAttack standard: function -> what it must at least be given
+    "apgd": {"loss": "ce", "steps": 100},
+    "apgd-t": {"steps": 100, "targets": 9},
+    "fab-t": {"steps": 100, "targets": 9},
+    "square": {"queries": 5000},
+}
+UNMASKED = {"ce64", "mifpe", "raw", "margin"}
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_full_contains_the_standard_autoattack_and_what_sees_through_masked_gradients(paper: Plan, norm: str) -> None:
+    members = paper.suites.members("full", norm).values()
+    for fn, options in STANDARD.items():
+        if norm in ATTACKS[fn].norms:
+            assert any(m.fn == fn and options.items() <= m.options.items() for m in members), fn
+    assert {m.options.get("loss") for m in members if m.fn == "apgd"} == {"ce", *UNMASKED}
+    assert [m.substitute for m in members if m.fn == "transfer"] == ["plain"]
+    assert norm == "l1" or "square" in [m.fn for m in members]
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1", "l0"])
+def test_full_misses_nothing_of_quick(paper: Plan, norm: str) -> None:
+    """But that a search by queries or by generations is one longer run."""
+    quick, full = (list(paper.suites.members(suite, norm).values()) for suite in ("quick", "full"))
+    longer = {"square", "onepixel", "pdpgd"}
+    assert all(one in full or one.fn in longer & {m.fn for m in full} for one in quick)
+
+
+def test_a_suite_transfers_from_the_study_s_plain_nets(paper: Plan) -> None:
+    for model in (of(paper, "mnist", "std"), of(paper, "cifar10", "adv", seed=2)):
+        job = build.attack_job(paper, model, "worst-linf")
+        (start,) = job.substitutes
+        assert start.model == model._replace(defense="std", seed=(model.seed + 1) % 3)
+        assert start.model in paper.trained
+    wide = next(m for m in paper.models if (m.study, m.model) == ("weightpen", "wrn-34-10"))
+    (start,) = build.attack_job(paper, wide, "worst-linf").substitutes
+    assert (start.model.model, start.model.defense) == ("smallcnn-cifar-plain", "ce")
+
+
+def test_a_worst_case_names_its_suite(paper: Plan, demo: Plan) -> None:
+    assert attack(paper, "mnist", "std", "worst-l2").suite == "full"
+    assert attack(demo, "mnist", "std", "worst-l2").suite == "quick"
+    assert attack(demo, "mnist", "std", "pgd40-linf").suite == ""
+    assert not attack(demo, "mnist", "std", "worst-linf").substitutes
+
+
+def test_the_critic_meets_its_inner_adversary(paper: Plan) -> None:
+    model = next(m for m in paper.models if m.defense == "critic-mlp-printed")
+    job = build.attack_job(paper, model, "worst-l2")
+    inner = [m for m in job.members if m.fn == "high-confidence"]
+    assert [m.slug for m in inner] == ["inner", "inner-half"]
+    assert all(m.options["steps"] == 500 for m in inner)
+
+
+def test_fgsm_of_the_margin_runs_as_coded_and_in_float64_too(paper: Plan) -> None:
+    nets = [m for m in paper.models if m.study == "margin" and "fgsm-linf" in paper.attacks(m)]
+    assert nets
+    for model in nets:
+        losses = {a: build.attack_job(paper, model, a).members[0].options.get("loss") for a in paper.attacks(model)}
+        assert (losses["fgsm-raw-linf"], losses["fgsm-ce64-linf"]) == ("raw", "ce64")
+    readings = paper.studies["margin"].readings
+    assert readings["coded"].attack == {"fgsm-linf": "fgsm-raw-linf"}
+    assert readings["float64"].attack == {"fgsm-linf": "fgsm-ce64-linf"}
+    assert (readings["coded"].mark, readings["float64"].mark) == ("only as coded", "only in float64")
+
+
 def test_members_of_a_suite_may_transfer(edited: Edit) -> None:
     plan = edited(suites=[("{fn: deepfool, steps: 50}", "{fn: transfer, substitute: lenet/std+l2}")])
     job = attack(plan, "mnist", "std", "worst-linf")

@@ -1,5 +1,6 @@
 """What the reports show, from a made-up results folder, and the reports as a whole."""
 
+import json
 import re
 from collections import Counter
 from dataclasses import replace
@@ -75,6 +76,14 @@ def test_every_figure_of_every_study_has_a_caption(study: str) -> None:
     assert all("\n" not in text.strip() and "{" not in text.replace("\\rVert_2^{", "") for text in captions.values())
 
 
+def test_the_table_of_worst_cases_names_its_suite(material: Material, root: Path) -> None:
+    assert report.values(material)["suite"] == "quick"
+    assert "(the suite `quick`)" in report.values(material)["stands"]
+    cells = json.loads((root / "reports" / "study.ipynb").read_text())["cells"]
+    (caption,) = ["".join(cell["source"]) for cell in cells if "{{ table_worst }}" in "".join(cell["source"])]
+    assert "under the suite `{{ suite }}`" in caption
+
+
 # ---- values for the text
 
 
@@ -94,7 +103,8 @@ def test_a_run_says_how_it_is_smaller_than_the_paper(material: Material) -> None
     assert report.run_values(config, used)["smaller"] == (
         "stand-in data (digits for mnist) and caps on the published sizes"
     )
-    assert report.run_values(config, {}) == {"run": "demo", "smaller": "caps on the published sizes", "stand_ins": ""}
+    said = {"run": "demo", "suite": "quick", "smaller": "caps on the published sizes", "stand_ins": ""}
+    assert report.run_values(config, {}) == said
     whole = config.model_copy(update={"caps": []})
     assert report.run_values(whole, {})["smaller"] == "not the published scale"
     assert report.run_values(config.model_copy(update={"run": "paper"}), {})["smaller"] == ""

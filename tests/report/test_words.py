@@ -19,20 +19,20 @@ STANDING = claims(
 
 
 def test_stands_counts_the_headline_reading_only() -> None:
-    assert words.stands_sentence(STANDING) == (
-        "Against the worst of a fixed list of attacks, of 5 robust accuracies among them 1 stand, 2 are overstated by "
-        "7.5 to 41 points, 1 could not be tested, 1 hang on a doubtful label."
+    assert words.stands_sentence(STANDING, "quick") == (
+        "Against the worst of a fixed list of attacks (the suite `quick`), of 5 robust accuracies among them 1 stand, "
+        "2 are overstated by 7.5 to 41 points, 1 could not be tested, 1 hang on a doubtful label."
     )
     assert words.second_verdicts(STANDING) == {"stands": 1, "overstated": 2, "not tested": 1, "label ambiguous": 1}
-    assert words.stands_sentence(STANDING[4:5]) == "None of them is a robust accuracy."
+    assert words.stands_sentence(STANDING[4:5], "quick") == "None of them is a robust accuracy."
     assert words.second_verdicts(STANDING[4:5]) == {}
 
 
 def test_every_second_verdict_can_be_said() -> None:
     for word in STANDS:
-        assert "1 " in words.stands_sentence(claims(stands=[word]))
+        assert "1 " in words.stands_sentence(claims(stands=[word]), "full")
     with pytest.raises(ValueError, match="unknown verdict 'overstated by 3 points'"):
-        words.stands_sentence(claims(stands=["overstated by 3 points"]))
+        words.stands_sentence(claims(stands=["overstated by 3 points"]), "full")
 
 
 def test_verdicts_are_counted_in_words() -> None:

@@ -144,6 +144,8 @@ BAD = [
     ("substitute-half", STUDY, MIM, "{fn: transfer, threat: linf, substitute: lenet}", ["mim40-linf.substitute", "unknown defense ''"]),
     ("substitute-dataset", STUDY, MIM, "{fn: transfer, threat: linf, substitute: {mnist: lenet/std}}", ["no value for dataset 'cifar10'"]),
     ("substitute-member", SUITES, "{fn: deepfool, steps: 50}", "{fn: transfer, substitute: lenet/st}", ["quick.linf.deepfool.substitute", "unknown defense 'st'"]),
+    ("plain", STUDY, "plain: lenet/std", "plain: lenet/st", ["plain", "unknown defense 'st'"]),
+    ("plain-dataset", STUDY, "plain: lenet/std", "plain: {mnist: lenet/std}", ["plain", "no value for dataset 'cifar10'"]),
     ("wrapped", STUDY, MIM, "{fn: transfer, threat: linf, attack: cw, substitute: lenet/std}", ["mim40-linf.attack", "unknown attack 'cw'; allowed: bim, fgsm, mim, pgd"]),
     ("wrapped-option", STUDY, MIM, "{fn: transfer, threat: linf, attack: mim, options: {dekay: 1.0}, substitute: lenet/std}", ["mim40-linf.options.dekay", "did you mean 'decay'"]),
     ("wrapped-default", STUDY, MIM, "{fn: transfer, threat: linf, options: {decay: 1.0}, substitute: lenet/std}", ["mim40-linf.options.decay", "unknown option"]),
@@ -156,7 +158,7 @@ BAD = [
     ("worst-norm", STUDY, "worst: {linf: [linf,", "worst: {lnf: [linf,", ["worst", "'linf', 'l2', 'l1' or 'l0'"]),
     ("worst-name", STUDY, "fgsm-linf: {fn", "worst-linf: {fn: fgsm, threat: linf}\n  fgsm-linf: {fn", ["attacks.worst-linf", "what the worst case is called"]),
     ("worst-name-unused", STUDY, "fgsm-linf: {fn", "worst-l1: {fn: fgsm, threat: linf}\n  fgsm-linf: {fn", ["attacks.worst-l1", "what the worst case is called"]),
-    ("suite", CONFIG, "run: demo", "run: demo\nsuite: quik", ["suite", "unknown suite 'quik'", "did you mean 'quick'"]),
+    ("suite", CONFIG, "suite: quick", "suite: quik", ["suite", "unknown suite 'quik'", "did you mean 'quick'"]),
     ("suite-attack", SUITES, "{fn: ddn, steps: 200}", "{fn: dnd, steps: 200}", ["quick.l2.ddn.fn", "unknown attack 'dnd'"]),
     ("suite-option", SUITES, "square: {fn: square, queries: 1000}", "square: {fn: square, querys: 1000}", ["quick.linf.square.querys", "did you mean 'queries'"]),
     ("suite-empty", SUITES, "quick:", "none: {linf: {}}\nquick:", ["none.linf", "at least 1 item"]),
@@ -167,6 +169,9 @@ BAD = [
     ("plot", STUDY, "fn: rho-grid", "fn: rho-gird", ["figures.figure6.fn", "did you mean 'rho-grid'"]),
     ("figure-table", STUDY, "table: cells", "table: cels", ["did you mean 'cells'"]),
     ("near-zero", STUDY, "headline: 0.01,", "headline: 0.02,", ["near_zero.headline", "thresholds"]),
+    ("near-zero-mlp", STUDY, "{fn: lenet}", "{fn: mlp-1000}", ["near_zero: measures the first convolution, and 'lenet' has none"]),
+    ("weights-mlp", STUDY, "{fn: lenet}", "{fn: mlp-1000}", ["figures.figure6.fn: measures the first convolution, and 'lenet' has none"]),
+    ("no-near-zero", STUDY, "\nnear_zero:", "\n# near_zero:", ["selection: needs `near_zero`, whose headline threshold its table shows"]),
     ("no-selection", STUDY, "\nselection:\n", "\nslection:\n", ["unknown key 'slection'", "did you mean 'selection'"]),
     ("cells-model", STUDY, CELLS, cells(models="[lenett]"), ["cells.0.models.0", "unknown model 'lenett'", "did you mean 'lenet'"]),
     ("cells-dataset", STUDY, CELLS, cells(datasets="[mnist, mnst]"), ["cells.0.datasets.1", "unknown dataset 'mnst'"]),
@@ -253,7 +258,8 @@ def test_what_is_out_of_range_is_refused(project: Path, part: str, definition: s
     path.write_text(re.sub(rf"\n{part}:.*\n", f"\\g<0>  strange: {definition}\n", text, count=1))
     with pytest.raises(ConfigError) as caught:
         plan(project)
-    (problem,) = caught.value.problems
+    # an mlp here is also a net that the study's figures of a convolution cannot show
+    (problem,) = [problem for problem in caught.value.problems if "first convolution" not in problem]
     assert problem.startswith(f"{path}:{line_with(path, 'strange:')}: {part}.strange.{key}: ")
     assert allowed in problem
 
@@ -281,7 +287,7 @@ def test_a_problem_that_every_dataset_has_is_said_once(project: Path) -> None:
 
 def test_a_problem_that_every_study_has_is_said_once(project: Path) -> None:
     path = project / SUITES
-    path.write_text(path.read_text().replace("{fn: ddn, steps: 200}", "{fn: ddn, stepz: 200}"))
+    path.write_text(path.read_text().replace("{fn: ddn, steps: 200}", "{fn: ddn, stepz: 200}", 1))
     with pytest.raises(ConfigError) as caught:
         make_plan(project, project / "configs" / "paper.yaml")
     assert len(caught.value.problems) == 1
@@ -295,6 +301,17 @@ def test_candidates_need_a_criterion(project: Path) -> None:
     path.write_text(text[:start] + text[end:])
     with pytest.raises(ConfigError, match=r"defenses\.std\+l1\.select: needs `selection`"):
         plan(project)
+
+
+def test_constants_of_nets_without_a_convolution_are_selected_without_measuring_one(project: Path) -> None:
+    path = project / STUDY
+    weights = ("near_zero:", "weight-values", "weight-histogram", "rho-grid")
+    kept = [line for line in path.read_text().splitlines() if not any(word in line for word in weights)]
+    path.write_text("\n".join(kept).replace("{fn: lenet}", "{fn: mlp-1000}"))
+    captions = project / CAPTIONS
+    with pytest.raises(ConfigError) as caught:
+        plan(project)
+    assert all(f"{captions}" in problem and "caption" in problem for problem in caught.value.problems)
 
 
 def test_the_line_is_that_of_the_key(project: Path) -> None:
@@ -341,6 +358,20 @@ def test_a_study_is_one_folder(project: Path) -> None:
 
 def test_a_suite_has_attacks_in_every_norm_of_a_worst_case(project: Path) -> None:
     path = project / SUITES
-    path.write_text(path.read_text().replace("  l2:", "  l1:"))
-    with pytest.raises(ConfigError, match=r"config\.yaml:1: suite: 'quick' has no attacks in norm l2"):
+    text = path.read_text()
+    path.write_text(text[: text.index("  l2:")] + text[text.index("  l1:") :])
+    where = f"config.yaml:{line_with(project / CONFIG, 'suite:')}: suite"
+    with pytest.raises(ConfigError, match=f"{where}: 'quick' has no attacks in norm l2"):
+        plan(project)
+
+
+def test_only_a_suite_with_a_transfer_from_a_plain_net_needs_one(project: Path) -> None:
+    path = project / STUDY
+    path.write_text(path.read_text().replace("\nplain:", "\n# plain:"))
+    assert plan(project).models
+    config = project / CONFIG
+    config.write_text(config.read_text().replace("suite: quick", "suite: full"))
+    with pytest.raises(
+        ConfigError, match="suite: 'full' has a transfer from a plain net: study 'minmax' must say which"
+    ):
         plan(project)

@@ -14,12 +14,11 @@ from touchstone.attacks.rows import Best
 from touchstone.losses import margin, margin_targeted, misclassified
 from touchstone.norms import distance, rowwise, unit
 from touchstone.query import Query, tiles
-from touchstone.ranges import AtLeastOne, Count, Share
+from touchstone.ranges import AtLeastOne, Count, Share, Whole
 from touchstone.rng import SampleRng
 from touchstone.types import MinNorm
 
 START_RADIUS = {"linf": 0.3, "l2": 1.0, "l1": 5.0}  # largest perturbation whose half a random start takes
-LAST_SEARCH = 3  # secant steps between x and the best point
 SLACK = 1e-5  # margin of the nearest point, in gaps of the three largest logits at x: at zero, rounding would decide
 TINY = 1e-8  # keeps the ratio of two step lengths defined
 
@@ -36,13 +35,14 @@ def fab(
     alpha_max: Share = 0.1,
     eta: AtLeastOne = 1.05,
     beta: Share = 0.9,
+    last_search: Whole = 3,
 ) -> MinNorm:
     """Return the nearest misclassified point of a walk along the boundary to the nearest linearised class.
 
     Source: Croce and Hein (2020), "Minimally distorted adversarial examples with a fast adaptive boundary attack",
     alg. 1 and section 2; defaults and random starts of the authors' code. Deviation: the last search follows the
     margin instead of the class reached first, and all boundaries are those of a small margin (SLACK), not of zero.
-    The first start is x itself, further ones are drawn.
+    The first start is x itself, further ones are drawn. As in Matyasko (2020), chapter 5: last_search=0.
 
     Options:
         steps: linearisations per restart, >= 1.
@@ -50,11 +50,12 @@ def fab(
         alpha_max: largest share of the projection of x in a step, in [0, 1].
         eta: steps are stretched by this factor to get over the boundary, >= 1.
         beta: a misclassified iterate goes back to this share of its distance from x, in [0, 1].
+        last_search: secant steps after each restart between x and its best point (section 2.4), >= 0; 0 for none.
     """
     task = prepare(model, x, y, norm=norm, norms=START_RADIUS, rng=rng)
-    check(steps, restarts, alpha_max, eta, beta)
+    check(steps, restarts, alpha_max, eta, beta, last_search)
     go = partial(walk, task, norm=norm, steps=steps, alpha_max=alpha_max, eta=eta, beta=beta)
-    return search(task, go, [None], norm, restarts)
+    return search(task, go, [None], norm, restarts, last_search)
 
 
 def fab_t(
@@ -70,6 +71,7 @@ def fab_t(
     alpha_max: Share = 0.1,
     eta: AtLeastOne = 1.05,
     beta: Share = 0.9,
+    last_search: Whole = 3,
 ) -> MinNorm:
     """Return the nearest misclassified point of walks along the boundary to one likely class after another.
 
@@ -83,20 +85,28 @@ def fab_t(
             there are fewer.
     """
     task = prepare(model, x, y, norm=norm, norms=START_RADIUS, rng=rng)
-    check(steps, restarts, alpha_max, eta, beta)
+    check(steps, restarts, alpha_max, eta, beta, last_search)
     between(1, targets=targets)
     places = range(min(targets, (task.query.classes or 1) - 1))  # an empty block has no classes
     go = partial(walk, task, norm=norm, steps=steps, alpha_max=alpha_max, eta=eta, beta=beta)
-    return search(task, go, places, norm, restarts)
+    return search(task, go, places, norm, restarts, last_search)
 
 
-def check(steps: int, restarts: int, alpha_max: float, eta: float, beta: float) -> None:
+def check(steps: int, restarts: int, alpha_max: float, eta: float, beta: float, last_search: int) -> None:
     """Raise ValueError for an option of either variant that is out of range."""
     between(1, steps=steps, restarts=restarts, eta=eta)
     between(0, 1, alpha_max=alpha_max, beta=beta)
+    between(0, last_search=last_search)
 
 
-def search(task: Problem, go: Callable[..., None], places: Iterable[int | None], norm: str, restarts: int) -> MinNorm:
+def search(
+    task: Problem,
+    go: Callable[..., None],
+    places: Iterable[int | None],
+    norm: str,
+    restarts: int,
+    last_search: int,
+) -> MinNorm:
     """Walk towards the classes at those places in the order of their logits at x; None is the nearest class."""
     best, logits = Best(task.x), task.query.logits(task.x)
     rows, clean = best.settle(misclassified(logits, task.y)), margin(logits, task.y)
@@ -111,8 +121,8 @@ def search(task: Problem, go: Callable[..., None], places: Iterable[int | None],
             go(best, rows, start, target, aim)
             nearer = rows[best.dist[rows] < before]
             task.query.restarts[nearer] = restart
-            if len(nearer):
-                last_search(task, best, nearer, clean, aim, norm)
+            if last_search and len(nearer):
+                look_between(task, best, nearer, clean, aim, norm, last_search)
     return best.result()
 
 
@@ -182,7 +192,7 @@ def boundary(
     return slope, torch.where(usable, -lead, 0.0)
 
 
-def last_search(task: Problem, best: Best, rows: Tensor, clean: Tensor, aim: Tensor, norm: str) -> None:
+def look_between(task: Problem, best: Best, rows: Tensor, clean: Tensor, aim: Tensor, norm: str, steps: int) -> None:
     """Look for nearer points between x and the best ones of rows (K,) (section 2.4).
 
     The margin is taken to be linear on the segment between the innermost misclassified point and the outermost
@@ -191,7 +201,7 @@ def last_search(task: Problem, best: Best, rows: Tensor, clean: Tensor, aim: Ten
     aim = aim[rows]
     out, near = best.x_adv[rows], task.x[rows]
     above, below = margin(task.query.logits(out, rows=rows), task.y[rows]), clean[rows]
-    for _ in range(LAST_SEARCH):
+    for _ in range(steps):
         share = (above - aim) / (above - below)  # of the way back
         share = torch.where((share > 0) & (share < 1), share, 0.5)
         trial = task.bounds.clip(torch.lerp(out, near, rowwise(share, out)))

@@ -36,10 +36,11 @@ def high_confidence(
 
     Source: Matyasko (2020), alg. 1 and section 4.5, and the author's code. As printed: overshoot=0; alg. 1 alone,
     without section 4.5, has longest=inf too. As coded, each step is 1e-4 longer and the target is the class with the
-    nearest boundary linearised at x, which is kept. Deviations: the class to leave is y, where the author leaves the
-    prediction at x, so that samples that are misclassified with that confidence already need nothing; and
-    likelihoods are computed in float64, for float32 has no confidences between 1 - 6e-8 and 1. Found is what is
-    predicted as the target with at least the confidence. Nothing is drawn.
+    nearest boundary linearised at x, which is kept. Deviations: a sample that is misclassified with that confidence
+    already needs nothing, where the author, who leaves y in the evaluation (and the prediction at x in training only),
+    goes to the nearest boundary of y, mostly that of the prediction; and likelihoods are computed in float64, for
+    float32 has no confidences between 1 - 6e-8 and 1. Found is what is predicted as the target with at least the
+    confidence. Nothing is drawn.
 
     Options:
         steps: gradient steps, >= 1.

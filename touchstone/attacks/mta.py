@@ -44,6 +44,7 @@ def mta(
         relative: read step_size as a multiple of eps.
     """
     task = prepare(model, x, y, norm=norm, norms=NORMS, rng=rng, eps=eps, stop=stop)
+    between(1, steps=steps)
     return towards(task, margin_targeted, norm, stop, steps, step_size, relative)
 
 
@@ -72,6 +73,7 @@ def mta_center(
     Options: those of `mta`.
     """
     task = prepare(model, x, y, norm=norm, norms=NORMS, rng=rng, eps=eps, stop=stop)
+    between(1, steps=steps)
     with features(task.query.model) as away:
         return towards(task, lambda _, __, target: -away(target), norm, stop, steps, step_size, relative)
 
@@ -89,20 +91,23 @@ def mta_coded(
     step_size: NotNegative = 0.1,
     relative: bool = True,
 ) -> Tensor:
-    """Return what `mta_center` returns with the sign of the step reversed: away from the wrong centres.
+    """Return the first misclassified iterate of ascents away from the centre of each wrong class.
 
-    Source: the code of Xu et al. (2021), for comparison only: the paper says the opposite.
+    Source: the code of Xu et al. (2021), for comparison only: the paper says the opposite, to go near the centres. The
+    code looks at the random start and at every iterate but the last, and goes on with the next class, or stops at a
+    misclassified one. So the last step, at whose end nobody looks, is not taken here; and `stop` changes nothing. A row
+    that is never seen misclassified ends at the iterate that was looked at last.
 
     Options: those of `mta`.
     """
     task = prepare(model, x, y, norm=norm, norms=NORMS, rng=rng, eps=eps, stop=stop)
+    between(1, steps=steps)
     with features(task.query.model) as away:
-        return towards(task, lambda _, __, target: away(target), norm, stop, steps, step_size, relative)
+        return towards(task, lambda _, __, target: away(target), norm, "first", steps - 1, step_size, relative)
 
 
 def towards(task: Problem, gain: Gain, norm: str, stop: str, steps: int, step_size: float, relative: bool) -> Tensor:
     """Climb the gain for each wrong class, from a random start, on the rows that are left."""
-    between(1, steps=steps)
     between(0, step_size=step_size)
     if not len(task.x):
         return task.x.clone()

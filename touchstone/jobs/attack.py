@@ -118,6 +118,7 @@ def attack(job: AttackJob, scene: Scene) -> tuple[Attacked, Examples]:
         members={m.slug: {"fn": m.fn, "options": m.options} for m in job.members},
         threat=job.threat,
         samples=len(index),
+        suite=job.suite,
         status=found.status,
         reason=found.reason,
         flags=list(found.flags),
@@ -176,7 +177,7 @@ def _attacked(job: AttackJob, scene: Scene, x: Tensor, y: Tensor, index: Tensor)
 def _preflight(job: AttackJob, scene: Scene, parts: Parts) -> Preflight:
     """Return what was measured of the model under the threat of an attack, from what was kept if it was."""
     code = Code.of("touchstone.evaluation.preflight:preflight", scene.job.net.target)
-    asks = replace(job, attack="preflight", protocol="published", members=(), samples=SAMPLES, objective=None)
+    asks = replace(job, attack="preflight", protocol="published", suite="", members=(), samples=SAMPLES, objective=None)
     key = scene.key(replace(asks, facts=(), code=code))
     found = parts.load_preflight(key)
     if found is None:

@@ -82,21 +82,28 @@ def try_out(job: SelectJob, objective: Objective, options: Options, data: Datase
         validation=validation,
         bf16=job.amp == "bf16",
     )
-    w = next(m for m in model.modules() if isinstance(m, nn.Conv2d)).weight.detach().cpu().numpy()
     found = {
         "status": result.status,
         "reason": result.reason,
         "bounded": defense.bounded(model),
         "validation_accuracy": accuracy(model, validation.x, validation.y),
         "robust_accuracy": _under(job.probe, model, validation, job.subject.model.seed),
-        "fuzziness": fuzziness(w),
-        "near_zero": near_zero(w, job.near_zero),
-        "max_abs": max_abs(w),
+        **_of_weights(model, job.near_zero),
         "epochs": len(result.history),
         "flags": result.flags,
     }
     log.info("candidate %s: %s", options, found)
     return {"options": options, **found}
+
+
+def _of_weights(model: nn.Module, threshold: float | None) -> dict[str, float | None]:
+    """Return what is measured of the first convolution; None where there is none, or no threshold."""
+    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is None:
+        return dict.fromkeys(("fuzziness", "near_zero", "max_abs"))
+    w = first.weight.detach().cpu().numpy()
+    share = None if threshold is None else near_zero(w, threshold)
+    return {"fuzziness": fuzziness(w), "near_zero": share, "max_abs": max_abs(w)}
 
 
 def _under(probe: Probe, model: nn.Module, validation: Split, seed: int) -> float:

@@ -23,20 +23,24 @@ MODELS: dict[str, ModelSpec] = {
     "mlp": ModelSpec(
         fn="touchstone.models.mlp:mlp",
         source="Fully connected net of any widths",
+        conv1=False,
     ),
     "mlp-1000": ModelSpec(
         fn="touchstone.models.mlp:mlp",
         source=f"{_MATYASKO}, section 3.5.1",
         preset={"hidden": (1000, 1000, 1000), "init": "glorot"},
+        conv1=False,
     ),
     "mlp-1200": ModelSpec(
         fn="touchstone.models.mlp:mlp",
         source=f"{_MATYASKO}, section 4.5",
         preset={"hidden": (1200, 1200, 1200), "init": "msra"},
+        conv1=False,
     ),
     "critic": ModelSpec(
         fn="touchstone.models.mlp:critic",
         source=f"{_MATYASKO}, section 4.5",
+        conv1=False,
     ),
     "smallcnn-mnist": ModelSpec(
         fn="touchstone.models.smallcnn:small_cnn",

@@ -134,7 +134,7 @@ def select_job(plan: Plan, model: ModelId) -> SelectJob:
         tolerance=criterion.tolerance[model.dataset],
         redraws=study.redraws,
         probe=Probe(member, threat, samples, plan.config.batch_size),
-        near_zero=study.near_zero.headline if study.near_zero else 0.0,
+        near_zero=study.near_zero.headline if study.near_zero else None,
         amp=plan.config.amp,
         device=plan.config.device,
         threads=plan.config.threads,
@@ -176,9 +176,11 @@ def attack_job(plan: Plan, model: ModelId, attack: str) -> AttackJob:
     objective = _objective(plan, model)[0] if climbs_own else None
     nets = [net(plan, model), *(m.substitute.net for m in members if m.substitute)]
     targets = [*(n.target for n in nets), *(m.spec.fn for m in members), *([objective.target] if objective else [])]
+    worst = norm_of(plan.studies[model.study], attack) is not None
     return AttackJob(
         attack=attack,
-        protocol="published" if norm_of(plan.studies[model.study], attack) is None else "worst",
+        protocol="worst" if worst else "published",
+        suite=plan.config.suite if worst else "",
         members=members,
         threat=plan.threat(model, attack),
         samples=plan.limits(model, attack)["samples"],

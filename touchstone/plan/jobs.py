@@ -173,6 +173,7 @@ class AttackJob:
         attack: its slug; worst-<norm> for a worst case.
         protocol: published (one member) or worst (the members one after another on what is left).
         members: what runs. Nothing else walks a suite.
+        suite: where they are from, "" for a published attack.
         threat: None for the clean pass.
         samples: how many test images, in the order of `touchstone.data.prepare.spread`; None for all.
         seed: of the draws.
@@ -183,6 +184,7 @@ class AttackJob:
 
     attack: str
     protocol: Literal["published", "worst"]
+    suite: str
     members: tuple[Member, ...]
     threat: ThreatSpec | None
     samples: int | None
@@ -275,7 +277,7 @@ class SelectJob(Job):
         reference: the objective that candidates are compared with.
         candidates: options of the objective, from weak to strong.
         tolerance: what a candidate may lose of the reference's validation accuracy, in [0, 1].
-        near_zero: |w| below which a weight of the first convolution counts as near zero.
+        near_zero: |w| below which a weight of the first convolution counts as near zero; None if that is not asked.
     """
 
     subject: Subject
@@ -287,7 +289,7 @@ class SelectJob(Job):
     tolerance: float
     redraws: int
     probe: Probe
-    near_zero: float
+    near_zero: float | None
     amp: Literal["bf16"] | None
     device: Literal["cpu", "cuda"]
     threads: int

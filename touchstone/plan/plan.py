@@ -23,7 +23,7 @@ from touchstone.study.checks import Checker, check_config, load_study
 from touchstone.study.config import Config, ConfigError
 from touchstone.study.config import load as load_config
 from touchstone.study.schema import MemberDef, Study, for_dataset, starts
-from touchstone.study.suites import Suites, load_suites, norm_of, worst_slug
+from touchstone.study.suites import PLAIN, Suites, load_suites, norm_of, worst_slug
 
 ALL = "all"  # the batch of all attacks on a model, `jobs: per_model`
 
@@ -147,7 +147,8 @@ class Plan:
         of the target: equal seeds would give equal initial weights and batches where the two are trained alike.
         With a single seed, 0, substitutes have seed 1.
         """
-        name, _, defense = str(for_dataset(member.substitute, model.dataset)).partition("/")
+        given = self.studies[model.study].plain if member.substitute == PLAIN else member.substitute
+        name, _, defense = str(for_dataset(given, model.dataset)).partition("/")
         other = model._replace(model=name, defense=defense)
         return other._replace(seed=(model.seed + 1) % max(self.seeds(other), 2))
 

@@ -42,7 +42,7 @@ def values(material: Material) -> Values:
         numbers=words.counted(claims["id"].nunique(), "number"),
         headline=escape(study.headline),
         verdicts=words.verdict_sentence(claims),
-        stands=words.stands_sentence(claims),
+        stands=words.stands_sentence(claims, config.suite),
         readings=", ".join(_readings(material)[1:]),
         marks=legend() if study.tables else "",
         figures=", ".join(_figures(material)),
@@ -58,7 +58,7 @@ def run_values(config: Config, used: Mapping[str, str]) -> dict[str, str]:
     why = [f"stand-in data ({replaced})"] if replaced else []
     why += ["caps on the published sizes"] if config.caps else []
     smaller = "" if config.run == PAPER else " and ".join(why) or "not the published scale"
-    return {"run": config.run, "smaller": smaller, "stand_ins": replaced}
+    return {"run": config.run, "suite": config.suite, "smaller": smaller, "stand_ins": replaced}
 
 
 def own_tables(material: Material) -> dict[str, str]:

@@ -47,7 +47,9 @@ def studies(materials: Sequence[Material]) -> str:
         links = ", ".join(
             f"[{form}]({reports[form].relative_to(material.results.root)})" for form in ("pdf", "html", "ipynb")
         )
-        text = f"{words.verdict_sentence(claims)} {words.stands_sentence(claims)} Report: {links}."
+        text = (
+            f"{words.verdict_sentence(claims)} {words.stands_sentence(claims, material.config.suite)} Report: {links}."
+        )
         parts.append(f"### {escape(study.title)}\n\n{text}")
     return join(*parts)
 

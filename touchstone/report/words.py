@@ -96,8 +96,8 @@ def second_verdicts(claims: pd.DataFrame) -> dict[str, int]:
     return {word: words.count(word) for word in STANDS} if words else {}
 
 
-def stands_sentence(claims: pd.DataFrame) -> str:
-    """Say how many robust accuracies of the headline reading stand up to the worst case."""
+def stands_sentence(claims: pd.DataFrame, suite: str) -> str:
+    """Say how many robust accuracies of the headline reading stand up to the worst case of a suite."""
     found = second_verdicts(claims)
     if not found:
         return "None of them is a robust accuracy."
@@ -106,4 +106,4 @@ def stands_sentence(claims: pd.DataFrame) -> str:
     shown = [word for word in _DO if found[word] or word != "label ambiguous"]
     listed = ", ".join(f"{found[word]} {_DO[word].format(points=size)}" for word in shown)
     accuracies = counted(sum(found.values()), "robust accuracy", "robust accuracies")
-    return f"Against the worst of a fixed list of attacks, of {accuracies} among them {listed}."
+    return f"Against the worst of a fixed list of attacks (the suite `{suite}`), of {accuracies} among them {listed}."

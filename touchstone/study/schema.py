@@ -123,7 +123,8 @@ class MemberDef(Open):
     """An attack and its options; `substitute` is "<model>/<defense>", the kind of model that a transfer starts from."""
 
     substitute: str | dict[Slug, str] | None = Field(
-        default=None, description="<model>/<defense> that a transfer starts from, or one per dataset"
+        default=None,
+        description="<model>/<defense> that a transfer starts from, or one per dataset; `plain` in a suite",
     )
 
 
@@ -272,6 +273,10 @@ class Study(Strict):
     threats: dict[Slug, ThreatDef] = Field(description="what an attack may do")
     attacks: dict[Slug, AttackDef] = Field(min_length=1, description="attacks as the paper ran them")
     worst: dict[Norm, Slugs] = Field(default={}, description="norm -> threats at whose radii the worst case is read")
+    plain: str | dict[Slug, str] | None = Field(
+        default=None,
+        description="<model>/<defense> without protection, or one per dataset: a suite's transfers start there",
+    )
     cells: list[CellsDef] = Field(default=[], description="what runs besides what the claims ask for")
     readings: dict[Slug, Reading] = Field(
         default={"headline": Reading()}, description="ways to take the paper; headline is its own"

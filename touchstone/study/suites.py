@@ -10,6 +10,7 @@ from touchstone.study.config import Lines, Slug, parse, read
 from touchstone.study.schema import MemberDef, Norm, Study
 
 Members = dict[str, MemberDef]  # slug -> attack, in their order
+PLAIN = "plain"  # the substitute of a suite's transfer: the nets that each study calls so
 
 
 class SuitesFile(RootModel[dict[Slug, dict[Norm, Annotated[dict[Slug, MemberDef], Field(min_length=1)]]]]):

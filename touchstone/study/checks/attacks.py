@@ -11,7 +11,7 @@ from touchstone.registry import NORMS, OWN, AttackSpec, options
 from touchstone.study.checks.checker import Checker, each
 from touchstone.study.config import Key
 from touchstone.study.schema import LIMITS, AttackDef, DefenseDef, MemberDef, Study, ThreatDef
-from touchstone.study.suites import Suites, worst_slug
+from touchstone.study.suites import PLAIN, Suites, worst_slug
 
 # arguments of attacks that threat, protocol and jobs fill in
 CONTRACT = frozenset({"norm", "eps", "rng", "stop", "substitute"})
@@ -36,6 +36,8 @@ class Attacks:
                     text = f"no {threat.norm} distance in {threat.space} space exceeds {most:g}, got {grid[-1]:g}"
                     self.check.add(("threats", name, "epsilons", dataset), text)
         self._worst()
+        if self.study.plain is not None:
+            self._start(("plain",), self.study.plain)
         for name, attack in self.study.attacks.items():
             self._attack(("attacks", name), name, attack)
 
@@ -124,6 +126,10 @@ class Attacks:
         if given is None:
             self.check.add(key, f"{definition.fn!r} needs a substitute, <model>/<defense>")
             return
+        self._start(where, given)
+
+    def _start(self, where: Key, given: str | Mapping[str, str]) -> None:
+        """Every <model>/<defense> that is named is defined."""
         self.check.per_dataset(where, given, self.study)
         for value in each(given):
             model, _, defense = value.partition("/")
@@ -157,7 +163,8 @@ class Attacks:
         if not self.check.known((*key, "fn"), member.fn, runnable, "attack"):
             return False
         self._options(key, member.fn, member.options)
-        self._substitute(key, member)
+        if member.substitute != PLAIN:
+            self._substitute(key, member)
         return True
 
     def _norm(self, key: Key, name: str, norm: str) -> None:

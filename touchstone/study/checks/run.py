@@ -9,7 +9,7 @@ from touchstone.registry import options
 from touchstone.study.checks.checker import Checker
 from touchstone.study.config import Config, Local
 from touchstone.study.schema import LIMITS, MemberDef, Study
-from touchstone.study.suites import Suites, norm_of, worst_slug
+from touchstone.study.suites import PLAIN, Suites, norm_of, worst_slug
 
 OF_TRAINING = ("epochs", "attack_steps")  # limits on a training, which no attack belongs to
 
@@ -23,7 +23,7 @@ def check_config(check: Checker, config: Config, studies: Mapping[str, Study], s
         "model": {m for study in studies.values() for m in study.models},
     }
     _data(check, config, names["dataset"])
-    _suite(check, config, {norm for study in studies.values() for norm in study.worst}, suites)
+    _suite(check, config, studies, suites)
     if config.amp and config.device == "cpu":
         check.add(("amp",), "needs `device: cuda`: on a CPU bfloat16 is mostly emulated, slower and less exact")
     for key, listed in config.only:
@@ -70,12 +70,18 @@ def _options(member: MemberDef) -> set[str]:
     return {option for one in (spec, *wrapped) for option in options(one.fn)}
 
 
-def _suite(check: Checker, config: Config, norms: Collection[str], suites: Suites) -> None:
-    """The run's suite has attacks in every norm of a worst case."""
-    if check.known(("suite",), config.suite, suites.by_name, "suite"):
-        for norm in sorted(norms):
-            if not suites.members(config.suite, norm):
-                check.add(("suite",), f"{config.suite!r} has no attacks in norm {norm}, which a study asks for")
+def _suite(check: Checker, config: Config, studies: Mapping[str, Study], suites: Suites) -> None:
+    """The run's suite has attacks in every norm of a worst case, each study the net that transfers start from."""
+    if not check.known(("suite",), config.suite, suites.by_name, "suite"):
+        return
+    for norm in sorted({norm for study in studies.values() for norm in study.worst}):
+        if not suites.members(config.suite, norm):
+            check.add(("suite",), f"{config.suite!r} has no attacks in norm {norm}, which a study asks for")
+    for name, study in studies.items():
+        members = [one for norm in study.worst for one in suites.members(config.suite, norm).values()]
+        if study.plain is None and any(one.substitute == PLAIN for one in members):
+            text = f"{config.suite!r} has a transfer from a plain net: study {name!r} must say which, `plain`"
+            check.add(("suite",), text)
 
 
 def _data(check: Checker, config: Config, datasets: Collection[str]) -> None:

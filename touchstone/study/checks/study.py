@@ -11,7 +11,7 @@ from touchstone.defenses import DEFENSES
 from touchstone.models import MODELS, model_spec
 from touchstone.paths import study_files
 from touchstone.registry import OWN, SourceError, options
-from touchstone.report.plots import PLOTS, TABLES
+from touchstone.report.plots import PLOTS, READS, TABLES
 from touchstone.study.checks.attacks import Attacks
 from touchstone.study.checks.checker import Checker, each
 from touchstone.study.checks.recipes import Recipes
@@ -192,6 +192,8 @@ class References:
         near_zero = self.study.near_zero
         if near_zero and near_zero.headline not in near_zero.thresholds:
             self.check.add(("near_zero", "headline"), f"must be one of the thresholds {near_zero.thresholds}")
+        if near_zero:
+            self._has_conv1(("near_zero",))
         for name, table in self.study.tables.items():
             if table.dataset:
                 self.check.known(("tables", name, "dataset"), table.dataset, self.study.recipes, "dataset")
@@ -244,7 +246,7 @@ class References:
 
     def _selection(self, selection: Selection) -> None:
         check, study = self.check, self.study
-        if study.near_zero is None:
+        if study.near_zero is None and not self._without_conv1:
             check.add(("selection",), "needs `near_zero`, whose headline threshold its table shows")
         key, name = ("selection", "reference"), selection.reference
         if check.known(key, name, study.defenses, "defense") and study.defenses[name].select:
@@ -271,11 +273,24 @@ class References:
                 text = f"must be at most the {shortest} epochs of {name!r}, got {epochs}"
                 self.check.add(("selection", "epochs", dataset), text)
 
+    @property
+    def _without_conv1(self) -> list[str]:
+        """The models of the study that have no first convolution."""
+        known = {name: one.fn for name, one in self.study.models.items() if ":" in one.fn or one.fn in MODELS}
+        return [name for name, fn in known.items() if not model_spec(fn).conv1]
+
+    def _has_conv1(self, key: Key) -> None:
+        """What measures the first convolution is asked of models that have one."""
+        for name in self._without_conv1:
+            self.check.add(key, f"measures the first convolution, and {name!r} has none")
+
     def _figure(self, key: Key, figure: FigureDef) -> None:
         check, study = self.check, self.study
         if check.known((*key, "fn"), figure.fn, PLOTS, "plot"):
             check.options(key, PLOTS[figure.fn], figure.options)
             self._drawn(key, figure)
+            if READS[figure.fn] == READS["weight-histogram"]:
+                self._has_conv1((*key, "fn"))
         if figure.dataset:
             check.known((*key, "dataset"), figure.dataset, study.recipes, "dataset")
         if figure.table:

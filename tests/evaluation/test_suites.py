@@ -1,0 +1,85 @@
+"""Controls of the suites: a plain net falls to zero, and robust nets by others stand where others have found them."""
+
+from pathlib import Path
+
+import pytest
+from digit_nets import held_out, large_margin, saturated, trained
+from robust_nets import first_images, small_cnn
+from torch import Tensor, nn
+
+from touchstone.evaluation import cascade
+from touchstone.evaluation.result import Member
+from touchstone.study.suites import load_suites
+from touchstone.threat import Threat
+
+
+def members(root: Path, suite: str, norm: str, *slugs: str) -> list[Member]:
+    """Return the attacks of a suite, or some of them; a transfer starts from a plain net."""
+    found = load_suites(root / "studies" / "worst.yaml").members(suite, norm)
+    more = {slug: {"substitute": trained()} if one.substitute else {} for slug, one in found.items()}
+    return [Member(slug, found[slug].fn, found[slug].options | more[slug]) for slug in slugs or found]
+
+
+def left(net: nn.Module, x: Tensor, y: Tensor, attacks: list[Member], norm: str, eps: float) -> float:
+    """Return the worst-case accuracy."""
+    about = {"threat": Threat(norm, (eps,)), "seed": 0, "batch_size": 128, "full_range": False}
+    records = cascade.run(net, x, y, attacks, **about).records
+    return 1 - float(records.groupby("sample")["success"].any().mean())
+
+
+@pytest.mark.parametrize("suite", ["quick", "full"])
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.3), ("l2", 3.0), ("l1", 40.0)])
+@pytest.mark.parametrize("net", [trained, large_margin])
+def test_a_plain_net_falls_to_zero(root: Path, suite: str, norm: str, eps: float, net: object) -> None:
+    x, y = held_out(30)
+    assert (net()(x).argmax(1) == y).float().mean() > 0.6
+    assert left(net(), x, y, members(root, suite, norm), norm, eps) == 0
+
+
+@pytest.mark.slow
+def test_a_plain_net_falls_to_zero_where_pixels_are_counted(root: Path) -> None:
+    x, y = held_out(10)
+    assert left(trained(), x, y, members(root, "quick", "l0"), "l0", 150) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.1), ("l2", 1.2), ("l1", 10.0)])
+def test_each_loss_against_masking_sees_what_cross_entropy_does_not(root: Path, norm: str, eps: float) -> None:
+    """Cross-entropy in float32 leaves a third and more of the saturated net."""
+    x, y = held_out(100)
+    slugs = ("apgd-ce", "apgd-ce64", "apgd-mifpe", "apgd-margin", "apgd-raw")
+    blind, *seeing = (left(saturated(), x, y, members(root, "full", norm, slug), norm, eps) for slug in slugs)
+    assert blind > 0.3
+    assert max(seeing) < 0.6 * blind
+
+
+@pytest.fixture
+def shared(root: Path) -> Path:
+    """The folder with MNIST and robust nets by others."""
+    folder = root.parent / "shared" / "data"
+    if not (folder / "checkpoints").is_dir():
+        pytest.skip(f"needs robust nets by others in {folder / 'checkpoints'}")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_net_of_trades_stands_where_others_have_found_it(root: Path, shared: Path) -> None:
+    """TRADES, 10,000 images at linf 0.3: AutoAttack leaves 92.81 %, Square alone 92.58 %."""
+    net = small_cnn(shared / "checkpoints" / "mnist_smallcnn_robust_trades.pth")
+    x, y = first_images(shared, 100)
+    assert (net(x).argmax(1) == y).all()
+    ascent, search = members(root, "full", "linf", "apgd-ce"), members(root, "quick", "linf", "square")
+    climbed = left(net, x, y, ascent, "linf", 0.3)
+    assert 0.90 <= climbed <= 0.94
+    assert 0.88 <= left(net, x, y, ascent + search, "linf", 0.3) <= climbed
+
+
+@pytest.mark.slow
+def test_attacks_on_the_net_of_ddn_agree(root: Path, shared: Path) -> None:
+    """Trained in l2 (Rony et al., 2019): three members that go different ways leave the same share, and much."""
+    net = small_cnn(shared / "checkpoints" / "mnist_smallcnn_robust_ddn.pth")
+    x, y = first_images(shared, 60)
+    slugs = ("apgd-ce", "apgd-margin", "ddn")
+    alone = [left(net, x, y, members(root, "full", "l2", slug), "l2", 2.0) for slug in slugs]
+    assert max(alone) - min(alone) <= 0.035
+    assert 0.78 <= min(alone) <= max(alone) <= 0.86
