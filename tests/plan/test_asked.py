@@ -4,12 +4,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from toy_claims import CLEAN, ROW, STUDY, write
+from toy_claims import CLEAN, NO_CELL, ROW, STUDY, write
 
 from touchstone.plan.asked import Asked, asked
 from touchstone.study.checks import load_study
 from touchstone.study.claims import SLOTS
 from touchstone.study.config import ConfigError
+from touchstone.study.schema import TableDef
 
 
 def test_an_asked_cell_has_the_slots_of_a_claim() -> None:
@@ -26,20 +27,48 @@ def test_the_study_asks_for_its_cells_in_every_reading() -> None:
 
 
 def test_a_comparing_metric_asks_for_the_reference(tmp_path: Path) -> None:
-    shutil.copy(STUDY / "qualitative.csv", tmp_path)
-    row = ROW | CLEAN | {"metric": "drop", "cell_metric": "clean_accuracy_drop", "cell_defense": "minmax-printed"}
-    found = asked(write(tmp_path, row), load_study(STUDY / "study.yaml"))
+    row = ROW | CLEAN | {"cell_metric": "clean_accuracy_drop", "cell_defense": "minmax-printed", "paper": "minmax"}
+    row |= {"metric": "clean_accuracy_drop", "defense": "minmax"}
+    (folder := tmp_path / "minmax").mkdir()
+    study = load_study(STUDY / "study.yaml").model_copy(update={"tables": {}})
+    found = asked(write(folder, row), study)
     assert {c.defense for c in found} == {"minmax-printed", "minmax-coded", "std"}
 
 
 def test_problems_of_both_files_are_reported_together(tmp_path: Path) -> None:
-    shutil.copy(STUDY / "qualitative.csv", tmp_path)
-    text = (tmp_path / "qualitative.csv").read_text().replace("above minmax-printed", "abov minmax-printed")
-    (tmp_path / "qualitative.csv").write_text(text)
-    write(tmp_path, ROW | {"cell_attack": "pgd40-lnf"})
+    (folder := tmp_path / "minmax").mkdir()
+    shutil.copy(STUDY / "qualitative.csv", folder)
+    text = (folder / "qualitative.csv").read_text().replace("above minmax-printed", "abov minmax-printed")
+    (folder / "qualitative.csv").write_text(text)
+    write(folder, ROW | {"cell_attack": "pgd40-lnf", "paper": "minmax"})
     with pytest.raises(ConfigError) as caught:
-        asked(tmp_path, load_study(STUDY / "study.yaml"))
+        asked(folder, load_study(STUDY / "study.yaml"))
     assert len(caught.value.problems) == 3
     assert "claims.csv:2: cell_attack: unknown attack 'pgd40-lnf'" in caught.value.problems[0]
     assert "did you mean 'pgd40-linf'?" in caught.value.problems[0]
     assert "qualitative.csv:2: test: unknown test 'abov'; allowed: above" in caught.value.problems[1]
+
+
+def test_a_study_asks_for_something(tmp_path: Path) -> None:
+    (folder := tmp_path / "minmax").mkdir()
+    write(folder, ROW | NO_CELL | {"out_of_scope": "a figure", "paper": "minmax", "source_table": "Figure 1"})
+    study = load_study(STUDY / "study.yaml").model_copy(update={"tables": {}})
+    with pytest.raises(ConfigError, match=r"nothing runs: claims\.csv names no cell, and study\.yaml has no `cells`"):
+        asked(folder, study)
+
+
+def test_a_table_of_the_paper_has_claims(tmp_path: Path) -> None:
+    (folder := tmp_path / "minmax").mkdir()
+    write(folder, ROW | {"paper": "minmax"})
+    tables = {
+        "table1": TableDef(source_table="Table 1", title="", dataset="mnist"),
+        "other": TableDef(source_table="Table 1", title="", dataset="cifar10"),
+        "none": TableDef(source_table="Tabel 1", title=""),
+    }
+    with pytest.raises(ConfigError) as caught:
+        asked(folder, load_study(STUDY / "study.yaml").model_copy(update={"tables": tables}))
+    assert [text.partition("study.yaml: ")[2] for text in caught.value.problems] == [
+        "tables.other.source_table: no claim is printed in 'Table 1' on 'cifar10'; "
+        "allowed: Table 1; did you mean 'Table 1'?",
+        "tables.none.source_table: no claim is printed in 'Tabel 1'; allowed: Table 1; did you mean 'Table 1'?",
+    ]

@@ -1,6 +1,6 @@
 """What a study asks for: the cells of its claims under each reading, and those that it lists."""
 
-from collections.abc import Collection
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -8,9 +8,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from touchstone.attacks import ATTACKS
+from touchstone.registry import nearest
 from touchstone.study import claims as claim_table
 from touchstone.study import statements
-from touchstone.study.claims import CELL
+from touchstone.study.claims import CELL, Tried
 from touchstone.study.config import ConfigError
 from touchstone.study.scale import COMPARED
 from touchstone.study.schema import Study
@@ -34,19 +35,21 @@ def asked(folder: Path, study: Study) -> list[Asked]:
         ConfigError: with every problem of claims.csv and qualitative.csv; if the study asks for nothing.
     """
     known, required = claim_table.known(study), not study.cells
+    readings = {name: reading.model_dump() for name, reading in study.readings.items()}
     problems: list[str] = []
-    claims = pd.DataFrame()
+    claims: pd.DataFrame | None = None
     try:
-        claims = claim_table.load(folder, known, budgets(study), required=required)
+        claims = claim_table.load(folder, known, tried(study), readings, required=required)
+        problems += [f"{folder / 'study.yaml'}: {text}" for text in _unprinted(study, claims)]
     except ConfigError as error:
         problems += error.problems
     try:
-        statements.load(folder, statements.words(known), required=required)
+        statements.load(folder, known, claims, required=False)
     except ConfigError as error:
         problems += error.problems
-    if problems:
+    if claims is None or problems:
         raise ConfigError(problems)
-    rows = claim_table.expand(claims, {name: reading.model_dump() for name, reading in study.readings.items()})
+    rows = claim_table.expand(claims, readings)
     rows = rows[rows["out_of_scope"] == ""]
     compared = rows["cell_metric"].isin(COMPARED)
     if compared.any() and not study.reference:
@@ -55,18 +58,36 @@ def asked(folder: Path, study: Study) -> list[Asked]:
     reference = rows[compared].assign(cell_defense=study.reference)
     claimed = pd.concat([rows, reference])[CELL].itertuples(index=False, name=None)
     listed = (row for c in study.cells for row in product(c.datasets, c.models, c.defenses, c.attacks))
-    return [Asked(*row) for row in dict.fromkeys([*claimed, *listed])]
+    found = [Asked(*row) for row in dict.fromkeys([*claimed, *listed])]
+    if not found:
+        raise ConfigError([f"{folder}: nothing runs: claims.csv names no cell, and study.yaml has no `cells`"])
+    return found
 
 
-def budgets(study: Study) -> dict[tuple[str, str], Collection[float]]:
-    """(dataset, attack) -> the epsilons it is run at; attacks whose definition is faulty are left out."""
-    found: dict[tuple[str, str], Collection[float]] = {}
+def _unprinted(study: Study, claims: pd.DataFrame) -> Iterator[str]:
+    """Say which tables of the study no claim is printed in."""
+    printed = {"source_table": claims["source_table"], "dataset": claims["cell_dataset"]}
+    printed["dataset"] = printed["dataset"].where(printed["dataset"] != "", claims["dataset"])
+    places = set(zip(*printed.values(), strict=True))
+    for name, table in study.tables.items():
+        if not any(one == table.source_table and table.dataset in (None, on) for one, on in places):
+            where = f"{table.source_table!r}" + (f" on {table.dataset!r}" if table.dataset else "")
+            hint = f"; {nearest(table.source_table, {one for one, _ in places})}" if places else ""
+            yield f"tables.{name}.source_table: no claim is printed in {where}{hint}"
+
+
+def tried(study: Study) -> dict[tuple[str, str], Tried]:
+    """(dataset, attack) -> how the study runs it; attacks whose definition is faulty are left out."""
+    found: dict[tuple[str, str], Tried] = {}
     for slug, attack in study.attacks.items():
-        for dataset in study.recipes:
-            if attack.fn not in ATTACKS:
-                continue
-            if ATTACKS[attack.fn].kind in ("none", "minimal") and attack.rule != "shrink_and_retest":
-                found[dataset, slug] = ()
-            elif attack.threat in study.threats:
-                found[dataset, slug] = study.threats[attack.threat].epsilons.get(dataset, ())
+        if attack.fn not in ATTACKS:
+            continue
+        kind, threat = ATTACKS[attack.fn].kind, study.threats.get(attack.threat or "")
+        if kind == "none":
+            found |= {(dataset, slug): Tried(kind, "none", "", ()) for dataset in study.recipes}
+        elif threat is not None:
+            read = kind != "minimal" or attack.rule == "shrink_and_retest"
+            for dataset in study.recipes:
+                radii = threat.epsilons.get(dataset, ()) if read else ()
+                found[dataset, slug] = Tried(kind, threat.norm, threat.space, tuple(radii))
     return found
