@@ -157,8 +157,12 @@ class Lines:
         return f"{self.path}:{self.of(key)}: {dotted}: {text}"
 
 
-def read(path: Path) -> tuple[dict[Any, Any], Lines]:
+def read(path: Path, *, may_be_empty: bool = False) -> tuple[dict[Any, Any], Lines]:
     """Parse a YAML file: its plain values, and where they stand.
+
+    Args:
+        path: of the file.
+        may_be_empty: a file without a key is an empty mapping.
 
     Raises:
         ConfigError: if the file is missing, is not YAML, repeats a key, or is not a mapping.
@@ -174,6 +178,8 @@ def read(path: Path) -> tuple[dict[Any, Any], Lines]:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         raise ConfigError([f"{path}:{line}: not valid YAML: {str(error.problem).splitlines()[0]}"]) from error
+    if values is None and may_be_empty:
+        values = {}
     if not isinstance(values, dict):
         raise ConfigError([f"{path}:1: expected a mapping of keys to values, got {type(values).__name__}"])
     return values, Lines(path, text)

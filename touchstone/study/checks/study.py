@@ -11,6 +11,7 @@ from touchstone.models import MODELS, model_spec
 from touchstone.paths import study_files
 from touchstone.registry import OWN, options
 from touchstone.report.plots import PLOTS
+from touchstone.study.captions import captions
 from touchstone.study.checks.attacks import Attacks
 from touchstone.study.checks.checker import Checker, each
 from touchstone.study.checks.recipes import Recipes
@@ -57,19 +58,19 @@ def load_study(path: Path, suites: Suites | None = None) -> Study:
 
 
 def _caption_problems(path: Path, study: Study) -> list[str]:
-    """Say what is wrong with the captions: what the paper claims in a paragraph, and a caption for each figure."""
+    """Say what is wrong with the captions: a caption for each figure, and with any what the paper claims."""
     try:
-        captions, lines = read(path)
+        given, lines = captions(path)
     except ConfigError as error:
         return error.problems
     check = Checker(lines)
-    wanted = {"claim", *study.figures}
-    for name in captions:
-        check.known((name,), str(name), wanted, "caption")
-    for name in sorted(wanted - captions.keys()):
+    allowed = {"claim", *study.figures}
+    for name in given:
+        check.known((name,), str(name), allowed, "caption")
+    for name in sorted((allowed if given else allowed - {"claim"}) - given.keys()):
         what = "a paragraph on what the paper says" if name == "claim" else "it is a figure of study.yaml"
         check.add((), f"no caption {name!r}: {what}")
-    for name, text in captions.items():
+    for name, text in given.items():
         if not isinstance(text, str) or not text.strip():
             check.add((name,), f"must be text, got {text!r}")
     return check.problems
@@ -190,6 +191,10 @@ class References:
         if "headline" not in self.study.readings:
             self.check.add(("readings",), "the reading 'headline' is required")
         for name, reading in self.study.readings.items():
+            if name == "headline" and (reading.defense or reading.attack or reading.mark):
+                self.check.add(("readings", name), "is the paper as it stands: it swaps nothing and has no mark")
+            if name != "headline" and not reading.mark:
+                self.check.add(("readings", name, "mark"), "the words of its verdict are required")
             for kind, defined in (("defense", self.study.defenses), ("attack", self.study.attacks)):
                 for ours, other in getattr(reading, kind).items():
                     self.check.known(("readings", name, kind, ours), ours, defined, kind)
