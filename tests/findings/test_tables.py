@@ -226,6 +226,7 @@ def test_every_attack_that_ran_is_in_the_table_of_attacks() -> None:
 
 def test_without_worst_cases_the_table_is_empty() -> None:
     assert tables.worst_cases(cells()).empty
+    assert tables.worst_cases(cells(CLEAN)).empty, "clean accuracy alone is none"
 
 
 def test_the_summary_counts_each_claim_once() -> None:

@@ -146,7 +146,7 @@ class _Line(NamedTuple):
 
 
 def worst_cases(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the worst-case accuracy of every defense in percent, clean accuracy after it.
+    """Return the worst-case accuracy of every defense in percent, clean accuracy after it; empty without worst cases.
 
     Args:
         cells: cells.csv.
@@ -158,7 +158,8 @@ def worst_cases(cells: pd.DataFrame) -> pd.DataFrame:
     """
     lines: dict[_Line, dict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
     measured = rows(cells)
-    shown = [c for c in measured if c.metric == WORST] + [c for c in measured if _is_clean(c)]
+    shown = [c for c in measured if c.metric == WORST]
+    shown += [c for c in measured if _is_clean(c)] if shown else []
     for cell in shown:
         epsilon = -1.0 if _is_clean(cell) else cell.epsilon
         line = _Line(data_words(cell.dataset, cell.stand_in), cell.model, NORMS.index(cell.norm), epsilon)
