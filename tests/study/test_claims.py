@@ -100,7 +100,7 @@ def test_a_wrong_field_is_named(tmp_path: Path, changes: dict[str, str], message
 
 TRIED = {
     ("mnist", "clean"): Tried("none", "none", "", ()),
-    ("mnist", "pgd40-linf"): Tried("fixed", "linf", "normalized", (0.1, 0.3)),
+    ("mnist", "pgd40-linf"): Tried("fixed", "linf", "normalized", (0.1, 0.3), steps=40),
     ("mnist", "pgd40-linf-px"): Tried("fixed", "linf", "pixel", (0.031373, 0.3)),
     ("mnist", "cw-l2"): Tried("minimal", "l2", "normalized", ()),
 }
@@ -124,6 +124,8 @@ NORM = {"metric": "mean_norm", "cell_metric": "mean_dist", "unit": "raw"}
         {"norm": "unknown"},
         NO_CELL | {"out_of_scope": "cited", "metric": "human_change", "epsilon": "8", "epsilon_unit": "255"},
         {"alternative": "0.4;0.6", "std": "0.01"},
+        {"attack_params": "step_size=0.1;steps=40"},
+        PIXEL | {"attack_params": "steps=200"},
     ],
 )
 def test_what_is_printed_and_its_cell_agree(tmp_path: Path, changes: dict[str, str]) -> None:
@@ -161,6 +163,10 @@ def test_what_is_printed_and_its_cell_agree(tmp_path: Path, changes: dict[str, s
         ({"std": "-0.1"}, "std: expected at least 0, got '-0.1'"),
         (CLEAN | WEIGHTS | {"value": "-0.3"}, "value: expected at least 0 for fuzziness in raw, got '-0.3'"),
         (CW | NORM | {"value": "-1"}, "value: expected at least 0 for mean_dist in raw, got '-1'"),
+        (
+            {"attack_params": "steps=200;step_size=0.01"},
+            "cell_attack: 'pgd40-linf' takes 40 steps, but steps=200 is pr",
+        ),
         ({"alternative": "0.4;40"}, "alternative: expected 0 to 1 for accuracy in fraction, got '40'"),
         ({"metric": "rho_adv", "cell_metric": "rho_adv"}, "cell_metric: unknown metric 'rho_adv'; allowed: accuracy"),
         ({"cell_metric": "worst_accuracy"}, "cell_metric: unknown metric 'worst_accuracy'"),

@@ -14,7 +14,7 @@ from touchstone.study import statements
 from touchstone.study.claims import CELL, Tried
 from touchstone.study.config import ConfigError
 from touchstone.study.scale import COMPARED
-from touchstone.study.schema import Study
+from touchstone.study.schema import Study, for_dataset
 
 
 class Asked(NamedTuple):
@@ -89,5 +89,6 @@ def tried(study: Study) -> dict[tuple[str, str], Tried]:
             read = kind != "minimal" or attack.rule == "shrink_and_retest"
             for dataset in study.recipes:
                 radii = threat.epsilons.get(dataset, ()) if read else ()
-                found[dataset, slug] = Tried(kind, threat.norm, threat.space, tuple(radii))
+                steps = for_dataset(attack.options.get("steps"), dataset)
+                found[dataset, slug] = Tried(kind, threat.norm, threat.space, tuple(radii), steps)
     return found

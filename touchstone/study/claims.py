@@ -80,15 +80,16 @@ ROUNDED = 1e-4  # 8/255 is written 0.031373
 
 
 class Tried(NamedTuple):
-    """An attack as a study runs it on a dataset: kind of attack, norm and space of its threat, and its radii.
+    """An attack as a study runs it on a dataset: kind of attack, norm and space of its threat, its radii and steps.
 
-    norm: none without a threat. epsilons: none for an attack without a budget.
+    norm: none without a threat. epsilons: none for an attack without a budget. steps: None where the study names none.
     """
 
     kind: str
     norm: str
     space: str
     epsilons: Collection[float]
+    steps: int | None = None
 
 
 Known = Mapping[str, Collection[str]]  # slot -> slugs that are defined
@@ -282,6 +283,9 @@ def _disagreements(row: Mapping[str, str], known: Known, tried: AllTried) -> Ite
         if word in known[slot] and slug in known[slot] and word != slug:
             yield f"cell_{slot}", f"{slug!r}, but {word!r} is printed, which is another {slot} of the study"
     run, unit = tried.get((row["cell_dataset"], row["cell_attack"])), EPSILON_UNITS.get(row["epsilon_unit"])
+    steps = re.search(r"(?:^|;)steps=(\d+)(?:;|$)", row["attack_params"])
+    if run and run.steps is not None and steps and int(steps[1]) != run.steps:
+        yield "cell_attack", f"{row['cell_attack']!r} takes {run.steps} steps, but steps={steps[1]} is printed"
     epsilon, radius = _number(row["epsilon"]), _number(row["cell_epsilon"])
     if run and unit and epsilon is not None and radius is not None:
         if unit.space != run.space:
