@@ -297,6 +297,10 @@ def test_every_statement_on_attacks_is_asked_again_in_the_worst_case() -> None:
     assert (found["verdict"], found["worst_verdict"]) == ("holds", "fails")
     assert found["worst_detail"].startswith("0 of 1; reversed: mnist worst-linf 0.09 lenet"), "FGSM and PGD have one"
     assert found["worst_detail"].endswith("left out: cw-l2: it is unbounded")
+    for cell in case.cells:
+        cell["status"] = "incomplete" if cell["protocol"] == "worst" else "ok"
+    lacking = case.asked("above mm std", worst=WORST)
+    assert (lacking["verdict"], lacking["worst_verdict"]) == ("holds", "not run"), "it is this or lower"
     bare = Case().add(BOTH).asked("above mm std")
     assert bare["worst_verdict"] == "not run"
     assert bare["worst_detail"].endswith("pgd40-linf: no worst case is defined for it")

@@ -76,17 +76,16 @@ class Comparison:
         """Return the p-values of Welch's test against "at most the margin" and "at least the margin".
 
         Returns:
-            (p that it is above, p that it is below), both nan if a side has fewer than ENOUGH seeds; both 1 at the
-            margin itself where no seed differs.
+            (p that it is above, p that it is below), both nan if a side has fewer than ENOUGH seeds. Where no seed
+            differs from the others the means are exact: a p is 0 or 1.
         """
         left, right = Mean.of(self.left), Mean.of(self.right)
         beyond, variance = self.difference - self.margin, left.variance + right.variance
         if math.isnan(beyond) or math.isnan(variance):
             return math.nan, math.nan
-        if abs(beyond) <= SLACK:
-            return (0.0, 1.0) if self.or_equal and variance <= SLACK**2 else (0.5, 0.5)
         if variance <= SLACK**2:
-            return (0.0, 1.0) if beyond > 0 else (1.0, 0.0)
+            tie = abs(beyond) <= SLACK
+            return (float(not (self.or_equal if tie else beyond > 0)), float(tie or beyond > 0))
         shares = (m.variance**2 / m.freedom for m in (left, right) if m.variance)
         freedom, t = variance**2 / sum(shares), beyond / math.sqrt(variance)
         return float(stats.t.sf(t, freedom)), float(stats.t.cdf(t, freedom))
@@ -252,9 +251,9 @@ class Scope:
         return self.statement.datasets or tuple(dict.fromkeys(one.place.dataset for one in self.evidence))
 
     def seeds(self, place: Place, epsilon: float | None = None) -> Seeds:
-        """Return our numbers at a place, by seed."""
+        """Return our numbers at a place, by seed; a worst case that lacks an attack is no number."""
         found = at(self.numbers, place, math.nan if epsilon is None else epsilon)
-        return {cell.seed: cell.value for cell in found if not math.isnan(cell.value)}
+        return {cell.seed: cell.value for cell in found if cell.status == "ok" and not math.isnan(cell.value)}
 
     def spot(self, claim: Claimed) -> Spot | str:
         """Return where an accuracy under attack is looked at, or why nowhere."""
