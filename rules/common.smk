@@ -119,6 +119,11 @@ def tables_inputs(wildcards):
     }
 
 
+def captions(wildcards):
+    path = paths.study_files(wildcards.study).captions
+    return [path] if (ROOT / path).exists() else []
+
+
 def figure_inputs(wildcards):
     figure = PLAN.studies[wildcards.study].figures[wildcards.figure]
     if figure.table:

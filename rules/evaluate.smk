@@ -3,7 +3,6 @@ rule tables:
         unpack(tables_inputs),
     output:
         [RESULTS.table("{study}", t) for t in RESULT_TABLES],
-        paper=directory(RESULTS.paper_table("{study}", "").parent),
     log:
         RESULTS.log("tables", "{study}"),
     benchmark:

@@ -73,7 +73,7 @@ rule study_report:
         RESULTS.provenance,
         RESULTS.config,
         paths.study_files("{study}").definition,
-        paths.study_files("{study}").captions,
+        captions,
         "reports/head.typ",
         "reports/page.html",
         template="reports/study.ipynb",

@@ -113,8 +113,10 @@ def make_tables(results: Results, study: Study, seeds: int) -> dict[Path, pd.Dat
     published = pd.read_csv(written.claims, dtype=str, keep_default_na=False)
     claims = pd.concat([_claims(published, reading, mark.mark, seeds) for reading, mark in study.readings.items()])
     statements = pd.read_csv(written.statements, dtype=str, keep_default_na=False)
-    qualitative = statements[["id", "claim", "published_numbers_agree"]].assign(
-        holds=["yes", "no", "not run"] * 4 + ["yes"],
+    qualitative = statements[["id", "claim", "test", "published_numbers_agree"]].assign(
+        verdict=["holds", "fails", "not run"] * 4 + ["undecided 5 of 6"],
+        worst_verdict="undecided 1 of 2",
+        worst_detail="1 of 2; left out: cw-l2: it is unbounded",
         detail="5 of 6; not: std above minmax-printed under cw-l2, |w| < 0.01",
     )
     cells = _cells(seeds)
@@ -126,11 +128,10 @@ def make_tables(results: Results, study: Study, seeds: int) -> dict[Path, pd.Dat
         "selection": _selection(),
         "failures": tables.failures(cells, Results.of(results.root.name), {}),
         "worst": tables.worst_cases(cells),
+        "attacks": tables.attacks(cells),
+        "paper": tables.paper(claims, study.tables, {}),
     }
-    paper = {name: tables.paper_table(claims, table.source_table) for name, table in study.tables.items()}
-    return {results.table("minmax", name): table for name, table in made.items()} | {
-        results.paper_table("minmax", name): table for name, table in paper.items()
-    }
+    return {results.table("minmax", name): table for name, table in made.items()}
 
 
 def _claims(published: pd.DataFrame, reading: str, mark: str, seeds: int) -> pd.DataFrame:

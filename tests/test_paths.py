@@ -20,7 +20,6 @@ def test_every_file_has_a_place_of_its_own() -> None:
         *results.attack(MODEL, "pgd"),
         results.parts(MODEL),
         results.table("minmax", "cells"),
-        results.paper_table("minmax", "table1"),
         results.figure("minmax", "figure2"),
         results.figure("minmax", "figure2", "png"),
         *results.report("minmax"),

@@ -32,7 +32,15 @@ WORST = {
 ROW = {
     **dict.fromkeys([*claims.COLUMNS, *claims.OPTIONAL], ""),
     **{"id": "a", "paper": "toy", "source_table": "Table 1", "dataset": "mnist", "model": "lenet", "defense": "std"},
-    **{"attack": "pgd", "norm": "linf", "epsilon": "0.3", "metric": "accuracy", "value": "0.5000", "unit": "fraction"},
+    **{
+        "attack": "pgd",
+        "norm": "linf",
+        "epsilon": "0.3",
+        "epsilon_unit": "normalized",
+        "metric": "accuracy",
+        "value": "0.5000",
+        "unit": "fraction",
+    },
     **{"certainty": "certain", "cell_dataset": "mnist", "cell_model": "lenet", "cell_defense": "std"},
     **{"cell_attack": "pgd40-linf", "cell_epsilon": "0.3", "cell_metric": "accuracy"},
 }
@@ -49,7 +57,9 @@ def write(folder: Path, *rows: Mapping[str, str], name: str = "claims.csv") -> P
 
 
 def load(folder: Path, *rows: Mapping[str, str], **more: Any) -> pd.DataFrame:
-    return claims.load(write(folder, *rows), KNOWN, **more)
+    """Read claims of the study `toy`."""
+    (study := folder / "toy").mkdir(exist_ok=True)
+    return claims.load(write(study, *rows), KNOWN, **more)
 
 
 def cell(value: float, *, seed: int = 0, **changes: Any) -> dict[str, Any]:
@@ -69,10 +79,19 @@ def worst(*values: float, **changes: Any) -> list[dict[str, Any]]:
     return seeds(*values, **place | {"metric": "worst_accuracy"} | changes)
 
 
+def agreeing(row: Mapping[str, str]) -> dict[str, str]:
+    """Print what the cell of a claim says: a test of verdicts is about the cell."""
+    if row["out_of_scope"]:
+        return dict(row)
+    end = row["metric"][-3:] if row["metric"].endswith(("_lo", "_hi")) else ""
+    printed = {slot: row[f"cell_{slot}"] for slot in ("dataset", "defense")}
+    return {**row, **printed, "metric": row["cell_metric"] + end}
+
+
 def judged(folder: Path, rows: list[dict[str, str]], cells: list[dict[str, Any]], **more: Any) -> pd.DataFrame:
     given = {"readings": READINGS, "worst": WORST, "caps": {}, "near_zero": "near_zero_0.01"} | more
     table = pd.DataFrame(cells, columns=COLUMNS)
-    return verdicts.verdicts(load(folder, *rows), table, **given)
+    return verdicts.verdicts(load(folder, *map(agreeing, rows)), table, **given)
 
 
 def slugs() -> dict[str, Any]:

@@ -115,10 +115,6 @@ class Results:
         """Return a table of a study."""
         return self.root / study / "tables" / f"{name}.csv"
 
-    def paper_table(self, study: str, name: str) -> Path:
-        """Return one of the paper's tables."""
-        return self.root / study / "tables" / "paper" / f"{name}.csv"
-
     def figure(self, study: str, name: str, form: str = "svg") -> Path:
         """Return a figure of a study."""
         return self.root / study / "figures" / f"{name}.{form}"

@@ -11,10 +11,18 @@ from touchstone.findings import tables
 from touchstone.findings.cells import COLUMNS
 from touchstone.findings.verdicts import ELSEWHERE, VERDICTS
 from touchstone.paths import Results
+from touchstone.study.checks import load_study
+from touchstone.study.claims import known
+from touchstone.study.claims import load as load_claims
+from touchstone.study.schema import TableDef
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def verdicts(*rows: dict[str, Any]) -> pd.DataFrame:
     base = {"source_table": "Table 1", "dataset": "mnist", "defense": "std", "attack": "fgsm", "certainty": "certain"}
+    base |= {"model": "lenet", "norm": "linf", "epsilon": "0.3", "epsilon_unit": "pixel01", "attack_params": ""}
+    base |= {"metric": "accuracy", "threat": "white-box", "cell_dataset": ""}
     base |= {"reading": "headline", "value": "0.9861", "ours": 0.98404, "h": 0.0021, "verdict": "reproduced"}
     base |= {"only": ""}
     return pd.DataFrame([{**base, "id": str(number), **row} for number, row in enumerate(rows)])
@@ -63,6 +71,76 @@ def test_another_reading_has_its_own_table_and_mark() -> None:
     found = tables.paper_table(both, "Table 1", reading="coded")
     assert found.iloc[0, 1].endswith("(✓)")
     assert tables.paper_table(verdicts({}), "Table 9").empty
+
+
+PGD = {"attack": "pgd"}
+
+
+def test_rows_are_told_apart_by_radius_steps_and_whatever_else_differs() -> None:
+    table = tables.paper_table(
+        verdicts(
+            {"epsilon": "0.1", "attack_params": "toolbox=x"},
+            {"epsilon": "0.2", "attack_params": "toolbox=x"},
+            {"epsilon": "8", "epsilon_unit": "255", "attack_params": "toolbox=x"},
+            PGD | {"attack_params": "steps=40;step_size=0.01"},
+            PGD | {"attack_params": "steps=200;step_size=0.01", "defense": "adv"},
+            {"attack": "clean", "epsilon": "", "epsilon_unit": "", "norm": "none"},
+            {"attack": "cw", "norm": "l2", "epsilon": "", "metric": "mean_norm"},
+            {"attack": "cw", "norm": "l2", "epsilon": "1", "metric": "accuracy"},
+            {"attack": "spsa", "threat": "white-box"},
+            {"attack": "spsa", "threat": "black-box"},
+        ),
+        "Table 1",
+        labels={"pgd": "PGD", "mean_norm": "mean norm"},
+    )
+    assert table[""].tolist() == [
+        *["fgsm, ε 0.1", "fgsm, ε 0.2", "fgsm, ε 8/255", "PGD, steps 40", "PGD, steps 200", "clean"],
+        *["cw, mean norm", "cw, accuracy, ε 1", "spsa, white-box", "spsa, black-box"],
+    ]
+    assert (table.loc[3, "adv"], table.loc[4, "std"]) == ("", "")
+
+
+def test_data_sets_are_apart() -> None:
+    both = verdicts({}, PGD, {"dataset": "cifar10"}, PGD | {"dataset": "cifar10"}, PGD | {"model": "mlp"})
+    table = tables.paper_table(both, "Table 1", labels={"mnist": "MNIST"})
+    assert table[""].tolist() == [
+        *["MNIST, lenet, fgsm", "MNIST, lenet, pgd", "cifar10, lenet, fgsm", "cifar10, lenet, pgd", "MNIST, mlp, pgd"]
+    ]
+    only = tables.paper_table(both[both["model"] == "lenet"], "Table 1", dataset="cifar10")
+    assert only[""].tolist() == ["fgsm", "pgd"]
+    named = verdicts({"dataset": "MNIST", "cell_dataset": "mnist"}, {"dataset": "CIFAR", "cell_dataset": "cifar10"})
+    assert list(tables.paper_table(named, "Table 1", dataset="mnist")) == ["", "MNIST"], "in the paper's words"
+
+
+@pytest.mark.parametrize("study", sorted(path.parent.name for path in ROOT.glob("studies/*/study.yaml")))
+def test_no_cell_of_a_shipped_study_holds_two_numbers(study: str) -> None:
+    """Except for what is one claim: an interval."""
+    folder = ROOT / "studies" / study
+    definition = load_study(folder / "study.yaml")
+    claims = load_claims(folder, known(definition))
+    judged = claims.assign(reading="headline", ours=math.nan, h=math.nan, verdict="not run")
+    shown = tables.paper(judged, definition.tables, definition.labels)
+    assert set(shown["table"]) == set(definition.tables)
+    entries = shown["entry"][shown["entry"] != ""]
+    assert entries.str.fullmatch(r"[-\d.]+( to [-\d.]+)?[†‡]? / – ·").all(), entries.tolist()
+    listed = claims["source_table"].isin([one.source_table for one in definition.tables.values()])
+    assert len(entries) == listed.sum()
+
+
+def test_the_tables_of_a_paper_are_one_table_and_come_back_as_they_were() -> None:
+    found = verdicts({}, PGD | {"defense": "adv"}, {"source_table": "Table 2"})
+    shown = {
+        "table1": TableDef(source_table="Table 1", title="one"),
+        "table2": TableDef(source_table="Table 2", title="two"),
+        "table3": TableDef(source_table="Table 3", title="not printed"),
+    }
+    paper = tables.paper(found, shown, {"std": "Std."})
+    assert list(paper) == ["table", "row", "column", "entry"]
+    for name, table in shown.items():
+        whole = tables.paper_table(found, table.source_table, labels={"std": "Std."})
+        back = tables.laid_out(paper, name)
+        assert (list(back), back.to_numpy().tolist()) == (list(whole), whole.to_numpy().tolist())
+    assert tables.paper(found, {}, {}).empty
 
 
 def test_two_claims_in_one_place_are_both_shown() -> None:
@@ -116,8 +194,39 @@ def test_the_worst_case_comes_before_clean_accuracy() -> None:
     assert table.loc[0, "adv"] == table.loc[1, "adv"] == "–"
 
 
+PUBLISHED = {"protocol": "published", "metric": "accuracy"}
+MINIMAL = {"attack": "cw-l2", "norm": "l2", "epsilon": math.nan, "protocol": "published"}
+
+
+def test_every_attack_that_ran_is_in_the_table_of_attacks() -> None:
+    table = tables.attacks(
+        cells(
+            {**CLEAN, "value": 0.99},
+            *({**PUBLISHED, "attack": "pgd", "epsilon": eps, "value": 1 - eps} for eps in (0.1, 0.3)),
+            {**PUBLISHED, "attack": "pgd", "epsilon": 0.1 + 1e-12, "defense": "adv", "value": 0.8, "n": 300},
+            *({**MINIMAL, "metric": name, "value": 0.5} for name in ("accuracy", "success_rate", "median_dist")),
+            {**MINIMAL, "metric": "mean_dist", "value": math.nan, "n": 0, "status": "failed"},
+            {**CLEAN, "metric": "fuzziness"},
+            {},
+        )
+    )
+    numbers = table.iloc[:, 2:].map(lambda text: text.partition(" ±")[0])
+    assert numbers.to_numpy().tolist() == [
+        ["clean", "none", "", "accuracy", "1000", "99.0", "–"],
+        ["pgd", "linf", "0.1", "accuracy", "300", "90.0", "80.0"],
+        ["pgd", "linf", "0.3", "accuracy", "1000", "70.0", "–"],
+        ["cw-l2", "l2", "", "accuracy", "1000", "50.0", "–"],
+        ["cw-l2", "l2", "", "success rate", "1000", "50.0", "–"],
+        ["cw-l2", "l2", "", "median dist", "1000", "0.5", "–"],
+        ["cw-l2", "l2", "", "mean dist", "–", "–", "–"],
+    ]
+    assert table.iloc[1, -1].startswith("80.0 ±")
+    assert tables.attacks(cells()).empty
+
+
 def test_without_worst_cases_the_table_is_empty() -> None:
     assert tables.worst_cases(cells()).empty
+    assert tables.worst_cases(cells(CLEAN)).empty, "clean accuracy alone is none"
 
 
 def test_the_summary_counts_each_claim_once() -> None:
@@ -187,10 +296,10 @@ def test_tables_name_the_data_in_use_and_what_they_stand_in_for() -> None:
     assert failed["what"].tolist() == ["worst-linf on std (digits for mnist, lenet; seed 0)"]
 
 
-@pytest.mark.parametrize("name", ["paper_table", "worst_cases", "summary", "failures"])
+@pytest.mark.parametrize("name", ["paper_table", "worst_cases", "attacks", "summary", "failures"])
 def test_every_cell_is_text(name: str) -> None:
     failed = cells({"status": "failed", "reason": "x"})
-    given = {"worst_cases": (cells({}, CLEAN),), "failures": (failed, RESULTS, RECORDS)}
+    given = {"worst_cases": (cells({}, CLEAN),), "attacks": (cells(CLEAN),), "failures": (failed, RESULTS, RECORDS)}
     arguments = {"paper_table": (verdicts({}), "Table 1"), "summary": (verdicts({}),)} | given
     table = getattr(tables, name)(*arguments[name])
     assert len(table)

@@ -241,8 +241,10 @@ def test_what_is_empty_has_no_table_and_no_number(material: Material) -> None:
     shown = (report.worst_case, report.flags, report.failures, report.selection, report.statements, report.claims)
     assert [show(empty) for show in shown] == [""] * 6
     assert {report.own_tables(empty)[name] for name in names} == {""}
-    assert numbered(empty) == ["Table A1", "Table A2", "Table A3"]
-    assert len(numbered(material)) == 11
+    assert numbered(empty) == ["Table A1", "Table A2", "Table A3"], "the run, the models, the attacks"
+    assert report.verdicts(empty) == ""
+    assert report.values(empty)["verdicts"] == "The study names no published number."
+    assert len(numbered(material)) == 12
 
 
 def test_rerun_gives_commands(material: Material) -> None:
@@ -333,8 +335,8 @@ def test_both_reports_from_end_to_end(results: Results, material: Material, monk
     notebooks.to_html(out, out.with_suffix(".html"))
     html = out.with_suffix(".html").read_text()
     assert html.count("data:image/svg+xml;base64,") == 7
-    assert html.count("<h2") == 11
-    assert html.count("<caption") == html.count("<table") == 14
+    assert html.count("<h2") == 12
+    assert html.count("<caption") == html.count("<table") == 15
 
     out = Path("results/demo/report.ipynb")
     parameters = {"results_dir": "results/demo", "studies": ["minmax"]}
@@ -356,7 +358,10 @@ def test_a_report_says_what_there_is_nothing_of(results: Results, monkeypatch: p
     parameters = {"results_dir": str(other.root), "study": "minmax"}
     notebooks.execute(ROOT / "reports/study.ipynb", out, parameters, other.log("study_report"))
     text = notebooks.markdown(out)
-    said = ["No worst-case attack was run.", "The study has no claims yet.", "No flag was raised.", "Nothing failed."]
+    said = ["The study names no published number.", "No worst-case attack was run.", "No flag was raised."]
+    said += ["Nothing failed."]
     assert [sentence for sentence in said if sentence in text] == said
-    assert "## Statements" not in text
+    assert "## Attacks\n" in text
+    for heading in ("Result", "Every claim", "Statements"):
+        assert f"## {heading}" not in text
     assert "## Unstated constants" not in text

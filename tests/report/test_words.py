@@ -39,7 +39,7 @@ def test_verdicts_are_counted_in_words() -> None:
     given = claims(id=["a", "b"], verdict=["reproduced", "failed"], only=["", ""], certainty=["certain"] * 2)
     assert words.verdict_sentence(given) == "Of 2 published numbers: 1 reproduced, 1 failed."
     assert words.verdict_sentence(given[:1]) == "Of 1 published number: 1 reproduced."
-    assert words.verdict_sentence(given[:0]) == "Of 0 published numbers: none looked at."
+    assert words.verdict_sentence(given[:0]) == "The study names no published number."
 
 
 def test_notes_have_letters() -> None:

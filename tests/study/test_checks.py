@@ -164,6 +164,10 @@ BAD = [
     ("suite-empty", SUITES, "quick:", "none: {linf: {}}\nquick:", ["none.linf", "at least 1 item"]),
     ("suite-key", SUITES, "  l2:", "  l3:", ["quick", "'linf', 'l2', 'l1' or 'l0'"]),
     ("caption", CAPTIONS, "figure2:", "figur2:", ["figur2", "unknown caption 'figur2'", "no caption 'figure2'"]),
+    ("reading-mark", STUDY, "    mark: only as coded\n", "", ["readings.coded: a mark is required, the words of its verdict"]),
+    ("reading-headline", STUDY, "headline: {}", "headline: {defense: {std: adv}}", ["readings.headline", "swaps nothing"]),
+    ("table-of-nothing", STUDY, "source_table: Table 3,", "source_table: Table 4,", ["tables.table3.source_table", "unknown table of claims.csv 'Table 4'"]),
+    ("table-dataset", STUDY, "source_table: Table 1, dataset: mnist", "source_table: Table 1, dataset: cifar10", ["tables.table1.dataset", "no claim of 'Table 1' on 'cifar10'"]),
     ("caption-claim", CAPTIONS, "claim:", "clam:", ["no caption 'claim': a paragraph on what the paper says"]),
     ("reading-slug", STUDY, "fgsm-linf: fgsm-linf-px", "fgsm-linf: fgsm-linf-pix", ["readings.pixel.attack.fgsm-linf", "did you mean"]),
     ("plot", STUDY, "fn: rho-grid", "fn: rho-gird", ["figures.figure6.fn", "did you mean 'rho-grid'"]),
@@ -352,8 +356,26 @@ def test_what_the_shipped_study_does_not_use_is_valid_too(project: Path) -> None
 
 def test_a_study_is_one_folder(project: Path) -> None:
     (project / CAPTIONS).unlink()
-    with pytest.raises(ConfigError, match=r"captions\.yaml: cannot be read"):
+    with pytest.raises(ConfigError, match=r"captions\.yaml:1: .*no caption 'figure2': it is a figure of study.yaml"):
         plan(project)
+    (project / CAPTIONS).write_text("# nothing yet\n")
+    with pytest.raises(ConfigError, match=r"captions\.yaml:1: .*no caption 'figure2': it is a figure of study.yaml"):
+        plan(project)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ("cw-l2", r"cell_epsilon: in the reading 'pixel': 'cw-l2' has no budget: leave it empty, got '0\.3'"),
+        ("fgsm-linf", "norm: in the reading 'pixel': 'l2' is printed, but 'fgsm-linf' works in 'linf'"),
+    ],
+)
+def test_a_reading_fits_every_claim_that_it_changes(project: Path, other: str, message: str) -> None:
+    path = project / STUDY
+    path.write_text(path.read_text().replace("bim10-l2: bim10-l2-px", f"bim10-l2: {other}"))
+    with pytest.raises(ConfigError, match=rf"minmax/claims\.csv:\d+: {message}") as caught:
+        plan(project)
+    assert len(caught.value.problems) == 8, "one for each"
 
 
 def test_a_suite_has_attacks_in_every_norm_of_a_worst_case(project: Path) -> None:

@@ -1,6 +1,7 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from toy_claims import (
@@ -13,9 +14,16 @@ from toy_claims import (
     load,
     printed,
 )
+from toy_records import clean, header, points, save_run
 
+from touchstone.cell import ModelId
+from touchstone.findings.cells import Cell, derive, of_attacks, of_weights, table
+from touchstone.findings.inputs import read_run
+from touchstone.records import Attacked, Batch
 from touchstone.study import claims
+from touchstone.study.claims import Tried
 from touchstone.study.config import ConfigError
+from touchstone.study.scale import METRICS
 
 
 @pytest.fixture(scope="module")
@@ -84,15 +92,145 @@ def test_every_published_number_is_a_claim(study: pd.DataFrame) -> None:
         ),
         ({"cell_epsilon": "0.2"}, "2: cell_epsilon: 'pgd40-linf' is not run at '0.2'; allowed: 0.1, 0.3"),
         ({"cell_epsilon": ""}, "2: cell_epsilon: 'pgd40-linf' is not run at ''; allowed: 0.1, 0.3"),
-        ({"cell_attack": "cw-l2"}, "2: cell_epsilon: 'cw-l2' has no budget: leave it empty, got '0.3'"),
-        ({"metric": "ratio_lo"}, "2: metric: 'ratio_lo' needs a row 'ratio_hi' of the same cell"),
-        ({"metric": "ratio_hi"}, "2: metric: 'ratio_hi' needs a row 'ratio_lo' of the same cell"),
+        ({"cell_attack": "cw-l2", "norm": "l2"}, "2: cell_epsilon: 'cw-l2' has no budget: leave it empty, got '0.3'"),
+        ({"metric": "accuracy_lo"}, "2: metric: 'accuracy_lo' needs a row 'accuracy_hi' of the same cell"),
+        ({"metric": "accuracy_hi"}, "2: metric: 'accuracy_hi' needs a row 'accuracy_lo' of the same cell"),
     ],
 )
 def test_a_wrong_field_is_named(tmp_path: Path, changes: dict[str, str], message: str) -> None:
-    budgets = {("mnist", "pgd40-linf"): (0.1, 0.3), ("mnist", "cw-l2"): ()}
     with pytest.raises(ConfigError, match=rf"claims\.csv:{message}"):
-        load(tmp_path, ROW | changes, budgets=budgets)
+        load(tmp_path, ROW | changes, tried=TRIED)
+
+
+TRIED = {
+    ("mnist", "clean"): Tried("none", "none", "", ()),
+    ("mnist", "pgd40-linf"): Tried("fixed", "linf", "normalized", (0.1, 0.3), steps=40),
+    ("mnist", "pgd40-linf-px"): Tried("fixed", "linf", "pixel", (0.031373, 0.3)),
+    ("mnist", "cw-l2"): Tried("minimal", "l2", "normalized", ()),
+}
+CW = {"attack": "cw", "norm": "l2", "cell_attack": "cw-l2", "cell_epsilon": ""}
+PIXEL = {"epsilon_unit": "pixel01", "cell_attack": "pgd40-linf-px"}
+WEIGHTS = {"metric": "fuzziness", "cell_metric": "fuzziness", "unit": "raw"}
+NORM = {"metric": "mean_norm", "cell_metric": "mean_dist", "unit": "raw"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        CLEAN,
+        CW,
+        PIXEL,
+        PIXEL | {"epsilon": "8", "epsilon_unit": "255", "cell_epsilon": "0.031373"},
+        CW | NORM,
+        CLEAN | WEIGHTS,
+        CLEAN | {"metric": "clean_accuracy_drop_vs_std", "cell_metric": "clean_accuracy_drop", "value": "-0.01"},
+        {"metric": "adv_error", "cell_metric": "error"},
+        {"norm": "unknown"},
+        NO_CELL | {"out_of_scope": "cited", "metric": "human_change", "epsilon": "8", "epsilon_unit": "255"},
+        {"alternative": "0.4;0.6", "std": "0.01"},
+        {"attack_params": "step_size=0.1;steps=40"},
+        PIXEL | {"attack_params": "steps=200"},
+    ],
+)
+def test_what_is_printed_and_its_cell_agree(tmp_path: Path, changes: dict[str, str]) -> None:
+    assert len(load(tmp_path, ROW | changes, tried=TRIED)) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metric": "error"}, "cell_metric: 'accuracy', but 'error' is printed"),
+        ({"cell_metric": "error"}, "cell_metric: 'error', but 'accuracy' is printed"),
+        ({"metric": "adv_error"}, "cell_metric: 'accuracy', but 'adv_error' is printed"),
+        ({"metric": "acuracy"}, "metric: unknown metric 'acuracy' with a cell; .* did you mean 'accuracy'"),
+        ({"epsilon": "8"}, "cell_epsilon: '0.3', but 8 in normalized is printed"),
+        (PIXEL | {"epsilon": "8", "epsilon_unit": "255"}, "cell_epsilon: '0.3', but 8 in 255 is printed"),
+        ({"epsilon_unit": "pixel01"}, "epsilon_unit: 'pixel01' is printed, but 'pgd40-linf' is in normalized space"),
+        ({"epsilon_unit": ""}, "epsilon_unit: unknown epsilon_unit ''; allowed: 255, count, normalized, pixel01"),
+        ({"norm": "l2"}, "norm: 'l2' is printed, but 'pgd40-linf' works in 'linf'"),
+        ({"norm": "Linf"}, "norm: unknown norm 'Linf'"),
+        ({"norm": "none"}, "norm: 'none' is printed, but 'pgd40-linf' works in 'linf'"),
+        (CLEAN | {"norm": "linf"}, "norm: 'linf' is printed, but 'clean' works in 'none'"),
+        ({"paper": "tory"}, "paper: must be the study 'toy', got 'tory'"),
+        ({"dataset": "cifar10"}, "cell_dataset: 'mnist', but 'cifar10' is printed, which is another dataset of the st"),
+        ({"defense": "std+l1"}, r"cell_defense: 'std', but 'std\+l1' is printed"),
+        ({"attack": "clean"}, "cell_attack: 'pgd40-linf', but 'clean' is printed"),
+        (WEIGHTS, "cell_metric: 'fuzziness' is of an attack of kind none; 'pgd40-linf' is of kind fixed"),
+        (
+            {"metric": "clean_accuracy_drop", "cell_metric": "clean_accuracy_drop"},
+            "cell_metric: 'clean_accuracy_drop' is of an attack of kind none; 'pgd40-linf' is of kind fixed",
+        ),
+        (CLEAN | NORM, "cell_metric: 'mean_dist' is of an attack of kind minimal; 'clean' is of kind none"),
+        (NORM, "cell_metric: 'mean_dist' is of an attack of kind minimal; 'pgd40-linf' is of kind fixed"),
+        ({"value": "1e400"}, "value: expected a number, got '1e400'"),
+        ({"std": "1e999"}, "std: expected a number, got '1e999'"),
+        ({"std": "-0.1"}, "std: expected at least 0, got '-0.1'"),
+        (CLEAN | WEIGHTS | {"value": "-0.3"}, "value: expected at least 0 for fuzziness in raw, got '-0.3'"),
+        (CW | NORM | {"value": "-1"}, "value: expected at least 0 for mean_dist in raw, got '-1'"),
+        (
+            {"attack_params": "steps=200;step_size=0.01"},
+            "cell_attack: 'pgd40-linf' takes 40 steps, but steps=200 is pr",
+        ),
+        ({"alternative": "0.4;40"}, "alternative: expected 0 to 1 for accuracy in fraction, got '40'"),
+        ({"metric": "rho_adv", "cell_metric": "rho_adv"}, "cell_metric: unknown metric 'rho_adv'; allowed: accuracy"),
+        ({"cell_metric": "worst_accuracy"}, "cell_metric: unknown metric 'worst_accuracy'"),
+    ],
+)
+def test_what_is_printed_and_its_cell_may_not_disagree(tmp_path: Path, changes: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"claims\.csv:2: {message}"):
+        load(tmp_path, ROW | changes, tried=TRIED)
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ("cw-l2", "cell_epsilon: in the reading 'other': 'cw-l2' has no budget: leave it empty, got '0.3'"),
+        ("clean", "cell_epsilon: in the reading 'other': 'clean' has no budget"),
+        ("small", "cell_epsilon: in the reading 'other': 'small' is not run at '0.3'; allowed: 0.1"),
+        ("round", "norm: in the reading 'other': 'linf' is printed, but 'round' works in 'l2'"),
+    ],
+)
+def test_a_reading_swaps_an_attack_for_one_of_its_kind(tmp_path: Path, other: str, message: str) -> None:
+    more = {"small": Tried("fixed", "linf", "pixel", (0.1,)), "round": Tried("fixed", "l2", "pixel", (0.3,))}
+    tried = TRIED | {("mnist", name): one for name, one in more.items()}
+    readings = {"headline": {}, "other": {"attack": {"pgd40-linf": other}}}
+    with pytest.raises(ConfigError, match=rf"claims\.csv:2: {message}"):
+        load(tmp_path, ROW, tried=tried, readings=readings)
+    assert len(load(tmp_path, ROW, tried=tried, readings={"pixel": {"attack": {"pgd40-linf": "pgd40-linf-px"}}})) == 1
+    assert len(load(tmp_path, ROW | CLEAN, tried=tried, readings=readings)) == 1, "which it does not touch"
+
+
+def test_every_metric_of_a_claim_is_one_that_something_produces(tmp_path: Path) -> None:
+    made = derive(table([*attacked(), *weighed(tmp_path)]), near_zero="near_zero_0.01", reference="std")
+    assert claims.MEASURES.keys() <= METRICS.keys()
+    assert claims.MEASURES.keys() - set(made["metric"]) == set()
+    for name, measure in claims.MEASURES.items():
+        rows = made[made["metric"] == name]
+        kinds = {{"clean": "none", "pgd": "fixed", "cw": "minimal"}[attack] for attack in rows["attack"]}
+        assert kinds == set(measure.kinds), name
+
+
+def attacked() -> list[Cell]:
+    """A clean pass, an attack with a budget and one without, on a defense and its reference."""
+    found = []
+    for defense in ("std", "mm"):
+        model = ModelId("toy", "mnist", "lenet", defense, 0)
+        batch = [
+            Attacked(clean(model=model), points(epsilon=[math.nan] * 4)),
+            Attacked(header("pgd", model=model), points(epsilon=[0.3] * 4)),
+            Attacked(header("cw", model=model, kind="minimal"), points(epsilon=[math.nan] * 4)),
+        ]
+        found += of_attacks(Batch(batch, []))
+    return found
+
+
+def weighed(folder: Path) -> list[Cell]:
+    return [
+        cell
+        for defense in ("std", "mm")
+        for model in [ModelId("toy", "mnist", "lenet", defense, 0)]
+        for cell in of_weights(read_run(save_run(folder / defense, np.full((2, 1, 3, 3), 0.001), model)), [0.01])
+    ]
 
 
 def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
@@ -124,18 +262,27 @@ def test_a_file_that_is_no_table_of_claims_is_refused(tmp_path: Path, content: b
         claims.load(tmp_path, KNOWN)
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """As spreadsheets write "CSV UTF-8"."""
+    load(tmp_path, ROW)
+    path = tmp_path / "toy" / "claims.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert claims.load(path.parent, KNOWN)["id"].tolist() == ["a"]
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"claims\.csv: cannot be read: No such file"):
         claims.load(tmp_path, KNOWN)
 
 
 def test_an_interval_printed_as_two_rows_is_one_claim(tmp_path: Path) -> None:
-    row = ROW | {"unit": "ratio", "metric": "ratio_hi", "value": "19", "id": "r-hi", "cell_metric": "near_zero_ratio"}
-    other = row | {"id": "r-lo", "metric": "ratio_lo", "value": "17", "note": "text"}
+    row = ROW | {"unit": "ratio", "metric": "near_zero_ratio_hi", "value": "19", "id": "r-hi"}
+    row |= {"cell_metric": "near_zero_ratio"}
+    other = row | {"id": "r-lo", "metric": "near_zero_ratio_lo", "value": "17", "note": "text"}
     loaded = load(tmp_path, row, ROW | {"id": "x"}, other)
     assert loaded[["id", "metric", "value", "low", "high"]].to_numpy().tolist() == [
         ["x", "accuracy", "0.5000", 0.5, 0.5],
-        ["r", "ratio", "17 to 19", 17.0, 19.0],
+        ["r", "near_zero_ratio", "17 to 19", 17.0, 19.0],
     ]
     with pytest.raises(ConfigError, match="expected the low end below the high end, got 17 and 1"):
         load(tmp_path, row | {"value": "1"}, other)
@@ -149,7 +296,7 @@ def test_numbers_keep_their_digits_and_alternative_is_optional(tmp_path: Path) -
 
 def test_a_cited_number_needs_no_cell_and_may_have_one(tmp_path: Path) -> None:
     rows = [ROW | {"id": "a", "cited": "A et al."}, ROW | NO_CELL | {"id": "b", "cited": "A et al."}]
-    loaded = load(tmp_path, *rows, budgets={("mnist", "pgd40-linf"): (0.3,)})
+    loaded = load(tmp_path, *rows)
     assert loaded[["cited", "cell_attack"]].to_numpy().tolist() == [["A et al.", "pgd40-linf"], ["A et al.", ""]]
     with pytest.raises(ConfigError, match="cell_attack: unknown attack 'pdg'"):
         load(tmp_path, ROW | {"cited": "A et al.", "cell_attack": "pdg"})
@@ -159,7 +306,11 @@ def test_a_cited_number_needs_no_cell_and_may_have_one(tmp_path: Path) -> None:
 
 
 def test_a_reading_has_only_the_claims_that_it_changes(tmp_path: Path) -> None:
-    rows = [ROW | {"id": "a"}, ROW | CLEAN | {"id": "b"}, ROW | {"id": "c", "cell_defense": "minmax-printed"}]
+    rows = [
+        ROW | {"id": "a"},
+        ROW | CLEAN | {"id": "b"},
+        ROW | {"id": "c", "defense": "minmax", "cell_defense": "minmax-printed"},
+    ]
     rows.append(ROW | NO_CELL | {"id": "d", "out_of_scope": "cited"})
     found = claims.expand(load(tmp_path, *rows), READINGS)
     assert found[["reading", "id", "cell_defense", "cell_attack"]].to_numpy().tolist() == [

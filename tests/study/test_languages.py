@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from touchstone.study import claims, statements
 from touchstone.study.config import Config
-from touchstone.study.scale import METRICS, UNITS
+from touchstone.study.scale import UNITS
 from touchstone.study.schema import RESULT_TABLES, Study
 from touchstone.study.suites import SuitesFile
 
@@ -65,7 +65,7 @@ def test_a_json_schema_can_be_made(root: type[BaseModel]) -> None:
     [
         ("studies", keys(Study, SuitesFile)),
         ("studies", {*claims.COLUMNS, *claims.OPTIONAL}),
-        ("studies", {*statements.COLUMNS, *statements.TESTS}),
+        ("studies", {*statements.COLUMNS, *statements.OPTIONAL, *statements.TESTS}),
         ("configs", keys(Config)),
     ],
     ids=["study.yaml", "claims.csv", "qualitative.csv", "config"],
@@ -76,7 +76,10 @@ def test_every_key_is_in_the_readme(root: Path, readme: str, wanted: set[str]) -
 
 def test_values_that_have_names_are_in_the_readme(root: Path) -> None:
     text = (root / "studies" / "README.md").read_text()
-    for name in (*METRICS, *UNITS, *claims.CERTAINTY, *RESULT_TABLES):
+    for name in (
+        *(*claims.MEASURES, *claims.SAID, *claims.NORMS, *claims.EPSILON_UNITS),
+        *(*UNITS, *claims.CERTAINTY, *RESULT_TABLES, *statements.OF_WEIGHTS),
+    ):
         assert re.search(rf"\b{name}\b", text), name
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from touchstone.plan.asked import budgets
+from touchstone.plan.asked import tried
 from touchstone.study import claims
 from touchstone.study.checks import load_study
 from touchstone.study.schema import Study, resolved_phases
@@ -16,7 +16,7 @@ def study(root: Path) -> Study:
 
 
 def test_cited_gradient_attacks_climb_the_loss_of_the_net(root: Path, study: Study) -> None:
-    rows = claims.load(root / "studies" / "pcloss", claims.known(study), budgets(study))
+    rows = claims.load(root / "studies" / "pcloss", claims.known(study), tried(study))
     cited = rows[rows["cited"] != ""]
     assert set(zip(cited["source_table"], cited["defense"], strict=True)) == {("Table 2", "gce")}
     assert len(cited) == 13
@@ -27,7 +27,7 @@ def test_cited_gradient_attacks_climb_the_loss_of_the_net(root: Path, study: Stu
 
 
 def test_other_gradient_attacks_climb_cross_entropy(root: Path, study: Study) -> None:
-    rows = claims.load(root / "studies" / "pcloss", claims.known(study), budgets(study))
+    rows = claims.load(root / "studies" / "pcloss", claims.known(study), tried(study))
     own = rows[(rows["cited"] == "") & (rows["cell_attack"] != "")]
     assert {study.attacks[slug].options.get("loss", "ce") for slug in own["cell_attack"]} == {"ce"}
 

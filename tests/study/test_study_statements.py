@@ -2,50 +2,97 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
-from toy_claims import STUDY, slugs, write
+from toy_claims import STUDY, printed, slugs, write
 
 from touchstone.study import statements
 from touchstone.study.config import ConfigError
-from touchstone.study.statements import Question
+from touchstone.study.statements import Question, Statement, Subject
 
-COLUMNS = ["paper", "id", "claim", "evidence_table", "how_to_test", "published_numbers_agree"]
+KNOWN = {"dataset": {"mnist"}, "model": {"lenet"}, "defense": {"std", "adv", "l1"}, "attack": {"cw-l2"}}
+ROW = {**dict.fromkeys(statements.COLUMNS, "x"), "id": "s1", "paper": "toy", "evidence_table": "Table 1; Figure 2"}
+CLAIMS = pd.DataFrame({"source_table": ["Table 1", "Table 2"]})
+
+
+def load(folder: Path, *rows: dict[str, str]) -> tuple[Statement, ...]:
+    (study := folder / "toy").mkdir()
+    return statements.load(write(study, *rows, name="qualitative.csv"), KNOWN, CLAIMS)
 
 
 def test_statements_are_read_as_written() -> None:
-    found = statements.load(STUDY, statements.words(slugs()))
-    assert list(found) == statements.COLUMNS
-    assert found["id"].tolist() == [f"mm{number:02}" for number in range(1, 14)]
-    assert Question.of(found["test"][0]) == Question("above", ("minmax-printed", "std", "mnist"))
+    found = statements.load(STUDY, slugs(), printed())
+    assert [one.id for one in found] == [f"mm{number:02}" for number in range(1, 14)]
+    assert found[0].test == Question("above", ("minmax-printed", "std"))
+    assert (found[2].tables, found[2].datasets) == (("Table 1", "Table 2"), ())
+    assert found[11].datasets == ("cifar10",), "Figure 6 is no table of claims"
 
 
 def test_a_file_that_need_not_be_there_may_be_missing(tmp_path: Path) -> None:
-    assert statements.load(tmp_path, (), required=False).empty
+    assert statements.load(tmp_path, KNOWN, required=False) == ()
     with pytest.raises(ConfigError, match=r"qualitative\.csv: cannot be read"):
-        statements.load(tmp_path, ())
+        statements.load(tmp_path, KNOWN)
 
 
 @pytest.mark.parametrize(
-    "test", ["see figure 2", "best-on-most std", "best-on-most std adv mnist", "mean-gain std adv"]
-)
-def test_a_test_with_its_words_is_right(tmp_path: Path, test: str) -> None:
-    write(tmp_path, {**dict.fromkeys(COLUMNS, "x"), "test": test}, name="qualitative.csv")
-    assert statements.load(tmp_path, {"std", "adv", "mnist"})["test"].tolist() == [test]
-
-
-@pytest.mark.parametrize(
-    ("test", "message"),
+    "test",
     [
-        ("beats std adv mnist", "unknown test 'beats'; allowed: above"),
-        ("above std", "'above' with 1 words: expected better worse dataset"),
-        ("above std std mnist mnist", "'above' with 4 words: expected better worse dataset"),
-        ("above std stdd mnist", "unknown word 'stdd'; .* did you mean 'std'"),
-        ("", "unknown test ''"),
-        ("see", "unknown test 'see'"),
-        ("best-on-most", r"'best-on-most' with 0 words: expected best others \.\.\."),
+        "see figure 2",
+        "best-on-most std adv",
+        "best-on-most std adv l1",
+        "mean-gain std adv",
+        "above lenet/std adv",
+        "broken cw-l2",
+        "decreasing rho_extreme std adv",
+        "costs-clean std mnist mnist",
     ],
 )
-def test_a_wrong_test_is_named(tmp_path: Path, test: str, message: str) -> None:
-    write(tmp_path, {**dict.fromkeys(COLUMNS, "x"), "test": test}, name="qualitative.csv")
-    with pytest.raises(ConfigError, match=rf"qualitative\.csv:2: test: {message}"):
-        statements.load(tmp_path, {"std", "adv", "mnist"})
+def test_a_test_with_its_words_is_right(tmp_path: Path, test: str) -> None:
+    (found,) = load(tmp_path, ROW | {"test": test})
+    assert str(found.test) == test
+    assert found.datasets == (), "the column may be missing"
+
+
+def test_a_word_for_a_defense_may_name_its_model() -> None:
+    assert Subject.of("std") == Subject("std", "")
+    assert Subject.of("lenet/std") == Subject("std", "lenet")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"test": "beats std adv mnist"}, "test: unknown test 'beats'; allowed: above"),
+        ({"test": "above std"}, r"test: 'above' with 1 words: expected better worse \.\.\."),
+        ({"test": "above std stdd"}, "test: unknown defense 'stdd'; .* did you mean 'std'"),
+        ({"test": "above mnist std adv"}, "test: unknown defense 'mnist'; allowed: adv, l1, std"),
+        ({"test": "above lenett/std adv"}, "test: unknown model 'lenett'; .* did you mean 'lenet'"),
+        ({"test": "broken std"}, "test: unknown attack 'std'; allowed: cw-l2"),
+        ({"test": "broken cw-l2 mnist"}, "test: 'broken' with 2 words: expected attack"),
+        ({"test": "decreasing accuracy std adv"}, "test: unknown metric of weights 'accuracy'; allowed: fuzziness"),
+        ({"test": ""}, "test: unknown test ''"),
+        ({"test": "see"}, "test: unknown test 'see'"),
+        ({"test": "best-on-most"}, r"test: 'best-on-most' with 0 words: expected best others \.\.\."),
+        ({"id": "S 1"}, "id: must match .*, got 'S 1'"),
+        ({"paper": "tory"}, "paper: must be the study 'toy', got 'tory'"),
+        ({"datasets": "mnist; cifar"}, "datasets: unknown dataset 'cifar'"),
+        (
+            {"evidence_table": "Figure 2"},
+            "evidence_table: 'Figure 2': no claim has one of them .*: name `datasets`, or one of Table 1, Table 2",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"qualitative\.csv:2: {message}") as caught:
+        load(tmp_path, ROW | {"test": "above std adv"} | changes)
+    assert len(caught.value.problems) == 1
+
+
+def test_an_id_is_there_once(tmp_path: Path) -> None:
+    row = ROW | {"test": "above std adv"}
+    with pytest.raises(ConfigError, match=r"qualitative\.csv:3: id: must be unique, 's1' is already on line 2"):
+        load(tmp_path, row, row)
+
+
+def test_evidence_outside_the_claims_needs_datasets(tmp_path: Path) -> None:
+    row = ROW | {"evidence_table": "Figure 2", "datasets": "mnist", "test": "decreasing rho_extreme std adv"}
+    assert load(tmp_path, row)[0].datasets == ("mnist",)

@@ -1,150 +1,481 @@
-"""What a paper says in words, as tests of our numbers."""
+"""What a paper says in words, as tests of our numbers.
+
+A statement rests on comparisons of means over trained nets. Each has Welch's one-sided 95 % bounds, on both sides, from
+three seeds on. The statement holds if every bound is on its side, fails if one of them is on the other side after
+Holm's correction (1979), and is undecided in between. It is asked of the published attacks and of the worst case.
+"""
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from touchstone.cell import radius_index
-from touchstone.findings.cells import WORST, derive, index
-from touchstone.findings.verdicts import distance
-from touchstone.study.scale import METRICS, SLACK
-from touchstone.study.statements import SEE, Question
+from touchstone.findings.cells import WORST, Index, Place, at, derive, index
+from touchstone.findings.evidence import Worst
+from touchstone.study.claims import CELL, HEADLINE
+from touchstone.study.scale import METRICS, SLACK, UNITS
+from touchstone.study.statements import SEE, Question, Statement, Subject
 
-Key = TypeVar("Key")
+LEVEL = 0.05  # of each one-sided bound, and of Holm's correction over a statement
+ENOUGH = 3  # seeds on either side of a comparison
+LITTLE = 0.05  # the most that "a little" is, averaged over attacks
+SLIGHT = 0.02  # the most clean accuracy that is lost where the loss is hardly visible
+COLUMNS = ["id", "claim", "test", "verdict", "detail", "worst_verdict", "worst_detail", "published_numbers_agree"]
+
+Seeds: TypeAlias = Mapping[int, float]  # a number per seed
+State: TypeAlias = Literal["right", "reversed", "open", "no number"]
 
 
-class Check(NamedTuple):
-    """One comparison that a statement rests on: what of, what was found, and whether it holds (None: no number)."""
+# ---- comparisons
 
-    label: str
-    text: str
-    holds: bool | None
+
+class Mean(NamedTuple):
+    """A mean over seeds, the variance of the mean and its degrees of freedom."""
+
+    value: float
+    variance: float
+    freedom: float
+
+    @classmethod
+    def of(cls, number: Seeds | float) -> "Mean":
+        """Take the mean over seeds (nan without any, variance nan below ENOUGH); a constant has no variance."""
+        if isinstance(number, int | float):
+            return cls(float(number), 0.0, math.inf)
+        values, n = np.array(list(number.values())), len(number)
+        if n < ENOUGH:
+            return cls(float(values.mean()) if n else math.nan, math.nan, math.nan)
+        return cls(float(values.mean()), float(values.var(ddof=1)) / n, n - 1)
 
 
 @dataclass(frozen=True)
-class Means:
-    """Our numbers (means over seeds) in the cells that the claims name, and what the claims cover.
+class Comparison:
+    """`left` is above `right` by more than `margin`, or by as much where `or_equal`.
 
-    values: (dataset, defense, attack, metric) -> number. attacks: dataset -> attacks with a claimed robust
-    accuracy. defenses: (dataset, attack) -> defenses with a claim. claimed: (dataset, metric) -> (low, high).
+    "Does not" and "the same" have a margin of minus the tolerance.
     """
 
-    values: Mapping[tuple[str, str, str, str], float]
-    attacks: Mapping[str, list[str]]
-    defenses: Mapping[tuple[str, str], list[str]]
-    claimed: Mapping[tuple[str, str], tuple[float, float]]
+    label: str
+    left: Seeds | float
+    right: Seeds | float
+    margin: float = 0.0
+    or_equal: bool = False
 
-    def get(self, dataset: str, defense: str, attack: str = "clean", metric: str = "accuracy") -> float:
-        """Return a number, nan where there is none."""
-        return self.values.get((dataset, defense, attack, metric), math.nan)
+    @property
+    def difference(self) -> float:
+        """Mean of left minus mean of right, nan without one of them."""
+        return Mean.of(self.left).value - Mean.of(self.right).value
 
+    def tails(self) -> tuple[float, float]:
+        """Return the p-values of Welch's test against "at most the margin" and "at least the margin".
 
-def _more(label: str, left: float, right: float) -> Check:
-    unknown = math.isnan(left) or math.isnan(right)
-    return Check(label, f"{left:.4g} > {right:.4g}", None if unknown else left > right)
+        Returns:
+            (p that it is above, p that it is below), both nan if a side has fewer than ENOUGH seeds. Where no seed
+            differs from the others the means are exact: a p is 0 or 1.
+        """
+        left, right = Mean.of(self.left), Mean.of(self.right)
+        beyond, variance = self.difference - self.margin, left.variance + right.variance
+        if math.isnan(beyond) or math.isnan(variance):
+            return math.nan, math.nan
+        if variance <= SLACK**2:
+            tie = abs(beyond) <= SLACK
+            return (float(not (self.or_equal if tie else beyond > 0)), float(tie or beyond > 0))
+        shares = (m.variance**2 / m.freedom for m in (left, right) if m.variance)
+        freedom, t = variance**2 / sum(shares), beyond / math.sqrt(variance)
+        return float(stats.t.sf(t, freedom)), float(stats.t.cdf(t, freedom))
 
-
-def _gains(means: Means, dataset: str, defense: str, reference: str) -> list[float]:
-    return [means.get(dataset, defense, a) - means.get(dataset, reference, a) for a in means.attacks[dataset]]
-
-
-def _above(means: Means, better: str, worse: str, dataset: str) -> Iterator[Check]:
-    """Accuracy of one defense is above another's, attack by attack."""
-    for attack in means.attacks[dataset]:
-        yield _more(attack, means.get(dataset, better, attack), means.get(dataset, worse, attack))
-
-
-def _not_above(means: Means, defense: str, reference: str) -> Iterator[Check]:
-    """A defense does not improve on another, attack by attack."""
-    for dataset, attacks in means.attacks.items():
-        for attack in attacks:
-            label = f"{dataset} {attack}"
-            yield _more(label, means.get(dataset, reference, attack), means.get(dataset, defense, attack))
-
-
-def _little_above(means: Means, defense: str, reference: str) -> Iterator[Check]:
-    """A defense improves on another under every attack, by at most 5 points on average."""
-    for dataset in means.attacks:
-        for check in _above(means, defense, reference, dataset):
-            yield check._replace(label=f"{dataset} {check.label}")
-        gain = sum(_gains(means, dataset, defense, reference)) / len(means.attacks[dataset])
-        yield _more(f"{dataset} mean gain at most 5 points", 5.0, 100.0 * gain)
+    def __str__(self) -> str:
+        left, right = Mean.of(self.left).value, Mean.of(self.right).value
+        above, below = self.tails()
+        counts = [len(side) for side in (self.left, self.right) if not isinstance(side, int | float)]
+        said = f"p {min(above, below):.2g}" if not math.isnan(above) else f"{min(counts)} of {ENOUGH} seeds"
+        sign, margin = "≥" if self.or_equal else ">", f" {self.margin:+.2g}" if self.margin else ""
+        return f"{self.label}: {left:.4g} {sign} {right:.4g}{margin} ({said})"
 
 
-def _best_on_most(means: Means, best: str, *others: str) -> Iterator[Check]:
-    """On each dataset a defense is strictly the best under more than half of the attacks."""
-    for dataset, attacks in means.attacks.items():
-        rivals = [[means.get(dataset, best, a) - means.get(dataset, o, a) for o in others] for a in attacks]
-        known = not any(math.isnan(lead) for leads in rivals for lead in leads)
-        wins = sum(min(leads) > 0 for leads in rivals)
-        yield Check(dataset, f"best under {wins} of {len(attacks)}", wins > len(attacks) / 2 if known else None)
+@dataclass(frozen=True)
+class Most:
+    """More than half of some groups of comparisons are right."""
+
+    label: str
+    groups: tuple[tuple[Comparison, ...], ...]
 
 
-def _broken(means: Means, attack: str, dataset: str) -> Iterator[Check]:
-    """Every defense of the claims has accuracy 0 (within the tolerance of a claimed 0) under an attack."""
-    for defense in means.defenses[dataset, attack]:
-        yield _more(f"{defense} broken", 0.005 + SLACK, means.get(dataset, defense, attack))
+Check: TypeAlias = Comparison | Most
 
 
-def _costs_clean(means: Means, defense: str, slight: str, clear: str) -> Iterator[Check]:
-    """A defense lowers clean accuracy: by at most 2 points on one dataset, by more on another."""
-    low, high = (means.get(dataset, defense, metric="clean_accuracy_drop") for dataset in (slight, clear))
-    yield _more(f"{slight} drop", low, 0.0)
-    yield _more(f"{slight} drop at most 2 points", 0.02 + SLACK, low)
-    yield _more(f"{clear} drop above 2 points", high, 0.02)
+class Outcome(NamedTuple):
+    """What becomes of a statement: holds | fails | undecided k of m | not run, and why."""
+
+    verdict: str
+    detail: str
 
 
-def _decreasing(means: Means, metric: str, *defenses: str) -> Iterator[Check]:
-    """A metric of weights falls along the defenses, on every dataset."""
-    for dataset in means.attacks:
-        for more, less in pairwise(defenses):
-            left, right = (means.get(dataset, name, metric=metric) for name in (more, less))
-            yield _more(f"{dataset} {more}, {less}", left, right)
+def conclude(checks: Sequence[Check], left_out: Iterable[str] = ()) -> Outcome:
+    """Return what becomes of a statement that rests on these; `left_out` is what it could not be asked of."""
+    states = _states([one for check in checks for one in _comparisons(check)])
+    found = [(check, _state(check, states)) for check in checks]
+    right = sum(state == "right" for _, state in found)
+    parts = [f"{right} of {len(found)}"]
+    for state in ("reversed", "open", "no number"):
+        those = [_text(check, states) for check, its in found if its == state]
+        parts += [f"{state}: {', '.join(those)}"] if those else []
+    detail = "; ".join([*parts, *(f"left out: {text}" for text in left_out)])
+    if any(state == "reversed" for _, state in found):
+        return Outcome("fails", detail)
+    if not found or any(state == "no number" for _, state in found):
+        return Outcome("not run", detail if found else "; ".join(["no two of its numbers are compared", *left_out]))
+    return Outcome("holds" if right == len(found) else f"undecided {right} of {len(found)}", detail)
 
 
-def _near_zero(means: Means, defense: str, other: str) -> Iterator[Check]:
+def _comparisons(check: Check) -> list[Comparison]:
+    return [check] if isinstance(check, Comparison) else [one for group in check.groups for one in group]
+
+
+def _states(comparisons: Sequence[Comparison]) -> dict[int, State]:
+    """Judge each comparison (by its id): Holm's correction is over all that a statement rests on."""
+    states: dict[int, State] = {}
+    tails = {id(one): one.tails() for one in comparisons}
+    for one in comparisons:
+        above, _ = tails[id(one)]
+        states[id(one)] = "no number" if math.isnan(one.difference) else "right" if above < LEVEL else "open"
+    below = sorted((p, name) for name, (_, p) in tails.items() if not math.isnan(p))
+    for rank, (p, name) in enumerate(below):
+        if p >= LEVEL / (len(below) - rank):
+            break
+        states[name] = "reversed"
+    return states
+
+
+def _state(check: Check, states: Mapping[int, State]) -> State:
+    if isinstance(check, Comparison):
+        return states[id(check)]
+    won, lost = _score(check, states)
+    if 2 * won > len(check.groups):
+        return "right"
+    if 2 * lost >= len(check.groups):
+        return "reversed"
+    return "no number" if "no number" in {states[id(one)] for one in _comparisons(check)} else "open"
+
+
+def _text(check: Check, states: Mapping[int, State]) -> str:
+    if isinstance(check, Comparison):
+        return check.label if states[id(check)] == "no number" else str(check)
+    won, lost = _score(check, states)
+    return f"{check.label}: surely under {won}, surely not under {lost} of {len(check.groups)}"
+
+
+def _score(check: Most, states: Mapping[int, State]) -> tuple[int, int]:
+    """Count the groups that are right, and those that are not for sure."""
+    groups = [{states[id(one)] for one in group} for group in check.groups]
+    return sum(group == {"right"} for group in groups), sum("reversed" in group for group in groups)
+
+
+# ---- our numbers
+
+
+class Claimed(NamedTuple):
+    """What a statement reads of a claim; the number is `low` to `high` as measured."""
+
+    table: str
+    place: Place
+    epsilon: float | None
+    attacked: bool
+    low: float
+    high: float
+
+
+class Spot(NamedTuple):
+    """Where accuracies are compared; epsilon: None for an attack without a budget."""
+
+    dataset: str
+    attack: str
+    epsilon: float | None
+    metric: str
+
+    def place(self, model: str, defense: str) -> Place:
+        """Return what the number of a model is about."""
+        return Place(self.dataset, model, defense, self.attack, self.metric)
+
+    def __str__(self) -> str:
+        return f"{self.dataset} {self.attack}" + ("" if self.epsilon is None else f" {self.epsilon:g}")
+
+
+class Net(NamedTuple):
+    """What is compared: models on a dataset, which may be the same."""
+
+    dataset: str
+    model: str
+    other: str
+
+
+class Pair(NamedTuple):
+    """Two defenses at a spot: the seeds of each, and what to call the place."""
+
+    label: str
+    left: Seeds
+    right: Seeds
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The numbers that one statement speaks of, under the published attacks or in the worst case.
+
+    Attributes:
+        claims: all claims of the study with a cell.
+        statement: whose tables and datasets count.
+        numbers: ours.
+        worst: what tests an attack in the worst case; None: the published attacks are asked.
+    """
+
+    claims: Sequence[Claimed]
+    statement: Statement
+    numbers: Index
+    worst: Worst | None = None
+
+    @property
+    def evidence(self) -> list[Claimed]:
+        """The claims in the statement's tables, on its datasets."""
+        here = [one for one in self.claims if one.table in self.statement.tables]
+        return [one for one in here if not self.statement.datasets or one.place.dataset in self.statement.datasets]
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """The datasets that it speaks of."""
+        return self.statement.datasets or tuple(dict.fromkeys(one.place.dataset for one in self.evidence))
+
+    def seeds(self, place: Place, epsilon: float | None = None) -> Seeds:
+        """Return our numbers at a place, by seed; a worst case that lacks an attack is no number."""
+        found = at(self.numbers, place, math.nan if epsilon is None else epsilon)
+        return {cell.seed: cell.value for cell in found if cell.status == "ok" and not math.isnan(cell.value)}
+
+    def spot(self, claim: Claimed) -> Spot | str:
+        """Return where an accuracy under attack is looked at, or why nowhere."""
+        dataset, _, _, attack, _ = claim.place
+        if self.worst is None:
+            return Spot(dataset, attack, claim.epsilon, "accuracy")
+        judges = self.worst.get((dataset, attack, HEADLINE), "no worst case is defined for it")
+        if isinstance(judges, str):
+            return f"{attack}: {judges}"
+        place = None if claim.epsilon is None else radius_index(judges, claim.epsilon)
+        if place is None:
+            return f"{attack}: no worst case is defined at {'no radius' if claim.epsilon is None else claim.epsilon}"
+        slug, radius = list(judges.values())[place]
+        return Spot(dataset, slug, radius, WORST)
+
+    @property
+    def left_out(self) -> list[str]:
+        """Say of which attacks the statement cannot be asked, and why."""
+        spots = [self.spot(claim) for claim in self.evidence if claim.attacked]
+        return list(dict.fromkeys(spot for spot in spots if isinstance(spot, str)))
+
+    def claimed(self) -> dict[Spot, dict[str, set[tuple[str, str]]]]:
+        """Return the spots of the statement: spot -> table -> (model, defense) that have an accuracy printed there."""
+        found: dict[Spot, dict[str, set[tuple[str, str]]]] = defaultdict(lambda: defaultdict(set))
+        for claim in self.evidence:
+            spot = self.spot(claim) if claim.attacked else ""
+            if isinstance(spot, Spot):
+                found[spot][claim.table].add((claim.place.model, claim.place.defense))
+        return found
+
+    def pairs(self, left: str, right: str) -> dict[Net, dict[Spot, Pair]]:
+        """Return where one table prints an accuracy under attack of both defenses.
+
+        Args:
+            left: word for a defense, on the model of the other one unless it names its own.
+            right: word for the other.
+        """
+        found: dict[Net, dict[Spot, Pair]] = defaultdict(dict)
+        for spot, tables in self.claimed().items():
+            for ours, other in dict.fromkeys(m for nets in tables.values() for m in _models(left, right, nets)):
+                places = [spot.place(m, Subject.of(word).defense) for m, word in ((ours, left), (other, right))]
+                label = f"{spot} {ours}, {left} over {right}"
+                pair = Pair(label, *(self.seeds(place, spot.epsilon) for place in places))
+                found[Net(spot.dataset, ours, other)][spot] = pair
+        return found
+
+    def nets(self, *words: str) -> list[tuple[str, str]]:
+        """Return (dataset, model) of the statement's datasets where the claims speak of all these defenses."""
+        found: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for claim in self.claims:
+            if claim.place.dataset in self.datasets:
+                found[claim.place.dataset, claim.place.model].add(claim.place.defense)
+        subjects = [Subject.of(word) for word in words]
+        return [
+            (dataset, model)
+            for (dataset, model), defenses in found.items()
+            if all(one.defense in defenses and one.model in ("", model) for one in subjects)
+        ]
+
+    def clean(self, dataset: str, model: str, word: str, metric: str) -> Seeds:
+        """Return a number that no attack made, by seed."""
+        return self.seeds(Place(dataset, model, Subject.of(word).defense, "clean", metric))
+
+
+def _models(left: str, right: str, nets: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Return the models of two defenses that are compared among (model, defense) with a number in one table."""
+    ours, other = Subject.of(left), Subject.of(right)
+    named = (ours.model or other.model, other.model or ours.model)
+    for first in sorted(model for model, defense in nets if defense == ours.defense):
+        for second in sorted(model for model, defense in nets if defense == other.defense):
+            if (first, second) == named or (not any(named) and first == second):
+                yield first, second
+
+
+def _means(pairs: Iterable[Pair]) -> tuple[Seeds, Seeds]:
+    """Return the means of both sides over several places, seed by seed."""
+    sides = list(pairs)
+    return _mean([pair.left for pair in sides]), _mean([pair.right for pair in sides])
+
+
+def _mean(numbers: Sequence[Seeds]) -> Seeds:
+    """Return the mean of several numbers seed by seed, of the seeds that all of them have."""
+    seeds = set(numbers[0]).intersection(*numbers)
+    return {seed: sum(number[seed] for number in numbers) / len(numbers) for seed in sorted(seeds)}
+
+
+# ---- tests: functions of (scope, *words)
+
+
+def _above(scope: Scope, better: str, *worse: str) -> Iterator[Check]:
+    """Accuracy of one defense is above that of each other, attack by attack."""
+    for other in worse:
+        for pairs in scope.pairs(better, other).values():
+            yield from (Comparison(*pair) for pair in pairs.values())
+
+
+def _not_above(scope: Scope, defense: str, *references: str) -> Iterator[Check]:
+    """A defense does not improve on any other by more than the tolerance, attack by attack."""
+    for reference in references:
+        for pairs in scope.pairs(reference, defense).values():
+            yield from (Comparison(*pair, margin=-_tolerance(pair.left), or_equal=True) for pair in pairs.values())
+
+
+def _same(scope: Scope, defense: str, *references: str) -> Iterator[Check]:
+    """A defense is as accurate as each other, within the tolerance, attack by attack."""
+    for reference in references:
+        for pairs in scope.pairs(defense, reference).values():
+            for label, left, right in pairs.values():
+                tau = _tolerance(right)
+                yield Comparison(label, left, right, margin=-tau, or_equal=True)
+                yield Comparison(f"{label} at most", right, left, margin=-tau, or_equal=True)
+
+
+def _tolerance(reference: Seeds) -> float:
+    """Return the tolerance of an accuracy."""
+    return METRICS["accuracy"].tolerance(Mean.of(reference).value)
+
+
+def _little_above(scope: Scope, defense: str, *references: str) -> Iterator[Check]:
+    """A defense improves on each other under every attack, by at most LITTLE on average."""
+    for reference in references:
+        for (dataset, model, _), pairs in scope.pairs(defense, reference).items():
+            yield from (Comparison(*pair) for pair in pairs.values())
+            left, right = _means(pairs.values())
+            label = f"{dataset} {model}, mean of {defense} over {reference} at most {LITTLE:g}"
+            yield Comparison(label, right, left, margin=-LITTLE, or_equal=True)
+
+
+def _mean_gain(scope: Scope, better: str, *worse: str) -> Iterator[Check]:
+    """Averaged over the attacks a defense is above each other, on every dataset."""
+    for other in worse:
+        for (dataset, model, _), pairs in scope.pairs(better, other).items():
+            left, right = _means(pairs.values())
+            yield Comparison(f"{dataset} {model}, mean of {better} over {other}", left, right)
+
+
+def _best_on_most(scope: Scope, best: str, *others: str) -> Iterator[Check]:
+    """On each dataset and model a defense is above all others under more than half of the attacks."""
+    groups: dict[tuple[str, str], dict[Spot, list[Comparison]]] = defaultdict(lambda: defaultdict(list))
+    for other in others:
+        for net, pairs in scope.pairs(best, other).items():
+            for spot, pair in pairs.items():
+                groups[net[:2]][spot].append(Comparison(*pair))
+    for place, spots in groups.items():
+        yield Most(" ".join(place), tuple(map(tuple, spots.values())))
+
+
+def _broken(scope: Scope, attack: str) -> Iterator[Check]:
+    """Every defense with a claim has accuracy 0, within the tolerance of a claimed 0, under an attack."""
+    zero = METRICS["accuracy"].tolerance(0.0)
+    for claim in scope.evidence:
+        spot = scope.spot(claim) if claim.attacked and claim.place.attack == attack else ""
+        if isinstance(spot, Spot):
+            model, defense = claim.place.model, claim.place.defense
+            seeds = scope.seeds(spot.place(model, defense), spot.epsilon)
+            yield Comparison(f"{spot} {model} {defense} broken", zero, seeds, or_equal=True)
+
+
+def _costs_clean(scope: Scope, defense: str, slight: str, clear: str) -> Iterator[Check]:
+    """A defense lowers clean accuracy: by at most SLIGHT on one dataset, by more on another."""
+    for dataset, model in scope.nets(defense):
+        drop = scope.clean(dataset, model, defense, "clean_accuracy_drop")
+        where = f"{dataset} {model} drop"
+        if dataset == slight:
+            yield Comparison(where, drop, 0.0)
+            yield Comparison(f"{where} at most", SLIGHT, drop, or_equal=True)
+        if dataset == clear:
+            yield Comparison(where, drop, SLIGHT)
+
+
+def _decreasing(scope: Scope, metric: str, first: str, *others: str) -> Iterator[Check]:
+    """A metric of weights falls along the defenses, on every dataset that the statement speaks of."""
+    for dataset, model in scope.nets(first, *others):
+        for more, less in pairwise([first, *others]):
+            left, right = (scope.clean(dataset, model, name, metric) for name in (more, less))
+            yield Comparison(f"{dataset} {model}, {more} over {less}", left, right)
+
+
+def _near_zero(scope: Scope, defense: str, other: str) -> Iterator[Check]:
     """The ratio of near-zero weights is in the claimed interval (with its tolerance); another's is above 1."""
-    for (dataset, metric), (low, high) in means.claimed.items():
-        if metric == "near_zero_ratio":
-            ours, tau = means.get(dataset, defense, metric=metric), METRICS[metric].tolerance((low + high) / 2)
-            far = abs(distance(ours, low, high))
-            text = f"ratio {ours:.3g} in {low:g} to {high:g} ± {tau:.2g}"
-            yield Check(f"{dataset} {defense}", text, None if math.isnan(far) else far <= tau + SLACK)
-            yield _more(f"{dataset} {other} ratio", means.get(dataset, other, metric=metric), 1.0)
+    metric = "near_zero_ratio"
+    for claim in scope.evidence:
+        if claim.place.metric == metric and claim.place.defense == Subject.of(defense).defense:
+            dataset, model = claim.place[:2]
+            where, ours = f"{dataset} {model} {defense}", scope.clean(dataset, model, defense, metric)
+            tau = METRICS[metric].tolerance((claim.low + claim.high) / 2)
+            yield Comparison(f"{where} at least", ours, claim.low, margin=-tau, or_equal=True)
+            yield Comparison(f"{where} at most", claim.high, ours, margin=-tau, or_equal=True)
+            yield Comparison(f"{dataset} {model} {other}", scope.clean(dataset, model, other, metric), 1.0)
 
 
-def _mean_gain(means: Means, better: str, worse: str) -> Iterator[Check]:
-    """Averaged over the attacks a defense is above another, on every dataset."""
-    for dataset, attacks in means.attacks.items():
-        gain = sum(_gains(means, dataset, better, worse)) / len(attacks)
-        yield _more(f"{dataset} mean gain in points", 100.0 * gain, 0.0)
+class Method(NamedTuple):
+    """How a statement is tested, and whether an attacker has a say in it."""
+
+    checks: Callable[..., Iterator[Check]]
+    attacked: bool = True
 
 
-# what `touchstone.study.statements` names: functions of (means, *words)
-TESTS: dict[str, Callable[..., Iterator[Check]]] = {
-    "above": _above,
-    "not-above": _not_above,
-    "little-above": _little_above,
-    "best-on-most": _best_on_most,
-    "broken": _broken,
-    "costs-clean": _costs_clean,
-    "decreasing": _decreasing,
-    "near-zero": _near_zero,
-    "mean-gain": _mean_gain,
+# what `touchstone.study.statements` names
+TESTS = {
+    "above": Method(_above),
+    "not-above": Method(_not_above),
+    "same": Method(_same),
+    "little-above": Method(_little_above),
+    "mean-gain": Method(_mean_gain),
+    "best-on-most": Method(_best_on_most),
+    "broken": Method(_broken),
+    "costs-clean": Method(_costs_clean, attacked=False),
+    "decreasing": Method(_decreasing, attacked=False),
+    "near-zero": Method(_near_zero, attacked=False),
 }
 
 
+# ---- every statement
+
+
 def qualitative(
-    statements: pd.DataFrame,
+    statements: Iterable[Statement],
     claims: pd.DataFrame,
     cells: pd.DataFrame,
     *,
+    worst: Worst,
     near_zero: str,
     reference: str = "std",
 ) -> pd.DataFrame:
@@ -152,66 +483,37 @@ def qualitative(
 
     Args:
         statements: as `touchstone.study.statements.load` returns them.
-        claims: of the study; they say which attacks, epsilons and defenses a statement is about.
+        claims: of the study; they say which attacks, radii, models and defenses a statement is about.
         cells: cells.csv.
+        worst: as for `verdicts.verdicts`.
         near_zero: as for `verdicts.verdicts`.
         reference: as for `verdicts.verdicts`.
 
     Returns:
-        id, claim, test, holds (yes | no | partly | not run | see figure ...), detail, published_numbers_agree.
-        Means are compared as they are, without intervals.
+        COLUMNS. `verdict` is under the published attacks, `worst_verdict` in the worst case: holds, fails, undecided
+        k of m, not run, or see figure ...; empty in the worst case where no attacker has a say.
     """
-    columns = ["id", "claim", "test", "holds", "detail", "published_numbers_agree"]
-    if statements.empty:
-        return pd.DataFrame(columns=columns)
-    means = _means(claims, derive(cells, near_zero=near_zero, reference=reference))
+    numbers = index(derive(cells, near_zero=near_zero, reference=reference))
+    known = [_claimed(row) for row in claims[claims["out_of_scope"] == ""].to_dict("records")]
     rows = []
-    for row in statements.to_dict("records"):
-        test = Question.of(row["test"])
-        found = (row["test"], "") if test.name == SEE else conclude(list(TESTS[test.name](means, *test.words)))
-        rows.append({**row, "holds": found[0], "detail": found[1]})
-    return pd.DataFrame(rows)[columns]
+    for one in statements:
+        published, hardest = _asked(one, Scope(known, one, numbers)), Outcome("", "")
+        if one.test.name != SEE and TESTS[one.test.name].attacked:
+            hardest = _asked(one, Scope(known, one, numbers, worst))
+        rows.append([one.id, one.claim, str(one.test), *published, *hardest, one.published_numbers_agree])
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def conclude(checks: Sequence[Check]) -> tuple[str, str]:
-    """Return (yes | no | partly | not run, detail) of the comparisons a statement rests on."""
-    unknown = [check for check in checks if check.holds is None]
-    failing = [check for check in checks if check.holds is False]
-    held = len(checks) - len(unknown) - len(failing)
-    detail = f"{held} of {len(checks)}"
-    detail += f"; not: {', '.join(f'{check.label}: {check.text}' for check in failing)}" if failing else ""
-    detail += f"; no number: {', '.join(check.label for check in unknown)}" if unknown else ""
-    if unknown or not checks:
-        return "not run", detail
-    return ("partly" if held and failing else "yes" if held else "no"), detail
+def _asked(statement: Statement, scope: Scope) -> Outcome:
+    test: Question = statement.test
+    if test.name == SEE:
+        return Outcome(str(test), "")
+    return conclude(list(TESTS[test.name].checks(scope, *test.words)), scope.left_out)
 
 
-def _means(claims: pd.DataFrame, table: pd.DataFrame) -> Means:
-    claims = claims[claims["out_of_scope"] == ""]
-    if len(models := claims["cell_model"].unique()) > 1:
-        raise ValueError(f"statements need claims on one model, got {', '.join(models)}")
-    columns = ["cell_dataset", "cell_defense", "cell_attack", "cell_metric", "cell_epsilon", "attack", "low", "high"]
-    attacks: dict[str, list[str]] = defaultdict(list)
-    defenses: dict[tuple[str, str], list[str]] = defaultdict(list)
-    radii: dict[tuple[str, str], list[float]] = defaultdict(list)
-    claimed: dict[tuple[str, str], tuple[float, float]] = {}
-    for dataset, defense, attack, metric, epsilon, printed, low, high in claims[columns].itertuples(False, None):
-        claimed[dataset, metric] = (low, high)
-        if metric == "accuracy" and printed != "clean":
-            attacks[dataset].append(attack)
-            defenses[dataset, attack].append(defense)
-            radii[dataset, attack].append(epsilon)
-    values = {}
-    for place, numbers in index(table).items():
-        for epsilon, seeds in numbers:
-            claimed_at = radii.get((place.dataset, place.attack), [])
-            at_claim = math.isnan(epsilon) or radius_index(claimed_at, epsilon) is not None
-            if place.model in models and at_claim and place.metric != WORST:
-                finite = [cell.value for cell in seeds if not math.isnan(cell.value)]
-                mean = float(np.mean(finite)) if finite else math.nan
-                values[place.dataset, place.defense, place.attack, place.metric] = mean
-    return Means(values, _each_once(attacks), _each_once(defenses), claimed)
-
-
-def _each_once(lists: Mapping[Key, list[str]]) -> dict[Key, list[str]]:
-    return {key: list(dict.fromkeys(names)) for key, names in lists.items()}
+def _claimed(row: Mapping[Hashable, Any]) -> Claimed:
+    """Read a row of the claims."""
+    place = Place(*(row[key] for key in [*CELL, "cell_metric"]))
+    attacked, unit = row["attack"] != "clean" and place.metric in ("accuracy", "error"), UNITS[row["unit"]]
+    epsilon = None if math.isnan(row["cell_epsilon"]) else row["cell_epsilon"]
+    return Claimed(row["source_table"], place, epsilon, attacked, row["low"] / unit, row["high"] / unit)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from touchstone.cell import ModelId
+from touchstone.cell import ModelId, same_radius
 from touchstone.files import write_bytes
 from touchstone.findings.cells import WORST, Cell, rows
 from touchstone.findings.intervals import Deviation, interval, pooled_deviation
@@ -19,6 +19,7 @@ from touchstone.findings.markdown import escape
 from touchstone.findings.verdicts import ELSEWHERE, VERDICTS, known, mark
 from touchstone.paths import Results
 from touchstone.study.claims import HEADLINE
+from touchstone.study.schema import TableDef
 
 CERTAINTY_MARKS = {"certain": "", "inferred": "‡", "uncertain": "†"}
 UNSETTLED = ("higher", "lower", "inconclusive", "label ambiguous", "failed")  # what another reading may explain
@@ -46,29 +47,82 @@ def decimals(value: str) -> int:
 
 
 def paper_table(
-    verdicts: pd.DataFrame, source_table: str, *, reading: str = HEADLINE, labels: Mapping[str, str] | None = None
+    verdicts: pd.DataFrame,
+    source_table: str,
+    *,
+    dataset: str | None = None,
+    reading: str = HEADLINE,
+    labels: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Return one of the paper's tables, with "published / **ours** ±h mark" in every cell, in the paper's unit.
 
     Args:
         verdicts: as `verdicts.verdicts` returns them.
         source_table: its name in the claims.
+        dataset: the only one to show; all of them if not given.
         reading: whose numbers of ours are shown.
-        labels: names to print instead of the published slugs.
+        labels: names to print instead of the published words.
 
     Returns:
-        A row per attack and a column per defense, or per defense and dataset where the table is about one attack, in
-        the order of the claims. The first column, without a name, holds the row labels.
+        A row per attack, radius, number of steps and whatever else tells printed numbers apart, and a column per
+        defense; a row per defense and a column per dataset where the table is about one attack. Both are in the order
+        of the claims. The first column, without a name, holds the row labels.
     """
     claims = verdicts[(verdicts["source_table"] == source_table) & (verdicts["reading"] == reading)]
-    axes = ["attack", "defense"] if claims["attack"].nunique() > 1 else ["defense", "dataset"]
+    if dataset:
+        claims = claims[claims["cell_dataset"].where(claims["cell_dataset"] != "", claims["dataset"]) == dataset]
+    head, across = ("attack", "defense") if claims["attack"].nunique() > 1 else ("defense", "dataset")
     named = dict(labels or {})
     texts: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     numbers = ["value", "certainty", "ours", "h", "verdict"]
-    for row, column, *claim in claims[[*axes, *numbers]].itertuples(index=False, name=None):
-        texts[escape(named.get(row, row))][escape(named.get(column, column))].append(_pair(*claim))
+    places = zip(_row_labels(claims, head, across, named), claims[across], strict=True)
+    for (row, column), claim in zip(places, claims[numbers].itertuples(index=False), strict=True):
+        texts[escape(row)][escape(named.get(column, column))].append(_pair(*claim))
     lines = {row: {column: "; ".join(pairs) for column, pairs in line.items()} for row, line in texts.items()}
     return pd.DataFrame.from_dict(lines, orient="index").fillna("").rename_axis("").reset_index()
+
+
+def _row_labels(claims: pd.DataFrame, head: str, across: str, named: Mapping[str, str]) -> list[str]:
+    """Name the row of each claim: its attack or defense, and what else differs in the table or among the rows of it."""
+
+    def said(name: str) -> pd.Series:
+        return claims[name].map(lambda word: named.get(word, word))
+
+    def prefixed(sign: str, values: pd.Series) -> pd.Series:
+        return (f"{sign} " + values).where(values != "", "")
+
+    params = pd.DataFrame([_params(text) for text in claims["attack_params"]], index=claims.index).fillna("")
+    epsilon = claims["epsilon"] + claims["epsilon_unit"].map({"255": "/255"}).fillna("")
+    details = [said("norm"), said("threat"), said("metric"), prefixed("ε", epsilon)]
+    details += [prefixed(str(name), params[name]) for name in params]
+    before = [said(name) for name in ("dataset", "model") if name != across and claims[name].nunique() > 1]
+    differing = [text.where(text.groupby(claims[head]).transform("nunique") > 1, "") for text in details]
+    return [", ".join(filter(None, words)) for words in zip(*before, said(head), *differing, strict=True)]
+
+
+def _params(text: str) -> dict[str, str]:
+    """Read "steps=40;step_size=0.01"."""
+    pairs = (part.partition("=") for part in text.split(";") if part)
+    return {name: value for name, _, value in pairs}
+
+
+def paper(verdicts: pd.DataFrame, tables: Mapping[str, TableDef], labels: Mapping[str, str]) -> pd.DataFrame:
+    """Return all tables of the paper that a study shows, an entry per row: table, row, column, entry."""
+    found = []
+    for name, table in tables.items():
+        printed = paper_table(verdicts, table.source_table, dataset=table.dataset, labels=labels)
+        for label, *entries in printed.itertuples(index=False, name=None):
+            found += [(name, label, column, entry) for column, entry in zip(printed.columns[1:], entries, strict=True)]
+    return pd.DataFrame(found, columns=["table", "row", "column", "entry"])
+
+
+def laid_out(paper: pd.DataFrame, table: str) -> pd.DataFrame:
+    """Return one of the tables of `paper` as `paper_table` made it."""
+    entries = paper[paper["table"] == table]
+    lines: dict[str, dict[str, str]] = defaultdict(dict)
+    for row, column, entry in entries[["row", "column", "entry"]].itertuples(index=False, name=None):
+        lines[row][column] = entry
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("").reset_index()
 
 
 def _pair(value: str, certainty: str, ours: float, half: float, word: str) -> str:
@@ -92,7 +146,7 @@ class _Line(NamedTuple):
 
 
 def worst_cases(cells: pd.DataFrame) -> pd.DataFrame:
-    """Return the worst-case accuracy of every defense in percent, clean accuracy after it.
+    """Return the worst-case accuracy of every defense in percent, clean accuracy after it; empty without worst cases.
 
     Args:
         cells: cells.csv.
@@ -104,7 +158,8 @@ def worst_cases(cells: pd.DataFrame) -> pd.DataFrame:
     """
     lines: dict[_Line, dict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
     measured = rows(cells)
-    shown = [c for c in measured if c.metric == WORST] + [c for c in measured if _is_clean(c)]
+    shown = [c for c in measured if c.metric == WORST]
+    shown += [c for c in measured if _is_clean(c)] if shown else []
     for cell in shown:
         epsilon = -1.0 if _is_clean(cell) else cell.epsilon
         line = _Line(data_words(cell.dataset, cell.stand_in), cell.model, NORMS.index(cell.norm), epsilon)
@@ -140,6 +195,67 @@ def _percent(seeds: list[Cell], pooled: Deviation | None) -> str:
     spread = "" if math.isnan(found.half) else f" ±{100 * found.half:.1f}"
     incomplete = " *incomplete*" if any(cell.status == "incomplete" for cell in seeds) else ""
     return f"{100 * sum(values) / len(values):.1f}{spread}{incomplete}"
+
+
+# ---- attacks
+
+
+class _Number(NamedTuple):
+    """What the models of one line of the table of attacks share."""
+
+    data: str
+    model: str
+    attack: str
+    norm: str
+    epsilon: float  # nan without one
+    metric: str
+
+
+def attacks(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return what every attack found as the study ran it, the clean pass included; worst cases are in `worst_cases`.
+
+    Args:
+        cells: cells.csv.
+
+    Returns:
+        dataset, model, attack, norm, epsilon (in the space of the attack's threat), metric, n (the fewest samples of
+        the row), and a column per defense: mean over seeds and half-width of its 95 % interval, shares in percent and
+        distances in pixels; "–" where there is no number.
+    """
+    shown = [c for c in rows(cells) if c.protocol == "published" and c.metric in _OF_ATTACKS]
+    defenses = list(dict.fromkeys(cell.defense for cell in shown))
+    lines: dict[_Number, dict[str, list[Cell]]] = {}
+    for cell in shown:
+        data = data_words(cell.dataset, cell.stand_in)
+        line = _Number(data, cell.model, cell.attack, cell.norm, cell.epsilon, cell.metric)
+        same = next((one for one in lines if one[:4] == line[:4] and _same_line(one, line)), line)
+        lines.setdefault(same, {}).setdefault(cell.defense, []).append(cell)
+    table = []
+    for line, found in lines.items():
+        epsilon = "" if math.isnan(line.epsilon) else f"{line.epsilon:g}"
+        n = min((cell.n for seeds in found.values() for cell in _measured(seeds)), default="–")
+        numbers = [_OF_ATTACKS[line.metric](_measured(found.get(defense, [])), None) for defense in defenses]
+        where = [line.data, line.model, line.attack, line.norm, epsilon, line.metric.replace("_", " ")]
+        table.append([*map(escape, where), str(n), *numbers])
+    columns = ["dataset", "model", "attack", "norm", "epsilon", "metric", "n", *map(escape, defenses)]
+    return pd.DataFrame(table, columns=columns)
+
+
+def _same_line(one: _Number, other: _Number) -> bool:
+    return one.metric == other.metric and same_radius(one.epsilon, other.epsilon)
+
+
+def _distance(seeds: list[Cell], pooled: Deviation | None) -> str:
+    if not seeds:
+        return "–"
+    values = [cell.value for cell in seeds]
+    found = interval(values, min(cell.n for cell in seeds), sampling="unknown", pooled=pooled)
+    spread = "" if math.isnan(found.half) else f" ±{found.half:.2g}"
+    return f"{sum(values) / len(values):.3g}{spread}"
+
+
+# metric of a published attack -> how it is printed
+_OF_ATTACKS = {"accuracy": _percent, "success_rate": _percent, "median_dist": _distance, "mean_dist": _distance}
 
 
 # ---- counts

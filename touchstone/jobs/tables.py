@@ -24,7 +24,7 @@ def tables(
     selections: Iterable[Path],
     prepared: Iterable[Path],
 ) -> None:
-    """Write every table of a study as CSV: cells, claims, qualitative, flags, selection, failures, worst, the paper's.
+    """Write every table of a study (`RESULT_TABLES`) as CSV.
 
     Args:
         job: which study, and what its verdicts need besides numbers.
@@ -49,26 +49,23 @@ def tables(
 
     known, required = claim_table.known(study), not study.cells
     published = claim_table.load(folder, known, required=required)
-    said = written.load(folder, written.words(known), required=required)
+    said = written.load(folder, known, required=False)
     about = {"near_zero": f"near_zero_{near_zero.headline:g}" if near_zero else "", "reference": study.reference}
-    judged = verdicts.verdicts(
-        published, measured, readings=job.readings, worst=_worst(job), caps=_caps(job, sizes), **about
-    )
+    worst = _worst(job)
+    judged = verdicts.verdicts(published, measured, readings=job.readings, worst=worst, caps=_caps(job, sizes), **about)
     frames = {
         "cells": measured,
         "claims": judged,
-        "qualitative": statements.qualitative(said, published, measured, **about),
+        "qualitative": statements.qualitative(said, published, measured, worst=worst, **about),
         "flags": flags.table(flagged),
         "selection": selection.candidates(selections),
         "failures": people.failures(measured, results, places(files)),
         "worst": people.worst_cases(measured),
+        "attacks": people.attacks(measured),
+        "paper": people.paper(judged, study.tables, study.labels),
     }
-    written_to = {results.table(study.study, name): frame for name, frame in frames.items()}
-    for name, printed in study.tables.items():
-        paper = people.paper_table(judged, printed.source_table, labels=study.labels)
-        written_to[results.paper_table(study.study, name)] = paper
-    for path, frame in written_to.items():
-        write_bytes(path, frame.to_csv(index=False).encode())
+    for name, frame in frames.items():
+        write_bytes(results.table(study.study, name), frame.to_csv(index=False).encode())
 
 
 def _worst(job: TablesJob) -> Worst:

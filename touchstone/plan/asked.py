@@ -1,6 +1,5 @@
 """What a study asks for: the cells of its claims under each reading, and those that it lists."""
 
-from collections.abc import Collection
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -10,10 +9,10 @@ import pandas as pd
 from touchstone.attacks import ATTACKS
 from touchstone.study import claims as claim_table
 from touchstone.study import statements
-from touchstone.study.claims import CELL
+from touchstone.study.claims import CELL, Tried
 from touchstone.study.config import ConfigError
 from touchstone.study.scale import COMPARED
-from touchstone.study.schema import Study
+from touchstone.study.schema import Study, for_dataset
 
 
 class Asked(NamedTuple):
@@ -34,19 +33,20 @@ def asked(folder: Path, study: Study) -> list[Asked]:
         ConfigError: with every problem of claims.csv and qualitative.csv; if the study asks for nothing.
     """
     known, required = claim_table.known(study), not study.cells
+    readings = {name: reading.model_dump() for name, reading in study.readings.items()}
     problems: list[str] = []
-    claims = pd.DataFrame()
+    claims: pd.DataFrame | None = None
     try:
-        claims = claim_table.load(folder, known, budgets(study), required=required)
+        claims = claim_table.load(folder, known, tried(study), readings, required=required)
     except ConfigError as error:
         problems += error.problems
     try:
-        statements.load(folder, statements.words(known), required=required)
+        statements.load(folder, known, claims, required=False)
     except ConfigError as error:
         problems += error.problems
-    if problems:
+    if claims is None or problems:
         raise ConfigError(problems)
-    rows = claim_table.expand(claims, {name: reading.model_dump() for name, reading in study.readings.items()})
+    rows = claim_table.expand(claims, readings)
     rows = rows[rows["cell_metric"] != ""]
     compared = rows["cell_metric"].isin(COMPARED)
     if compared.any() and not study.reference:
@@ -55,18 +55,25 @@ def asked(folder: Path, study: Study) -> list[Asked]:
     reference = rows[compared].assign(cell_defense=study.reference)
     claimed = pd.concat([rows, reference])[CELL].itertuples(index=False, name=None)
     listed = (row for c in study.cells for row in product(c.datasets, c.models, c.defenses, c.attacks))
-    return [Asked(*row) for row in dict.fromkeys([*claimed, *listed])]
+    found = [Asked(*row) for row in dict.fromkeys([*claimed, *listed])]
+    if not found:
+        raise ConfigError([f"{folder}: nothing runs: claims.csv names no cell, and study.yaml has no `cells`"])
+    return found
 
 
-def budgets(study: Study) -> dict[tuple[str, str], Collection[float]]:
-    """(dataset, attack) -> the epsilons it is run at; attacks whose definition is faulty are left out."""
-    found: dict[tuple[str, str], Collection[float]] = {}
+def tried(study: Study) -> dict[tuple[str, str], Tried]:
+    """(dataset, attack) -> how the study runs it; attacks whose definition is faulty are left out."""
+    found: dict[tuple[str, str], Tried] = {}
     for slug, attack in study.attacks.items():
-        for dataset in study.recipes:
-            if attack.fn not in ATTACKS:
-                continue
-            if ATTACKS[attack.fn].kind in ("none", "minimal") and attack.rule != "shrink_and_retest":
-                found[dataset, slug] = ()
-            elif attack.threat in study.threats:
-                found[dataset, slug] = study.threats[attack.threat].epsilons.get(dataset, ())
+        if attack.fn not in ATTACKS:
+            continue
+        kind, threat = ATTACKS[attack.fn].kind, study.threats.get(attack.threat or "")
+        if kind == "none":
+            found |= {(dataset, slug): Tried(kind, "none", "", ()) for dataset in study.recipes}
+        elif threat is not None:
+            read = kind != "minimal" or attack.rule == "shrink_and_retest"
+            for dataset in study.recipes:
+                radii = threat.epsilons.get(dataset, ()) if read else ()
+                steps = for_dataset(attack.options.get("steps"), dataset)
+                found[dataset, slug] = Tried(kind, threat.norm, threat.space, tuple(radii), steps)
     return found

@@ -1,7 +1,6 @@
 """What a study's report is written from: everything that a run left on disk, read once."""
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import pandas as pd
 from touchstone.cell import ModelId
 from touchstone.findings.inputs import Run, read_run
 from touchstone.paths import Results, study_files
+from touchstone.study.captions import captions
 from touchstone.study.checks import load_study
 from touchstone.study.config import Config
 from touchstone.study.config import read as read_yaml
@@ -68,10 +68,10 @@ def gather(results_dir: str | Path, study: str, root: str | Path = "") -> Materi
     return Material(
         results=results,
         study=definition,
-        captions=read_yaml(written.captions)[0],
+        captions=captions(written.captions)[0],
         config=Config.model_validate(config["config"]),
         provenance=json.loads(existing(results.provenance, "provenance").read_text(encoding="utf-8")),
-        tables=tables | {name: _table(results.paper_table(study, name)) for name in definition.tables},
+        tables=tables,
         runs=_runs(results, tables["cells"]),
     )
 
@@ -88,8 +88,7 @@ def existing(path: Path, rule: Rule) -> Path:
 
 
 def _table(path: Path) -> pd.DataFrame:
-    table = pd.read_csv(existing(path, "tables"), dtype=str, keep_default_na=False)
-    return table.rename(columns=lambda name: re.sub(r"^Unnamed: \d+$", "", name))  # a header left empty
+    return pd.read_csv(existing(path, "tables"), dtype=str, keep_default_na=False)
 
 
 def _runs(results: Results, cells: pd.DataFrame) -> list[Run]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from touchstone.findings.inputs import Run
 from touchstone.findings.markdown import escape, pipe_table
-from touchstone.findings.tables import CERTAINTY_MARKS, data_words, decimals, legend
+from touchstone.findings.tables import CERTAINTY_MARKS, data_words, decimals, laid_out, legend
 from touchstone.findings.tables import summary as verdict_counts
 from touchstone.registry import nearest
 from touchstone.report import words
@@ -65,9 +65,10 @@ def own_tables(material: Material) -> dict[str, str]:
     """Number the tables that the paper does not have, in the order of the report: name -> "Table A1", "" without it."""
     tables = material.tables
     claims = ["claims", *(f"claims {reading}" for reading in _readings(material)[1:])]
-    there = {name: len(tables[name]) > 0 for name in ("worst", "qualitative", "selection", "flags", "failures")}
-    there |= {"verdicts": True, "run": True, "models": True} | dict.fromkeys(claims, len(tables["claims"]) > 0)
-    order = ["verdicts", "run", "models", "worst", *claims, "qualitative", "selection", "flags", "failures"]
+    own = ("attacks", "worst", "qualitative", "selection", "flags", "failures")
+    there = {name: len(tables[name]) > 0 for name in own} | {"run": True, "models": True}
+    there |= dict.fromkeys(["verdicts", *claims], len(tables["claims"]) > 0)
+    order = ["verdicts", "run", "models", "attacks", "worst", *claims, "qualitative", "selection", "flags", "failures"]
     shown = [name for name in order if there[name]]
     return {name: f"Table A{shown.index(name) + 1}" if there[name] else "" for name in order}
 
@@ -123,8 +124,9 @@ def _figures(material: Material, plot: str = "") -> list[str]:
 
 
 def verdicts(material: Material) -> str:
-    """Return the counts of verdicts."""
-    return pipe_table(verdict_counts(material.tables["claims"]), right=_COUNTS)
+    """Return the counts of verdicts; empty without claims."""
+    claims = material.tables["claims"]
+    return pipe_table(verdict_counts(claims), right=_COUNTS) if len(claims) else ""
 
 
 def readings(material: Material) -> str:
@@ -206,6 +208,12 @@ def _escaped(frame: pd.DataFrame, right: Iterable[str] = ()) -> str:
 # ---- numbers
 
 
+def attacks(material: Material) -> str:
+    """Return the table of what every attack found; empty without any."""
+    table = material.tables["attacks"]
+    return pipe_table(table) if len(table) else ""
+
+
 def worst_case(material: Material) -> str:
     """Return the table of worst cases; empty without any."""
     table = material.tables["worst"]
@@ -218,7 +226,8 @@ def paper_tables(material: Material) -> str:
     for name, table in material.study.tables.items():
         title = table.title.removesuffix(f" ({table.source_table})")
         caption = join(f"{title}.", _stands_in(material, table.dataset), by=" ")
-        parts.append(captioned(table.source_table, caption, pipe_table(material.tables[name])))
+        shown = pipe_table(laid_out(material.tables["paper"], name))
+        parts.append(captioned(table.source_table, caption, shown))
     return join(*parts)
 
 
@@ -267,9 +276,12 @@ def _claim_row(claim: Mapping[Hashable, Any], notes: Mapping[str, str]) -> dict[
 def statements(material: Material) -> str:
     """Return the statements of the paper that are not numbers; empty without any."""
     table = material.tables["qualitative"]
-    shown = table[["id", "claim", "holds", "detail", "published_numbers_agree"]]
-    names = {"holds": "holds here", "published_numbers_agree": "published numbers agree"}
-    return _escaped(shown.rename(columns=names)) if len(table) else ""
+    names = {
+        **{"id": "id", "claim": "claim", "verdict": "published attacks", "detail": "detail"},
+        **{"worst_verdict": "worst case", "worst_detail": "detail in the worst case"},
+        "published_numbers_agree": "published numbers agree",
+    }
+    return _escaped(table[list(names)].rename(columns=names)) if len(table) else ""
 
 
 # ---- how it came about

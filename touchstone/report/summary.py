@@ -15,7 +15,13 @@ from touchstone.report.sections import run_table, run_values
 
 def values(materials: Sequence[Material]) -> Values:
     """Return what the text names."""
-    return Values(run_values(materials[0].config, _used(materials)))
+    shown = ["verdicts"] if _with_claims(materials) else []
+    labels = {f"table_{name}": f"Table A{number}" for number, name in enumerate([*shown, "run"], 1)}
+    return Values({"table_verdicts": ""} | labels | run_values(materials[0].config, _used(materials)))
+
+
+def _with_claims(materials: Sequence[Material]) -> list[Material]:
+    return [material for material in materials if len(material.tables["claims"])]
 
 
 def _used(materials: Sequence[Material]) -> dict[str, str]:
@@ -23,7 +29,10 @@ def _used(materials: Sequence[Material]) -> dict[str, str]:
 
 
 def verdicts(materials: Sequence[Material]) -> str:
-    """Return the counts of verdicts, a row per study."""
+    """Return the counts of verdicts, a row per study that names published numbers; empty without any."""
+    materials = _with_claims(materials)
+    if not materials:
+        return ""
     found = {material.study.study: counts(material.tables["claims"]) for material in materials}
     kinds = {(count.word, count.only): count.name for counted in found.values() for count in counted}
     columns = [kinds[kind] for kind in sorted(kinds, key=lambda kind: (list(VERDICTS).index(kind[0]), kind[1]))]

@@ -86,8 +86,10 @@ def reasons(*columns: str) -> str:
 def verdict_sentence(claims: pd.DataFrame) -> str:
     """Count the verdicts in words: "Of 67 published numbers: 3 reproduced, 1 lower, ..."."""
     found = counts(claims)
+    if not found:
+        return "The study names no published number."
     listed = ", ".join(f"{count.all} {count.name}" for count in found)
-    return f"Of {counted(sum(count.all for count in found), 'published number')}: {listed or 'none looked at'}."
+    return f"Of {counted(sum(count.all for count in found), 'published number')}: {listed}."
 
 
 def second_verdicts(claims: pd.DataFrame) -> dict[str, int]:
@@ -97,8 +99,10 @@ def second_verdicts(claims: pd.DataFrame) -> dict[str, int]:
 
 
 def stands_sentence(claims: pd.DataFrame, suite: str) -> str:
-    """Say how many robust accuracies of the headline reading stand up to the worst case of a suite."""
+    """Say how many robust accuracies of the headline reading stand up to a suite's worst case; empty without claims."""
     found = second_verdicts(claims)
+    if claims.empty:
+        return ""
     if not found:
         return "None of them is a robust accuracy."
     points = [round(float(text), 1) for text in claims.loc[claims["reading"] == HEADLINE, "overstated_by"] if text]

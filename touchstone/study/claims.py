@@ -12,13 +12,14 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
+from touchstone.cell import radius_index
 from touchstone.registry import nearest
 from touchstone.study.config import SLUG, ConfigError
-from touchstone.study.scale import METRICS, UNITS
+from touchstone.study.scale import UNITS
 from touchstone.study.schema import Study
 
 SLOTS = ["dataset", "model", "defense", "attack"]
@@ -34,8 +35,68 @@ OPTIONAL = ["alternative", "cited"]
 CERTAINTY = ("certain", "inferred", "uncertain")
 HEADLINE = "headline"
 
+
+class Measure(NamedTuple):
+    """A metric that a re-run gives: the kinds of attack that it comes from, and its range in our unit."""
+
+    kinds: Collection[str]
+    low: float
+    high: float
+
+
+_ANY = ("none", "fixed", "minimal")
+MEASURES = {
+    "accuracy": Measure(_ANY, 0.0, 1.0),
+    "error": Measure(_ANY, 0.0, 1.0),
+    "success_rate": Measure(["minimal"], 0.0, 1.0),
+    "mean_dist": Measure(["minimal"], 0.0, math.inf),
+    "median_dist": Measure(["minimal"], 0.0, math.inf),
+    "clean_accuracy_drop": Measure(["none"], -1.0, 1.0),
+    "fuzziness": Measure(["none"], 0.0, math.inf),
+    "near_zero_ratio": Measure(["none"], 0.0, math.inf),
+}
+# what papers call them -> their name here
+SAID = {
+    "adv_error": "error",
+    "mean_norm": "mean_dist",
+    "clean_accuracy_drop_vs_std": "clean_accuracy_drop",
+    "near_zero_param_ratio_vs_std": "near_zero_ratio",
+}
+NORMS = ("linf", "l2", "l1", "l0", "none", "unknown")
+
+
+class Scale(NamedTuple):
+    """What a printed epsilon is measured in: the space of a threat, and how often the unit holds ours."""
+
+    space: str
+    size: float
+
+
+EPSILON_UNITS = {
+    "pixel01": Scale("pixel", 1.0),
+    "255": Scale("pixel", 255.0),
+    "count": Scale("pixel", 1.0),
+    "normalized": Scale("normalized", 1.0),
+}
+ROUNDED = 1e-4  # 8/255 is written 0.031373
+
+
+class Tried(NamedTuple):
+    """An attack as a study runs it on a dataset: kind of attack, norm and space of its threat, its radii and steps.
+
+    norm: none without a threat. epsilons: none for an attack without a budget. steps: None where the study names none.
+    """
+
+    kind: str
+    norm: str
+    space: str
+    epsilons: Collection[float]
+    steps: int | None = None
+
+
 Known = Mapping[str, Collection[str]]  # slot -> slugs that are defined
-Budgets = Mapping[tuple[str, str], Collection[float]]  # (dataset, attack) -> epsilons; none: no budget
+AllTried = Mapping[tuple[str, str], Tried]  # by dataset and attack
+Readings = Mapping[str, Mapping[str, Any]]  # as for `expand`
 Lines = list[tuple[int, dict[str, str]]]  # line number and row
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -49,13 +110,23 @@ def known(study: Study) -> Known:
 # ---- reading
 
 
-def load(folder: Path, known: Known, budgets: Budgets | None = None, *, required: bool = True) -> pd.DataFrame:
+def load(
+    folder: Path,
+    known: Known,
+    tried: AllTried | None = None,
+    readings: Readings | None = None,
+    *,
+    required: bool = True,
+) -> pd.DataFrame:
     """Return the claims of a study; an interval printed as two rows (`_lo`, `_hi`) is one claim.
+
+    What is printed and the cell that it is compared with have to agree in everything that both of them say.
 
     Args:
         folder: of the study, with claims.csv.
         known: for each of SLOTS the slugs that are defined.
-        budgets: (dataset, attack) -> the epsilons that are run, none for an attack without a budget.
+        tried: (dataset, attack) -> how it is run; what is not there is not checked.
+        readings: as for `expand`: the cell of a claim has to make sense in each of them.
         required: whether the file has to be there; without it there are no claims.
 
     Returns:
@@ -69,7 +140,7 @@ def load(folder: Path, known: Known, budgets: Budgets | None = None, *, required
     rows, problems = read_rows(path, COLUMNS, OPTIONAL, required=required)
     first: dict[str, int] = {}
     for line, row in rows:
-        found = list(_row_problems(row, known, budgets or {}))
+        found = list(_row_problems(row, folder.name, known, tried or {}, readings or {}))
         if (earlier := first.setdefault(row["id"], line)) != line:
             found.append(("id", f"must be unique, {row['id']!r} is already on line {earlier}"))
         problems += [f"{path}:{line}: {key}: {text}" for key, text in found]
@@ -89,7 +160,7 @@ def read_rows(
     if not required and not path.exists():
         return [], []
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             lines = [(reader.line_num, cells) for cells in reader if cells]
     except OSError as error:
@@ -114,10 +185,16 @@ def read_rows(
     return rows, problems
 
 
-def _row_problems(row: Mapping[str, str], known: Known, budgets: Budgets) -> Iterator[tuple[str, str]]:
+def _row_problems(
+    row: Mapping[str, str], study: str, known: Known, tried: AllTried, readings: Readings
+) -> Iterator[tuple[str, str]]:
     if not re.fullmatch(SLUG, row["id"]):
         yield "id", f"must match {SLUG}, got {row['id']!r}"
-    for key, names in {"unit": UNITS, "certainty": CERTAINTY}.items():
+    if row["paper"] != study:
+        yield "paper", f"must be the study {study!r}, got {row['paper']!r}"
+    words: dict[str, Collection[str]] = {"unit": UNITS, "certainty": CERTAINTY, "norm": NORMS}
+    words |= {"epsilon_unit": EPSILON_UNITS} if row["epsilon"] else {}
+    for key, names in words.items():
         if row[key] not in names:
             yield key, f"unknown {key} {row[key]!r}; {nearest(row[key], names)}"
     yield from _number_problems(row)
@@ -129,42 +206,99 @@ def _row_problems(row: Mapping[str, str], known: Known, budgets: Budgets) -> Ite
     elif not filled and not row["out_of_scope"] and not row["cited"]:
         yield "out_of_scope", f"give either a cell ({', '.join(CELL)}, cell_metric) or a reason, got neither"
     elif filled:
-        yield from _cell_problems(row, known, budgets)
+        yield from _cell_problems(row, known, tried)
+        yield from _disagreements(row, known, tried)
+        for name, reading in readings.items():
+            swapped = {**row, **{key: swap.get(row[key], row[key]) for key, swap in _swaps(reading).items()}}
+            found = _run_problems(swapped, tried) if swapped != row else ()
+            yield from ((key, f"in the reading {name!r}: {text}") for key, text in found)
+
+
+def _number(text: str) -> float | None:
+    """Return a finite decimal number, None for anything else."""
+    value = float(text) if _NUMBER.fullmatch(text) else math.inf
+    return value if math.isfinite(value) else None
 
 
 def _number_problems(row: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for key in ("value", "epsilon", "std", "n_runs", "cell_epsilon"):
-        if (row[key] or key == "value") and not _NUMBER.fullmatch(row[key]):
+        number = _number(row[key])
+        if (row[key] or key == "value") and number is None:
             yield key, f"expected a number, got {row[key]!r}"
-    for text in filter(None, row["alternative"].split(";")):
-        if not _NUMBER.fullmatch(text):
-            yield "alternative", f"expected numbers separated by ';', got {text!r}"
+        if key != "value" and number is not None and number < 0:
+            yield key, f"expected at least 0, got {row[key]!r}"
     if row["n_runs"] and not re.fullmatch(r"[1-9]\d*", row["n_runs"]):
         yield "n_runs", f"expected a count of at least 1, got {row['n_runs']!r}"
-    share = METRICS.get(row["cell_metric"], METRICS["fuzziness"]).sampling == "binomial"
-    if share and row["unit"] in UNITS and _NUMBER.fullmatch(row["value"]):
-        top = UNITS[row["unit"]]
-        if not 0.0 <= float(row["value"]) <= top:
-            what = f"{row['cell_metric']} in {row['unit']}"
-            yield "value", f"expected 0 to {top:g} for {what}, got {row['value']!r}"
+    others = [text for text in row["alternative"].split(";") if text]
+    for text in others:
+        if _number(text) is None:
+            yield "alternative", f"expected numbers separated by ';', got {text!r}"
+    measure = MEASURES.get(row["cell_metric"])
+    if measure and row["unit"] in UNITS:
+        size, what = UNITS[row["unit"]], f"{row['cell_metric']} in {row['unit']}"
+        low, high = measure.low * size, measure.high * size
+        allowed = f"{low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g}"
+        for key, text in [("value", row["value"]), *(("alternative", text) for text in others)]:
+            number = _number(text)
+            if number is not None and not low <= number <= high:
+                yield key, f"expected {allowed} for {what}, got {text!r}"
 
 
-def _cell_problems(row: Mapping[str, str], known: Known, budgets: Budgets) -> Iterator[tuple[str, str]]:
-    for slot, names in [*((slot, known[slot]) for slot in SLOTS), ("metric", METRICS)]:
+def _cell_problems(row: Mapping[str, str], known: Known, tried: AllTried) -> Iterator[tuple[str, str]]:
+    """Say which slugs of a cell are missing or unknown, and what is not run or not measured there."""
+    for slot, names in [*((slot, known[slot]) for slot in SLOTS), ("metric", MEASURES)]:
         key = f"cell_{slot}"
         if not row[key]:
             yield key, "required where the claim has a cell"
         elif row[key] not in names:
             yield key, f"unknown {slot} {row[key]!r}; {nearest(row[key], names)}"
-    grid = budgets.get((row["cell_dataset"], row["cell_attack"]))
-    if grid is None or (row["cell_epsilon"] and not _NUMBER.fullmatch(row["cell_epsilon"])):
-        return
+    yield from _run_problems(row, tried)
+
+
+def _run_problems(row: Mapping[str, str], tried: AllTried) -> Iterator[tuple[str, str]]:
+    """Say where the attack of a cell is not run at its radius, in the printed norm, or does not give its metric."""
     attack, given = row["cell_attack"], row["cell_epsilon"]
-    if not grid and given:
+    run, radius = tried.get((row["cell_dataset"], attack)), _number(given)
+    if run is None or (given and radius is None):
+        return
+    if not run.epsilons and given:
         yield "cell_epsilon", f"{attack!r} has no budget: leave it empty, got {given!r}"
-    if grid and not (given and any(math.isclose(float(given), eps) for eps in grid)):
-        allowed = ", ".join(f"{eps:g}" for eps in grid)
+    if run.epsilons and (radius is None or radius_index(run.epsilons, radius) is None):
+        allowed = ", ".join(f"{eps:g}" for eps in run.epsilons)
         yield "cell_epsilon", f"{attack!r} is not run at {given!r}; allowed: {allowed}"
+    measure = MEASURES.get(row["cell_metric"])
+    if measure and run.kind not in measure.kinds:
+        kinds = " or ".join(measure.kinds)
+        yield "cell_metric", f"{row['cell_metric']!r} is of an attack of kind {kinds}; {attack!r} is of kind {run.kind}"
+    if row["norm"] in NORMS and row["norm"] not in (run.norm, "unknown"):
+        yield "norm", f"{row['norm']!r} is printed, but {attack!r} works in {run.norm!r}"
+
+
+def _disagreements(row: Mapping[str, str], known: Known, tried: AllTried) -> Iterator[tuple[str, str]]:
+    """Say where the printed columns and those of the cell contradict each other."""
+    printed = re.sub("_(lo|hi)$", "", row["metric"])
+    name = SAID.get(printed, printed)
+    if name not in MEASURES:
+        yield "metric", f"unknown metric {printed!r} with a cell; {nearest(printed, [*MEASURES, *SAID])}"
+    elif row["cell_metric"] in MEASURES and row["cell_metric"] != name:
+        yield "cell_metric", f"{row['cell_metric']!r}, but {row['metric']!r} is printed"
+    for slot in SLOTS:
+        word, slug = row[slot], row[f"cell_{slot}"]
+        if word in known[slot] and slug in known[slot] and word != slug:
+            yield f"cell_{slot}", f"{slug!r}, but {word!r} is printed, which is another {slot} of the study"
+    run, unit = tried.get((row["cell_dataset"], row["cell_attack"])), EPSILON_UNITS.get(row["epsilon_unit"])
+    steps = re.search(r"(?:^|;)steps=(\d+)(?:;|$)", row["attack_params"])
+    if run and run.steps is not None and steps and int(steps[1]) != run.steps:
+        yield "cell_attack", f"{row['cell_attack']!r} takes {run.steps} steps, but steps={steps[1]} is printed"
+    epsilon, radius = _number(row["epsilon"]), _number(row["cell_epsilon"])
+    if run and unit and epsilon is not None and radius is not None:
+        if unit.space != run.space:
+            yield (
+                "epsilon_unit",
+                f"{row['epsilon_unit']!r} is printed, but {row['cell_attack']!r} is in {run.space} space",
+            )
+        elif not math.isclose(epsilon / unit.size, radius, rel_tol=ROUNDED):
+            yield "cell_epsilon", f"{row['cell_epsilon']!r}, but {row['epsilon']} in {row['epsilon_unit']} is printed"
 
 
 def _join_intervals(path: Path, rows: Lines) -> pd.DataFrame:
@@ -199,7 +333,12 @@ def _join_intervals(path: Path, rows: Lines) -> pd.DataFrame:
 # ---- claims x readings
 
 
-def expand(claims: pd.DataFrame, readings: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+def _swaps(reading: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
+    """Return the slugs that a reading swaps, by column of the claims."""
+    return {f"cell_{slot}": reading.get(slot) or {} for slot in SLOTS}
+
+
+def expand(claims: pd.DataFrame, readings: Readings) -> pd.DataFrame:
     """Return the claims under each reading: columns `reading` and `mark` are added.
 
     Args:
@@ -218,8 +357,7 @@ def expand(claims: pd.DataFrame, readings: Mapping[str, Mapping[str, Any]]) -> p
             continue
         if not reading.get("mark"):
             raise ValueError(f"readings: {name}: expected a mark, the words of its verdict, got none")
-        swaps = {f"cell_{slot}": reading.get(slot) or {} for slot in SLOTS}
-        changed = claims.assign(**{key: claims[key].replace(swap) for key, swap in swaps.items()})
+        changed = claims.assign(**{key: claims[key].replace(swap) for key, swap in _swaps(reading).items()})
         touched = (changed[CELL] != claims[CELL]).any(axis=1)
         parts.append(changed[touched].assign(reading=name, mark=reading["mark"]))
     return pd.concat(parts, ignore_index=True)

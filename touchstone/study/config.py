@@ -197,8 +197,12 @@ def _parser() -> YAML:
     return parser
 
 
-def read(path: Path) -> tuple[dict[Any, Any], Lines]:
+def read(path: Path, *, may_be_empty: bool = False) -> tuple[dict[Any, Any], Lines]:
     """Parse a YAML file: its plain values, and where they stand.
+
+    Args:
+        path: of the file.
+        may_be_empty: a file without a key is an empty mapping.
 
     Raises:
         ConfigError: if the file is missing, is not YAML, repeats a key, or is not a mapping.
@@ -221,6 +225,8 @@ def read(path: Path) -> tuple[dict[Any, Any], Lines]:
         raise ConfigError([f"{path}:{line}: not valid YAML: {str(error.problem).splitlines()[0]}"]) from error
     if _endless(values, frozenset(), set()):
         raise ConfigError([f"{path}: not a config or study: an alias (*name) stands inside what it names"])
+    if values is None and may_be_empty:
+        values = {}
     if not isinstance(values, dict):
         raise ConfigError([f"{path}:1: expected a mapping of keys to values, got {type(values).__name__}"])
     return values, Lines(path, text)

@@ -18,7 +18,7 @@ Norm = Literal["linf", "l2", "l1", "l0"]
 Slugs = Annotated[list[Slug], Field(min_length=1), Once]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # PyTorch keeps it in 64 bits
 LIMITS = ("steps", "attack_steps", "restarts", "binary_steps", "queries")  # options that a cap may lower
-RESULT_TABLES = ("cells", "claims", "qualitative", "flags", "selection", "failures", "worst")
+RESULT_TABLES = ("cells", "claims", "qualitative", "flags", "selection", "failures", "worst", "attacks", "paper")
 
 
 class Open(BaseModel):

@@ -1,10 +1,12 @@
 """What a paper says in words: reading and checking qualitative.csv.
 
-A statement has a test, a name and the words that it is about: "above minmax-printed std mnist". What the tests compare
-is in `touchstone.findings.statements`.
+A statement has a test, a name and the words that it is about: "above minmax-printed std". It speaks of the numbers that
+the paper prints as its evidence. What the tests compare is in `touchstone.findings.statements`.
 """
 
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,22 +14,24 @@ import pandas as pd
 
 from touchstone.registry import nearest
 from touchstone.study.claims import Known, read_rows
-from touchstone.study.config import ConfigError
-from touchstone.study.scale import METRICS
+from touchstone.study.config import SLUG, ConfigError
 
 COLUMNS = ["paper", "id", "claim", "evidence_table", "how_to_test", "published_numbers_agree", "test"]
+OPTIONAL = ["datasets"]  # that it speaks of, where its evidence is no table of claims, or speaks of more
 SEE = "see"  # the test of a statement that a reader judges: "see figure 3"
+OF_WEIGHTS = ("fuzziness", "near_zero_ratio", "max_abs_conv", "rho_extreme")  # what `decreasing` may compare
 
 
 class Words(NamedTuple):
-    """What a test is about: a word each, then any number of further ones if they have a name."""
+    """What a test is about: a word each with what it names, then one or more defenses if they have a name."""
 
-    each: tuple[str, ...]
+    each: Mapping[str, str]
     further: str = ""
 
-    def fit(self, count: int) -> bool:
-        """Say whether so many words are as many as it takes."""
-        return count == len(self.each) or (bool(self.further) and count > len(self.each))
+    def kinds(self, count: int) -> list[str] | None:
+        """Return what so many words name, None if they are too many or too few."""
+        more = count - len(self.each)
+        return [*self.each.values(), *["defense"] * more] if (more > 0 if self.further else more == 0) else None
 
     def __str__(self) -> str:
         return " ".join([*self.each, *([f"{self.further} ..."] if self.further else [])])
@@ -35,16 +39,30 @@ class Words(NamedTuple):
 
 # name of a test -> its words, as the functions in touchstone.findings.statements have them
 TESTS = {
-    "above": Words(("better", "worse", "dataset")),
-    "not-above": Words(("defense", "reference")),
-    "little-above": Words(("defense", "reference")),
-    "best-on-most": Words(("best",), "others"),
-    "broken": Words(("attack", "dataset")),
-    "costs-clean": Words(("defense", "slight", "clear")),
-    "decreasing": Words(("metric",), "defenses"),
-    "near-zero": Words(("defense", "other")),
-    "mean-gain": Words(("better", "worse")),
+    "above": Words({"better": "defense"}, "worse"),
+    "not-above": Words({"defense": "defense"}, "references"),
+    "same": Words({"defense": "defense"}, "references"),
+    "little-above": Words({"defense": "defense"}, "references"),
+    "mean-gain": Words({"better": "defense"}, "worse"),
+    "best-on-most": Words({"best": "defense"}, "others"),
+    "broken": Words({"attack": "attack"}),
+    "costs-clean": Words({"defense": "defense", "slight": "dataset", "clear": "dataset"}),
+    "decreasing": Words({"metric": "metric of weights", "first": "defense"}, "others"),
+    "near-zero": Words({"defense": "defense", "other": "defense"}),
 }
+
+
+class Subject(NamedTuple):
+    """A defense that a statement is about, on one model or, without its name, on every one that the claims name."""
+
+    defense: str
+    model: str = ""
+
+    @classmethod
+    def of(cls, word: str) -> "Subject":
+        """Read `defense` or `model/defense`."""
+        model, _, defense = word.rpartition("/")
+        return cls(defense, model)
 
 
 class Question(NamedTuple):
@@ -59,35 +77,104 @@ class Question(NamedTuple):
         name, *words = text.split() or [""]
         return cls(name, tuple(words))
 
-
-def words(known: Known) -> set[str]:
-    """Return what the tests of a study may name: metrics, and the slugs that are defined."""
-    return {*METRICS, "rho_extreme"}.union(*known.values())
+    def __str__(self) -> str:
+        return " ".join([self.name, *self.words])
 
 
-def load(folder: Path, words: Collection[str], *, required: bool = True) -> pd.DataFrame:
-    """Return qualitative.csv: statements, each with a `test`.
+@dataclass(frozen=True)
+class Statement:
+    """Something that a paper says in words.
 
-    Where the file need not be there (`required`), its absence means that there are none.
+    Attributes:
+        id: its slug.
+        claim: what it says.
+        test: how it is tested.
+        tables: where the paper shows it, as the column `source_table` of the claims has it.
+        datasets: that it speaks of; empty: those of the claims in its tables.
+        published_numbers_agree: whether the paper's own numbers support it.
+    """
+
+    id: str
+    claim: str
+    test: Question
+    tables: tuple[str, ...]
+    datasets: tuple[str, ...]
+    published_numbers_agree: str
+
+    @classmethod
+    def of(cls, row: Mapping[str, str]) -> "Statement":
+        """Read a row of the file."""
+        tables, datasets = (_listed(row[key]) for key in ("evidence_table", "datasets"))
+        return cls(row["id"], row["claim"], Question.of(row["test"]), tables, datasets, row["published_numbers_agree"])
+
+
+def load(
+    folder: Path, known: Known, claims: pd.DataFrame | None = None, *, required: bool = True
+) -> tuple[Statement, ...]:
+    """Return the statements of qualitative.csv.
+
+    Args:
+        folder: of the study.
+        known: slot -> slugs that are defined, as `claims.known` returns them.
+        claims: of the study; without them it is not checked that a statement's evidence is among them.
+        required: whether the file has to be there; without it there are no statements.
 
     Raises:
-        ConfigError: with every problem: an unknown test, a wrong number of words, a word not in `words`.
+        ConfigError: with every problem: an unknown test, too many or too few words, a word that names no slug of its
+            kind, an id that is there twice, evidence that is no table of claims.
     """
     path = folder / "qualitative.csv"
-    rows, problems = read_rows(path, COLUMNS, [], required=required)
+    rows, problems = read_rows(path, COLUMNS, OPTIONAL, required=required)
+    printed = None if claims is None else set(claims["source_table"])
+    first: dict[str, int] = {}
     for line, row in rows:
-        problems += [f"{path}:{line}: test: {text}" for text in _problems(Question.of(row["test"]), words)]
+        found = list(_problems(row, folder.name, known, printed))
+        if (earlier := first.setdefault(row["id"], line)) != line:
+            found.append(("id", f"must be unique, {row['id']!r} is already on line {earlier}"))
+        problems += [f"{path}:{line}: {key}: {text}" for key, text in found]
     if problems:
         raise ConfigError(problems)
-    return pd.DataFrame([row for _, row in rows], columns=COLUMNS)
+    return tuple(Statement.of(row) for _, row in rows)
 
 
-def _problems(test: Question, words: Collection[str]) -> Iterator[str]:
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(";") if part.strip())
+
+
+def _problems(row: Mapping[str, str], study: str, known: Known, printed: set[str] | None) -> Iterator[tuple[str, str]]:
+    if not re.fullmatch(SLUG, row["id"]):
+        yield "id", f"must match {SLUG}, got {row['id']!r}"
+    if row["paper"] != study:
+        yield "paper", f"must be the study {study!r}, got {row['paper']!r}"
+    for name in _listed(row["datasets"]):
+        if name not in known["dataset"]:
+            yield "datasets", f"unknown dataset {name!r}; {nearest(name, known['dataset'])}"
+    test = Question.of(row["test"])
+    yield from (("test", text) for text in _test_problems(test, known))
+    if (
+        test.name != SEE
+        and printed is not None
+        and not row["datasets"]
+        and not printed & {*_listed(row["evidence_table"])}
+    ):
+        text = f"no claim has one of them as `source_table`: name `datasets`, or one of {', '.join(sorted(printed))}"
+        yield "evidence_table", f"{row['evidence_table']!r}: {text}"
+
+
+def _test_problems(test: Question, known: Known) -> Iterator[str]:
     if test.name == SEE and test.words:
         return
     if test.name not in TESTS:
         yield f"unknown test {test.name!r}; {nearest(test.name, [*TESTS, SEE])}"
         return
-    if not TESTS[test.name].fit(len(test.words)):
+    kinds = TESTS[test.name].kinds(len(test.words))
+    if kinds is None:
         yield f"{test.name!r} with {len(test.words)} words: expected {TESTS[test.name]}"
-    yield from (f"unknown word {word!r}; {nearest(word, words)}" for word in test.words if word not in words)
+        return
+    for word, kind in zip(test.words, kinds, strict=True):
+        names = known.get(kind, OF_WEIGHTS)
+        subject = Subject.of(word) if kind == "defense" else Subject(word)
+        if subject.defense not in names:
+            yield f"unknown {kind} {subject.defense!r}; {nearest(subject.defense, names)}"
+        if subject.model and subject.model not in known["model"]:
+            yield f"unknown model {subject.model!r}; {nearest(subject.model, known['model'])}"

@@ -12,6 +12,7 @@ from touchstone.models import MODELS, model_spec
 from touchstone.paths import study_files
 from touchstone.registry import OWN, SourceError, options
 from touchstone.report.plots import PLOTS, READS, TABLES
+from touchstone.study.captions import captions
 from touchstone.study.checks.attacks import Attacks
 from touchstone.study.checks.checker import Checker, each
 from touchstone.study.checks.recipes import Recipes
@@ -61,19 +62,19 @@ def load_study(path: Path, suites: Suites | None = None) -> Study:
 
 
 def _caption_problems(path: Path, study: Study) -> list[str]:
-    """Say what is wrong with the captions: what the paper claims in a paragraph, and a caption for each figure."""
+    """Say what is wrong with the captions: a caption for each figure, and with any what the paper claims."""
     try:
-        captions, lines = read(path)
+        given, lines = captions(path)
     except ConfigError as error:
         return error.problems
     check = Checker(lines)
-    wanted = {"claim", *study.figures}
-    for name in captions:
-        check.known((name,), str(name), wanted, "caption")
-    for name in sorted(wanted - captions.keys()):
+    allowed = {"claim", *study.figures}
+    for name in given:
+        check.known((name,), str(name), allowed, "caption")
+    for name in sorted((allowed if given else allowed - {"claim"}) - given.keys()):
         what = "a paragraph on what the paper says" if name == "claim" else "it is a figure of study.yaml"
         check.add((), f"no caption {name!r}: {what}")
-    for name, text in captions.items():
+    for name, text in given.items():
         if not isinstance(text, str) or not text.strip():
             check.add((name,), f"must be text, got {text!r}")
     return check.problems
@@ -82,6 +83,8 @@ def _caption_problems(path: Path, study: Study) -> list[str]:
 def _printed(check: Checker, study: Study, path: Path) -> None:
     """Check what a study says of the paper's tables and words against claims.csv, if it has one."""
     if not path.exists():
+        for name in study.tables if study.cells else ():  # else the file itself is missed where claims are read
+            check.add(("tables", name), f"shows what is printed, and there is no {path.name}")
         return
     try:
         rows = [row for _, row in read_rows(path, COLUMNS, OPTIONAL)[0]]
