@@ -78,6 +78,8 @@ def test_cells_are_those_of_all_batches_and_of_the_weights(made: Path) -> None:
     found = cells[cells["attack"] != "clean"][["attack", "metric", "epsilon", "value", "stand_in"]]
     assert found.to_numpy().tolist() == [
         ["pgd40-linf", "accuracy", "0.3", 0.6, "digits"],
+        ["pgd40-linf", "attack_gap", "0.3", 0.2, "digits"],
+        ["pgd40-linf", "worst_under_threat", "0.3", 0.4, "digits"],
         ["worst-linf", "worst_accuracy", "0.3", 0.4, "digits"],
     ]
     assert cells[cells["metric"] == "fuzziness"]["n"].tolist() == [150]
@@ -91,7 +93,8 @@ def test_every_claim_has_a_verdict_that_is_a_word(made: Path) -> None:
     assert set(claims["stands"]) <= {"", *STANDS}
     pgd = claims.loc["t1-std-pgd"]
     assert (pgd["verdict"], pgd["why"], pgd["ours"]) == ("not comparable", "digits stands in for mnist", "0.6")
-    assert (pgd["stands"], float(pgd["overstated_by"])) == ("overstated", pytest.approx(19.28))
+    assert (pgd["stands"], pgd["overstated_by"], pgd["worst"]) == ("attack gap", "", "0.4")
+    assert (float(pgd["attack_gap"]), float(pgd["replication_gap"])) == (pytest.approx(20.0), pytest.approx(-0.72))
 
 
 def test_flags_are_those_of_trainings_preflights_and_attacks(made: Path) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 from touchstone.cell import ModelId
 from touchstone.files import write_bytes
 from touchstone.findings.cells import WORST, Cell, rows
-from touchstone.findings.intervals import Deviation, interval, pooled_deviation
+from touchstone.findings.intervals import EXACT, interval, share_margins
 from touchstone.findings.markdown import escape
 from touchstone.findings.verdicts import ELSEWHERE, VERDICTS, known, mark
 from touchstone.paths import Results
@@ -99,8 +99,8 @@ def worst_cases(cells: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         dataset, model, norm, epsilon (pixels), n (the fewest samples of the row), and a column per defense:
-        mean over seeds and half-width of its 95 % interval; "*incomplete*" where an attack is missing, and
-        "–" where there is no number.
+        mean over seeds and half-width of its 95 % interval (of one seed, over its samples); "*incomplete*" where an
+        attack is missing, and "–" where there is no number.
     """
     lines: dict[_Line, dict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
     measured = rows(cells)
@@ -109,17 +109,13 @@ def worst_cases(cells: pd.DataFrame) -> pd.DataFrame:
         epsilon = -1.0 if _is_clean(cell) else cell.epsilon
         line = _Line(data_words(cell.dataset, cell.stand_in), cell.model, NORMS.index(cell.norm), epsilon)
         lines[line][cell.defense].append(cell)
-    groups: dict[int, list[list[float]]] = defaultdict(list)
-    for line, cells_of in lines.items():
-        groups[line.norm] += [[c.value for c in _measured(seeds)] for seeds in cells_of.values()]
-    pooled = {norm: pooled_deviation(values) for norm, values in groups.items()}
     defenses = list(dict.fromkeys(cell.defense for cell in shown))
     table = []
     for line, found in sorted(lines.items()):
         clean = line.epsilon < 0
         where = [line.data, line.model, "clean" if clean else NORMS[line.norm], "" if clean else f"{line.epsilon:g}"]
         n = min((cell.n for seeds in found.values() for cell in _measured(seeds)), default="–")
-        numbers = [_percent(_measured(found.get(defense, [])), pooled[line.norm]) for defense in defenses]
+        numbers = [_percent(_measured(found.get(defense, []))) for defense in defenses]
         table.append([*map(escape, where), str(n), *numbers])
     return pd.DataFrame(table, columns=["dataset", "model", "norm", "epsilon", "n", *map(escape, defenses)])
 
@@ -132,11 +128,12 @@ def _measured(seeds: Iterable[Cell]) -> list[Cell]:
     return [cell for cell in seeds if not math.isnan(cell.value)]
 
 
-def _percent(seeds: list[Cell], pooled: Deviation | None) -> str:
+def _percent(seeds: list[Cell]) -> str:
     if not seeds:
         return "–"
     values = [cell.value for cell in seeds]
-    found = interval(values, min(cell.n for cell in seeds), sampling="binomial", pooled=pooled)
+    margins = share_margins(values[0], seeds[0].n) if len(values) == 1 else EXACT
+    found = interval(values, margins=margins, share=True)
     spread = "" if math.isnan(found.half) else f" ±{100 * found.half:.1f}"
     incomplete = " *incomplete*" if any(cell.status == "incomplete" for cell in seeds) else ""
     return f"{100 * sum(values) / len(values):.1f}{spread}{incomplete}"
