@@ -434,6 +434,14 @@ def test_claims_without_a_number(tmp_path: Path) -> None:
     assert found[["n", "seeds", "worst_n"]].isna().all(axis=None)
 
 
+def test_a_cited_number_is_judged_where_it_has_a_cell(tmp_path: Path) -> None:
+    cited = {"cited": "Chen 2019"}
+    rows = [ROW | cited, ROW | NO_CELL | cited | {"id": "b"}]
+    found = judged(tmp_path, rows, seeds(0.5, 0.5, 0.5)).query("reading == 'headline'")
+    assert [first(row) for _, row in found.iterrows()] == [("reproduced", ""), ("cited", "Chen 2019")]
+    assert found["cited"].tolist() == ["Chen 2019"] * 2
+
+
 def test_a_failed_seed_is_told(tmp_path: Path) -> None:
     cells = [*seeds(0.5, 0.501, 0.499), cell(math.nan, seed=3, status="failed", reason="loss is nan")]
     row = judged(tmp_path, [ROW], cells).iloc[0]

@@ -160,13 +160,17 @@ def test_every_claim_is_there_with_its_reason(material: Material) -> None:
     claims = material.tables["claims"]
     headline = claims[claims["reading"] == "headline"]
     assert [row[0].rstrip("†‡") for row in shown] == headline["id"].tolist()
-    first = dict(zip(("claim", "paper", "ours", "interval", "n", "seeds", "verdict", "stands"), shown[0], strict=True))
+    header = next(line for line in text.splitlines() if line.startswith("| claim"))
+    names = [name.strip() for name in header.strip("|").split("|")]
+    assert names[-4:] == ["verdict", "stands", "attack gap", "replication gap"]
+    first = dict(zip(names, shown[0], strict=True))
     assert first["paper"] == "0.9861"
     assert first["ours"] == "0.9565"
     assert first["interval"] == "0.9368 to 0.9762"
     notes = dict(re.findall(r"\((\w+)\) ([^\n]*?)(?=; \(|\.\n|\.$)", text.split("Notes. ")[1]))
     assert notes[re.search(r"\((\w)\)", shown[1][3])[1]] == "interval: pooled"
-    assert shown[2][7] == "overstated by 41.0 points"
+    assert shown[2][7:] == ["overstated by 41.0 points", "40.0", "1.0"]
+    assert shown[3][7:] == ["attack gap 1.2, claim not reproduced", "1.2", "-6.3"]
     untested = notes[re.search(r"\((\w)\)", next(row[7] for row in shown if row[7].startswith("not tested")))[1]]
     assert untested == "epochs 3 of 10"
     assert shown[5][6].startswith("failed (")
@@ -266,7 +270,18 @@ def test_summary_has_a_column_per_verdict_of_any_study(material: Material) -> No
     header = summary.verdicts([material, other]).splitlines()[0]
     names = [name.strip() for name in header.split("|")[3:-2]]
     counted = ["reproduced", "higher", "lower", "inconclusive", "not comparable", "not run", "failed", "out of scope"]
-    assert names == [*counted, "only as coded"]
+    assert names == [*counted, "only as coded", "cited numbers, apart"]
+
+
+def test_cited_numbers_have_a_table_of_their_own(material: Material) -> None:
+    claims = material.tables["claims"]
+    some = claims["id"].isin(claims["id"].unique()[:2])
+    both = report.verdicts(changed(material, claims=claims.assign(cited=some.map({True: "Chen", False: ""}))))
+    own, cited = both.split("\n\n")
+    assert "verdict on a cited number" in cited
+    totals = [sum(int(row[-2]) for row in rows_of(table)) for table in (own, cited)]
+    assert totals == [claims["id"].nunique() - 2, 2]
+    assert "cited" not in report.verdicts(material)
 
 
 # ---- the whole

@@ -95,7 +95,7 @@ class Claim:
             deviation=float(row["std"]) if row["std"] else None,
             clean=row["attack"] == "clean",
             out_of_scope=row["out_of_scope"],
-            cited=row.get("cited", ""),
+            cited=row["cited"],
         )
 
     @property

@@ -1,4 +1,4 @@
-"""The verdicts on a claim: is our number the published one, and does a robust accuracy stand?"""
+"""The verdicts on a claim: is our number the published one, and does it stand where it is one under attack?"""
 
 import math
 from bisect import bisect_left

@@ -24,6 +24,7 @@ PAPER = "paper"  # the run whose numbers may be compared with the published ones
 OWN_SECTION = ("worst-case", "selection")  # plots that are not among the paper's figures
 
 _COUNTS = ["certain", "inferred", "uncertain", "all"]
+_GAPS = {"attack_gap": "attack gap", "replication_gap": "replication gap"}  # in points
 
 
 # ---- values for the text
@@ -123,8 +124,13 @@ def _figures(material: Material, plot: str = "") -> list[str]:
 
 
 def verdicts(material: Material) -> str:
-    """Return the counts of verdicts."""
-    return pipe_table(verdict_counts(material.tables["claims"]), right=_COUNTS)
+    """Return the counts of verdicts; those on numbers that the paper only cites in a table of their own."""
+    claims = material.tables["claims"]
+    parts = [pipe_table(verdict_counts(words.own(claims)), right=_COUNTS)]
+    if len(more := words.cited(claims)):
+        named = verdict_counts(more).rename(columns={"verdict": "verdict on a cited number"})
+        parts.append(pipe_table(named, right=_COUNTS))
+    return join(*parts)
 
 
 def readings(material: Material) -> str:
@@ -234,7 +240,7 @@ def claims(material: Material) -> str:
         label = own_tables(material)["claims" if headline else f"claims {reading}"]
         caption = "Every published number." if headline else f"The numbers that the reading `{reading}` changes."
         shown = pd.DataFrame([_claim_row(row, notes) for row in rows])
-        table = pipe_table(shown, right=["paper", "ours", "interval", "n", "seeds"])
+        table = pipe_table(shown, right=["paper", "ours", "interval", "n", "seeds", *_GAPS.values()])
         parts += [captioned(label, caption, table), words.explained(notes)]
     return join(*parts)
 
@@ -251,7 +257,6 @@ def _interval_note(claim: Mapping[Hashable, Any]) -> str:
 def _claim_row(claim: Mapping[Hashable, Any], notes: Mapping[str, str]) -> dict[str, str]:
     digits = decimals(claim["value"])
     low, high = (words.fixed(claim[end], digits) for end in ("interval_lo", "interval_hi"))
-    by = f" by {float(claim['overstated_by']):.1f} points" if claim["overstated_by"] else ""
     return {
         "claim": escape(claim["id"]) + CERTAINTY_MARKS[claim["certainty"]],
         "paper": claim["value"],
@@ -260,7 +265,8 @@ def _claim_row(claim: Mapping[Hashable, Any], notes: Mapping[str, str]) -> dict[
         "n": words.fixed(claim["n"], 0),
         "seeds": words.fixed(claim["seeds"], 0),
         "verdict": words.noted(escape(claim["only"] or claim["verdict"]), _reason(claim), notes),
-        "stands": words.noted(escape(claim["stands"]) + by, claim["stands_why"], notes),
+        "stands": words.noted(escape(words.second_verdict(claim)), claim["stands_why"], notes),
+        **{name: words.fixed(claim[column], 1) for column, name in _GAPS.items()},
     }
 
 

@@ -1,6 +1,7 @@
 """Published numbers: reading and checking the claims of a study, under each reading of the paper.
 
-A claim names a cell (dataset, model, defense, attack, epsilon, metric) or says why it is out of scope. A
+A claim names a cell (dataset, model, defense, attack, epsilon, metric) or says why it is out of scope. One that the
+paper only repeats from another is `cited`, with or without a cell. A
 reading is another way to take the paper (the authors' code, epsilon in pixels): it swaps slugs of the cells.
 The headline reading is the paper's; only there can a claim count as reproduced.
 """
@@ -28,7 +29,8 @@ PUBLISHED = [
     *["certainty", "source_ref"],
 ]
 COLUMNS = ["id", *PUBLISHED, *CELL, "cell_epsilon", "cell_metric", "out_of_scope"]
-OPTIONAL = ["alternative"]  # the number under another reading of a doubtful label; several: "a;b"
+# the number under another reading of a doubtful label, several: "a;b"; whose number it is where the paper repeats it
+OPTIONAL = ["alternative", "cited"]
 CERTAINTY = ("certain", "inferred", "uncertain")
 HEADLINE = "headline"
 
@@ -57,7 +59,7 @@ def load(folder: Path, known: Known, budgets: Budgets | None = None, *, required
         required: whether the file has to be there; without it there are no claims.
 
     Returns:
-        The columns of the file as text, with `alternative`; as numbers `cell_epsilon` and, in the claim's own
+        The columns of the file as text, with those of OPTIONAL; as numbers `cell_epsilon` and, in the claim's own
         unit, `low` and `high` (equal unless it is an interval).
 
     Raises:
@@ -120,9 +122,11 @@ def _row_problems(row: Mapping[str, str], known: Known, budgets: Budgets) -> Ite
             yield key, f"unknown {key} {row[key]!r}; {nearest(row[key], names)}"
     yield from _number_problems(row)
     filled = [key for key in [*CELL, "cell_epsilon", "cell_metric"] if row[key]]
+    if row["out_of_scope"] and row["cited"]:
+        yield "cited", f"give either whom the paper cites or why it is out of scope, got both: {row['cited']!r}"
     if row["out_of_scope"] and filled:
         yield "out_of_scope", f"give either a cell or a reason, got both: {', '.join(filled)}"
-    elif not row["out_of_scope"] and not filled:
+    elif not filled and not row["out_of_scope"] and not row["cited"]:
         yield "out_of_scope", f"give either a cell ({', '.join(CELL)}, cell_metric) or a reason, got neither"
     elif filled:
         yield from _cell_problems(row, known, budgets)
