@@ -172,6 +172,9 @@ def _claims(published: pd.DataFrame, reading: str, mark: str, seeds: int) -> pd.
         attack_gap=fill(["", "0.2", "40.0", "1.25", "", ""] * 9, ""),
         replication_gap=fill(["", "0.1", "1.0", "-6.3", "", ""] * 9, ""),
         cited="",
+        kind=fill(["clean", "informative", "informative", "floor"], ""),
+        p=fill(["1.0", "0.001", "0.02"], ""),
+        q=fill(["1.0", "0.003", "0.03"], ""),
     )
 
 

@@ -488,6 +488,55 @@ def test_what_failed_is_told_beside_what_was_cut_short(tmp_path: Path) -> None:
     assert first(row) == ("not comparable", "epochs 1 of 10; 1 of 4 seeds failed: loss is nan")
 
 
+# ---- many claims at once
+
+
+def test_the_p_value_of_a_difference_goes_with_the_verdict() -> None:
+    for excess in (0.9, 1.1):
+        precision = precise(0.005)
+        difference = 0.02 + excess * precision.wide
+        assert (precision.beyond(difference, 0.02) < 0.05) == (verdicts.decide(difference, 0.02, precision) == "higher")
+    edge = precise(0.005, margin=0.01)
+    assert edge.beyond(0.02 + edge.wide, 0.02) == pytest.approx(0.05)
+    assert (edge.beyond(0.02, 0.02), precise(0.0).beyond(0.03, 0.02)) == (1.0, 0.0)
+    assert math.isnan(verdicts.Precision(2, Deviation(0.1, 9)).beyond(0.5, 0.02))
+
+
+def test_differences_are_corrected_over_the_claims_of_a_study(tmp_path: Path) -> None:
+    """Benjamini and Hochberg: p of rank k of 3 times 3 / k, no larger than that of the next."""
+    others = {"cell_defense": "std+l1"}, {"cell_defense": "minmax-printed"}, {"cell_defense": "minmax-coded"}
+    rows = [ROW, *(ROW | other | {"id": name} for name, other in zip("bcd", others, strict=True))]
+    rows[3] |= {"cited": "Chen 2019"}
+    cells = [
+        *seeds(0.44, 0.445, 0.435),
+        *seeds(0.5, 0.5, 0.5, defense="std+l1"),
+        *seeds(0.40, 0.405, 0.395, defense="minmax-printed"),
+        *seeds(0.40, 0.405, 0.395, defense="minmax-coded"),
+    ]
+    found = judged(tmp_path, rows, cells).query("reading == 'headline'").set_index("id")
+    p = found["p"].to_dict()
+    assert found["q"].to_dict() == pytest.approx(
+        {"a": p["a"] * 1.5, "b": 1.0, "c": p["c"] * 3, "d": math.nan}, nan_ok=True
+    )
+    assert p["c"] < p["a"] < 0.05 < p["b"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind"),
+    [
+        (CLEAN, "clean"),
+        (CLEAN | {"cell_metric": "fuzziness"}, ""),
+        ({"value": "0.0050"}, "floor"),
+        ({"value": "0.0051"}, "informative"),
+        ({"value": "99.5", "unit": "percent", "cell_metric": "error"}, "floor"),
+        ({"value": "0.5", "unit": "percent", "cell_metric": "error"}, "informative"),
+        (NO_CELL | {"out_of_scope": "a figure"}, ""),
+    ],
+)
+def test_a_claim_says_of_which_kind_it_is(tmp_path: Path, changes: dict[str, str], kind: str) -> None:
+    assert judged(tmp_path, [ROW | changes], []).iloc[0]["kind"] == kind
+
+
 # ---- intervals as claims
 
 

@@ -104,7 +104,7 @@ def test_a_run_says_how_it_is_smaller_than_the_paper(material: Material) -> None
 
 
 def test_headline_counts_each_claim_once(material: Material) -> None:
-    counts = {row[1]: row[2:6] for row in rows_of(report.verdicts(material))}
+    counts = {row[1]: row[2:6] for row in rows_of(report.verdicts(material).split("\n\n")[0])}
     assert counts["not comparable"] == ["56", "0", "5", "61"]
     assert sum(int(row[3]) for row in counts.values()) == 67
     assert counts.keys() >= {"reproduced", "only as coded"}
@@ -273,11 +273,26 @@ def test_summary_has_a_column_per_verdict_of_any_study(material: Material) -> No
     assert names == [*counted, "only as coded", "cited numbers, apart"]
 
 
+def test_verdicts_are_counted_by_net_and_kind_and_differences_are_listed(material: Material) -> None:
+    _, kinds, beyond = report.verdicts(material).split("\n\n")
+    assert rows_of(kinds) == [
+        ["lenet", "clean", "1", "1", "0", "0", "0"],
+        ["lenet", "floor", "1", "0", "0", "1", "0"],
+        ["lenet", "informative", "2", "0", "2", "0", "0"],
+    ]
+    claims = material.tables["claims"]
+    ids, values = (claims[name].tolist()[1:3] for name in ("id", "value"))
+    assert rows_of(beyond) == [
+        [ids[0], values[0], "higher", "0.001", "0.003"],
+        [ids[1], values[1], "lower", "0.02", "0.03"],
+    ]
+
+
 def test_cited_numbers_have_a_table_of_their_own(material: Material) -> None:
     claims = material.tables["claims"]
     some = claims["id"].isin(claims["id"].unique()[:2])
     both = report.verdicts(changed(material, claims=claims.assign(cited=some.map({True: "Chen", False: ""}))))
-    own, cited = both.split("\n\n")
+    own, cited, *_ = both.split("\n\n")
     assert "verdict on a cited number" in cited
     totals = [sum(int(row[-2]) for row in rows_of(table)) for table in (own, cited)]
     assert totals == [claims["id"].nunique() - 2, 2]

@@ -21,11 +21,14 @@ from touchstone.findings.intervals import (
     pooled_deviation,
 )
 from touchstone.study.claims import CELL
-from touchstone.study.scale import COMPARED, LOG, LOGIT, METRICS, SHARE, UNITS
+from touchstone.study.scale import COMPARED, LOG, LOGIT, METRICS, SHARE, SLACK, UNITS
 
 # (dataset, attack, reading) -> radius -> what tests it there: attack, radius in pixels; or why nothing does
 Worst = Mapping[tuple[str, str, str], Mapping[float, tuple[str, float]] | str]
 JUDGED = METRICS | {UNDER_THREAT: SHARE, ATTACK_GAP: SHARE}  # what numbers of ours may be
+# accuracies and errors: without an attack; under one that leaves FLOOR at most, as many attacks would; all others
+KINDS = ("clean", "floor", "informative")
+FLOOR = 0.005
 SEPARATOR = "; "  # between the texts of a column that holds several: why, caps, stands_why
 
 
@@ -102,6 +105,15 @@ class Claim:
     def robust(self) -> bool:
         """Whether it is an accuracy or an error under attack, which a worst case can test."""
         return not self.clean and self.place.metric in ("accuracy", "error")
+
+    @property
+    def kind(self) -> str:
+        """One of KINDS; empty for what is no accuracy or error."""
+        if self.place.metric not in ("accuracy", "error"):
+            return ""
+        if self.clean:
+            return "clean"
+        return "floor" if max(map(self.accuracy, (self.low, self.high))) <= FLOOR + SLACK else "informative"
 
     def accuracy(self, value: float) -> float:
         """Return a robust accuracy or error, given in the claim's unit, as an accuracy in [0, 1]."""

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import pandas as pd
+from scipy import special, stats
 
 from touchstone.cell import radius_index
 from touchstone.findings.cells import ATTACK_GAP, UNDER_THREAT, derive
@@ -129,20 +130,36 @@ class Precision:
         return math.hypot(quantile(self.spread.freedom) * self.spread.value / math.sqrt(self.seeds), self.margin)
 
     @property
-    def wide(self) -> float:
-        """Return H, the half-width of the difference: t sqrt(s^2/m + s_p^2/r), and the samples.
+    def error(self) -> Deviation | None:
+        """Return sqrt(s^2/m + s_p^2/r), the standard error of the difference over nets, and its degrees of freedom.
 
-        A printed deviation is another one than ours, so that the degrees of freedom are those of Welch (1947).
+        A printed deviation is another one than ours, so that they are those of Welch (1947).
         """
         if self.spread is None:
-            return math.nan
+            return None
         ours = self.spread.value**2 / self.seeds
         theirs = (self.spread.value if self.printed is None else self.printed) ** 2 / self.runs
         freedom = self.spread.freedom
         if self.printed is not None and ours + theirs > 0.0:
             # a deviation comes from two runs at least
             freedom = (ours + theirs) ** 2 / (ours**2 / freedom + theirs**2 / max(self.runs - 1, 1))
-        return math.hypot(quantile(freedom) * math.sqrt(ours + theirs), self.margin)
+        return Deviation(math.sqrt(ours + theirs), freedom)
+
+    @property
+    def wide(self) -> float:
+        """Return H, the half-width of the difference: t times its error, and the samples."""
+        error = self.error
+        return math.nan if error is None else math.hypot(quantile(error.freedom) * error.value, self.margin)
+
+    def beyond(self, difference: float, tau: float) -> float:
+        """Return the two-sided p-value of a difference that is truly tau at most; nan below LEAST_SEEDS."""
+        error, excess = self.error, abs(difference) - tau
+        if error is None or self.seeds < LEAST_SEEDS or math.isnan(self.margin):
+            return math.nan
+        total = math.hypot(error.value, self.margin / quantile(error.freedom))
+        if excess <= SLACK:
+            return 1.0
+        return 2.0 * float(special.stdtr(error.freedom, -excess / total)) if total else 0.0
 
     @property
     def single(self) -> float:
@@ -270,6 +287,7 @@ class Ours(NamedTuple):
     interval_kind: str = ""
     difference: float = math.nan
     tau: float = math.nan
+    p: float = math.nan  # of a true difference of tau at most
 
 
 class Tested(NamedTuple):
@@ -283,7 +301,8 @@ class Tested(NamedTuple):
     second: Second | None = None
 
 
-FIRST = ["verdict", "why", "only", "caps"]
+TESTED = ("reproduced", "higher", "lower", "within spread", "inconclusive")  # verdicts on a difference
+FIRST = ["kind", "verdict", "why", "only", "q", "caps"]
 SECOND = [*Tested._fields[:3], "stands", "stands_why", "overstated_by", "attack_gap", "replication_gap"]
 RESULT = ["reading", *Ours._fields, *FIRST, *SECOND]
 
@@ -311,11 +330,13 @@ def verdicts(
         reference: the defense that clean_accuracy_drop and near_zero_ratio compare with.
 
     Returns:
-        The claims' columns and RESULT. Numbers are in the claim's own unit, nan where there is none. `verdict` is a
-        word of VERDICTS, `why` its reasons. A reading that reproduces what the headline does not is `ELSEWHERE`, and
-        `only` has the reading's mark. `stands` is a word of STANDS, empty where the claim is no accuracy or error under
-        attack. In points: `overstated_by`; `attack_gap`, our accuracy under the published attack minus our worst case;
-        `replication_gap`, the claimed accuracy minus ours under the published attack.
+        The claims' columns and RESULT. Numbers are in the claim's own unit, nan where there is none. `kind` is one of
+        KINDS. `verdict` is a word of VERDICTS, `why` its reasons. A reading that reproduces what the headline does not
+        is `ELSEWHERE`, and `only` has the reading's mark. `p` is that of a difference of the tolerance at most, `q` the
+        same after Benjamini and Hochberg (1995) over the headline's own claims that were compared. `stands` is a word
+        of STANDS, empty where the claim is no accuracy or error under attack. In points: `overstated_by`;
+        `attack_gap`, our accuracy under the published attack minus our worst case; `replication_gap`, the claimed
+        accuracy minus ours under the published attack.
     """
     evidence = Evidence.of(derive(cells, near_zero=near_zero, reference=reference), worst, caps, reference)
     rows = expand(claims, readings)
@@ -326,11 +347,21 @@ def verdicts(
     elsewhere = agrees & ~both["id"].isin(both["id"][agrees & (both["reading"] == HEADLINE)])
     both["verdict"] = both["verdict"].mask(elsewhere, ELSEWHERE)
     both["only"] = both["mark"].where(elsewhere, "")
+    both["q"] = _false_discovery(both)
     return both[[*claims.columns, *RESULT]]
 
 
+def _false_discovery(both: pd.DataFrame) -> "pd.Series[float]":
+    """Return q of the claims that the headline reading compares; those that the paper only cites are no part of it."""
+    family = (both["reading"] == HEADLINE) & (both["cited"] == "") & both["verdict"].isin(TESTED) & both["p"].notna()
+    q = pd.Series(math.nan, index=both.index)
+    if family.any():
+        q[family] = stats.false_discovery_control(both.loc[family, "p"])
+    return q
+
+
 def _judged(claim: Claim, evidence: Evidence) -> dict[str, Any]:
-    """Return the columns RESULT of one claim under one reading, but for `only`."""
+    """Return the columns RESULT of one claim under one reading, but for `only` and `q`."""
     cut = evidence.cut_short(claim)
     first, ours = _first(claim, evidence, cut)
     tested = _tested(claim, evidence, first, ours)
@@ -339,6 +370,7 @@ def _judged(claim: Claim, evidence: Evidence) -> dict[str, Any]:
     del numbers["second"]
     return {
         **ours._asdict(),
+        "kind": claim.kind,
         "verdict": first.word,
         "why": SEPARATOR.join(first.why),
         "caps": cut.text(),
@@ -382,6 +414,7 @@ def _first(claim: Claim, evidence: Evidence, cut: Caps) -> tuple[Verdict, Ours]:
         interval_kind=kind,
         difference=distance(value, claim.low, claim.high),
         tau=claim.tau(),
+        p=precision.beyond(distance(value, claim.low, claim.high), claim.tau()),
     )
     first = _compared(claim, ours, precision, Sampled(samples.met, samples.population or samples.met, margin))
     if cut.model or cut.attack:

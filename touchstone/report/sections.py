@@ -13,6 +13,7 @@ from touchstone.findings.inputs import Run
 from touchstone.findings.markdown import escape, pipe_table
 from touchstone.findings.tables import CERTAINTY_MARKS, data_words, decimals, legend
 from touchstone.findings.tables import summary as verdict_counts
+from touchstone.findings.verdicts import VERDICTS
 from touchstone.registry import nearest
 from touchstone.report import words
 from touchstone.report.material import Material, Provenance, existing, stand_ins
@@ -24,6 +25,12 @@ PAPER = "paper"  # the run whose numbers may be compared with the published ones
 OWN_SECTION = ("worst-case", "selection")  # plots that are not among the paper's figures
 
 _COUNTS = ["certain", "inferred", "uncertain", "all"]
+_OUTCOMES = ("reproduced", "higher or lower", "cannot tell", "other")
+_OUTCOME = {word: "other" for word in VERDICTS} | {
+    "reproduced": "reproduced",
+    **dict.fromkeys(("higher", "lower"), "higher or lower"),
+    **dict.fromkeys(("within spread", "inconclusive"), "cannot tell"),
+}
 _GAPS = {"attack_gap": "attack gap", "replication_gap": "replication gap"}  # in points
 
 
@@ -130,7 +137,31 @@ def verdicts(material: Material) -> str:
     if len(more := words.cited(claims)):
         named = verdict_counts(more).rename(columns={"verdict": "verdict on a cited number"})
         parts.append(pipe_table(named, right=_COUNTS))
-    return join(*parts)
+    return join(*parts, _kinds(words.own(claims)), _beyond(words.own(claims)))
+
+
+def _kinds(claims: pd.DataFrame) -> str:
+    """Count the accuracies and errors of the headline reading by net and kind: many floor rows are one finding."""
+    rows = claims[(claims["reading"] == HEADLINE) & (claims["kind"] != "")]
+    table = []
+    for (net, kind), group in rows.groupby(["cell_model", "kind"], sort=True):
+        found = group["verdict"].map(_OUTCOME).value_counts()
+        table.append([escape(str(net)), str(kind), str(len(group)), *(str(found.get(name, 0)) for name in _OUTCOMES)])
+    columns = ["net", "kind", "numbers", *_OUTCOMES]
+    return pipe_table(pd.DataFrame(table, columns=columns), right=columns[2:]) if table else ""
+
+
+def _beyond(claims: pd.DataFrame) -> str:
+    """List what is higher or lower, the surest first, with its p-value and that after Benjamini and Hochberg."""
+    rows = claims[(claims["reading"] == HEADLINE) & claims["verdict"].isin(["higher", "lower"])]
+    shown = rows.assign(order=rows["q"].astype(float)).sort_values("order", kind="stable")
+    table = pd.DataFrame({name: shown[name].map(escape) for name in ("id", "value", "verdict")})
+    table = table.assign(**{name: [f"{float(text):.2g}" for text in shown[name]] for name in ("p", "q")})
+    return (
+        pipe_table(table.rename(columns={"id": "claim", "value": "paper"}), right=["paper", "p", "q"])
+        if len(table)
+        else ""
+    )
 
 
 def readings(material: Material) -> str:
