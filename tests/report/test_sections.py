@@ -104,7 +104,7 @@ def test_a_run_says_how_it_is_smaller_than_the_paper(material: Material) -> None
 
 
 def test_headline_counts_each_claim_once(material: Material) -> None:
-    counts = {row[1]: row[2:6] for row in rows_of(report.verdicts(material).split("\n\n")[0])}
+    counts = {row[1]: row[2:6] for row in rows_of(report.verdicts(material))}
     assert counts["not comparable"] == ["56", "0", "5", "61"]
     assert sum(int(row[3]) for row in counts.values()) == 67
     assert counts.keys() >= {"reproduced", "only as coded"}
@@ -236,7 +236,7 @@ def test_what_is_empty_has_no_table_and_no_number(material: Material) -> None:
     assert [show(empty) for show in shown] == [""] * 6
     assert {report.own_tables(empty)[name] for name in names} == {""}
     assert numbered(empty) == ["Table A1", "Table A2", "Table A3"]
-    assert len(numbered(material)) == 11
+    assert len(numbered(material)) == 13
 
 
 def test_rerun_gives_commands(material: Material) -> None:
@@ -274,7 +274,7 @@ def test_summary_has_a_column_per_verdict_of_any_study(material: Material) -> No
 
 
 def test_verdicts_are_counted_by_net_and_kind_and_differences_are_listed(material: Material) -> None:
-    _, kinds, beyond = report.verdicts(material).split("\n\n")
+    kinds, beyond = report.kinds(material), report.beyond(material)
     assert rows_of(kinds) == [
         ["lenet", "clean", "1", "1", "0", "0", "0"],
         ["lenet", "floor", "1", "0", "0", "1", "0"],
@@ -288,15 +288,21 @@ def test_verdicts_are_counted_by_net_and_kind_and_differences_are_listed(materia
     ]
 
 
+def with_cited(material: Material) -> pd.Series:
+    """The column `cited`, in which the last two claims are another work's."""
+    ids = material.tables["claims"]["id"]
+    return ids.isin(ids.unique()[-2:]).map({True: "Chen 2019", False: ""})
+
+
 def test_cited_numbers_have_a_table_of_their_own(material: Material) -> None:
     claims = material.tables["claims"]
-    some = claims["id"].isin(claims["id"].unique()[:2])
-    both = report.verdicts(changed(material, claims=claims.assign(cited=some.map({True: "Chen", False: ""}))))
-    own, cited, *_ = both.split("\n\n")
-    assert "verdict on a cited number" in cited
-    totals = [sum(int(row[-2]) for row in rows_of(table)) for table in (own, cited)]
+    both = changed(material, claims=claims.assign(cited=with_cited(material)))
+    totals = [sum(int(row[-2]) for row in rows_of(show(both))) for show in (report.verdicts, report.cited)]
     assert totals == [claims["id"].nunique() - 2, 2]
-    assert "cited" not in report.verdicts(material)
+    assert (report.cited(material), report.own_tables(material)["cited"]) == ("", "")
+    assert report.own_tables(both)["cited"] == "Table A2"
+    nothing = changed(material, claims=claims[:0])
+    assert [report.kinds(nothing), report.beyond(nothing)] == ["", ""]
 
 
 # ---- the whole
@@ -325,11 +331,12 @@ def test_templates_name_what_there_is(name: str, shows: object, material: Materi
 def test_every_table_is_captioned_and_numbered_in_the_order_of_the_report(material: Material) -> None:
     source = "\n".join(cell.source for cell in book("study").cells)
     names = re.findall(r"^\*\*\{\{ table_(\w+) \}\}\.\*\*", source, flags=re.MULTILINE)
-    labels = report.own_tables(material)
+    everything = changed(material, claims=material.tables["claims"].assign(cited=with_cited(material)))
+    labels = report.own_tables(everything)
     claims = [name for name in labels if name.split()[0] == "claims"]
     assert Counter([*names, *claims]) == Counter(list(labels))
     assert [name for name in labels if name in names] == names
-    assert numbered(material) == [f"Table A{i}" for i in range(1, len(labels) + 1)]
+    assert numbered(everything) == [f"Table A{i}" for i in range(1, len(labels) + 1)]
 
 
 def test_both_reports_from_end_to_end(results: Results, material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,7 +361,7 @@ def test_both_reports_from_end_to_end(results: Results, material: Material, monk
     html = out.with_suffix(".html").read_text()
     assert html.count("data:image/svg+xml;base64,") == 7
     assert html.count("<h2") == 11
-    assert html.count("<caption") == html.count("<table") == 14
+    assert html.count("<caption") == html.count("<table") == 16
 
     out = Path("results/demo/report.ipynb")
     parameters = {"results_dir": "results/demo", "studies": ["minmax"]}

@@ -175,7 +175,7 @@ def _cell(
 ) -> Cell:
     """Return a number of an attack; `failed` says why there is none although the attack itself did not fail."""
     space, norm = (header.threat.space, header.threat.norm) if header.threat else ("", "none")
-    failed = header.reason or failed
+    failed = header.reason if header.status == "failed" else failed
     status: Status = "failed" if failed else "incomplete" if missing else "ok"
     about = (header.stand_in, header.attack, protocol or header.protocol, space, norm)
     return Cell(
@@ -250,7 +250,7 @@ def _under_threat(attacked: Attacked, together: _Together, judges: Mapping[float
         suite = together.all.get(slug)
         if suite is None or suite.header.threat is None or header.threat is None:
             continue
-        if failed := header.reason or suite.header.reason:
+        if failed := next((h.reason for h in (header, suite.header) if h.status == "failed"), ""):
             for name in (UNDER_THREAT, ATTACK_GAP):
                 nothing = metrics.Number(math.nan, 0)
                 yield _cell(header, name, nothing, epsilon=epsilon, protocol="worst", failed=failed)

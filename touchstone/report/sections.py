@@ -75,7 +75,10 @@ def own_tables(material: Material) -> dict[str, str]:
     claims = ["claims", *(f"claims {reading}" for reading in _readings(material)[1:])]
     there = {name: len(tables[name]) > 0 for name in ("worst", "qualitative", "selection", "flags", "failures")}
     there |= {"verdicts": True, "run": True, "models": True} | dict.fromkeys(claims, len(tables["claims"]) > 0)
-    order = ["verdicts", "run", "models", "worst", *claims, "qualitative", "selection", "flags", "failures"]
+    there |= {"cited": len(words.cited(tables["claims"])) > 0}
+    there |= {"kinds": len(_of_a_kind(material)) > 0, "beyond": len(_beyond(material)) > 0}
+    order = ["verdicts", "cited", "kinds", "beyond", "run", "models", "worst", *claims]
+    order += ["qualitative", "selection", "flags", "failures"]
     shown = [name for name in order if there[name]]
     return {name: f"Table A{shown.index(name) + 1}" if there[name] else "" for name in order}
 
@@ -131,37 +134,46 @@ def _figures(material: Material, plot: str = "") -> list[str]:
 
 
 def verdicts(material: Material) -> str:
-    """Return the counts of verdicts; those on numbers that the paper only cites in a table of their own."""
-    claims = material.tables["claims"]
-    parts = [pipe_table(verdict_counts(words.own(claims)), right=_COUNTS)]
-    if len(more := words.cited(claims)):
-        named = verdict_counts(more).rename(columns={"verdict": "verdict on a cited number"})
-        parts.append(pipe_table(named, right=_COUNTS))
-    return join(*parts, _kinds(words.own(claims)), _beyond(words.own(claims)))
+    """Return the counts of verdicts on the paper's own numbers."""
+    return pipe_table(verdict_counts(words.own(material.tables["claims"])), right=_COUNTS)
 
 
-def _kinds(claims: pd.DataFrame) -> str:
-    """Count the accuracies and errors of the headline reading by net and kind: many floor rows are one finding."""
-    rows = claims[(claims["reading"] == HEADLINE) & (claims["kind"] != "")]
+def cited(material: Material) -> str:
+    """Return the counts of verdicts on numbers that the paper repeats from other works; empty without any."""
+    rows = words.cited(material.tables["claims"])
+    return pipe_table(verdict_counts(rows), right=_COUNTS) if len(rows) else ""
+
+
+def kinds(material: Material) -> str:
+    """Count the accuracies and errors by net and kind: many floor rows are one finding; empty without any."""
     table = []
-    for (net, kind), group in rows.groupby(["cell_model", "kind"], sort=True):
+    for (net, kind), group in _of_a_kind(material).groupby(["cell_model", "kind"], sort=True):
         found = group["verdict"].map(_OUTCOME).value_counts()
         table.append([escape(str(net)), str(kind), str(len(group)), *(str(found.get(name, 0)) for name in _OUTCOMES)])
     columns = ["net", "kind", "numbers", *_OUTCOMES]
     return pipe_table(pd.DataFrame(table, columns=columns), right=columns[2:]) if table else ""
 
 
-def _beyond(claims: pd.DataFrame) -> str:
-    """List what is higher or lower, the surest first, with its p-value and that after Benjamini and Hochberg."""
-    rows = claims[(claims["reading"] == HEADLINE) & claims["verdict"].isin(["higher", "lower"])]
-    shown = rows.assign(order=rows["q"].astype(float)).sort_values("order", kind="stable")
-    table = pd.DataFrame({name: shown[name].map(escape) for name in ("id", "value", "verdict")})
-    table = table.assign(**{name: [f"{float(text):.2g}" for text in shown[name]] for name in ("p", "q")})
-    return (
-        pipe_table(table.rename(columns={"id": "claim", "value": "paper"}), right=["paper", "p", "q"])
-        if len(table)
-        else ""
-    )
+def beyond(material: Material) -> str:
+    """List what is higher or lower, the surest first, with its p-value and the corrected one; empty without any."""
+    rows = _beyond(material)
+    rows = rows.assign(order=rows["q"].astype(float)).sort_values("order", kind="stable")
+    table = pd.DataFrame({name: rows[name].map(escape) for name in ("id", "value", "verdict")})
+    table = table.assign(**{name: [f"{float(text):.2g}" for text in rows[name]] for name in ("p", "q")})
+    named = table.rename(columns={"id": "claim", "value": "paper"})
+    return pipe_table(named, right=["paper", "p", "q"]) if len(table) else ""
+
+
+def _of_a_kind(material: Material) -> pd.DataFrame:
+    """Return the paper's own claims that have a kind, in the headline reading."""
+    rows = words.own(_reading(material, HEADLINE))
+    return rows[rows["kind"] != ""]
+
+
+def _beyond(material: Material) -> pd.DataFrame:
+    """Return the paper's own claims that are higher or lower, in the headline reading."""
+    rows = words.own(_reading(material, HEADLINE))
+    return rows[rows["verdict"].isin(["higher", "lower"])]
 
 
 def readings(material: Material) -> str:
