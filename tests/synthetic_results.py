@@ -147,7 +147,7 @@ def _claims(published: pd.DataFrame, reading: str, mark: str, seeds: int) -> pd.
     verdicts = ["reproduced", "higher", "lower", "inconclusive", "not run", "failed"]
     if reading != "headline":
         verdicts[0] = ELSEWHERE
-    stands = ["", "stands", "overstated", "overstated", "not tested", ""]
+    stands = ["", "stands", "overstated", "attack gap", "not tested", ""]
     return rows.assign(
         reading=reading,
         ours=value * 0.97,
@@ -169,7 +169,13 @@ def _claims(published: pd.DataFrame, reading: str, mark: str, seeds: int) -> pd.
         worst_n="300",
         stands=fill(stands * 9, ""),
         stands_why=fill(["", "", "", "", "epochs 3 of 10", ""] * 9, ""),
-        overstated_by=fill(["", "", "41.0", "7.5", "", ""] * 9, ""),
+        overstated_by=fill(["", "", "41.0", "", "", ""] * 9, ""),
+        attack_gap=fill(["", "0.2", "40.0", "1.25", "", ""] * 9, ""),
+        replication_gap=fill(["", "0.1", "1.0", "-6.3", "", ""] * 9, ""),
+        cited="",
+        kind=fill(["clean", "informative", "informative", "floor"], ""),
+        p=fill(["1.0", "0.001", "0.02"], ""),
+        q=fill(["1.0", "0.003", "0.03"], ""),
     )
 
 
@@ -183,7 +189,7 @@ def _cells(seeds: int) -> pd.DataFrame:
             status = "failed" if failed else "incomplete" if missing else "ok"
             model = ("minmax", dataset, MODEL, defense, seed, stand_in)
             about = (f"worst-{norm}", "worst", "pixel", norm, eps, "worst_accuracy", value, 0 if failed else 300)
-            rows.append(Cell(*model, *about, status, "loss not finite" if failed else missing))
+            rows.append(Cell(*model, *about, status, "loss not finite" if failed else missing, about[-1]))
     table = pd.DataFrame(rows)
     clean = table[(table["norm"] == "linf") & (table["epsilon"] == 0.0)]
     blank = {"attack": "clean", "protocol": "published", "norm": "none", "epsilon": np.nan}

@@ -26,11 +26,11 @@ def catalogue() -> str:
 
 
 def verdicts() -> str:
-    """What a verdict means, and the second one of a robust accuracy."""
+    """What a verdict means, and the second one of a number under attack."""
     lines = [f"| {meaning.mark} {word} | {meaning.meaning} |" for word, meaning in VERDICTS.items()]
     second = "; ".join(f"*{word}*: {meaning}" for word, meaning in STANDS.items())
     table = "\n".join(["| verdict | meaning |", "|---|---|", *lines])
-    return f"{table}\n\nThe second verdict of a robust accuracy: {second}."
+    return f"{table}\n\nThe second verdict of an accuracy or error under attack: {second}."
 
 
 PARTS: dict[str, Callable[[], str]] = {"catalogue": catalogue, "verdicts": verdicts}

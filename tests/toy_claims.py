@@ -67,16 +67,18 @@ def cell(value: float, *, seed: int = 0, **changes: Any) -> dict[str, Any]:
     base = {"study": "toy", "dataset": "mnist", "model": "lenet", "defense": "std", "seed": seed, "stand_in": ""}
     base |= {"attack": "pgd40-linf", "protocol": "published", "space": "normalized"}
     base |= {"norm": "linf", "epsilon": 0.3, "metric": "accuracy", "value": value, "n": 10000}
-    return {**base, "status": "ok", "reason": "", **changes}
+    base |= {"status": "ok", "reason": "", "half": math.nan, **changes}
+    return {"met": base["n"], **base}
 
 
 def seeds(*values: float, **changes: Any) -> list[dict[str, Any]]:
     return [cell(value, seed=seed, **changes) for seed, value in enumerate(values)]
 
 
-def worst(*values: float, **changes: Any) -> list[dict[str, Any]]:
-    place = {"attack": "worst-linf", "protocol": "worst", "space": "pixel", "epsilon": 0.0924}
-    return seeds(*values, **place | {"metric": "worst_accuracy"} | changes)
+def worst(*values: float, gap: float = 0.0, **changes: Any) -> list[dict[str, Any]]:
+    """Worst cases in the space of the published attack, and how far they are below it."""
+    found = seeds(*values, **{"protocol": "worst", "metric": "worst_under_threat"} | changes)
+    return found + seeds(*[gap] * len(values), **{"protocol": "worst", "metric": "attack_gap"} | changes)
 
 
 def agreeing(row: Mapping[str, str]) -> dict[str, str]:

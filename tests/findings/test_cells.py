@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from touchstone.cell import ThreatSpec
 from touchstone.findings import cells, metrics, weights
 from touchstone.findings.cells import Place
 from touchstone.findings.inputs import read_run
+from touchstone.findings.intervals import share_margins
 from touchstone.records import Attacked, Batch
 
 
@@ -23,8 +25,8 @@ def number(table: pd.DataFrame, **where: Any) -> pd.Series:
     return found.iloc[0]
 
 
-def table(*attacked: Attacked) -> pd.DataFrame:
-    return cells.table(cells.of_attacks(Batch(list(attacked), [])))
+def table(*attacked: Attacked, judges: cells.Judges | None = None) -> pd.DataFrame:
+    return cells.table(cells.of_attacks(Batch(list(attacked), []), judges or {}))
 
 
 def attacks() -> list[Attacked]:
@@ -72,6 +74,79 @@ def test_the_worst_case_unites_attacks_that_make_images_only() -> None:
     assert (large["status"], large["reason"]) == ("incomplete", "missing square")
 
 
+JUDGES = {"pgd-far": {0.1: ("worst-linf", 0.03), 0.3: ("worst-linf", 0.1)}, "pgd-px": {0.3: ("worst-linf", 0.3)}}
+
+
+def test_a_published_attack_is_judged_in_its_own_space() -> None:
+    found = table(*attacks(), judges=JUDGES)
+    small, large = (number(found, metric="worst_under_threat", attack="pgd-far", epsilon=eps) for eps in (0.1, 0.3))
+    assert (small["value"], large["value"], large["n"], large["met"]) == (0.0, 0.0, 4, 4), "its own points break all"
+    assert number(found, metric="attack_gap", attack="pgd-far", epsilon=0.3)["value"] == 0.0
+    images = number(found, metric="worst_under_threat", attack="pgd-px")
+    assert images["value"] == number(found, metric="worst_accuracy", epsilon=0.3)["value"] == 0.25
+    gap = number(found, metric="attack_gap", attack="pgd-px")
+    assert (gap["value"], gap["protocol"], gap["space"], gap["status"]) == (0.25, "worst", "pixel", "incomplete")
+    assert number(table(*attacks()), metric="worst_accuracy", epsilon=0.3)["value"] == 0.25, "the tables in pixels stay"
+
+
+def test_another_attack_under_the_same_threat_counts_and_one_out_of_its_box_does_not() -> None:
+    grid: dict[str, Any] = {"epsilon": [0.3] * 4, "dist_linf": [0.3] * 4}
+    none, some, all_ = ([False] * 4, [True, False, False, False], [True] * 4)
+    weak, strong, unbounded = (points(**grid, success=success) for success in (none, some, all_))
+    suite = points(**grid, success=none, member="square")
+    space = {"space": "normalized", "epsilons": (0.3,)}
+    given = [
+        Attacked(header("weak", threat=ThreatSpec("linf", **space)), weak),
+        Attacked(header("strong", threat=ThreatSpec("linf", **space)), strong),
+        Attacked(header("free", threat=ThreatSpec("linf", bounds="none", **space)), unbounded),
+        Attacked(header("l2", threat=ThreatSpec("l2", **space)), unbounded),
+        Attacked(worst(), suite),
+    ]
+    judges = {slug: {0.3: ("worst-linf", 0.1)} for slug in ("weak", "free")}
+    found = table(*given, judges=judges)
+    assert number(found, metric="worst_under_threat", attack="weak")["value"] == 0.75
+    assert number(found, metric="attack_gap", attack="weak")["value"] == 0.25
+    assert number(found, metric="worst_under_threat", attack="free")["value"] == 0.0
+
+
+@pytest.mark.parametrize("failed", ["pgd-px", "worst-linf"])
+def test_where_one_of_both_failed_there_is_no_gap(failed: str) -> None:
+    given = [
+        Attacked(replace(a.header, status="failed", reason="loss is nan"), records.empty())
+        if a.header.attack == failed
+        else a
+        for a in attacks()
+    ]
+    found = table(*given, judges={"pgd-px": {0.3: ("worst-linf", 0.3)}})
+    for metric in ("worst_under_threat", "attack_gap"):
+        one = number(found, metric=metric)
+        assert (one["status"], one["reason"]) == ("failed", "loss is nan")
+    assert "attack_gap" not in set(table(*attacks()[:-2], judges={"pgd-px": {0.3: ("worst-l2", 0.3)}})["metric"])
+
+
+def test_minimal_norms_are_compared_in_one_norm() -> None:
+    l2, l1 = ThreatSpec("l2", epsilons=()), ThreatSpec("l1", epsilons=())
+    outcomes = ([True] * 3, [True, True, False])
+    frames = [points(epsilon=[np.nan] * 3, success=found, dist_l2=[1.0, 2.0, 4.0]) for found in outcomes]
+    given = [Attacked(header(slug, kind="minimal", threat=l2), f) for slug, f in zip(("a", "b"), frames, strict=True)]
+    other = Attacked(header("c", kind="minimal", threat=l1), frames[0].assign(dist_l1=7.0))
+    found = table(*given, other)
+    common = found[found["metric"] == "common_mean_dist"].set_index("attack")
+    assert common[["value", "n", "met"]].to_numpy().tolist() == [[1.5, 2, 3], [1.5, 2, 3], [7.0, 3, 3]]
+    failed = Attacked(header("b", kind="minimal", threat=l2, status="failed", reason="nan"), records.empty())
+    alone = number(table(given[0], failed), metric="common_mean_dist", attack="a")
+    assert (alone["value"], alone["status"], alone["reason"]) == (pytest.approx(7 / 3), "incomplete", "missing b")
+
+
+def test_a_mean_carries_its_half_width_over_samples_and_a_share_does_not() -> None:
+    found = table(*attacks())
+    mean = number(found, attack="cw", metric="mean_dist")
+    assert (mean["n"], mean["met"]) == (3, 4)
+    assert mean["half"] == pytest.approx(4.302652729911275 * np.std([1, 2, 4], ddof=1) / math.sqrt(3))
+    assert math.isnan(number(found, attack="cw", metric="success_rate")["half"])
+    assert math.isnan(number(found, attack="clean")["half"])
+
+
 def test_points_cut_back_to_a_budget_are_no_minimal_norms() -> None:
     frame = points(
         sample=[0, 1, 0, 1],
@@ -87,13 +162,13 @@ def test_points_cut_back_to_a_budget_are_no_minimal_norms() -> None:
 def test_a_failed_model_leaves_rows_without_a_value(tmp_path: Path) -> None:
     failed: dict[str, Any] = {"status": "failed", "reason": "loss is nan in epoch 3"}
     headers = [clean(**failed), header("pgd", **failed), header("cw", kind="minimal", **failed), worst(**failed)]
-    numbers = cells.of_attacks(Batch([Attacked(one, records.empty()) for one in headers], []))
+    numbers = cells.of_attacks(Batch([Attacked(one, records.empty()) for one in headers], []), {})
     numbers += cells.of_weights(read_run(save_run(tmp_path, [np.nan], **failed)), [0.01])
     found = cells.table(numbers)
     assert set(found["status"]) == {"failed"}
     assert set(found["reason"]) == {"loss is nan in epoch 3"}
     assert found["value"].isna().all()
-    assert set(found.loc[found["attack"] == "cw", "metric"]) == {"accuracy", *metrics.NORM_METRICS}
+    assert set(found.loc[found["attack"] == "cw", "metric"]) == {"accuracy", *metrics.NORM_METRICS, metrics.COMMON_NORM}
     assert found.loc[found["attack"] == "cw", "epsilon"].isna().all()
     assert found.loc[found["attack"] == "pgd", "epsilon"].tolist() == [0.1, 0.3]
     assert set(found.loc[found["attack"] == "worst-linf", "metric"]) == {"worst_accuracy"}
@@ -145,7 +220,7 @@ def test_a_worst_case_whose_points_are_no_images_is_refused(threat: ThreatSpec |
 
 
 def cell(value: float, **changes: Any) -> cells.Cell:
-    base = cells.Cell(*MODEL, "", "pgd", "published", "pixel", "linf", 0.3, "accuracy", value, 100, "ok", "")
+    base = cells.Cell(*MODEL, "", "pgd", "published", "pixel", "linf", 0.3, "accuracy", value, 100, "ok", "", 100)
     return base._replace(**changes)
 
 
@@ -177,6 +252,8 @@ def test_derived_metrics_pair_the_seeds() -> None:
     drop = found[found["metric"] == "clean_accuracy_drop"]
     assert drop["value"].tolist() == pytest.approx([0.03, 0.01])
     assert drop["defense"].unique().tolist() == ["std+l1"]
+    halves = [max(share_margins(share, 100)) for share in (0.98, 0.95)]
+    assert drop["half"].tolist()[0] == pytest.approx(math.hypot(*halves))
     ratio = found[found["metric"] == "near_zero_ratio"]
     assert ratio["value"].tolist() == pytest.approx([18.0, math.nan], nan_ok=True)
     assert ratio["status"].tolist() == ["ok", "failed"]

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from toy_records import points
 
+from touchstone.cell import ThreatSpec
 from touchstone.findings import metrics
 
 
@@ -49,11 +50,39 @@ def test_accuracy_without_a_budget_has_no_epsilon() -> None:
 
 def test_norms_count_a_failure_as_infinitely_far() -> None:
     frame = points(dist_l2=[1.0, 3.0, 0.5, 9.0], success=[True, True, True, False], sample=[0, 0, 1, 2])
-    assert metrics.norms(frame, "l2") == pytest.approx({"success_rate": 2 / 3, "median_dist": 1.0, "mean_dist": 0.75})
+    found = {name: (number.value, number.n) for name, number in metrics.norms(frame, "l2").items()}
+    assert found == {"success_rate": (2 / 3, 3), "median_dist": (1.0, 3), "mean_dist": (0.75, 2)}
     none = metrics.norms(frame.assign(success=False), "l2")
-    assert none["success_rate"] == 0
-    assert none["median_dist"] == math.inf
-    assert math.isnan(none["mean_dist"])
+    assert none["success_rate"].value == 0
+    assert none["median_dist"].value == math.inf
+    assert math.isnan(none["mean_dist"].value)
+
+
+def test_norms_are_over_what_is_classified_correctly() -> None:
+    """85 of 100 samples are, 80 of them are broken; each clean error is a success at distance 0."""
+    norm = np.concatenate([np.linspace(0.627, 1.627, 80), np.full(5, 9.0), np.zeros(15)])
+    wrong = (np.arange(100) >= 85).astype(int)
+    frame = points(clean_pred=wrong, success=(norm < 9.0).tolist(), dist_l2=norm.tolist())
+    found = metrics.norms(frame, "l2")
+    assert found["mean_dist"][:2] == pytest.approx((1.127, 80)), "0.949 with the clean errors"
+    assert found["mean_dist"].half == pytest.approx(1.990450 * np.std(norm[:80], ddof=1) / math.sqrt(80))
+    assert found["success_rate"][:2] == pytest.approx((80 / 85, 85)), "95 of 100 with them"
+    assert found["median_dist"][:2] == pytest.approx((np.median(norm[:85]), 85))
+    nothing = metrics.norms(frame.assign(clean_pred=1), "l2")
+    assert {number.n for number in nothing.values()} == {0}
+    assert all(math.isnan(number.value) for number in nothing.values())
+
+
+def test_attacks_are_compared_on_the_samples_that_all_of_them_break() -> None:
+    """Which mean is smaller says nothing while one attack leaves out the hard samples."""
+    strong = points(dist_l2=[1.0, 2.0, 9.0, 9.0], success=[True] * 4)
+    weak = points(dist_l2=[1.5, 2.5, 9.5, 0.0], success=[True, True, False, True], clean_pred=[0, 0, 0, 1])
+    few = points(dist_l2=[3.0, 3.0], success=[True] * 2, sample=[1, 2])
+    assert metrics.norms(strong, "l2")["mean_dist"].value > metrics.norms(weak, "l2")["mean_dist"].value
+    found = metrics.common_norms({"strong": strong, "weak": weak}, "l2")
+    assert {slug: number[:2] for slug, number in found.items()} == {"strong": (1.5, 2), "weak": (2.0, 2)}
+    third = metrics.common_norms({"strong": strong, "weak": weak, "few": few}, "l2")
+    assert [number[:2] for number in third.values()] == [(2.0, 1), (2.5, 1), (3.0, 1)]
 
 
 def worst_by_hand(frames: list[pd.DataFrame], norm: str, eps: float) -> tuple[float, int]:
@@ -141,3 +170,49 @@ def test_the_worst_case_counts_misclassified_points_that_their_attack_was_not_co
     )
     assert metrics.worst_distances({"a": frame}, "l2").tolist() == [0.5, math.inf, math.inf, math.inf, 0.5]
     assert metrics.distances(frame, "l2").tolist() == [math.inf] * 4 + [0.5]  # its own norms are at that confidence
+
+
+# ---- inside the threat of a published attack
+
+
+def in_threat(own: pd.DataFrame, pixels: list[float], epsilon: float = 0.3) -> tuple[float, ...]:
+    reached = metrics.reach(own, NORMALIZED)
+    found = metrics.under_threat(own, reached, pd.Series(pixels), epsilon=epsilon, radius=0.1)
+    assert found is not None
+    return found
+
+
+NORMALIZED = ThreatSpec("linf", "normalized", epsilons=(0.1, 0.3))
+
+
+def test_the_worst_case_is_no_better_than_the_published_attack() -> None:
+    """It breaks 553 of 1000 samples in its own space; the pixel ball that surely lies inside breaks 510 others."""
+    own = points(epsilon=[0.3] * 1000, success=[True] * 553 + [False] * 447, dist_linf=[0.3] * 1000)
+    pixels = [math.inf] * 490 + [0.1] * 510
+    assert in_threat(own, pixels) == pytest.approx((0.0, 0.447, 1000))
+    assert in_threat(own, [0.1] * 510 + [math.inf] * 490) == pytest.approx((0.447, 0.0, 1000)), "not 0.490"
+
+
+def test_points_at_a_smaller_radius_count_too() -> None:
+    own = points(sample=[0, 1, 2] * 2, epsilon=[0.1] * 3 + [0.3] * 3, success=[True, False, False, False, True, False])
+    assert in_threat(own, [math.inf] * 3) == pytest.approx((1 / 3, 1 / 3, 3))
+    assert in_threat(own, [math.inf] * 3, epsilon=0.1) == pytest.approx((2 / 3, 0.0, 3))
+
+
+def test_a_gap_is_read_on_the_samples_that_both_met() -> None:
+    own = points(sample=[1, 2, 3, 9], epsilon=[0.3] * 4, success=[True, False, False, False])
+    assert in_threat(own, [0.0, 0.0, 0.05, 0.2]) == pytest.approx((1 / 3, 1 / 3, 3))
+    nothing = in_threat(own.assign(sample=[11, 12, 13, 19]), [0.0, 0.0, 0.05, 0.2])
+    assert nothing == pytest.approx((math.nan, math.nan, 0), nan_ok=True)
+    assert metrics.under_threat(own, metrics.reach(own, NORMALIZED), pd.Series([0.0]), epsilon=0.2, radius=1.0) is None
+
+
+def test_the_reach_of_an_attack_is_in_its_own_space() -> None:
+    own = points(
+        sample=[0, 0, 1, 2],
+        epsilon=[0.1, 0.3, 0.3, np.nan],
+        success=[False, True, False, True],
+        dist_linf=[0.02, 0.05, 0.05, 0.04],
+    )
+    assert metrics.reach(own, NORMALIZED).tolist() == [0.3, math.inf, math.inf]
+    assert metrics.reach(own, ThreatSpec("linf", bounds="none")).tolist() == [0.05, math.inf, 0.04]

@@ -170,13 +170,17 @@ def test_every_claim_is_there_with_its_reason(material: Material) -> None:
     claims = material.tables["claims"]
     headline = claims[claims["reading"] == "headline"]
     assert [row[0].rstrip("†‡") for row in shown] == headline["id"].tolist()
-    first = dict(zip(("claim", "paper", "ours", "interval", "n", "seeds", "verdict", "stands"), shown[0], strict=True))
+    header = next(line for line in text.splitlines() if line.startswith("| claim"))
+    names = [name.strip() for name in header.strip("|").split("|")]
+    assert names[-4:] == ["verdict", "stands", "attack gap", "replication gap"]
+    first = dict(zip(names, shown[0], strict=True))
     assert first["paper"] == "0.9861"
     assert first["ours"] == "0.9565"
     assert first["interval"] == "0.9368 to 0.9762"
     notes = dict(re.findall(r"\((\w+)\) ([^\n]*?)(?=; \(|\.\n|\.$)", text.split("Notes. ")[1]))
     assert notes[re.search(r"\((\w)\)", shown[1][3])[1]] == "interval: pooled"
-    assert shown[2][7] == "overstated by 41.0 points"
+    assert shown[2][7:] == ["overstated by 41.0 points", "40.0", "1.0"]
+    assert shown[3][7:] == ["attack gap 1.2, claim not reproduced", "1.2", "-6.3"]
     untested = notes[re.search(r"\((\w)\)", next(row[7] for row in shown if row[7].startswith("not tested")))[1]]
     assert untested == "epochs 3 of 10"
     assert shown[5][6].startswith("failed (")
@@ -244,7 +248,7 @@ def test_what_is_empty_has_no_table_and_no_number(material: Material) -> None:
     assert numbered(empty) == ["Table A1", "Table A2", "Table A3"], "the run, the models, the attacks"
     assert report.verdicts(empty) == ""
     assert report.values(empty)["verdicts"] == "The study names no published number."
-    assert len(numbered(material)) == 12
+    assert len(numbered(material)) == 14
 
 
 def test_rerun_gives_commands(material: Material) -> None:
@@ -278,7 +282,39 @@ def test_summary_has_a_column_per_verdict_of_any_study(material: Material) -> No
     header = summary.verdicts([material, other]).splitlines()[0]
     names = [name.strip() for name in header.split("|")[3:-2]]
     counted = ["reproduced", "higher", "lower", "inconclusive", "not comparable", "not run", "failed", "out of scope"]
-    assert names == [*counted, "only as coded"]
+    assert names == [*counted, "only as coded", "cited numbers, apart"]
+
+
+def test_verdicts_are_counted_by_net_and_kind_and_differences_are_listed(material: Material) -> None:
+    kinds, beyond = report.kinds(material), report.beyond(material)
+    assert rows_of(kinds) == [
+        ["lenet", "clean", "1", "1", "0", "0", "0"],
+        ["lenet", "floor", "1", "0", "0", "1", "0"],
+        ["lenet", "informative", "2", "0", "2", "0", "0"],
+    ]
+    claims = material.tables["claims"]
+    ids, values = (claims[name].tolist()[1:3] for name in ("id", "value"))
+    assert rows_of(beyond) == [
+        [ids[0], values[0], "higher", "0.001", "0.003"],
+        [ids[1], values[1], "lower", "0.02", "0.03"],
+    ]
+
+
+def with_cited(material: Material) -> pd.Series:
+    """The column `cited`, in which the last two claims are another work's."""
+    ids = material.tables["claims"]["id"]
+    return ids.isin(ids.unique()[-2:]).map({True: "Chen 2019", False: ""})
+
+
+def test_cited_numbers_have_a_table_of_their_own(material: Material) -> None:
+    claims = material.tables["claims"]
+    both = changed(material, claims=claims.assign(cited=with_cited(material)))
+    totals = [sum(int(row[-2]) for row in rows_of(show(both))) for show in (report.verdicts, report.cited)]
+    assert totals == [claims["id"].nunique() - 2, 2]
+    assert (report.cited(material), report.own_tables(material)["cited"]) == ("", "")
+    assert report.own_tables(both)["cited"] == "Table A2"
+    nothing = changed(material, claims=claims[:0])
+    assert [report.kinds(nothing), report.beyond(nothing)] == ["", ""]
 
 
 # ---- the whole
@@ -307,11 +343,12 @@ def test_templates_name_what_there_is(name: str, shows: object, material: Materi
 def test_every_table_is_captioned_and_numbered_in_the_order_of_the_report(material: Material) -> None:
     source = "\n".join(cell.source for cell in book("study").cells)
     names = re.findall(r"^\*\*\{\{ table_(\w+) \}\}\.\*\*", source, flags=re.MULTILINE)
-    labels = report.own_tables(material)
+    everything = changed(material, claims=material.tables["claims"].assign(cited=with_cited(material)))
+    labels = report.own_tables(everything)
     claims = [name for name in labels if name.split()[0] == "claims"]
     assert Counter([*names, *claims]) == Counter(list(labels))
     assert [name for name in labels if name in names] == names
-    assert numbered(material) == [f"Table A{i}" for i in range(1, len(labels) + 1)]
+    assert numbered(everything) == [f"Table A{i}" for i in range(1, len(labels) + 1)]
 
 
 def test_both_reports_from_end_to_end(results: Results, material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,7 +373,7 @@ def test_both_reports_from_end_to_end(results: Results, material: Material, monk
     html = out.with_suffix(".html").read_text()
     assert html.count("data:image/svg+xml;base64,") == 7
     assert html.count("<h2") == 12
-    assert html.count("<caption") == html.count("<table") == 15
+    assert html.count("<caption") == html.count("<table") == 17
 
     out = Path("results/demo/report.ipynb")
     parameters = {"results_dir": "results/demo", "studies": ["minmax"]}

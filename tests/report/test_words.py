@@ -8,23 +8,28 @@ from touchstone.study.config import Cap
 
 def claims(**columns: list[str]) -> pd.DataFrame:
     rows = len(next(iter(columns.values())))
-    return pd.DataFrame({"reading": ["headline"] * rows, "overstated_by": [""] * rows, **columns})
+    blank = {"reading": "headline", "overstated_by": "1.0", "attack_gap": "2.0", "cited": ""}
+    return pd.DataFrame({**{name: [text] * rows for name, text in blank.items()}, **columns})
 
 
 STANDING = claims(
-    reading=["headline"] * 6 + ["pixel"],
-    stands=["stands", "overstated", "overstated", "not tested", "", "label ambiguous", "stands"],
-    overstated_by=["", "7.46", "41.0", "", "", "", ""],
+    reading=["headline"] * 8 + ["pixel"],
+    stands=["stands", "overstated", "overstated", "not tested", "", "label ambiguous", *["attack gap"] * 2, "stands"],
+    overstated_by=["", "7.46", "41.0", *[""] * 6],
+    attack_gap=["0.1", "7.0", "40.0", "", "", "3.0", "0.0", "2.33", "1.0"],
 )
 
 
 def test_stands_counts_the_headline_reading_only() -> None:
     assert words.stands_sentence(STANDING, "quick") == (
-        "Against the worst of a fixed list of attacks (the suite `quick`), of 5 robust accuracies among them 1 stand, "
-        "2 are overstated by 7.5 to 41 points, 1 could not be tested, 1 hang on a doubtful label."
+        "Against the worst of a fixed list of attacks (the suite `quick`), of 7 numbers under attack among them 1 stand, "
+        "2 are overstated by 7.5 to 41 points, 2 are not reproduced and have an attack gap of 0 to 2.3 points, 1 could not be tested, 1 "
+        "hang on a doubtful label."
     )
-    assert words.second_verdicts(STANDING) == {"stands": 1, "overstated": 2, "not tested": 1, "label ambiguous": 1}
-    assert words.stands_sentence(STANDING[4:5], "quick") == "None of them is a robust accuracy."
+    counted = {"stands": 1, "overstated": 2, "attack gap": 2, "label ambiguous": 1, "not tested": 1}
+    assert words.second_verdicts(STANDING) == counted
+    assert words.stands_sentence(STANDING[4:5], "quick") == "None of them is an accuracy or an error under attack."
+    assert "0 are overstated, " in words.stands_sentence(STANDING[:1], "quick")
     assert words.second_verdicts(STANDING[4:5]) == {}
 
 
@@ -33,6 +38,28 @@ def test_every_second_verdict_can_be_said() -> None:
         assert "1 " in words.stands_sentence(claims(stands=[word]), "full")
     with pytest.raises(ValueError, match="unknown verdict 'overstated by 3 points'"):
         words.stands_sentence(claims(stands=["overstated by 3 points"]), "full")
+
+
+def test_a_second_verdict_comes_with_its_points() -> None:
+    rows = STANDING.to_dict("records")
+    assert [words.second_verdict(row) for row in rows[:2]] == ["stands", "overstated by 7.5 points"]
+    assert words.second_verdict(rows[7]) == "attack gap 2.3, claim not reproduced"
+    assert (words.second_verdict(rows[3]), words.second_verdict(rows[4])) == ("not tested", "")
+
+
+def test_numbers_that_a_paper_cites_are_counted_apart() -> None:
+    given = claims(
+        id=["a", "b", "c"],
+        verdict=["reproduced", "cited", "lower"],
+        only=[""] * 3,
+        certainty=["certain"] * 3,
+        cited=["", "Chen 2019", "Chen 2019"],
+        stands=["stands", "", "overstated"],
+    )
+    assert words.verdict_sentence(given) == (
+        "Of 1 published number: 1 reproduced. Of 2 numbers: 1 lower, 1 cited (cited from other works)."
+    )
+    assert words.second_verdicts(given)["overstated"] == 0
 
 
 def test_verdicts_are_counted_in_words() -> None:

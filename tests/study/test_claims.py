@@ -220,7 +220,7 @@ def attacked() -> list[Cell]:
             Attacked(header("pgd", model=model), points(epsilon=[0.3] * 4)),
             Attacked(header("cw", model=model, kind="minimal"), points(epsilon=[math.nan] * 4)),
         ]
-        found += of_attacks(Batch(batch, []))
+        found += of_attacks(Batch(batch, []), {})
     return found
 
 

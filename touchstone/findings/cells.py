@@ -3,21 +3,30 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import product
 from typing import Literal, NamedTuple, TypeAlias
 
 import pandas as pd
 
-from touchstone.cell import ModelId, radius_index
+from touchstone.cell import ModelId, ThreatSpec, radius_index
 from touchstone.findings import metrics
 from touchstone.findings import weights as weights_of
 from touchstone.findings.inputs import Run
+from touchstone.findings.intervals import share_margins
 from touchstone.records import Attacked, Batch, Header
 
-WORST = "worst_accuracy"  # the metric of protocol `worst`
+# metrics of protocol `worst`
+WORST = "worst_accuracy"  # in pixels, of a suite
+UNDER_THREAT = "worst_under_threat"  # in the space of a published attack, its own points included
+ATTACK_GAP = "attack_gap"  # its accuracy minus that
+JUDGING = (WORST, UNDER_THREAT, ATTACK_GAP)
 ORDER = ["dataset", "model", "defense", "seed", "protocol", "attack", "metric", "epsilon"]
-RESULT = ["value", "n", "status", "reason"]
-_DTYPES = {"seed": "int64", "epsilon": "float64", "value": "float64", "n": "int64"}
+RESULT = ["value", "n", "status", "reason", "met", "half"]
+_DTYPES = {"seed": "int64", "epsilon": "float64", "value": "float64", "n": "int64", "met": "int64", "half": "float64"}
+
+# attack -> radius -> what tests it there: slug of the worst case, and radius of a pixel ball inside its threat
+Judges = Mapping[str, Mapping[float, tuple[str, float]]]
 
 Status = Literal["ok", "incomplete", "failed"]
 _Values: TypeAlias = "pd.Series[float]"
@@ -33,11 +42,14 @@ class Cell(NamedTuple):
         space: in which the attack worked; "" without one.
         norm: of the attack; none without one.
         epsilon: nan for an attack without a budget.
-        metric: accuracy (protocol published), worst_accuracy (protocol worst); for a minimal norm success_rate,
-            median_dist, mean_dist; of weights fuzziness, near_zero_<threshold>, max_abs_conv, rho_extreme.
+        metric: accuracy (protocol published); one of JUDGING (protocol worst); for a minimal norm success_rate,
+            median_dist, mean_dist, common_mean_dist; of weights fuzziness, near_zero_<threshold>, max_abs_conv,
+            rho_extreme.
         value: nan where nothing was measured.
         n: samples (or weights) behind it.
-        status: incomplete says of a worst case that `reason` is missing from it.
+        status: incomplete says that `reason` is missing from it.
+        met: samples that were attacked; a norm is a mean over some of them.
+        half: 95 % half-width over samples, as if drawn from very many; nan for a share, which tells it by itself.
     """
 
     study: str
@@ -56,6 +68,8 @@ class Cell(NamedTuple):
     n: int
     status: Status
     reason: str
+    met: int
+    half: float = math.nan
 
     @property
     def model_id(self) -> ModelId:
@@ -79,54 +93,141 @@ def rows(cells: pd.DataFrame) -> list[Cell]:
 # ---- what was measured
 
 
-def of_attacks(batch: Batch) -> list[Cell]:
+def of_attacks(batch: Batch, judges: Judges) -> list[Cell]:
     """Return what all attacks on one model give.
 
     A worst case is counted on the samples of its cascade (and of its members that also ran alone), over the union
     with what every other attack found whose points are images. A failed attack has cells without a value.
 
+    Args:
+        batch: the attacks.
+        judges: what tests the published ones among them, in their own space.
+
     Raises:
         ValueError: if the points of a worst case are not images.
     """
-    usable = {a.header.attack: a.frame for a in batch.attacks if a.header.status == "ok" and _makes_images(a.header)}
+    together = _Together(batch)
     found: list[Cell] = []
     for one in batch.attacks:
-        found += _worst(one, usable) if one.header.protocol == "worst" else _published(one)
-    return found
+        if one.header.protocol == "worst":
+            found += _worst(one, together)
+        else:
+            found += _published(one)
+            found += _under_threat(one, together, judges.get(one.header.attack, {}))
+    return found + list(_common_norms(batch.attacks))
 
 
-def _makes_images(header: Header) -> bool:
-    """Whether the points are images: made in pixels inside [0, 1], or not moved at all."""
-    return header.threat is None or header.threat.makes_images
+class _Together:
+    """The attacks on one model, and what they found in pixels."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.all = {attacked.header.attack: attacked for attacked in batch.attacks}
+        self._nearest: dict[str, pd.Series] = {}
+        self._reached: dict[tuple[str, str, str], pd.Series] = {}
+
+    @cached_property
+    def images(self) -> dict[str, pd.DataFrame]:
+        """Records of the attacks whose points are images: made in pixels inside [0, 1], or not moved at all."""
+        ok = (one for one in self.all.values() if one.header.status == "ok")
+        return {h.attack: frame for h, frame in ok if h.threat is None or h.threat.makes_images}
+
+    def over(self, suite: Header) -> list[str]:
+        """Attacks that must have met a sample for it to count in a worst case."""
+        return [suite.attack, *(slug for slug in suite.members if slug in self.images)]
+
+    def nearest(self, suite: Header, norm: str) -> "pd.Series[float]":
+        """Return per sample of a worst case the smallest distance in pixels at which anything breaks it."""
+        if suite.attack not in self._nearest:
+            self._nearest[suite.attack] = metrics.worst_distances(self.images, norm, over=self.over(suite))
+        return self._nearest[suite.attack]
+
+    def reached(self, threat: ThreatSpec) -> "pd.Series[float]":
+        """Return per sample the smallest radius at which any attack under a threat, or inside its box, breaks it."""
+        norm, space, bounds = key = (threat.norm, threat.space, threat.bounds)
+        if key not in self._reached:
+            ok = [one for one in self.all.values() if one.header.status == "ok"]
+            kin = [
+                metrics.reach(frame, threat)
+                for header, frame in ok
+                if header.threat
+                and (header.threat.norm, header.threat.space) == (norm, space)
+                and bounds in (header.threat.bounds, "none")
+            ]
+            self._reached[key] = pd.concat(kin, axis=1).min(axis=1)
+        return self._reached[key]
 
 
 def _failed(header: Header, *names: str) -> Iterator[Cell]:
     radii = header.threat.epsilons if header.threat and header.kind == "fixed" else (math.nan,)
-    return (_cell(header, name, math.nan, 0, eps) for name, eps in product(names, radii))
+    return (_cell(header, name, metrics.Number(math.nan, 0), epsilon=eps) for name, eps in product(names, radii))
 
 
-def _cell(header: Header, metric: str, value: float, n: int, epsilon: float = math.nan, missing: str = "") -> Cell:
+def _cell(
+    header: Header,
+    metric: str,
+    number: metrics.Number,
+    *,
+    met: int = 0,
+    epsilon: float = math.nan,
+    protocol: str = "",
+    missing: str = "",
+    failed: str = "",
+) -> Cell:
+    """Return a number of an attack; `failed` says why there is none although the attack itself did not fail."""
     space, norm = (header.threat.space, header.threat.norm) if header.threat else ("", "none")
-    status: Status = "failed" if header.status == "failed" else "incomplete" if missing else "ok"
-    about = (header.stand_in, header.attack, header.protocol, space, norm)
-    return Cell(*header.model, *about, epsilon, metric, value, n, status, header.reason or missing)
+    failed = header.reason if header.status == "failed" else failed
+    status: Status = "failed" if failed else "incomplete" if missing else "ok"
+    about = (header.stand_in, header.attack, protocol or header.protocol, space, norm)
+    return Cell(
+        *header.model,
+        *about,
+        epsilon=epsilon,
+        metric=metric,
+        value=number.value,
+        n=number.n,
+        status=status,
+        reason=failed or missing,
+        met=met,
+        half=number.half,
+    )
 
 
 def _published(attacked: Attacked) -> Iterator[Cell]:
     header, frame = attacked
     minimal = header.kind == "minimal"
     if header.status == "failed":
-        yield from _failed(header, "accuracy", *(metrics.NORM_METRICS if minimal else ()))
+        yield from _failed(header, "accuracy", *((*metrics.NORM_METRICS, metrics.COMMON_NORM) if minimal else ()))
         return
     for epsilon, value, n in metrics.accuracy(frame, clean=header.kind == "none").itertuples(index=False, name=None):
-        yield _cell(header, "accuracy", value, n, epsilon)
+        yield _cell(header, "accuracy", metrics.Number(value, n), met=n, epsilon=epsilon)
     if minimal and header.threat:
-        own = frame[frame["epsilon"].isna()]  # not those cut back to a budget
-        for name, value in metrics.norms(own, header.threat.norm).items():
-            yield _cell(header, name, value, own["sample"].nunique())
+        own = _without_budget(frame)
+        for name, number in metrics.norms(own, header.threat.norm).items():
+            yield _cell(header, name, number, met=own["sample"].nunique())
 
 
-def _worst(attacked: Attacked, frames: Mapping[str, pd.DataFrame]) -> Iterator[Cell]:
+def _without_budget(frame: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the points that were cut back to a budget: they are no minimal norms."""
+    return frame[frame["epsilon"].isna()]
+
+
+def _common_norms(attacks: Iterable[Attacked]) -> Iterator[Cell]:
+    """Compare the minimal norms that attacks on one model find in one norm, on the samples that all of them break."""
+    groups: dict[str, list[Attacked]] = defaultdict(list)
+    for one in attacks:
+        if one.header.kind == "minimal" and one.header.protocol == "published" and one.header.threat:
+            groups[one.header.threat.norm].append(one)
+    for norm, group in groups.items():
+        headers = {one.header.attack: one.header for one in group if one.header.status == "ok"}
+        frames = {one.header.attack: _without_budget(one.frame) for one in group if one.header.status == "ok"}
+        failed = ", ".join(one.header.attack for one in group if one.header.status == "failed")
+        found = metrics.common_norms(frames, norm) if frames else {}
+        for slug, number in found.items():
+            met, missing = frames[slug]["sample"].nunique(), f"missing {failed}" if failed else ""
+            yield _cell(headers[slug], metrics.COMMON_NORM, number, met=met, missing=missing)
+
+
+def _worst(attacked: Attacked, together: _Together) -> Iterator[Cell]:
     header = attacked.header
     if header.threat is None or not header.threat.makes_images:
         where = f"space {header.threat.space!r}, bounds {header.threat.bounds!r}" if header.threat else "no threat"
@@ -134,12 +235,34 @@ def _worst(attacked: Attacked, frames: Mapping[str, pd.DataFrame]) -> Iterator[C
     if header.status == "failed":
         yield from _failed(header, WORST)
         return
-    members = list(header.members)
-    over = [header.attack, *(slug for slug in members if slug in frames)]
-    norm, radii = header.threat.norm, header.threat.epsilons
-    found = metrics.worst_case(frames, norm=norm, epsilons=radii, required=members, over=over)
-    for epsilon, value, n, incomplete in found.itertuples(index=False, name=None):
-        yield _cell(header, WORST, value, n, epsilon, incomplete)
+    norm, radii, required = header.threat.norm, header.threat.epsilons, list(header.members)
+    found = metrics.worst_case(
+        together.images, norm=norm, epsilons=radii, required=required, over=together.over(header)
+    )
+    for epsilon, value, n, missing in found.itertuples(index=False, name=None):
+        yield _cell(header, WORST, metrics.Number(value, n), met=n, epsilon=epsilon, missing=missing)
+
+
+def _under_threat(attacked: Attacked, together: _Together, judges: Mapping[float, tuple[str, float]]) -> Iterator[Cell]:
+    """Say at each radius what the worst case leaves of a published accuracy; nothing where none was run."""
+    header, frame = attacked
+    for epsilon, (slug, radius) in judges.items():
+        suite = together.all.get(slug)
+        if suite is None or suite.header.threat is None or header.threat is None:
+            continue
+        if failed := next((h.reason for h in (header, suite.header) if h.status == "failed"), ""):
+            for name in (UNDER_THREAT, ATTACK_GAP):
+                nothing = metrics.Number(math.nan, 0)
+                yield _cell(header, name, nothing, epsilon=epsilon, protocol="worst", failed=failed)
+            continue
+        pixels, reached = together.nearest(suite.header, suite.header.threat.norm), together.reached(header.threat)
+        found = metrics.under_threat(frame, reached, pixels, epsilon=epsilon, radius=radius)
+        if found is None:
+            continue
+        missing = metrics.incomplete(found.accuracy, together.images, list(suite.header.members))
+        for name, value in ((UNDER_THREAT, found.accuracy), (ATTACK_GAP, found.gap)):
+            share = metrics.Number(value, found.n)
+            yield _cell(header, name, share, met=found.n, epsilon=epsilon, protocol="worst", missing=missing)
 
 
 def of_weights(run: Run, thresholds: Sequence[float], key: str = weights_of.FIRST_CONV) -> list[Cell]:
@@ -160,7 +283,7 @@ def of_weights(run: Run, thresholds: Sequence[float], key: str = weights_of.FIRS
     status: Status = "ok" if run.status == "ok" else "failed"
     found = zip(names, values, strict=True)
     about = (run.stand_in, "clean", "published", "", "none")
-    return [Cell(*run.model, *about, math.nan, name, value, n, status, run.reason) for name, value in found]
+    return [Cell(*run.model, *about, math.nan, name, value, n, status, run.reason, met=0) for name, value in found]
 
 
 # ---- what follows from it
@@ -175,14 +298,29 @@ def derive(cells: pd.DataFrame, *, near_zero: str, reference: str) -> pd.DataFra
     clean, zeros = accuracy[accuracy["norm"] == "none"], cells[cells["metric"] == near_zero]
     parts = {
         "error": accuracy.assign(value=1.0 - accuracy["value"]),
-        "clean_accuracy_drop": _compare(clean, reference, lambda value, base: base - value),
+        "clean_accuracy_drop": _compare(clean, reference, lambda value, base: base - value, _half_of_difference),
         "near_zero_ratio": _compare(zeros, reference, lambda value, base: value / base.where(base > 0)),
     }
     named = (part.assign(metric=name) for name, part in parts.items() if len(part))
     return pd.concat([cells, *named], ignore_index=True)
 
 
-def _compare(cells: pd.DataFrame, reference: str, how: Callable[[_Values, _Values], _Values]) -> pd.DataFrame:
+def _half_of_difference(value: float, base: float, n: int) -> float:
+    """Return the half-width over samples of the difference of two shares, as if they were of different samples.
+
+    On the same samples the two rise and fall together, so the difference varies less than that.
+    """
+    if math.isnan(value) or math.isnan(base):
+        return math.nan
+    return math.hypot(*(max(share_margins(share, n)) for share in (value, base)))
+
+
+def _compare(
+    cells: pd.DataFrame,
+    reference: str,
+    how: Callable[[_Values, _Values], _Values],
+    half: Callable[[float, float, int], float] = lambda *_: math.nan,
+) -> pd.DataFrame:
     keys = [name for name in COLUMNS if name not in ("defense", *RESULT)]
     base = cells.loc[cells["defense"] == reference, [*keys, "value", "reason"]]
     both = cells[cells["defense"] != reference].merge(base, on=keys, suffixes=("", "_base"))
@@ -190,7 +328,8 @@ def _compare(cells: pd.DataFrame, reference: str, how: Callable[[_Values, _Value
     reason = both["reason"].mask(both["reason"] == "", both["reason_base"])
     reason = reason.mask((reason == "") & value.isna(), f"{reference} has 0, nothing to divide by")
     status = value.isna().map({True: "failed", False: "ok"})
-    return both[COLUMNS].assign(value=value, status=status, reason=reason)
+    halves = [half(*row) for row in both[["value", "value_base", "n"]].itertuples(index=False, name=None)]
+    return both[COLUMNS].assign(value=value, status=status, reason=reason, half=halves)
 
 
 class Place(NamedTuple):
@@ -214,7 +353,7 @@ def index(cells: pd.DataFrame) -> Index:
     """
     found: dict[Place, list[tuple[float, list[Cell]]]] = defaultdict(list)
     for cell in rows(cells):
-        if cell.protocol != "published" and cell.metric != WORST:
+        if cell.protocol != "published" and cell.metric not in JUDGING:
             continue
         place = Place(cell.dataset, cell.model, cell.defense, cell.attack, cell.metric)
         seeds = at(found, place, cell.epsilon)

@@ -2,20 +2,33 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from touchstone.findings.cells import Index, Place, at, index
-from touchstone.findings.intervals import NO_INTERVAL, Deviation, Interval, interval, pooled_deviation
+from touchstone.cell import radius_index
+from touchstone.findings.cells import ATTACK_GAP, UNDER_THREAT, Cell, Index, Place, at, index
+from touchstone.findings.intervals import (
+    NO_INTERVAL,
+    Deviation,
+    Interval,
+    Samples,
+    deviation,
+    interval,
+    pooled_deviation,
+)
 from touchstone.study.claims import CELL
-from touchstone.study.scale import COMPARED, METRICS, UNITS
+from touchstone.study.scale import COMPARED, LOG, LOGIT, METRICS, SHARE, SLACK, UNITS
 
 # (dataset, attack, reading) -> radius -> what tests it there: attack, radius in pixels; or why nothing does
 Worst = Mapping[tuple[str, str, str], Mapping[float, tuple[str, float]] | str]
+JUDGED = METRICS | {UNDER_THREAT: SHARE, ATTACK_GAP: SHARE}  # what numbers of ours may be
+# accuracies and errors: without an attack; under one that leaves FLOOR at most, as many attacks would; all others
+KINDS = ("clean", "floor", "informative")
+FLOOR = 0.005
 SEPARATOR = "; "  # between the texts of a column that holds several: why, caps, stands_why
 
 
@@ -49,8 +62,10 @@ class Claim:
         alternatives: what it is if a doubtful label is read in another way.
         unit: how often it holds the unit of our numbers: 100 for percent.
         runs: how many the paper took the mean of.
-        robust: whether it is an accuracy under attack, which a worst case can test.
+        deviation: the printed one over them, in the claim's unit; None if none is printed.
+        clean: whether it is a number without an attack.
         out_of_scope: why no re-run can produce it, "" if one can.
+        cited: whose number it is, if the paper only repeats it.
     """
 
     reading: str
@@ -62,8 +77,10 @@ class Claim:
     alternatives: tuple[float, ...]
     unit: float
     runs: int
-    robust: bool
+    deviation: float | None
+    clean: bool
     out_of_scope: str
+    cited: str
 
     @classmethod
     def of(cls, row: Mapping[Hashable, Any]) -> "Claim":
@@ -78,25 +95,66 @@ class Claim:
             alternatives=tuple(float(text) for text in row["alternative"].split(";") if text),
             unit=UNITS[row["unit"]],
             runs=int(row["n_runs"] or 1),
-            robust=row["attack"] != "clean" and row["cell_metric"] == "accuracy",
+            deviation=float(row["std"]) if row["std"] else None,
+            clean=row["attack"] == "clean",
             out_of_scope=row["out_of_scope"],
+            cited=row["cited"],
         )
+
+    @property
+    def robust(self) -> bool:
+        """Whether it is an accuracy or an error under attack, which a worst case can test."""
+        return not self.clean and self.place.metric in ("accuracy", "error")
+
+    @property
+    def kind(self) -> str:
+        """One of KINDS; empty for what is no accuracy or error."""
+        if self.place.metric not in ("accuracy", "error"):
+            return ""
+        if self.clean:
+            return "clean"
+        return "floor" if max(map(self.accuracy, (self.low, self.high))) <= FLOOR + SLACK else "informative"
+
+    def accuracy(self, value: float) -> float:
+        """Return a robust accuracy or error, given in the claim's unit, as an accuracy in [0, 1]."""
+        return 1.0 - value / self.unit if self.place.metric == "error" else value / self.unit
+
+    def printed_as(self, accuracy: float) -> float:
+        """Return an accuracy in [0, 1] as the claim prints it: in its unit, as an error if it is one."""
+        return (1.0 - accuracy if self.place.metric == "error" else accuracy) * self.unit
 
     def tau(self, value: float | None = None) -> float:
         """Return the tolerance of the number (of the middle of an interval), or of another value, in its unit."""
         middle = (self.low + self.high) / 2.0 if value is None else value
-        return METRICS[self.place.metric].tolerance(middle / self.unit) * self.unit
+        return METRICS[self.place.metric].tau(middle / self.unit, clean=self.clean) * self.unit
 
 
-class Measured(NamedTuple):
-    """Our number for one cell, as measured: mean over seeds. status: ok | incomplete | failed | not run."""
+@dataclass(frozen=True)
+class Measured:
+    """Our number for one cell, as measured: mean over seeds.
+
+    Attributes:
+        value: nan without one.
+        seeds: that have it.
+        spread: deviation over seeds; None if it is not known.
+        samples: behind it, the fewest of the seeds.
+        interval: of both.
+        status: ok | incomplete | failed | not run.
+        reasons: for the status, and what went wrong with single seeds.
+    """
 
     value: float
-    n: int
     seeds: int
+    spread: Deviation | None
+    samples: Samples
     interval: Interval
     status: str
     reasons: tuple[str, ...]
+
+    @classmethod
+    def nothing(cls, status: str, reasons: tuple[str, ...] = ()) -> "Measured":
+        """Return that there is no number."""
+        return cls(math.nan, 0, None, Samples(0, 0, None), NO_INTERVAL, status, reasons)
 
 
 @dataclass(frozen=True)
@@ -105,14 +163,15 @@ class Evidence:
 
     Attributes:
         numbers: ours.
-        deviations: of a metric over seeds, for each attack: every one scatters differently.
+        deviations: over seeds, on the metric's scale, pooled over the nets that share dataset, attack, metric and
+            radius.
         worst: what tests a robust accuracy.
         caps: (dataset, model, defense, attack) -> what was cut short; a cell that is not there was not.
         reference: the defense that COMPARED metrics compare with.
     """
 
     numbers: Index
-    deviations: Mapping[tuple[str, str], Deviation | None]
+    deviations: Mapping[tuple[str, str, str], Sequence[tuple[float, Deviation | None]]]
     worst: Worst
     caps: Mapping[tuple[str, str, str, str], Caps]
     reference: str
@@ -123,11 +182,7 @@ class Evidence:
     ) -> "Evidence":
         """Gather the evidence; cells as `cells.derive` returns them."""
         numbers = index(cells)
-        values: dict[tuple[str, str], list[list[float]]] = defaultdict(list)
-        for place, radii in numbers.items():
-            for _, seeds in radii:
-                values[place.attack, place.metric].append([c.value for c in seeds if not math.isnan(c.value)])
-        return cls(numbers, {key: pooled_deviation(groups) for key, groups in values.items()}, worst, caps, reference)
+        return cls(numbers, _pooled(numbers), worst, caps, reference)
 
     def cut_short(self, claim: Claim) -> Caps:
         """Return what was cut short for the cell of a claim, and for the reference if the metric compares with it."""
@@ -147,24 +202,68 @@ class Evidence:
         """Return our number at a place and radius (nan: none); population: size of the whole test set."""
         seeds = at(self.numbers, place, epsilon)
         if not seeds:
-            return Measured(math.nan, 0, 0, NO_INTERVAL, "not run", ())
+            return Measured.nothing("not run")
         good = [cell for cell in seeds if cell.status != "failed" and not math.isnan(cell.value)]
         failures = _each_once(sorted(cell.reason for cell in seeds if cell not in good))
         if not good:
-            return Measured(math.nan, 0, 0, NO_INTERVAL, "failed", failures or ("no value",))
+            return Measured.nothing("failed", failures or ("no value",))
         lost = len(seeds) - len(good)
         reasons = [f"{lost} of {len(seeds)} seeds failed: {SEPARATOR.join(failures)}"] if lost else []
         reasons += _each_once(sorted(cell.reason for cell in good))
-        n, values = min(cell.n for cell in good), [cell.value for cell in good]
-        half = interval(
-            values,
-            n,
-            sampling=METRICS[place.metric].sampling,
-            pooled=self.deviations[place.attack, place.metric],
-            population=population,
+        values, samples = [cell.value for cell in good], _samples(place.metric, good, population)
+        value, pooled = float(np.mean(values)), self._deviation(place, epsilon, good)
+        return Measured(
+            value=value,
+            seeds=len(good),
+            spread=deviation(values, pooled),
+            samples=samples,
+            interval=interval(values, margins=samples.margins(value), pooled=pooled, share=samples.half is None),
+            status="incomplete" if any(cell.status == "incomplete" for cell in good) else "ok",
+            reasons=tuple(reasons),
         )
-        status = "incomplete" if any(cell.status == "incomplete" for cell in good) else "ok"
-        return Measured(float(np.mean(values)), n, len(good), half, status, tuple(reasons))
+
+    def _deviation(self, place: Place, epsilon: float, seeds: Sequence[Cell]) -> Deviation | None:
+        """Return the deviation of the nets around a place, at the number there, in its own scale."""
+        radii = self.deviations[place.dataset, place.attack, place.metric]
+        found = radius_index((radius for radius, _ in radii), epsilon)
+        pooled = None if found is None else radii[found][1]
+        values = [value for cell in seeds if (value := _inside(cell)) is not None]
+        if pooled is None or not values:
+            return None
+        slope = JUDGED[place.metric].scale.slope(float(np.mean(values)))
+        return Deviation(pooled.value / slope, pooled.freedom)
+
+
+def _pooled(numbers: Index) -> dict[tuple[str, str, str], list[tuple[float, Deviation | None]]]:
+    """Pool the deviations over seeds of all nets at one dataset, attack, metric and radius."""
+    groups: dict[tuple[str, str, str], list[tuple[float, list[list[float]]]]] = defaultdict(list)
+    for place, radii in numbers.items():
+        if place.metric not in JUDGED:
+            continue
+        key, to = (place.dataset, place.attack, place.metric), JUDGED[place.metric].scale.to
+        for epsilon, seeds in radii:
+            values = [to(value) for cell in seeds if (value := _inside(cell)) is not None]
+            found = radius_index((radius for radius, _ in groups[key]), epsilon)
+            if found is None:
+                groups[key].append((epsilon, [values]))
+            else:
+                groups[key][found][1].append(values)
+    return {key: [(eps, pooled_deviation(found)) for eps, found in radii] for key, radii in groups.items()}
+
+
+def _inside(cell: Cell) -> float | None:
+    """Return a number where its metric's scale is finite: a share is kept half a sample away from 0 and 1."""
+    scale, value = JUDGED[cell.metric].scale, cell.value
+    if not math.isfinite(value) or (scale is LOG and value <= 0.0):
+        return None
+    return (value * cell.n + 0.5) / (cell.n + 1.0) if scale is LOGIT else value
+
+
+def _samples(metric: str, seeds: Sequence[Cell], population: int | None) -> Samples:
+    """Return the samples behind a mean over seeds, which share them."""
+    n, met, sampling = min(cell.n for cell in seeds), min(cell.met for cell in seeds), JUDGED[metric].sampling
+    half = None if sampling == "binomial" else float(np.mean([cell.half for cell in seeds]))
+    return Samples(n, met, None if sampling == "none" else population, half)
 
 
 def _each_once(texts: Iterable[str]) -> tuple[str, ...]:

@@ -1,17 +1,24 @@
-"""95 % intervals of numbers that were measured once per seed."""
+"""95 % intervals of a number that was measured once per seed, on some of the samples that it is about.
+
+Two errors are kept apart. The seeds scatter: Student's t over trained nets. The samples that all seeds share are drawn
+from a population: no error if it was met whole.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from scipy import stats
+import pandas as pd
+from scipy import special, stats
 
-SAMPLING = ("binomial", "unknown", "none")  # see `interval`
+Values: TypeAlias = "Sequence[float] | pd.Series[float]"
+LEAST_SEEDS = 3  # whose own deviation is used
 
 
 class Interval(NamedTuple):
-    """A 95 % interval: its ends, half-width, and what it covers. nan and "none" where nothing can be said."""
+    """A 95 % interval: ends, the larger half-width, and what it covers. nan and "none" where nothing can be said."""
 
     low: float
     high: float
@@ -20,13 +27,29 @@ class Interval(NamedTuple):
 
 
 class Deviation(NamedTuple):
-    """A pooled standard deviation over seeds and its degrees of freedom."""
+    """A standard deviation over seeds and its degrees of freedom."""
 
     value: float
-    freedom: int
+    freedom: float
+
+
+class Margins(NamedTuple):
+    """What the samples leave open at 95 %: how far below and above a number the truth may lie; nan if not known."""
+
+    below: float
+    above: float
 
 
 NO_INTERVAL = Interval(math.nan, math.nan, math.nan, "none")
+EXACT = Margins(0.0, 0.0)
+
+
+def quantile(freedom: float) -> float:
+    """Return the 97.5 % quantile of Student's t."""
+    return float(special.stdtrit(freedom, 0.975))
+
+
+# ---- seeds
 
 
 def pooled_deviation(groups: Iterable[Sequence[float]]) -> Deviation | None:
@@ -39,66 +62,127 @@ def pooled_deviation(groups: Iterable[Sequence[float]]) -> Deviation | None:
     return Deviation(math.sqrt(squares / freedom), freedom)
 
 
-def binomial_interval(p: float, n: int) -> Interval:
-    """Return the interval of a share p of n samples: the 2.5 and 97.5 % quantiles of its bootstrap, exactly.
+def deviation(values: Sequence[float], pooled: Deviation | None = None) -> Deviation | None:
+    """Return the deviation over LEAST_SEEDS or more seeds, that of others for fewer; None if it is not known."""
+    if len(values) < LEAST_SEEDS:
+        return pooled
+    return pooled_deviation([values]) if np.isfinite(values).all() else None
 
-    A resample of n equal outcomes has no spread, so at p = 0 and 1 the limit of Clopper and Pearson (1934) is
-    used instead: 10 unbroken samples do not prove that no sample can be broken.
+
+# ---- samples
+
+
+def remainder(met: int, population: int | None) -> float:
+    """Return which part of the error of independent draws is left when so many of a population were met.
+
+    Drawn without replacement, the variance is (N - n) / (N - 1) of that: 0 for a population that was met whole.
+
+    Args:
+        met: n, how many.
+        population: N; None if they are all there are.
     """
-    certain = 1.0 - 0.025 ** (1.0 / n)
-    if p <= 0.0:
-        return Interval(0.0, certain, certain, "sampling only")
-    if p >= 1.0:
-        return Interval(1.0 - certain, 1.0, certain, "sampling only")
-    low, high = (float(q) / n for q in stats.binom.ppf([0.025, 0.975], n, p))
-    return Interval(low, high, max(p - low, high - p), "sampling only")
+    if population is None or met >= population:
+        return 0.0
+    return math.sqrt((population - met) / (population - 1))
+
+
+def share_margins(share: float, n: int, part: float = 1.0) -> Margins:
+    """Return the margins of a share of n samples: Wilson's interval (1927), shrunk towards the share.
+
+    Shrinking keeps its order (more broken samples never lower an end) and its ends inside [0, 1].
+
+    Args:
+        share: in [0, 1]; a mean over seeds is taken as the nearest count.
+        n: samples.
+        part: as `remainder` returns it.
+    """
+    if not part:
+        return EXACT
+    found = stats.binomtest(round(share * n), n).proportion_ci(0.95, method="wilson")
+    return Margins(part * (share - found.low), part * (found.high - share))
+
+
+def mean_half(values: Values) -> float:
+    """Return the half-width over samples of their mean, as if drawn from very many; nan for fewer than two."""
+    if len(values) < 2:
+        return math.nan
+    return quantile(len(values) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+
+
+def median_half(values: Values) -> float:
+    """Return the half-width over samples of their median, likewise, from order statistics; nan if it has no end.
+
+    Some of the values may be infinite.
+    """
+    if len(values) < 2:
+        return math.nan
+    found = stats.quantile_test(np.asarray(values, dtype=float), p=0.5).confidence_interval(0.95)
+    half = float(found.high - found.low) / 2.0 if np.isfinite(found.low) else math.nan
+    return half if math.isfinite(half) else math.nan
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples behind a number, and what they were drawn from.
+
+    Attributes:
+        n: behind the number.
+        met: that were attacked; a mean over those that are broken is over some of them.
+        population: how many there are; None if no more than were met, or if the number reads none.
+        half: half-width over n samples, as if drawn from very many; None if the number is a share of them.
+    """
+
+    n: int
+    met: int
+    population: int | None
+    half: float | None = None
+
+    def margins(self, value: float, met: int | None = None) -> Margins:
+        """Return what the samples leave open of a number, or would if so many were met."""
+        met = met or self.met
+        part, n = remainder(met, self.population), round(self.n * met / self.met) if self.met else self.n
+        if not part:
+            return EXACT
+        if self.half is None:
+            return share_margins(value, n, part)
+        half = part * self.half * math.sqrt(self.n / n)
+        return Margins(half, half)
+
+
+# ---- both
 
 
 def interval(
     values: Sequence[float],
-    n: int,
     *,
-    sampling: str,
+    margins: Margins = EXACT,
     pooled: Deviation | None = None,
-    population: int | None = None,
+    share: bool = False,
 ) -> Interval:
     """Return the interval of the mean of a number measured once per seed.
 
+    The margins of seeds and samples are independent: on each side they add up as squares.
+
     Args:
         values: one per seed.
-        n: samples (or weights) behind each value; all seeds share the samples.
-        sampling: how the number varies with the samples: "binomial" (a share of them), "unknown" (a mean or
-            a difference, whose variance the value does not tell), "none" (it reads no samples).
-        pooled: deviation over seeds of the same metric elsewhere in the study, for fewer than 3 seeds.
-        population: size of the whole test set. If n is smaller, the seeds share an error that their spread
-            does not show; it is added.
+        margins: of the samples, which all seeds share.
+        pooled: deviation over seeds of the same metric elsewhere, for fewer than LEAST_SEEDS.
+        share: the number is one, and its interval ends at 0 and 1.
 
     Returns:
-        Student's t over 3 or more seeds ("t"); the pooled deviation for 2, or for 1 of a number that is no
-        share ("pooled"); for 1 seed and a share, the samples alone ("sampling only").
-
-    Raises:
-        ValueError: for another word of how it varies.
+        An interval of kind "t" or "pooled", by whose deviation it is, " + sampling" where the samples are part of a
+        population; "sampling only" where no deviation is known; none where nothing is.
     """
-    if sampling not in SAMPLING:
-        raise ValueError(f"sampling: expected {', '.join(SAMPLING)}, got {sampling!r}")
-    count, mean = len(values), float(np.mean(values)) if len(values) else math.nan
-    whole = max(n, population or 0)
-    partial = n < whole
-    if not count or (partial and sampling == "unknown"):
+    spread = deviation(values, pooled)
+    if not len(values) or math.isnan(margins.above) or (spread is None and margins == EXACT):
         return NO_INTERVAL
-    if count == 1 and sampling == "binomial":
-        return binomial_interval(mean, n)
-    own = Deviation(float(np.std(values, ddof=1)), count - 1) if count >= 3 else pooled
-    if own is None:
-        return NO_INTERVAL
-    half = float(stats.t.ppf(0.975, own.freedom)) * own.value / math.sqrt(count)
-    kind = "t" if count >= 3 else "pooled"
-    if partial and sampling == "binomial":
-        correction = math.sqrt((whole - n) / (whole - 1))  # drawn without replacement
-        half = math.hypot(half, correction * binomial_interval(mean, n).half)
-        kind += " + sampling"
-    low, high = mean - half, mean + half
-    if sampling == "binomial":
+    mean = float(np.mean(values))
+    seeds = quantile(spread.freedom) * spread.value / math.sqrt(len(values)) if spread else 0.0
+    below, above = (math.hypot(seeds, margin) for margin in margins)
+    low, high = mean - below, mean + above
+    if share:
         low, high = max(low, 0.0), min(high, 1.0)
-    return Interval(low, high, half, kind)
+    kind = "sampling only" if spread is None else "t" if len(values) >= LEAST_SEEDS else "pooled"
+    if spread and margins != EXACT:
+        kind += " + sampling"
+    return Interval(low, high, max(below, above), kind)

@@ -5,13 +5,18 @@ Accuracies and shares are fractions in [0, 1], distances are in pixels. Nothing 
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from touchstone.cell import ThreatSpec, same_radius
+from touchstone.findings.intervals import mean_half, median_half
 from touchstone.records import NO_ANSWER, TOLERANCE
 
 NORM_METRICS = ("success_rate", "median_dist", "mean_dist")
+COMMON_NORM = "common_mean_dist"
+NO_SAMPLE = "no sample met every attack"
 
 
 def accuracy(records: pd.DataFrame, *, clean: bool = False) -> pd.DataFrame:
@@ -49,15 +54,51 @@ def misclassified(records: pd.DataFrame) -> pd.Series:
     return records["success"] | (wrong & ~records["rejected"])
 
 
-def norms(records: pd.DataFrame, norm: str) -> dict[str, float]:
-    """Return success_rate, median_dist (failures count as inf) and mean_dist (over successes, nan if none).
+class Number(NamedTuple):
+    """A number, how many samples are behind it, and its 95 % half-width over samples (nan: not known, or a share)."""
 
-    Distances are in pixels, the smallest over restarts.
+    value: float
+    n: int
+    half: float = math.nan
+
+
+def norms(records: pd.DataFrame, norm: str) -> dict[str, Number]:
+    """Return the minimal norms of one attack, over the samples that the model classifies correctly at x.
+
+    A clean error has no norm to find: as distance 0 and as a success it would say more of the model's accuracy than
+    of the attack.
+
+    Args:
+        records: rows of one attack.
+        norm: in which distances (pixels, the smallest over restarts) are read.
+
+    Returns:
+        success_rate; median_dist, where a failure counts as inf; mean_dist, over the successes alone. nan over none.
     """
-    dist = distances(records, norm)
+    dist = distances(records, norm)[_correct(records)]
     broken = dist[np.isfinite(dist)]
-    values = len(broken) / len(dist), dist.median(), broken.mean()
-    return dict(zip(NORM_METRICS, map(float, values), strict=True))
+    return {
+        "success_rate": Number(len(broken) / len(dist) if len(dist) else math.nan, len(dist)),
+        "median_dist": Number(float(dist.median()), len(dist), median_half(dist)),
+        "mean_dist": Number(float(broken.mean()), len(broken), mean_half(broken)),
+    }
+
+
+def common_norms(frames: Mapping[str, pd.DataFrame], norm: str) -> dict[str, Number]:
+    """Return the mean norm of each attack over the samples that all of them break: their common success set.
+
+    Args:
+        frames: attack slug -> its records on one model, without those cut back to a budget.
+        norm: as in `norms`.
+    """
+    table = pd.concat({slug: distances(frame, norm)[_correct(frame)] for slug, frame in frames.items()}, axis=1)
+    common = table[np.isfinite(table).all(axis=1)]  # nan where a sample was not met
+    return {slug: Number(float(common[slug].mean()), len(common), mean_half(common[slug])) for slug in frames}
+
+
+def _correct(records: pd.DataFrame) -> pd.Series:
+    """Say per sample whether the model classifies it correctly at x."""
+    return (records["clean_pred"] == records["label"]).groupby(records["sample"]).all()
 
 
 def worst_distances(frames: Mapping[str, pd.DataFrame], norm: str, *, over: Collection[str] | None = None) -> pd.Series:
@@ -78,8 +119,7 @@ def worst_distances(frames: Mapping[str, pd.DataFrame], norm: str, *, over: Coll
         return pd.Series(dtype=float)
     nearest = {}
     for slug, records in frames.items():
-        wrong = (records["clean_pred"] != records["label"]).groupby(records["sample"]).any()
-        nearest[slug] = distances(records, norm, misclassified(records)).mask(wrong, 0.0)
+        nearest[slug] = distances(records, norm, misclassified(records)).where(_correct(records), 0.0)
     table = pd.concat(nearest, axis=1)
     met = table.index[table[list(frames if over is None else over)].notna().all(axis=1)]
     return table.loc[met].min(axis=1)
@@ -107,11 +147,80 @@ def worst_case(
         further attack can lower).
     """
     dist = worst_distances(frames, norm, over=over)
-    seen = set(frames).union(*(records["member"].unique() for records in frames.values()))
-    missing = ", ".join(slug for slug in required if slug not in seen)
     rows = []
     for eps in epsilons:
         value = float((dist > eps + TOLERANCE).mean()) if len(dist) else math.nan
-        incomplete = f"missing {missing}" if missing and value != 0 else ""
-        rows.append((float(eps), value, len(dist), incomplete if len(dist) else "no sample met every attack"))
+        rows.append((float(eps), value, len(dist), incomplete(value, frames, required)))
     return pd.DataFrame(rows, columns=["epsilon", "value", "n", "incomplete"])
+
+
+def incomplete(value: float, frames: Mapping[str, pd.DataFrame], required: Collection[str]) -> str:
+    """Say what is missing from a worst case; empty at accuracy 0, which no further attack can lower.
+
+    Args:
+        value: the accuracy, nan without samples.
+        frames: attack slug -> its records.
+        required: slugs of attacks, or of members of a cascade.
+    """
+    if math.isnan(value):
+        return NO_SAMPLE
+    seen = set(frames).union(*(records["member"].unique() for records in frames.values()))
+    missing = ", ".join(slug for slug in required if slug not in seen)
+    return f"missing {missing}" if missing and value else ""
+
+
+# ---- the worst case in the space of a published attack
+
+
+class UnderThreat(NamedTuple):
+    """A published attack beside everything that breaks a sample inside its threat, on the samples met by both.
+
+    accuracy: against all of it. gap: the accuracy under the published attack minus that, never below 0.
+    """
+
+    accuracy: float
+    gap: float
+    n: int
+
+
+def reach(records: pd.DataFrame, threat: ThreatSpec) -> pd.Series:
+    """Return per sample the smallest radius, in the threat's own space, at which its attack breaks it; else inf.
+
+    Records hold distances in pixels. In another space a row says no more than that its point is inside its own radius.
+    """
+    radius = records[f"dist_{threat.norm}"] if threat.space == "pixel" else records["epsilon"]
+    return radius.astype(float).where(records["success"], np.inf).fillna(np.inf).groupby(records["sample"]).min()
+
+
+def under_threat(
+    own: pd.DataFrame, reached: pd.Series, pixels: pd.Series, *, epsilon: float, radius: float
+) -> UnderThreat | None:
+    """Return the worst case inside the threat of a published attack at one radius.
+
+    Args:
+        own: its records.
+        reached: smallest radius at which it or another attack under the same threat breaks a sample, as of `reach`.
+        pixels: smallest distance in pixels at which anything breaks a sample, as of `worst_distances`.
+        epsilon: the radius, in the threat's own space.
+        radius: of a ball in pixels that lies inside that threat.
+
+    Returns:
+        None where the attack has no rows at this radius; nan where it met no sample that the others met.
+    """
+    here = [eps for eps in own["epsilon"].unique() if same_radius(eps, epsilon)]
+    if not here:
+        return None
+    rows = own[own["epsilon"].isin(here)]
+    table = pd.concat(
+        {
+            "own": rows["success"].groupby(rows["sample"]).any(),
+            "kin": reached <= epsilon + TOLERANCE,
+            "pixels": pixels <= radius + TOLERANCE,
+        },
+        axis=1,
+        join="inner",
+    ).astype(bool)
+    if table.empty:
+        return UnderThreat(math.nan, math.nan, 0)
+    worst = table.any(axis=1)
+    return UnderThreat(1.0 - float(worst.mean()), float((worst & ~table["own"]).mean()), len(table))

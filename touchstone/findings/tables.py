@@ -14,7 +14,7 @@ import pandas as pd
 from touchstone.cell import ModelId, same_radius
 from touchstone.files import write_bytes
 from touchstone.findings.cells import WORST, Cell, rows
-from touchstone.findings.intervals import Deviation, interval, pooled_deviation
+from touchstone.findings.intervals import EXACT, Margins, interval, share_margins
 from touchstone.findings.markdown import escape
 from touchstone.findings.verdicts import ELSEWHERE, VERDICTS, known, mark
 from touchstone.paths import Results
@@ -153,8 +153,8 @@ def worst_cases(cells: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         dataset, model, norm, epsilon (pixels), n (the fewest samples of the row), and a column per defense:
-        mean over seeds and half-width of its 95 % interval; "*incomplete*" where an attack is missing, and
-        "–" where there is no number.
+        mean over seeds and half-width of its 95 % interval (of one seed, over its samples); "*incomplete*" where an
+        attack is missing, and "–" where there is no number.
     """
     lines: dict[_Line, dict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
     measured = rows(cells)
@@ -164,17 +164,13 @@ def worst_cases(cells: pd.DataFrame) -> pd.DataFrame:
         epsilon = -1.0 if _is_clean(cell) else cell.epsilon
         line = _Line(data_words(cell.dataset, cell.stand_in), cell.model, NORMS.index(cell.norm), epsilon)
         lines[line][cell.defense].append(cell)
-    groups: dict[int, list[list[float]]] = defaultdict(list)
-    for line, cells_of in lines.items():
-        groups[line.norm] += [[c.value for c in _measured(seeds)] for seeds in cells_of.values()]
-    pooled = {norm: pooled_deviation(values) for norm, values in groups.items()}
     defenses = list(dict.fromkeys(cell.defense for cell in shown))
     table = []
     for line, found in sorted(lines.items()):
         clean = line.epsilon < 0
         where = [line.data, line.model, "clean" if clean else NORMS[line.norm], "" if clean else f"{line.epsilon:g}"]
         n = min((cell.n for seeds in found.values() for cell in _measured(seeds)), default="–")
-        numbers = [_percent(_measured(found.get(defense, [])), pooled[line.norm]) for defense in defenses]
+        numbers = [_percent(_measured(found.get(defense, []))) for defense in defenses]
         table.append([*map(escape, where), str(n), *numbers])
     return pd.DataFrame(table, columns=["dataset", "model", "norm", "epsilon", "n", *map(escape, defenses)])
 
@@ -187,11 +183,12 @@ def _measured(seeds: Iterable[Cell]) -> list[Cell]:
     return [cell for cell in seeds if not math.isnan(cell.value)]
 
 
-def _percent(seeds: list[Cell], pooled: Deviation | None) -> str:
+def _percent(seeds: list[Cell]) -> str:
     if not seeds:
         return "–"
     values = [cell.value for cell in seeds]
-    found = interval(values, min(cell.n for cell in seeds), sampling="binomial", pooled=pooled)
+    margins = share_margins(values[0], seeds[0].n) if len(values) == 1 else EXACT
+    found = interval(values, margins=margins, share=True)
     spread = "" if math.isnan(found.half) else f" ±{100 * found.half:.1f}"
     incomplete = " *incomplete*" if any(cell.status == "incomplete" for cell in seeds) else ""
     return f"{100 * sum(values) / len(values):.1f}{spread}{incomplete}"
@@ -234,7 +231,7 @@ def attacks(cells: pd.DataFrame) -> pd.DataFrame:
     for line, found in lines.items():
         epsilon = "" if math.isnan(line.epsilon) else f"{line.epsilon:g}"
         n = min((cell.n for seeds in found.values() for cell in _measured(seeds)), default="–")
-        numbers = [_OF_ATTACKS[line.metric](_measured(found.get(defense, [])), None) for defense in defenses]
+        numbers = [_OF_ATTACKS[line.metric](_measured(found.get(defense, []))) for defense in defenses]
         where = [line.data, line.model, line.attack, line.norm, epsilon, line.metric.replace("_", " ")]
         table.append([*map(escape, where), str(n), *numbers])
     columns = ["dataset", "model", "attack", "norm", "epsilon", "metric", "n", *map(escape, defenses)]
@@ -245,11 +242,12 @@ def _same_line(one: _Number, other: _Number) -> bool:
     return one.metric == other.metric and same_radius(one.epsilon, other.epsilon)
 
 
-def _distance(seeds: list[Cell], pooled: Deviation | None) -> str:
+def _distance(seeds: list[Cell]) -> str:
     if not seeds:
         return "–"
     values = [cell.value for cell in seeds]
-    found = interval(values, min(cell.n for cell in seeds), sampling="unknown", pooled=pooled)
+    margins = Margins(seeds[0].half, seeds[0].half) if len(values) == 1 else EXACT
+    found = interval(values, margins=margins)
     spread = "" if math.isnan(found.half) else f" ±{found.half:.2g}"
     return f"{sum(values) / len(values):.3g}{spread}"
 

@@ -1,18 +1,25 @@
-"""The verdicts on a claim: is our number the published one, and does a robust accuracy stand?"""
+"""The verdicts on a claim: is our number the published one, and does it stand where it is one under attack?"""
 
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import pandas as pd
+from scipy import special, stats
 
 from touchstone.cell import radius_index
-from touchstone.findings.cells import WORST, Place, derive
+from touchstone.findings.cells import ATTACK_GAP, UNDER_THREAT, derive
 from touchstone.findings.evidence import SEPARATOR, Caps, Claim, Evidence, Measured, Worst
+from touchstone.findings.intervals import LEAST_SEEDS, Deviation, Interval, quantile
 from touchstone.registry import nearest
 from touchstone.study.claims import HEADLINE, expand
 from touchstone.study.scale import SLACK
+
+SPREAD_SEEDS = 5  # nets that show how a recipe scatters
+MOST_SEEDS = 100  # that are tried when it is said how many would tell
 
 # ---- the words
 
@@ -27,25 +34,31 @@ class Meaning(NamedTuple):
 # verdict -> mark (all of them are in common serif fonts) and meaning, in the order in which they are counted
 VERDICTS = {
     "reproduced": Meaning("✓", "within the tolerance, and our 95 % half-width is within it too"),
-    "higher": Meaning("↑", "above the published number by more than tolerance and half-width together"),
-    "lower": Meaning("↓", "below it by more than tolerance and half-width together"),
-    "inconclusive": Meaning("?", "none of these: more seeds or samples would tell"),
+    "higher": Meaning("↑", "above the published number by more than the tolerance and the error of both together"),
+    "lower": Meaning("↓", "below it by more than the tolerance and the error of both together"),
+    "within spread": Meaning(
+        "~", "cannot tell: trained again, the recipe scatters by more than the tolerance, and the number is inside"
+    ),
+    "inconclusive": Meaning("?", "cannot tell: none of these, or fewer than 3 seeds; more of them or samples would"),
     "not comparable": Meaning("≠", "measured on other data or under caps that changed what is measured"),
     "label ambiguous": Meaning("a", "the printed label is in doubt, and only one reading of it agrees"),
     "not run": Meaning("·", "outside this run"),
     "failed": Meaning("✗", "training or attack ended without a number"),
     "out of scope": Meaning("o", "not a number that a re-run can produce"),
+    "cited": Meaning("c", "another work's number, which the paper repeats"),
     "only under another reading": Meaning(
         "(✓)", "reproduced, but only under another reading of the paper than the one fixed beforehand"
     ),
 }
 ELSEWHERE = "only under another reading"
-# second verdict, on a robust accuracy -> meaning
+AGREES = ("reproduced", "within spread")  # what we measured may be what the paper measured
+# second verdict, on a robust accuracy or an error under attack -> meaning
 STANDS = {
-    "stands": "our worst case is at least the claim minus the tolerance",
-    "overstated": "it is not: the claim is so many points above our worst case",
+    "stands": "the lower 95 % bound of our worst case is at least the claim minus the tolerance",
+    "overstated": "the claim is reproduced or within spread, and the upper bound is below that: by so many points",
+    "attack gap": "the claim is not reproduced; on our nets the worst case takes so many points more than its attack",
     "label ambiguous": "the printed label is in doubt, and its readings do not agree",
-    "not tested": "no worst case of ours bounds it",
+    "not tested": "no worst case of ours bounds it, or not closely enough",
 }
 
 
@@ -81,7 +94,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Second:
-    """A word of STANDS, its reasons, and by how many points a number is overstated."""
+    """A word of STANDS, its reasons, and its points: by how many a number is overstated, or how wide the gap is."""
 
     word: str
     why: tuple[str, ...] = ()
@@ -91,38 +104,166 @@ class Second:
         known(self.word, STANDS)
 
 
-def verdict(difference: float, tau: float, h: float, wide: float) -> Verdict:
-    """Return the verdict on ours minus the paper's number; all four are in one unit.
+@dataclass(frozen=True)
+class Precision:
+    """How precisely our number and the published one are known, in one unit.
+
+    Attributes:
+        seeds: m, nets behind ours.
+        spread: s, deviation over nets; None if it is not known.
+        margin: 95 % half-width over the samples, which all nets share; 0 for a population met whole, nan if not known.
+        runs: r, behind the published number; 1 if it is not said.
+        printed: s_p, the published deviation over them; None if none is printed, and they scatter like ours.
+    """
+
+    seeds: int
+    spread: Deviation | None
+    margin: float = 0.0
+    runs: int = 1
+    printed: float | None = None
+
+    @property
+    def half(self) -> float:
+        """Return h, the half-width of our number: t s / sqrt(m), and the samples."""
+        if self.spread is None:
+            return math.nan
+        return math.hypot(quantile(self.spread.freedom) * self.spread.value / math.sqrt(self.seeds), self.margin)
+
+    @property
+    def error(self) -> Deviation | None:
+        """Return sqrt(s^2/m + s_p^2/r), the standard error of the difference over nets, and its degrees of freedom.
+
+        A printed deviation is another one than ours, so that they are those of Welch (1947).
+        """
+        if self.spread is None:
+            return None
+        ours = self.spread.value**2 / self.seeds
+        theirs = (self.spread.value if self.printed is None else self.printed) ** 2 / self.runs
+        freedom = self.spread.freedom
+        if self.printed is not None and ours + theirs > 0.0:
+            # a deviation comes from two runs at least
+            freedom = (ours + theirs) ** 2 / (ours**2 / freedom + theirs**2 / max(self.runs - 1, 1))
+        return Deviation(math.sqrt(ours + theirs), freedom)
+
+    @property
+    def wide(self) -> float:
+        """Return H, the half-width of the difference: t times its error, and the samples."""
+        error = self.error
+        return math.nan if error is None else math.hypot(quantile(error.freedom) * error.value, self.margin)
+
+    def beyond(self, difference: float, tau: float) -> float:
+        """Return the two-sided p-value of a difference that is truly tau at most; nan below LEAST_SEEDS."""
+        error, excess = self.error, abs(difference) - tau
+        if error is None or self.seeds < LEAST_SEEDS or math.isnan(self.margin):
+            return math.nan
+        total = math.hypot(error.value, self.margin / quantile(error.freedom))
+        if excess <= SLACK:
+            return 1.0
+        return 2.0 * float(special.stdtr(error.freedom, -excess / total)) if total else 0.0
+
+    @property
+    def single(self) -> float:
+        """Return the half-width in which one more run lies: t s sqrt(1 + 1/m); nan if the number is of several."""
+        if self.spread is None or self.runs > 1 or self.printed is not None:
+            return math.nan
+        return quantile(self.spread.freedom) * self.spread.value * math.sqrt(1.0 + 1.0 / self.seeds)
+
+    def of(self, seeds: int) -> "Precision":
+        """Return it for another number of nets that scatter alike."""
+        spread = self.spread and Deviation(self.spread.value, seeds - 1)
+        return replace(self, seeds=seeds, spread=spread)
+
+
+class Sampled(NamedTuple):
+    """Samples that a number was measured on, how many there are, and the margin that so many leave open."""
+
+    met: int
+    everything: int
+    margin: Callable[[int], float]
+
+
+def decide(difference: float, tau: float, precision: Precision) -> str:
+    """Return reproduced, higher, lower, within spread or inconclusive, for ours minus the paper's number.
 
     Args:
         difference: ours minus the published number.
         tau: tolerance.
-        h: half-width of ours, nan if unknown.
-        wide: H, the half-width with the paper's own spread added.
-
-    Returns:
-        reproduced (|difference| and h within tau), higher or lower (|difference| beyond tau + wide), else
-        inconclusive. Without an interval nothing is certain: inconclusive.
+        precision: of both, in the same unit.
     """
-    size = abs(difference)
-    if math.isnan(h) or math.isnan(wide):
-        return Verdict("inconclusive", ("our number has no interval",))
+    size, h, wide, single = abs(difference), precision.half, precision.wide, precision.single
+    if precision.seeds < LEAST_SEEDS or math.isnan(h):
+        return "inconclusive"
     if size <= tau + SLACK and h <= tau + SLACK:
-        return Verdict("reproduced")
+        return "reproduced"
     if size > tau + wide + SLACK:
-        return Verdict("higher" if difference > 0 else "lower")
-    if size <= tau + SLACK:
-        why = f"within tolerance, but our interval (±{h:.3g}) is wider than it ({tau:.3g})"
+        return "higher" if difference > 0 else "lower"
+    scatters = precision.seeds >= SPREAD_SEEDS and single > tau + SLACK
+    return "within spread" if scatters and size <= single + SLACK else "inconclusive"
+
+
+def verdict(difference: float, tau: float, precision: Precision, sampled: Sampled) -> Verdict:
+    """Return what `decide` says, and why; `sampled`: which samples are behind ours."""
+    word = decide(difference, tau, precision)
+    if word == "within spread":
+        return Verdict(word, (f"one run lies within ±{precision.single:.3g}, the tolerance is {tau:.3g}",))
+    if word != "inconclusive":
+        return Verdict(word)
+    if precision.seeds < LEAST_SEEDS:
+        known_to = f"{precision.seeds} of at least {LEAST_SEEDS} seeds"
+    elif math.isnan(precision.half):
+        known_to = "our number has no interval"
+    elif abs(difference) <= tau + SLACK:
+        known_to = f"within tolerance ({tau:.3g}), but known to ±{precision.half:.3g} only"
     else:
-        why = f"the difference is beyond tolerance ({tau:.3g}), but not by more than ±{wide:.3g}"
-    return Verdict("inconclusive", (why,))
+        known_to = f"the difference is beyond tolerance ({tau:.3g}), but not by more than ±{precision.wide:.3g}"
+    return Verdict(word, (known_to, *telling(difference, tau, precision, sampled)))
 
 
-def stands(worst: float, claim: float, tau: float) -> Second:
-    """Return whether a claimed robust accuracy survives the worst case; all three are fractions."""
-    if worst >= claim - tau - SLACK:
+def telling(difference: float, tau: float, precision: Precision, sampled: Sampled) -> tuple[str, ...]:
+    """Say how many seeds, samples or both would end an inconclusive verdict, if all else stayed as it is."""
+
+    def seeds(margin: float) -> int | None:
+        tried = range(max(LEAST_SEEDS, precision.seeds), MOST_SEEDS + 1)
+        such = replace(precision, margin=margin)
+        return next((m for m in tried if decide(difference, tau, such.of(m)) != "inconclusive"), None)
+
+    def tells(met: int) -> bool:
+        return decide(difference, tau, replace(precision, margin=sampled.margin(met))) != "inconclusive"
+
+    if precision.spread is None or math.isnan(precision.margin):
+        return ()
+    if found := seeds(precision.margin):
+        return (f"about {found} seeds would tell",)
+    if precision.seeds >= LEAST_SEEDS and tells(sampled.everything):
+        enough = bisect_left(range(sampled.everything), True, lo=sampled.met, key=tells)
+        return (f"about {enough} samples would tell",)
+    if found := seeds(0.0):
+        return (f"about {found} seeds on all {sampled.everything} samples would tell",)
+    return (f"{MOST_SEEDS} seeds would not tell",)
+
+
+def stands(claim: float, tau: float, worst: Interval, value: float, gap: float, first: str) -> Second:
+    """Return whether a claimed robust accuracy survives the worst case; all numbers are fractions.
+
+    Args:
+        claim: the accuracy.
+        tau: its tolerance.
+        worst: 95 % interval of our worst case.
+        value: our worst case.
+        gap: our accuracy under the published attack minus that, on the same nets and samples.
+        first: whether the claim was reproduced, a word of VERDICTS.
+    """
+    least = claim - tau
+    if worst.low >= least - SLACK:
         return Second("stands")
-    return Second("overstated", points=100.0 * (claim - worst))
+    if first not in AGREES:
+        return Second("attack gap", points=100.0 * gap)
+    if worst.high < least - SLACK:
+        return Second("overstated", points=100.0 * (claim - value))
+    if math.isnan(worst.half):
+        return Second("not tested", ("our worst case has no interval",))
+    why = f"our worst case, {worst.low:.3g} to {worst.high:.3g}, is on both sides of the claim minus its tolerance"
+    return Second("not tested", (why,))
 
 
 def distance(ours: float, low: float, high: float) -> float:
@@ -146,19 +287,23 @@ class Ours(NamedTuple):
     interval_kind: str = ""
     difference: float = math.nan
     tau: float = math.nan
+    p: float = math.nan  # of a true difference of tau at most
 
 
 class Tested(NamedTuple):
-    """Our worst case in the claim's unit, and what it says of a robust accuracy."""
+    """Our worst case in the claim's unit, the two gaps in points, and what they say of a number under attack."""
 
     worst: float = math.nan
     worst_h: float = math.nan
     worst_n: float = math.nan
+    attack_gap: float = math.nan
+    replication_gap: float = math.nan
     second: Second | None = None
 
 
-FIRST = ["verdict", "why", "only", "caps"]
-SECOND = ["worst", "worst_h", "worst_n", "stands", "stands_why", "overstated_by"]
+TESTED = ("reproduced", "higher", "lower", "within spread", "inconclusive")  # verdicts on a difference
+FIRST = ["kind", "verdict", "why", "only", "q", "caps"]
+SECOND = [*Tested._fields[:3], "stands", "stands_why", "overstated_by", "attack_gap", "replication_gap"]
 RESULT = ["reading", *Ours._fields, *FIRST, *SECOND]
 
 
@@ -185,10 +330,13 @@ def verdicts(
         reference: the defense that clean_accuracy_drop and near_zero_ratio compare with.
 
     Returns:
-        The claims' columns and RESULT. Numbers are in the claim's own unit, nan where there is none. `verdict` is a
-        word of VERDICTS, `why` its reasons. A reading that reproduces what the headline does not is `ELSEWHERE`, and
-        `only` has the reading's mark. `stands` is a word of STANDS, empty where the claim is no robust accuracy;
-        `overstated_by` is in points.
+        The claims' columns and RESULT. Numbers are in the claim's own unit, nan where there is none. `kind` is one of
+        KINDS. `verdict` is a word of VERDICTS, `why` its reasons. A reading that reproduces what the headline does not
+        is `ELSEWHERE`, and `only` has the reading's mark. `p` is that of a difference of the tolerance at most, `q` the
+        same after Benjamini and Hochberg (1995) over the headline's own claims that were compared. `stands` is a word
+        of STANDS, empty where the claim is no accuracy or error under attack. In points: `overstated_by`;
+        `attack_gap`, our accuracy under the published attack minus our worst case; `replication_gap`, the claimed
+        accuracy minus ours under the published attack.
     """
     evidence = Evidence.of(derive(cells, near_zero=near_zero, reference=reference), worst, caps, reference)
     rows = expand(claims, readings)
@@ -199,24 +347,37 @@ def verdicts(
     elsewhere = agrees & ~both["id"].isin(both["id"][agrees & (both["reading"] == HEADLINE)])
     both["verdict"] = both["verdict"].mask(elsewhere, ELSEWHERE)
     both["only"] = both["mark"].where(elsewhere, "")
+    both["q"] = _false_discovery(both)
     return both[[*claims.columns, *RESULT]]
 
 
+def _false_discovery(both: pd.DataFrame) -> "pd.Series[float]":
+    """Return q of the claims that the headline reading compares; those that the paper only cites are no part of it."""
+    family = (both["reading"] == HEADLINE) & (both["cited"] == "") & both["verdict"].isin(TESTED) & both["p"].notna()
+    q = pd.Series(math.nan, index=both.index)
+    if family.any():
+        q[family] = stats.false_discovery_control(both.loc[family, "p"])
+    return q
+
+
 def _judged(claim: Claim, evidence: Evidence) -> dict[str, Any]:
-    """Return the columns RESULT of one claim under one reading, but for `only`."""
+    """Return the columns RESULT of one claim under one reading, but for `only` and `q`."""
     cut = evidence.cut_short(claim)
     first, ours = _first(claim, evidence, cut)
-    tested = _tested(claim, evidence)
+    tested = _tested(claim, evidence, first, ours)
     second = tested.second
+    numbers = tested._asdict()
+    del numbers["second"]
     return {
         **ours._asdict(),
+        "kind": claim.kind,
         "verdict": first.word,
         "why": SEPARATOR.join(first.why),
         "caps": cut.text(),
-        **{name: getattr(tested, name) for name in ("worst", "worst_h", "worst_n")},
+        **numbers,
         "stands": second.word if second else "",
         "stands_why": SEPARATOR.join(second.why) if second else "",
-        "overstated_by": second.points if second else None,
+        "overstated_by": second.points if second and second.word == "overstated" else None,
     }
 
 
@@ -224,74 +385,96 @@ def _first(claim: Claim, evidence: Evidence, cut: Caps) -> tuple[Verdict, Ours]:
     """Return whether our number is the published one, and our number."""
     if claim.out_of_scope:
         return Verdict("out of scope", (claim.out_of_scope,)), Ours()
+    if claim.cited and not claim.place.attack:
+        return Verdict("cited", (claim.cited,)), Ours()
     found = evidence.measured(claim.place, claim.epsilon, cut.population)
     if found.status in ("not run", "failed"):
         return Verdict(found.status, found.reasons), Ours()
-    low, high, half, kind = found.interval
-    value, h = found.value * claim.unit, half * claim.unit
+    low, high, _, kind = found.interval
+    value, unit, samples = found.value * claim.unit, claim.unit, found.samples
+
+    def margin(met: int) -> float:
+        return max(samples.margins(found.value, met)) * unit
+
+    precision = Precision(
+        seeds=found.seeds,
+        spread=found.spread and Deviation(found.spread.value * unit, found.spread.freedom),
+        margin=margin(samples.met),
+        runs=claim.runs,
+        printed=claim.deviation,
+    )
     ours = Ours(
         ours=value,
-        n=found.n,
+        n=samples.n,
         seeds=found.seeds,
-        h=h,
-        H=h * math.sqrt(1 + found.seeds / claim.runs),
-        interval_lo=low * claim.unit,
-        interval_hi=high * claim.unit,
+        h=found.interval.half * unit,
+        H=precision.wide,
+        interval_lo=low * unit,
+        interval_hi=high * unit,
         interval_kind=kind,
         difference=distance(value, claim.low, claim.high),
         tau=claim.tau(),
+        p=precision.beyond(distance(value, claim.low, claim.high), claim.tau()),
     )
-    first = _compared(claim, ours)
+    first = _compared(claim, ours, precision, Sampled(samples.met, samples.population or samples.met, margin))
     if cut.model or cut.attack:
         first = Verdict("not comparable", (*cut.model, *cut.attack))
     return Verdict(first.word, (*first.why, *found.reasons)), ours
 
 
-def _compared(claim: Claim, ours: Ours) -> Verdict:
+def _compared(claim: Claim, ours: Ours, precision: Precision, sampled: Sampled) -> Verdict:
     """Compare with the printed number; where its label is in doubt, all readings of it must agree."""
-    first = verdict(ours.difference, ours.tau, ours.h, ours.H)
-    found = {claim.printed: first.word}
+    found = {claim.printed: decide(ours.difference, ours.tau, precision)}
     for value in claim.alternatives:
-        found[f"{value:g}"] = verdict(ours.ours - value, claim.tau(value), ours.h, ours.H).word
+        found[f"{value:g}"] = decide(ours.ours - value, claim.tau(value), precision)
     if len(set(found.values())) == 1:
-        return first
+        return verdict(ours.difference, ours.tau, precision, sampled)
     return Verdict("label ambiguous", tuple(f"if {value}: {word}" for value, word in found.items()))
 
 
-def _tested(claim: Claim, evidence: Evidence) -> Tested:
-    """Test a robust accuracy against the worst case.
+def _tested(claim: Claim, evidence: Evidence, first: Verdict, ours: Ours) -> Tested:
+    """Test a number under attack against the worst case in its own space.
 
     What weakens the worst case (a cap, a missing attack) can hide an overstatement but not make one up.
     """
     if not claim.robust:
         return Tested()
+    sign = 1.0 if claim.place.metric == "error" else -1.0  # a claim above ours promises more robustness, an error less
+    replication = sign * 100.0 * ours.difference / claim.unit
+    untested = partial(Tested, replication_gap=replication)
     dataset, model, defense, attack, _ = claim.place
     judges = evidence.worst.get((dataset, attack, claim.reading), {})
     if isinstance(judges, str):
-        return Tested(second=Second("not tested", (judges,)))
+        return untested(second=Second("not tested", (judges,)))
     place = radius_index(judges, claim.epsilon)
     if place is None:
         why = f"no worst case is defined for {attack} at {claim.epsilon:g}"
-        return Tested(second=Second("not tested", (why,)))
-    slug, epsilon = list(judges.values())[place]
+        return untested(second=Second("not tested", (why,)))
+    slug, _ = list(judges.values())[place]
     cut = evidence.caps.get((dataset, model, defense, slug), Caps())
-    found = evidence.measured(Place(dataset, model, defense, slug, WORST), epsilon, cut.population)
+    found, gap = (
+        evidence.measured(claim.place._replace(metric=metric), claim.epsilon, cut.population)
+        for metric in (UNDER_THREAT, ATTACK_GAP)
+    )
     return Tested(
-        worst=found.value * claim.unit,
+        worst=claim.printed_as(found.value),
         worst_h=found.interval.half * claim.unit,
-        worst_n=found.n or math.nan,
-        second=_second(claim, found, cut),
+        worst_n=found.samples.n or math.nan,
+        attack_gap=100.0 * gap.value,
+        replication_gap=replication,
+        second=_second(claim, found, gap.value, cut, first.word),
     )
 
 
-def _second(claim: Claim, found: Measured, cut: Caps) -> Second:
+def _second(claim: Claim, found: Measured, gap: float, cut: Caps, first: str) -> Second:
     if found.status in ("not run", "failed"):
         return Second("not tested", found.reasons or ("the worst case was not run",))
     if cut.model:
         return Second("not tested", cut.model)
-    values = [claim.low, *claim.alternatives]
-    first, *others = (stands(found.value, v / claim.unit, claim.tau(v) / claim.unit) for v in values)
-    if any(other.word != first.word for other in others):
+    least = min(claim.low, claim.high, key=claim.accuracy)
+    accuracies = [(claim.accuracy(v), claim.tau(v) / claim.unit) for v in (least, *claim.alternatives)]
+    of_printed, *others = (stands(a, tau, found.interval, found.value, gap, first) for a, tau in accuracies)
+    if any(other.word != of_printed.word for other in others):
         return Second("label ambiguous")
     weaker = found.reasons if found.status == "incomplete" else cut.attack
-    return Second("not tested", weaker) if first.word == "stands" and weaker else first
+    return Second("not tested", weaker) if of_printed.word == "stands" and weaker else of_printed

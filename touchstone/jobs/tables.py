@@ -11,6 +11,7 @@ from touchstone.findings.evidence import Caps, Worst
 from touchstone.findings.inputs import by_model, places, read_run
 from touchstone.paths import Results, study_files
 from touchstone.plan.jobs import CutShort, TablesJob
+from touchstone.records import Batch
 from touchstone.study import claims as claim_table
 from touchstone.study import statements as written
 from touchstone.study.checks import load_study
@@ -43,7 +44,7 @@ def tables(
         numbers += cells.of_weights(run, near_zero.thresholds) if near_zero else []
         flagged += flags.of_training(run)
     for batch in by_model(files):
-        numbers += cells.of_attacks(batch)
+        numbers += cells.of_attacks(batch, _judges(job, batch))
         flagged += flags.of_attacks(batch)
     measured = cells.table(numbers)
 
@@ -66,6 +67,12 @@ def tables(
     }
     for name, frame in frames.items():
         write_bytes(results.table(study.study, name), frame.to_csv(index=False).encode())
+
+
+def _judges(job: TablesJob, batch: Batch) -> cells.Judges:
+    """Return what tests each published attack on the dataset of a model."""
+    datasets = {attacked.header.model.dataset for attacked in batch.attacks}
+    return {w.attack: {j.epsilon: (j.attack, j.radius) for j in w.judges} for w in job.worst if w.dataset in datasets}
 
 
 def _worst(job: TablesJob) -> Worst:

@@ -13,6 +13,7 @@ from touchstone.findings.inputs import Run
 from touchstone.findings.markdown import escape, pipe_table
 from touchstone.findings.tables import CERTAINTY_MARKS, data_words, decimals, laid_out, legend
 from touchstone.findings.tables import summary as verdict_counts
+from touchstone.findings.verdicts import VERDICTS
 from touchstone.registry import nearest
 from touchstone.report import words
 from touchstone.report.material import Material, Provenance, existing, stand_ins
@@ -24,6 +25,13 @@ PAPER = "paper"  # the run whose numbers may be compared with the published ones
 OWN_SECTION = ("worst-case", "selection")  # plots that are not among the paper's figures
 
 _COUNTS = ["certain", "inferred", "uncertain", "all"]
+_OUTCOMES = ("reproduced", "higher or lower", "cannot tell", "other")
+_OUTCOME = {word: "other" for word in VERDICTS} | {
+    "reproduced": "reproduced",
+    **dict.fromkeys(("higher", "lower"), "higher or lower"),
+    **dict.fromkeys(("within spread", "inconclusive"), "cannot tell"),
+}
+_GAPS = {"attack_gap": "attack gap", "replication_gap": "replication gap"}  # in points
 
 
 # ---- values for the text
@@ -68,7 +76,10 @@ def own_tables(material: Material) -> dict[str, str]:
     own = ("attacks", "worst", "qualitative", "selection", "flags", "failures")
     there = {name: len(tables[name]) > 0 for name in own} | {"run": True, "models": True}
     there |= dict.fromkeys(["verdicts", *claims], len(tables["claims"]) > 0)
-    order = ["verdicts", "run", "models", "attacks", "worst", *claims, "qualitative", "selection", "flags", "failures"]
+    there |= {"cited": len(words.cited(tables["claims"])) > 0}
+    there |= {"kinds": len(_of_a_kind(material)) > 0, "beyond": len(_beyond(material)) > 0}
+    order = ["verdicts", "cited", "kinds", "beyond", "run", "models", "attacks", "worst", *claims]
+    order += ["qualitative", "selection", "flags", "failures"]
     shown = [name for name in order if there[name]]
     return {name: f"Table A{shown.index(name) + 1}" if there[name] else "" for name in order}
 
@@ -124,9 +135,47 @@ def _figures(material: Material, plot: str = "") -> list[str]:
 
 
 def verdicts(material: Material) -> str:
-    """Return the counts of verdicts; empty without claims."""
-    claims = material.tables["claims"]
+    """Return the counts of verdicts on the paper's own numbers; empty without any."""
+    claims = words.own(material.tables["claims"])
     return pipe_table(verdict_counts(claims), right=_COUNTS) if len(claims) else ""
+
+
+def cited(material: Material) -> str:
+    """Return the counts of verdicts on numbers that the paper repeats from other works; empty without any."""
+    rows = words.cited(material.tables["claims"])
+    return pipe_table(verdict_counts(rows), right=_COUNTS) if len(rows) else ""
+
+
+def kinds(material: Material) -> str:
+    """Count the accuracies and errors by net and kind: many floor rows are one finding; empty without any."""
+    table = []
+    for (net, kind), group in _of_a_kind(material).groupby(["cell_model", "kind"], sort=True):
+        found = group["verdict"].map(_OUTCOME).value_counts()
+        table.append([escape(str(net)), str(kind), str(len(group)), *(str(found.get(name, 0)) for name in _OUTCOMES)])
+    columns = ["net", "kind", "numbers", *_OUTCOMES]
+    return pipe_table(pd.DataFrame(table, columns=columns), right=columns[2:]) if table else ""
+
+
+def beyond(material: Material) -> str:
+    """List what is higher or lower, the surest first, with its p-value and the corrected one; empty without any."""
+    rows = _beyond(material)
+    rows = rows.assign(order=rows["q"].astype(float)).sort_values("order", kind="stable")
+    table = pd.DataFrame({name: rows[name].map(escape) for name in ("id", "value", "verdict")})
+    table = table.assign(**{name: [f"{float(text):.2g}" for text in rows[name]] for name in ("p", "q")})
+    named = table.rename(columns={"id": "claim", "value": "paper"})
+    return pipe_table(named, right=["paper", "p", "q"]) if len(table) else ""
+
+
+def _of_a_kind(material: Material) -> pd.DataFrame:
+    """Return the paper's own claims that have a kind, in the headline reading."""
+    rows = words.own(_reading(material, HEADLINE))
+    return rows[rows["kind"] != ""]
+
+
+def _beyond(material: Material) -> pd.DataFrame:
+    """Return the paper's own claims that are higher or lower, in the headline reading."""
+    rows = words.own(_reading(material, HEADLINE))
+    return rows[rows["verdict"].isin(["higher", "lower"])]
 
 
 def readings(material: Material) -> str:
@@ -243,7 +292,7 @@ def claims(material: Material) -> str:
         label = own_tables(material)["claims" if headline else f"claims {reading}"]
         caption = "Every published number." if headline else f"The numbers that the reading `{reading}` changes."
         shown = pd.DataFrame([_claim_row(row, notes) for row in rows])
-        table = pipe_table(shown, right=["paper", "ours", "interval", "n", "seeds"])
+        table = pipe_table(shown, right=["paper", "ours", "interval", "n", "seeds", *_GAPS.values()])
         parts += [captioned(label, caption, table), words.explained(notes)]
     return join(*parts)
 
@@ -260,7 +309,6 @@ def _interval_note(claim: Mapping[Hashable, Any]) -> str:
 def _claim_row(claim: Mapping[Hashable, Any], notes: Mapping[str, str]) -> dict[str, str]:
     digits = decimals(claim["value"])
     low, high = (words.fixed(claim[end], digits) for end in ("interval_lo", "interval_hi"))
-    by = f" by {float(claim['overstated_by']):.1f} points" if claim["overstated_by"] else ""
     return {
         "claim": escape(claim["id"]) + CERTAINTY_MARKS[claim["certainty"]],
         "paper": claim["value"],
@@ -269,7 +317,8 @@ def _claim_row(claim: Mapping[Hashable, Any], notes: Mapping[str, str]) -> dict[
         "n": words.fixed(claim["n"], 0),
         "seeds": words.fixed(claim["seeds"], 0),
         "verdict": words.noted(escape(claim["only"] or claim["verdict"]), _reason(claim), notes),
-        "stands": words.noted(escape(claim["stands"]) + by, claim["stands_why"], notes),
+        "stands": words.noted(escape(words.second_verdict(claim)), claim["stands_why"], notes),
+        **{name: words.fixed(claim[column], 1) for column, name in _GAPS.items()},
     }
 
 

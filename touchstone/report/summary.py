@@ -33,17 +33,21 @@ def verdicts(materials: Sequence[Material]) -> str:
     materials = _with_claims(materials)
     if not materials:
         return ""
-    found = {material.study.study: counts(material.tables["claims"]) for material in materials}
+    claims = {material.study.study: material.tables["claims"] for material in materials}
+    found = {study: counts(words.own(table)) for study, table in claims.items()}
     kinds = {(count.word, count.only): count.name for counted in found.values() for count in counted}
     columns = [kinds[kind] for kind in sorted(kinds, key=lambda kind: (list(VERDICTS).index(kind[0]), kind[1]))]
     rows = []
     for material in materials:
         by_name = {count.name: count.all for count in found[material.study.study]}
-        second = words.second_verdicts(material.tables["claims"])
+        table = claims[material.study.study]
+        second = words.second_verdicts(table)
         stand = f"{second.get('stands', 0)} of {sum(second.values())}"
         numbers = [str(by_name.get(name, 0)) for name in columns]
-        rows.append([material.study.study, str(sum(by_name.values())), *numbers, stand])
-    table = pd.DataFrame(rows, columns=["study", "numbers", *map(escape, columns), "robust accuracies that stand"])
+        cited = str(words.cited(table)["id"].nunique())
+        rows.append([material.study.study, str(sum(by_name.values())), *numbers, cited, stand])
+    header = ["study", "numbers", *map(escape, columns), "cited numbers, apart", "numbers under attack that stand"]
+    table = pd.DataFrame(rows, columns=header)
     return pipe_table(table, right=table.columns[1:])
 
 

@@ -1,6 +1,7 @@
 """Small words of the reports: counts, notes, lists and sentences about a study's claims."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -11,12 +12,27 @@ from touchstone.findings.verdicts import STANDS, known
 from touchstone.study.claims import HEADLINE
 from touchstone.study.config import Cap
 
-# second verdict -> what so many robust accuracies do; {points}: by how much
-_DO = {
-    "stands": "stand",
-    "overstated": "are overstated{points}",
-    "not tested": "could not be tested",
-    "label ambiguous": "hang on a doubtful label",
+
+class _Said(NamedTuple):
+    """How a second verdict is said of one claim and of many, the column with its points, and how many have so much."""
+
+    one: str
+    many: str
+    points: str = ""
+    size: str = ""
+
+
+_SAID = {
+    "stands": _Said("stands", "stand"),
+    "overstated": _Said("overstated by {} points", "are overstated", "overstated_by", " by {:g} to {:g} points"),
+    "attack gap": _Said(
+        "attack gap {}, claim not reproduced",
+        "are not reproduced and have an attack gap",
+        "attack_gap",
+        " of {:g} to {:g} points",
+    ),
+    "not tested": _Said("not tested", "could not be tested"),
+    "label ambiguous": _Said("label ambiguous", "hang on a doubtful label"),
 }
 
 
@@ -83,31 +99,66 @@ def reasons(*columns: str) -> str:
 # ---- sentences
 
 
+def own(claims: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the numbers that a paper only repeats: they are counted apart."""
+    return claims[claims["cited"] == ""]
+
+
+def cited(claims: pd.DataFrame) -> pd.DataFrame:
+    """Return the numbers that a paper repeats from another work."""
+    return claims[claims["cited"] != ""]
+
+
 def verdict_sentence(claims: pd.DataFrame) -> str:
-    """Count the verdicts in words: "Of 67 published numbers: 3 reproduced, 1 lower, ..."."""
+    """Count the verdicts in words: "Of 67 published numbers: 3 reproduced, 1 lower, ..."; cited ones apart."""
+    sentence = _counted_verdicts(own(claims), "published number")
+    more = cited(claims)
+    return f"{sentence} {_counted_verdicts(more, 'number')[:-1]} (cited from other works)." if len(more) else sentence
+
+
+def _counted_verdicts(claims: pd.DataFrame, noun: str) -> str:
     found = counts(claims)
     if not found:
         return "The study names no published number."
     listed = ", ".join(f"{count.all} {count.name}" for count in found)
-    return f"Of {counted(sum(count.all for count in found), 'published number')}: {listed}."
+    return f"Of {counted(sum(count.all for count in found), noun)}: {listed}."
+
+
+def second_verdict(claim: Mapping[Hashable, Any]) -> str:
+    """Return the second verdict of a claim with its points, "overstated by 41.0 points"; empty without one."""
+    if not (word := claim["stands"]):
+        return ""
+    said = _SAID[known(word, STANDS)]
+    return said.one.format(fixed(claim[said.points], 1) if said.points else "")
 
 
 def second_verdicts(claims: pd.DataFrame) -> dict[str, int]:
     """Count the second verdicts of the headline reading; raises ValueError for one that is not in STANDS."""
-    words = [known(word, STANDS) for word in claims.loc[claims["reading"] == HEADLINE, "stands"] if word]
+    words = [known(word, STANDS) for word in _under_attack(claims)["stands"]]
     return {word: words.count(word) for word in STANDS} if words else {}
 
 
+def _under_attack(claims: pd.DataFrame) -> pd.DataFrame:
+    """Return the paper's own claims that have a second verdict, in the headline reading."""
+    return own(claims[(claims["reading"] == HEADLINE) & (claims["stands"] != "")])
+
+
 def stands_sentence(claims: pd.DataFrame, suite: str) -> str:
-    """Say how many robust accuracies of the headline reading stand up to a suite's worst case; empty without claims."""
-    found = second_verdicts(claims)
+    """Say how many numbers under attack of the headline stand up to a suite's worst case; empty without claims."""
+    found, rows = second_verdicts(claims), _under_attack(claims)
     if claims.empty:
         return ""
     if not found:
-        return "None of them is a robust accuracy."
-    points = [round(float(text), 1) for text in claims.loc[claims["reading"] == HEADLINE, "overstated_by"] if text]
-    size = f" by {min(points):g} to {max(points):g} points" if points else ""
-    shown = [word for word in _DO if found[word] or word != "label ambiguous"]
-    listed = ", ".join(f"{found[word]} {_DO[word].format(points=size)}" for word in shown)
-    accuracies = counted(sum(found.values()), "robust accuracy", "robust accuracies")
-    return f"Against the worst of a fixed list of attacks (the suite `{suite}`), of {accuracies} among them {listed}."
+        return "None of them is an accuracy or an error under attack."
+    parts = []
+    for word, said in _SAID.items():
+        if not found[word] and word in ("attack gap", "label ambiguous"):
+            continue
+        such = rows[rows["stands"] == word]
+        points = [round(float(text), 1) for text in such[said.points]] if said.points else []
+        size = said.size.format(min(points), max(points)) if points else ""
+        parts.append(f"{found[word]} {said.many}{size}")
+    return (
+        f"Against the worst of a fixed list of attacks (the suite `{suite}`), of "
+        f"{counted(sum(found.values()), 'number')} under attack among them {', '.join(parts)}."
+    )

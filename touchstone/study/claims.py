@@ -51,6 +51,7 @@ MEASURES = {
     "success_rate": Measure(["minimal"], 0.0, 1.0),
     "mean_dist": Measure(["minimal"], 0.0, math.inf),
     "median_dist": Measure(["minimal"], 0.0, math.inf),
+    "common_mean_dist": Measure(["minimal"], 0.0, math.inf),
     "clean_accuracy_drop": Measure(["none"], -1.0, 1.0),
     "fuzziness": Measure(["none"], 0.0, math.inf),
     "near_zero_ratio": Measure(["none"], 0.0, math.inf),

@@ -1,5 +1,6 @@
 """How numbers are compared: units of published values, and the tolerance of each metric."""
 
+import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -7,42 +8,77 @@ from typing import Literal, NamedTuple
 UNITS = {"fraction": 1.0, "percent": 100.0, "x1e-1": 10.0, "x1e-2": 100.0, "ratio": 1.0, "raw": 1.0}
 SLACK = 1e-9  # rounding of decimal numbers: a difference of exactly tau is within tau
 
+Tolerance = Callable[[float], float]
+
+
+class Scale(NamedTuple):
+    """Where the seeds of different nets scatter alike: `to` it, and its slope at a number."""
+
+    to: Callable[[float], float]
+    slope: Callable[[float], float]
+
+
+PLAIN = Scale(lambda value: value, lambda _: 1.0)
+LOG = Scale(math.log, lambda value: 1.0 / value)
+LOGIT = Scale(lambda value: math.log(value / (1.0 - value)), lambda value: 1.0 / (value * (1.0 - value)))
+
 
 class Metric(NamedTuple):
-    """How a metric is compared: tolerance of a published value (both as measured), and how samples enter."""
+    """How a metric is compared.
 
-    tolerance: Callable[[float], float]
-    sampling: Literal["binomial", "unknown", "none"]
+    Attributes:
+        tolerance: of a published value; both as measured.
+        sampling: how samples enter: "binomial" (a share of them), "measured" (their half-width stands beside the
+            number), "none" (it reads no samples).
+        scale: on which deviations over seeds are pooled.
+        clean: tolerance of a number without an attack, where that is another.
+    """
+
+    tolerance: Tolerance
+    sampling: Literal["binomial", "measured", "none"]
+    scale: Scale
+    clean: Tolerance | None = None
+
+    def tau(self, value: float, *, clean: bool) -> float:
+        """Return the tolerance of a published value, measured without an attack or under one."""
+        return self.clean(value) if clean and self.clean else self.tolerance(value)
 
 
 def _points(value: float) -> float:
+    """Accuracies and errors under attack: alike, as one is 1 minus the other."""
     return 0.005 if min(value, 1.0 - value) <= 0.05 + SLACK else 0.02
 
 
-def _error(value: float) -> float:
+def _of_error(value: float) -> float:
     return max(0.002, 0.2 * value)
 
 
-def _relative(share: float) -> Callable[[float], float]:
+def _of_accuracy(value: float) -> float:
+    return _of_error(1.0 - value)
+
+
+def _relative(share: float) -> Tolerance:
     return lambda value: share * abs(value)
 
 
-def _absolute(size: float) -> Callable[[float], float]:
+def _absolute(size: float) -> Tolerance:
     return lambda _: size
 
 
+SHARE = Metric(_points, "binomial", LOGIT)
 METRICS = {
-    "accuracy": Metric(_points, "binomial"),
-    "worst_accuracy": Metric(_points, "binomial"),
-    "success_rate": Metric(_points, "binomial"),
-    "error": Metric(_error, "binomial"),
-    "clean_accuracy_drop": Metric(_absolute(0.02), "unknown"),
-    "mean_dist": Metric(_relative(0.10), "unknown"),
-    "median_dist": Metric(_relative(0.10), "unknown"),
-    "rho_adv": Metric(_relative(0.10), "unknown"),
-    "confidence": Metric(_absolute(0.02), "unknown"),
-    "confidence_gap": Metric(_absolute(0.02), "unknown"),
-    "fuzziness": Metric(_relative(0.25), "none"),
-    "near_zero_ratio": Metric(_relative(0.25), "none"),
+    "accuracy": SHARE._replace(clean=_of_accuracy),
+    "worst_accuracy": SHARE,
+    "success_rate": SHARE,
+    "error": SHARE._replace(clean=_of_error),
+    "clean_accuracy_drop": Metric(_absolute(0.02), "measured", PLAIN),
+    "mean_dist": Metric(_relative(0.10), "measured", LOG),
+    "median_dist": Metric(_relative(0.10), "measured", LOG),
+    "common_mean_dist": Metric(_relative(0.10), "measured", LOG),
+    "rho_adv": Metric(_relative(0.10), "measured", LOG),
+    "confidence": Metric(_absolute(0.02), "measured", PLAIN),
+    "confidence_gap": Metric(_absolute(0.02), "measured", PLAIN),
+    "fuzziness": Metric(_relative(0.25), "none", LOG),
+    "near_zero_ratio": Metric(_relative(0.25), "none", LOG),
 }
 COMPARED = ("clean_accuracy_drop", "near_zero_ratio")  # metrics that also need the reference defense
