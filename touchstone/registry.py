@@ -157,7 +157,7 @@ def options(target: str) -> dict[str, Option]:
     For a class these are the annotated fields of its body (a dataclass) and of its bases within this package.
     """
     module, _, name = target.partition(":")
-    tree = ast.parse(module_path(module).read_text())
+    tree = ast.parse(module_path(module).read_text(encoding="utf-8"))
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
             pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
