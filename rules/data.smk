@@ -13,14 +13,16 @@ rule fetch:
         runtime=60,
         gpu=0,
     params:
-        job=lambda w: build.fetch_job(PLAN, w.dataset).to_params(),
+        job=lambda w: build.fetch_job(w.dataset).to_params(),
+        source=manner(lambda w: build.source(PLAN, w.dataset)),
     script:
         "../workflow/scripts/fetch.py"
 
 
 rule prepare:
     input:
-        paths.fetched("{dataset}"),
+        # ancient: the raw files have the sums that the job names, however often they are fetched
+        ancient(paths.fetched("{dataset}")),
     output:
         **paths.prepared("{dataset}")._asdict(),
     log:

@@ -164,7 +164,7 @@ def test_a_transfer_waits_for_a_substitute_that_nobody_else_asks_for(
     model = str(TREE.model(other).weights)
     (maker,) = [job for job in planned if re.search(rf"output: .*{re.escape(model)}", job)]
     assert "rule train:" in maker
-    assert str(TREE.selection(other)) in maker
+    assert str(TREE.selection(other).choice) in maker
     users = [job for job in planned if re.search(rf"input: .*{re.escape(model)}", job) and "rule attack" in job]
     batch = "all" if jobs == "per_model" else "mim40-linf"
     attacked = [re.search(rf"output: .*attacks/mnist/lenet/([^/]+)/0/{batch}/", job)[1] for job in users]
