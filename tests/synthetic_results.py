@@ -104,7 +104,7 @@ def make_results(root: Path, run: str = "demo", seeds: int = 2) -> Results:
         "seconds": 424,
         "command": f"snakemake --cores all --configfile results/{run}/config.yaml",
     }
-    results.provenance.write_text(json.dumps(provenance))
+    write_sealed(results.provenance, provenance)
     return results
 
 

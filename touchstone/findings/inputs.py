@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -84,6 +85,23 @@ def read_run(file: Path) -> Run:
         return Run(file, model, cell["stand_in"], **facts, flags=flags)
     except (KeyError, TypeError) as error:
         raise DamagedError(file, "train", f"expected what a training says, got {error!r}") from error
+
+
+def read_table(path: Path, **options: Any) -> pd.DataFrame:
+    """Read a table of a study; by default every value as text, digits as written.
+
+    Args:
+        path: of the CSV file.
+        options: of pandas.read_csv, instead.
+
+    Raises:
+        DamagedError: if it is no table, or not UTF-8.
+    """
+    try:
+        table: pd.DataFrame = pd.read_csv(path, **(options or {"dtype": str, "keep_default_na": False}))
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise DamagedError(path, "tables", error) from error
+    return table
 
 
 def places(files: Iterable[Path]) -> dict[tuple[ModelId, str], Path]:

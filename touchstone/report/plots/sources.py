@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from touchstone.findings.inputs import Run, read_run
+from touchstone.findings.inputs import Run, read_run, read_table
 from touchstone.findings.weights import FIRST_CONV
 from touchstone.paths import model_files
 
@@ -70,7 +70,7 @@ def table(sources: Sources) -> pd.DataFrame:
     if len(paths) != 1:
         raise ValueError(f"this plot reads one table, got {len(paths)} paths: {', '.join(map(str, paths))}")
     # an empty `stand_in` is text, no missing number
-    return pd.read_csv(paths[0], dtype={"stand_in": str}).fillna({"stand_in": ""})
+    return read_table(Path(paths[0]), dtype={"stand_in": str}).fillna({"stand_in": ""})
 
 
 def _series(label: str, folders: Sequence[str], read: Callable[[Run], T], *, keep_failed: bool = False) -> Series[T]:
