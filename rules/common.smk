@@ -1,6 +1,7 @@
 # What rules share: the plan, and functions from wildcards to input files. No rule is defined here.
 import os
 import re
+import shlex
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -44,12 +45,9 @@ MODEL = ModelId("{study}", "{dataset}", "{model}", "{defense}", "{seed}")
 GPU = int(PLAN.config.device == "cuda")
 ENV = "../envs/touchstone.yaml"
 # relative, so that the record of a run names no folder of a machine
-SNAKEFILE = (
-    "" if ROOT == Path() else f" --snakefile {os.path.relpath(workflow.main_snakefile)}"
-)
-COMMAND = (
-    f"snakemake{SNAKEFILE} --cores all --configfile {os.path.relpath(config_file())}"
-)
+SNAKEFILE = () if ROOT == Path() else ("--snakefile", str(ROOT / "Snakefile"))
+CONFIG_FILE = ("--configfile", os.path.relpath(config_file()))
+COMMAND = shlex.join(["snakemake", *SNAKEFILE, "--cores", "all", *CONFIG_FILE])
 
 
 def manner(value):
@@ -158,7 +156,7 @@ def figures(study):
 
 
 def everything():
-    """Every file that a run leaves: whatever of them is missing is made again."""
+    """All that a run leaves: whatever of it is missing is made again."""
     reports = [RESULTS.report(), *map(RESULTS.report, PLAN.studies)]
     made = [
         *map(RESULTS.model, PLAN.trained),
@@ -169,6 +167,7 @@ def everything():
     return [
         *(f for files in made for f in files),
         *(RESULTS.table(s, t) for s in PLAN.studies for t in RESULT_TABLES),
+        *(RESULTS.paper_table(s, "").parent for s in PLAN.studies),
         *(f for s in PLAN.studies for f in figures(s)),
         *(RESULTS.claims, RESULTS.config, RESULTS.provenance),
     ]
