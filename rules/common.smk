@@ -167,7 +167,6 @@ def everything():
     return [
         *(f for files in made for f in files),
         *(RESULTS.table(s, t) for s in PLAN.studies for t in RESULT_TABLES),
-        *(RESULTS.paper_table(s, "").parent for s in PLAN.studies),
         *(f for s in PLAN.studies for f in figures(s)),
         *(RESULTS.claims, RESULTS.config, RESULTS.provenance),
     ]

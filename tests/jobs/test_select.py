@@ -9,11 +9,12 @@ from toy_jobs import flip, model_id, trained, training
 
 from touchstone.data.prepare import Dataset, Split
 from touchstone.files import DamagedError, read_sealed, write_sealed
+from touchstone.findings.selection import candidates as candidates_table
 from touchstone.jobs.select import choose, select, try_out
 from touchstone.jobs.sensitivity import sensitivity
 from touchstone.paths import Results
 from touchstone.plan import build
-from touchstone.plan.jobs import Objective
+from touchstone.plan.jobs import Net, Objective
 from touchstone.plan.plan import Plan
 
 SHOWN = ("robust_accuracy", "fuzziness", "near_zero", "max_abs")
@@ -91,6 +92,20 @@ def test_selection_and_the_training_that_uses_it(plan: Plan, results: Results) -
     flip(files.weights)
     with pytest.raises(DamagedError, match=r"candidates\.safetensors cannot be used: .*\(rule select\)"):
         sensitivity(shows, results)
+
+
+def test_nets_without_a_convolution_are_chosen_among_and_nothing_is_measured_of_one(
+    plan: Plan, results: Results
+) -> None:
+    job, shows = build.select_job(plan, model_id("std+l2")), build.sensitivity_job(plan, model_id("std+l2"))
+    mlp = Net("mlp", job.net.normalize, {"hidden": [8], "init": "glorot"})
+    select(replace(job, net=mlp, candidates=({"l2": 1e-6},), tolerance=1.0), results)
+    sensitivity(replace(shows, net=mlp, near_zero=None), results)
+    files = results.selection(model_id("std+l2"))
+    assert read_sealed(files.choice, "select")["selected"] == 0
+    table = candidates_table([files.sensitivity])
+    assert table["robust_accuracy"].notna().all()
+    assert table[["fuzziness", "near_zero", "max_abs"]].isna().all(axis=None)
 
 
 @pytest.mark.parametrize("damage", [flip, lambda file: file.write_text('{"selected_options": {')])

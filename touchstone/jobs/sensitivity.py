@@ -42,13 +42,19 @@ def sensitivity(job: SensitivityJob, results: Results) -> None:
     write_sealed(files.sensitivity, {**chosen, "reference": reference, "candidates": candidates})
 
 
-def _measure(job: SensitivityJob, model: nn.Module, validation: Split) -> dict[str, float]:
-    shown = {"robust_accuracy": _under(job.probe, model, validation, job.subject.model.seed)}
-    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
-    if not convolutions:  # nothing is said of its first one
-        return shown
-    w = convolutions[0].weight.detach().cpu().numpy()
-    return shown | {"fuzziness": fuzziness(w), "near_zero": near_zero(w, job.near_zero), "max_abs": max_abs(w)}
+def _measure(job: SensitivityJob, model: nn.Module, validation: Split) -> dict[str, float | None]:
+    robust = _under(job.probe, model, validation, job.subject.model.seed)
+    return {"robust_accuracy": robust, **_of_weights(model, job.near_zero)}
+
+
+def _of_weights(model: nn.Module, threshold: float | None) -> dict[str, float | None]:
+    """Return what is measured of the first convolution; None where there is none, or no threshold."""
+    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is None:
+        return dict.fromkeys(("fuzziness", "near_zero", "max_abs"))
+    w = first.weight.detach().cpu().numpy()
+    share = None if threshold is None else near_zero(w, threshold)
+    return {"fuzziness": fuzziness(w), "near_zero": share, "max_abs": max_abs(w)}
 
 
 def _under(probe: Probe, model: nn.Module, validation: Split, seed: int) -> float:

@@ -68,7 +68,6 @@ def tables(
     for name, printed in study.tables.items():
         paper = people.paper_table(judged, printed.source_table, labels=study.labels)
         written_to[results.paper_table(study.study, name)] = paper
-    results.paper_table(study.study, "").parent.mkdir(parents=True, exist_ok=True)  # also of a study without any
     for path, frame in written_to.items():
         write_bytes(path, frame.to_csv(index=False).encode())
 

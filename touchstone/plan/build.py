@@ -154,7 +154,7 @@ def sensitivity_job(plan: Plan, model: ModelId) -> SensitivityJob:
         subject=whose,
         net=untrained,
         probe=Probe(member, threat, samples, plan.config.batch_size),
-        near_zero=study.near_zero.headline if study.near_zero else 0.0,
+        near_zero=study.near_zero.headline if study.near_zero else None,
         device=plan.config.device,
         threads=plan.config.threads,
         facts=table_facts(whose.data, [untrained], [member]),

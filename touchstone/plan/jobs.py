@@ -272,13 +272,13 @@ class SensitivityJob(Job):
 
     Attributes:
         subject: as that of the selection.
-        near_zero: |w| below which a weight of the first convolution counts as near zero.
+        near_zero: |w| below which a weight of the first convolution counts as near zero; None if that is not asked.
     """
 
     subject: Subject
     net: Net
     probe: Probe
-    near_zero: float
+    near_zero: float | None
     device: Literal["cpu", "cuda"]
     threads: int
     facts: tuple[Facts, ...]
