@@ -21,8 +21,8 @@ rule fetch:
 
 rule prepare:
     input:
-        # ancient: the raw files have the sums that the job names, however often they are fetched
-        ancient(paths.fetched("{dataset}")),
+        # not ancient(): what a changed param triggers would be missed in a run that also fetches
+        paths.fetched("{dataset}"),
     output:
         **paths.prepared("{dataset}")._asdict(),
     log:

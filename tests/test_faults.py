@@ -103,7 +103,7 @@ def test_a_file_with_another_md5_stops_the_run_with_both_sums(checkout: Path, tm
 
 
 def test_where_data_lie_triggers_nothing(checkout: Path, tmp_path: Path) -> None:
-    """Nor does fetching them again, or a record of that which is gone or emptied."""
+    """Nor does fetching them again, or other code that fetches."""
     table, config = checkout / "touchstone/data/__init__.py", checkout / "config.yaml"
     row = table.read_text().replace("validation=5000", "validation=20")
     for part, count in (("train", 200), ("t10k", 100)):
@@ -132,15 +132,14 @@ def test_where_data_lie_triggers_nothing(checkout: Path, tmp_path: Path) -> None
 
     config.write_text(config.read_text().replace(at["A"], at["B"]))
     assert nothing_to_do()
-    fetched = checkout / "data/raw/mnist/fetched.json"
-    assert str(tmp_path / "A") in fetched.read_text()
-    fetched.write_text("")
+    with (checkout / "touchstone/data/sources.py").open("a") as code:
+        code.write("\n\nCHANGED = 1\n")
     assert nothing_to_do()
-    shutil.rmtree(fetched.parent)
+    shutil.rmtree(checkout / "data/raw")
     assert nothing_to_do()
     code, output = finish(checkout, "--", "data/raw/mnist/fetched.json")
     assert code == 0, output
-    assert str(tmp_path / "B") in fetched.read_text()
+    assert str(tmp_path / "B") in output
     assert nothing_to_do()
 
 

@@ -314,6 +314,7 @@ def test_sources_lie_with_the_workflow_and_results_in_the_working_directory(
 ) -> None:
     """In folders whose names hold spaces, by an interpreter whose path holds one, for a user without a home."""
     here, there = tmp_path / "a checkout", tmp_path / "a place"
+    here.mkdir()
     copy_checkout(finished[0], here, "config.yaml")
     for part in ("results", "data", ".snakemake"):
         shutil.copytree(finished[0] / part, there / part, symlinks=True)
