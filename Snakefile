@@ -2,6 +2,8 @@
 #   snakemake --cores all                                        the default run on embedded data
 #   snakemake --cores all --configfile configs/laptop.yaml       real data, a CPU, hours
 import gc
+import shlex
+import sys
 
 from snakemake.utils import min_version
 
@@ -10,9 +12,8 @@ gc.set_threshold(50_000, 50)
 
 min_version("9.20")
 
-if not workflow.config_settings.configfiles:
-
-    configfile: "config.yaml"
+# Snakemake writes the interpreter of a script into a command line as it is: a space in its path would end it there.
+sys.executable = shlex.quote(sys.executable)
 
 
 include: "rules/common.smk"

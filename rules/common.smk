@@ -1,6 +1,7 @@
 # What rules share: the plan, and functions from wildcards to input files. No rule is defined here.
 import os
 import re
+import shlex
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -12,12 +13,19 @@ from touchstone.plan.plan import make_plan
 from touchstone.study.config import ConfigError
 from touchstone.study.schema import RESULT_TABLES
 
-ROOT = Path(workflow.basedir)
+# The checkout, from the working directory, which holds data and results: mostly the same, else what -d names.
+ROOT = Path(os.path.relpath(workflow.basedir))
 
 
 def config_file():
-    """The one file that describes the run; two would be merged by Snakemake and describe a third."""
-    given = workflow.config_settings.configfiles or [ROOT / "config.yaml"]
+    """The one file that describes the run; two would be merged by Snakemake and describe a third.
+
+    By default that in the working directory, or where there is none the checkout's.
+    """
+    here = Path("config.yaml")
+    given = workflow.config_settings.configfiles or [
+        here if here.exists() else ROOT / here
+    ]
     if len(given) > 1:
         raise WorkflowError("give one --configfile: each is complete in itself")
     if workflow.config_settings.config:
@@ -37,7 +45,17 @@ MODEL = ModelId("{study}", "{dataset}", "{model}", "{defense}", "{seed}")
 GPU = int(PLAN.config.device == "cuda")
 ENV = "../envs/touchstone.yaml"
 # relative, so that the record of a run names no folder of a machine
-COMMAND = f"snakemake --cores all --configfile {os.path.relpath(config_file(), ROOT)}"
+SNAKEFILE = () if ROOT == Path() else ("--snakefile", str(ROOT / "Snakefile"))
+CONFIG_FILE = ("--configfile", os.path.relpath(config_file()))
+COMMAND = shlex.join(["snakemake", *SNAKEFILE, "--cores", "all", *CONFIG_FILE])
+
+
+def manner(value):
+    """A param that says how a job works and decides no number: Snakemake runs nothing again when it changes.
+
+    It leaves out of the comparison what a function makes of `resources`, as it does threads and memory themselves.
+    """
+    return lambda wildcards, resources: value(wildcards)
 
 
 def names(values):
@@ -74,7 +92,7 @@ def trained(*models):
 
 def train_inputs(wildcards):
     model = model_of(wildcards)
-    chosen = [RESULTS.selection(model)] if PLAN.selects(model) else []
+    chosen = [RESULTS.selection(model).choice] if PLAN.selects(model) else []
     return {
         "data": data_of(wildcards),
         "selection": chosen,
@@ -97,7 +115,9 @@ def attack_inputs(wildcards):
 
 
 def selections(models):
-    return sorted({RESULTS.selection(m) for m in models if PLAN.selects(m)})
+    """What choices of constants leave, each once for all seeds."""
+    found = {RESULTS.selection(m) for m in models if PLAN.selects(m)}
+    return sorted(found)
 
 
 def batches(models):
@@ -106,22 +126,22 @@ def batches(models):
 
 def tables_inputs(wildcards):
     models = [m for m in PLAN.models if m.study == wildcards.study]
-    written = paths.study_files(wildcards.study)
+    written = paths.study_files(wildcards.study, ROOT)
     return {
         "records": [batch.records for batch in batches(models)],
         "weights": [RESULTS.model(m).weights for m in models],
         "runs": [RESULTS.model(m).run for m in models],
-        "selections": selections(models),
+        "selections": [files.sensitivity for files in selections(models)],
         "prepared": sorted(
             {paths.prepared(PLAN.data(m.dataset)).facts for m in models}
         ),
-        "study": [f for f in written if (ROOT / f).exists()],
+        "study": [f for f in written if f.exists()],
     }
 
 
 def captions(wildcards):
-    path = paths.study_files(wildcards.study).captions
-    return [path] if (ROOT / path).exists() else []
+    path = paths.study_files(wildcards.study, ROOT).captions
+    return [path] if path.exists() else []
 
 
 def figure_inputs(wildcards):
@@ -141,12 +161,16 @@ def figures(study):
 
 
 def everything():
-    """Every file that a run leaves: whatever of them is missing is made again."""
+    """All that a run leaves: whatever of it is missing is made again."""
     reports = [RESULTS.report(), *map(RESULTS.report, PLAN.studies)]
-    made = [*map(RESULTS.model, PLAN.trained), *batches(PLAN.models), *reports]
+    made = [
+        *map(RESULTS.model, PLAN.trained),
+        *selections(PLAN.trained),
+        *batches(PLAN.models),
+        *reports,
+    ]
     return [
         *(f for files in made for f in files),
-        *selections(PLAN.trained),
         *(RESULTS.table(s, t) for s in PLAN.studies for t in RESULT_TABLES),
         *(f for s in PLAN.studies for f in figures(s)),
         *(RESULTS.claims, RESULTS.config, RESULTS.provenance),

@@ -13,13 +13,15 @@ rule fetch:
         runtime=60,
         gpu=0,
     params:
-        job=lambda w: build.fetch_job(PLAN, w.dataset).to_params(),
+        job=lambda w: build.fetch_job(w.dataset).to_params(),
+        source=manner(lambda w: build.source(PLAN, w.dataset)),
     script:
         "../workflow/scripts/fetch.py"
 
 
 rule prepare:
     input:
+        # not ancient(): what a changed param triggers would be missed in a run that also fetches
         paths.fetched("{dataset}"),
     output:
         **paths.prepared("{dataset}")._asdict(),

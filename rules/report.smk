@@ -72,11 +72,11 @@ rule study_report:
         lambda w: [RESULTS.table(w.study, t) for t in RESULT_TABLES],
         RESULTS.provenance,
         RESULTS.config,
-        paths.study_files("{study}").definition,
+        paths.study_files("{study}", ROOT).definition,
         captions,
-        "reports/head.typ",
-        "reports/page.html",
-        template="reports/study.ipynb",
+        ROOT / "reports/head.typ",
+        ROOT / "reports/page.html",
+        template=ROOT / "reports/study.ipynb",
     output:
         **RESULTS.report("{study}")._asdict(),
     log:
@@ -103,9 +103,9 @@ rule summary_report:
         RESULTS.claims,
         RESULTS.provenance,
         RESULTS.config,
-        "reports/head.typ",
-        "reports/page.html",
-        template="reports/summary.ipynb",
+        ROOT / "reports/head.typ",
+        ROOT / "reports/page.html",
+        template=ROOT / "reports/summary.ipynb",
     output:
         **RESULTS.report()._asdict(),
     log:

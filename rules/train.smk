@@ -2,7 +2,8 @@ rule select:
     input:
         data=data_of,
     output:
-        RESULTS.selection(MODEL),
+        choice=RESULTS.selection(MODEL).choice,
+        weights=RESULTS.selection(MODEL).weights,
     log:
         RESULTS.log("select", *MODEL[:-1]),
     benchmark:
@@ -18,6 +19,31 @@ rule select:
         job=lambda w: build.select_job(PLAN, model_of(w)).to_params(),
     script:
         "../workflow/scripts/select.py"
+
+
+# apart from `select`, or another probe would train again what waits for the choice
+rule sensitivity:
+    input:
+        data=data_of,
+        choice=RESULTS.selection(MODEL).choice,
+        weights=RESULTS.selection(MODEL).weights,
+    output:
+        RESULTS.selection(MODEL).sensitivity,
+    log:
+        RESULTS.log("sensitivity", *MODEL[:-1]),
+    benchmark:
+        RESULTS.benchmark("sensitivity", *MODEL[:-1])
+    conda:
+        ENV
+    threads: PLAN.config.threads
+    resources:
+        mem_mb=6000,
+        runtime=60,
+        gpu=GPU,
+    params:
+        job=lambda w: build.sensitivity_job(PLAN, model_of(w)).to_params(),
+    script:
+        "../workflow/scripts/sensitivity.py"
 
 
 rule train:
@@ -38,5 +64,6 @@ rule train:
         gpu=GPU,
     params:
         job=lambda w: build.train_job(PLAN, model_of(w)).to_params(),
+        checkpoint=manner(lambda w: PLAN.config.checkpoint.model_dump()),
     script:
         "../workflow/scripts/train.py"

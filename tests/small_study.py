@@ -1,6 +1,5 @@
 """A study with every optional key, of which any can be left out, and what a run of it leaves on disk."""
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import yaml
 from toy_claims import ROW, write
 from toy_records import clean, header, points, save, save_run, worst
 
-from touchstone.files import write_yaml
+from touchstone.files import write_sealed, write_yaml
 from touchstone.jobs.tables import tables
 from touchstone.plan import build
 from touchstone.plan.plan import Plan
@@ -92,13 +91,14 @@ def make_results(plan: Plan) -> None:
             made.append(Attacked(one, frame))
         records.append(save(results.attack(model, "all").records, *made))
         runs.append(save_run(results.model(model).run.parent, np.full((6, 1, 5, 5), 0.5), model))
-    (prepared := plan.root / "digits.json").write_text(json.dumps({"name": "digits", "counts": {"test": 100}}))
+    write_sealed(prepared := plan.root / "digits.json", {"name": "digits", "counts": {"test": 100}})
     job = build.tables_job(plan, "small")
-    tables(job, records=records, runs=runs, selections=[], prepared=[prepared])
+    definition = plan.root / "studies" / "small" / "study.yaml"
+    tables(job, definition=definition, records=records, runs=runs, selections=[], prepared=[prepared])
     study: Study = plan.studies["small"]
     for figure in study.figures:
         path = results.figure("small", figure)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("<svg/>")
     write_yaml(results.config, {"config": plan.config.model_dump(exclude_none=True), "jobs": {}})
-    results.provenance.write_text("{}")
+    write_sealed(results.provenance, {})

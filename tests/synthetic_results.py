@@ -9,6 +9,7 @@ import pandas as pd
 from safetensors.numpy import save_file
 
 from touchstone.cell import ModelId
+from touchstone.files import sum_of, write_sealed
 from touchstone.findings import flags, tables
 from touchstone.findings.cells import Cell
 from touchstone.findings.flags import Flagged
@@ -27,14 +28,21 @@ STD = ModelId("minmax", "mnist", MODEL, "std", 0)
 
 
 def make_run(
-    folder: Path, shape: tuple[int, ...], *, seed: int, model: ModelId = STD, spread: float = 0.2, failed: bool = False
+    folder: Path,
+    shape: tuple[int, ...],
+    *,
+    seed: int,
+    model: ModelId = STD,
+    spread: float = 0.2,
+    failed: bool = False,
+    epochs: int | None = None,
 ) -> Path:
     """Write what one training leaves into a folder and return it; `failed`: in its third epoch."""
     folder.mkdir(parents=True)
     files = model_files(folder)
     rng = np.random.default_rng(seed)
     save_file({"net.conv1.weight": rng.uniform(-spread, spread, shape).astype("f4")}, files.weights)
-    epochs = 2 if failed else 10
+    epochs = (2 if failed else 10) if epochs is None else epochs
     loss = 2.3 * np.exp(-np.arange(epochs) / 3) + 0.05 * rng.random(epochs)
     pd.DataFrame({"epoch": range(1, epochs + 1), "phase": 0, "loss": loss}).to_csv(files.history, index=False)
     run = {
@@ -46,7 +54,8 @@ def make_run(
         "seconds": 12.5,
         "flags": [],
     }
-    files.run.write_text(json.dumps(run))
+    sums = {"model_sha256": sum_of(files.weights.read_bytes()), "history_sha256": sum_of(files.history.read_bytes())}
+    write_sealed(files.run, run | sums)
     return folder
 
 
@@ -95,7 +104,7 @@ def make_results(root: Path, run: str = "demo", seeds: int = 2) -> Results:
         "seconds": 424,
         "command": f"snakemake --cores all --configfile results/{run}/config.yaml",
     }
-    results.provenance.write_text(json.dumps(provenance))
+    write_sealed(results.provenance, provenance)
     return results
 
 

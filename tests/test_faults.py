@@ -1,14 +1,17 @@
 """What happens when a run is killed, or an input is broken: slow, since whole runs are started."""
 
+import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from checkouts import BIN, copy_checkout, environment
 
@@ -97,6 +100,47 @@ def test_a_file_with_another_md5_stops_the_run_with_both_sums(checkout: Path, tm
     assert wrong in output
     assert "f68b3c2dcbeaaa9fbdd348bbdeb94873" in output
     assert (raw / "train-images-idx3-ubyte.gz").exists()
+
+
+def test_where_data_lie_triggers_nothing(checkout: Path, tmp_path: Path) -> None:
+    """Nor does fetching them again, or other code that fetches."""
+    table, config = checkout / "touchstone/data/__init__.py", checkout / "config.yaml"
+    row = table.read_text().replace("validation=5000", "validation=20")
+    for part, count in (("train", 200), ("t10k", 100)):
+        x, y = np.random.default_rng(count).integers(0, 256, (count, 28, 28), "u1"), np.arange(count, dtype="u1") % 10
+        for name, values in ((f"{part}-images-idx3-ubyte.gz", x), (f"{part}-labels-idx1-ubyte.gz", y)):
+            sizes = np.array(values.shape, ">u4").tobytes()
+            content = gzip.compress(bytes([0, 0, 8, values.ndim]) + sizes + values.tobytes(), mtime=0)
+            row = re.sub(rf'({name}", )"[0-9a-f]*"', rf'\1"{hashlib.md5(content).hexdigest()}"', row)
+            for place in ("A", "B"):
+                file = tmp_path / place / "MNIST/raw" / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+    table.write_text(row)
+    text = config.read_text().replace("stand_in: {mnist: digits, ", "stand_in: {").replace("epochs: 10,", "epochs: 1,")
+    at = {place: f"  mnist: {{source: {{local: {tmp_path / place}}}}}\n" for place in ("A", "B")}
+    config.write_text(text.replace("  digits: {source: embedded}\n", at["A"]))
+    target = ("--", str(MODEL / "run.json"))
+    code, output = finish(checkout, *target)
+    assert code == 0, output
+    assert "train" in output
+
+    def nothing_to_do() -> bool:
+        code, output = finish(checkout, "-n", *target)
+        assert code == 0, output
+        return "Nothing to be done" in output
+
+    config.write_text(config.read_text().replace(at["A"], at["B"]))
+    assert nothing_to_do()
+    with (checkout / "touchstone/data/sources.py").open("a") as code:
+        code.write("\n\nCHANGED = 1\n")
+    assert nothing_to_do()
+    shutil.rmtree(checkout / "data/raw")
+    assert nothing_to_do()
+    code, output = finish(checkout, "--", "data/raw/mnist/fetched.json")
+    assert code == 0, output
+    assert str(tmp_path / "B") in output
+    assert nothing_to_do()
 
 
 def test_the_default_run_ends_and_a_second_has_nothing_to_do(checkout: Path, root: Path) -> None:

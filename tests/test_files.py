@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -30,3 +31,47 @@ def test_yaml_keeps_values_and_order(tmp_path: Path) -> None:
     read = YAML(typ="safe").load((tmp_path / "a.yaml").read_text())
     assert read == content
     assert list(read) == ["z", "a"]
+
+
+CONTENT = {"name": "digits", "counts": {"test": 3}, "by_number": {1: 2, 10: 3, 9: 4}, "pair": (1, 2.5), "none": None}
+
+
+def test_what_is_sealed_is_read_as_json_has_it(tmp_path: Path) -> None:
+    files.write_sealed(tmp_path / "a.json", CONTENT)
+    assert files.read_sealed(tmp_path / "a.json", "train") == json.loads(json.dumps(CONTENT))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: whole[: len(whole) // 2],
+        lambda _: b"",
+        lambda _: b"[]",
+        lambda _: b"\xff\xfe",
+        lambda whole: whole.replace(b'"test": 3', b'"test": 4'),
+        lambda _: json.dumps({"name": "digits"}).encode(),
+    ],
+)
+def test_a_sealed_file_that_was_changed_names_itself_and_its_rule(tmp_path: Path, damage: Any) -> None:
+    path = tmp_path / "a.json"
+    files.write_sealed(path, CONTENT)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(files.DamagedError, match=r"a\.json cannot be used: .*; delete it and .* \(rule prepare\)"):
+        files.read_sealed(path, "prepare")
+
+
+def test_a_sealed_file_that_is_laid_out_anew_is_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    files.write_sealed(path, CONTENT)
+    path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True))
+    assert files.read_sealed(path, "train")["name"] == "digits"
+
+
+def test_a_file_is_read_with_the_sum_that_its_maker_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    files.write_bytes(path, b"content")
+    assert files.verified(path, files.sum_of(b"content"), "train") == path
+    with pytest.raises(files.DamagedError, match=r"expected sha256 [0-9a-f]{64}, got [0-9a-f]{64}; .*\(rule train\)"):
+        files.verified(path, files.sum_of(b"other"), "train")
+    with pytest.raises(files.DamagedError, match=r"No such file .*\(rule train\)"):
+        files.verified(tmp_path / "none", files.sum_of(b""), "train")

@@ -15,7 +15,7 @@ def test_every_file_has_a_place_of_its_own() -> None:
     files = [
         *results.model(MODEL),
         *results.model(MODEL._replace(seed=1)),
-        results.selection(MODEL),
+        *results.selection(MODEL),
         *results.attack(MODEL, "all"),
         *results.attack(MODEL, "pgd"),
         results.parts(MODEL),

@@ -12,10 +12,10 @@ from touchstone import registry
 def test_options_of_a_function_and_of_a_dataclass() -> None:
     pgd = registry.options("touchstone.attacks.pgd:pgd")
     assert pgd["norm"].required
-    assert pgd["steps"] == registry.Option(required=False, annotation="int", default=40)
+    assert pgd["steps"] == registry.Option(required=False, annotation="Count", default=40)
     minmax = registry.options("touchstone.defenses.minmax:MinMax")
-    assert minmax["lam"] == registry.Option(required=True, annotation="float")
-    assert minmax["layers"] == registry.Option(required=False, annotation="str", default="conv")
+    assert minmax["lam"] == registry.Option(required=True, annotation="NotNegative")
+    assert minmax["layers"] == registry.Option(required=False, annotation='Literal["conv", "conv1"]', default="conv")
     assert pgd["step_sizes"].default is None  # no literal
 
 

@@ -1,11 +1,11 @@
 """Jobs on the standard model of tests/config.yaml, and what their files say."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from touchstone.cell import ModelId
+from touchstone.files import read_sealed, write_sealed
 from touchstone.jobs.train import train
 from touchstone.paths import Results
 from touchstone.plan import build
@@ -27,12 +27,12 @@ def training(plan: Plan, defense: str = "std", seed: int = 0) -> TrainJob:
 def trained(job: TrainJob, results: Results, **more: Any) -> dict[str, Any]:
     """Run a training; return its run.json."""
     train(job, results, **more)
-    return json.loads(results.model(job.subject.model).run.read_text())
+    return read_sealed(results.model(job.subject.model).run, "train")
 
 
 def say(file: Path, **changes: Any) -> None:
-    """Change what a JSON file says."""
-    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    """Change what the JSON of a training says."""
+    write_sealed(file, read_sealed(file, "train") | changes)
 
 
 def flip(file: Path) -> None:

@@ -1,6 +1,5 @@
 """Records as tests need them: points, and the header of what made them."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from safetensors.numpy import save_file
 
 from touchstone import records
 from touchstone.cell import ModelId, ThreatSpec
+from touchstone.files import sum_of, write_sealed
 from touchstone.paths import model_files
 from touchstone.records import Attacked, Header
 
@@ -61,7 +61,9 @@ def save_run(folder: Path, weights: Any = (0.5,), model: ModelId = MODEL, **chan
     save_file({"net.conv1.weight": np.asarray(weights, dtype="float32")}, files.weights)
     run = {"cell": {"run": "demo", **model._asdict(), "stand_in": "digits"}, "status": "ok", "reason": ""}
     run |= {"epoch_failed": None, "epochs": 10, "seconds": 12.5, "flags": []}
-    files.run.write_text(json.dumps({**run, **changes}))
+    files.history.write_text("epoch,loss\n1,2.3\n")
+    sums = {"model_sha256": sum_of(files.weights.read_bytes()), "history_sha256": sum_of(files.history.read_bytes())}
+    write_sealed(files.run, {**run, **sums, **changes})
     return files.run
 
 

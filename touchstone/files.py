@@ -1,10 +1,85 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and read only as they were written.
 
+Whoever makes a file leaves its sum: a JSON file holds its own (`write_sealed`), and it holds those of what was written
+with it. Whoever reads one asks `read_sealed` or `verified`, whose errors name the file and the rule that makes it.
+"""
+
+import hashlib
 import io
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+Rule = Literal["fetch", "prepare", "select", "sensitivity", "train", "attack", "tables", "figure",
+               "resolved_config", "claims", "provenance"]  # fmt: skip  # what makes a file
+OWN_SUM = "own_sha256"  # key of a sealed JSON file: of everything else in it
+
+
+class DamagedError(ValueError):
+    """A file is not there, or not what its maker wrote; says which, why, and how it is made again."""
+
+    def __init__(self, path: Path, rule: Rule, why: object) -> None:
+        super().__init__(f"{path} cannot be used: {why}; delete it and run snakemake again (rule {rule})")
+
+
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object with its own sum, for `read_sealed`."""
+    write_json(path, {**content, OWN_SUM: _own_sum(content)})
+
+
+def read_sealed(path: Path, rule: Rule) -> dict[str, Any]:
+    """Return the object that `write_sealed` was given, as JSON has it.
+
+    Args:
+        path: of the file.
+        rule: that makes it, for the message.
+
+    Raises:
+        DamagedError: if the file is missing, cut off, or was changed.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:  # ValueError: no JSON, or no UTF-8
+        raise DamagedError(path, rule, error) from error
+    if not isinstance(content, dict) or OWN_SUM not in content:
+        raise DamagedError(path, rule, f"expected a JSON object with {OWN_SUM}")
+    wanted = content.pop(OWN_SUM)
+    if wanted != (found := _own_sum(content)):
+        raise DamagedError(path, rule, f"expected the sha256 {wanted} of its own content, got {found}")
+    return content
+
+
+def verified(path: Path, sha256: str, rule: Rule) -> Path:
+    """Return the path of a file that is as its maker left it.
+
+    Args:
+        path: of the file.
+        sha256: that its maker wrote down.
+        rule: that makes it, for the message.
+
+    Raises:
+        DamagedError: if the file is missing or has another sum.
+    """
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DamagedError(path, rule, error) from error
+    if found != sha256:
+        raise DamagedError(path, rule, f"expected sha256 {sha256}, got {found}")
+    return path
+
+
+def sum_of(content: bytes) -> str:
+    """Return the sha256 of what is to be written, as hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _own_sum(content: Mapping[str, Any]) -> str:
+    as_read = json.loads(json.dumps(content))  # keys become text, tuples lists
+    return sum_of(json.dumps(as_read, sort_keys=True).encode())
 
 
 def write_json(path: Path, content: Any) -> None:

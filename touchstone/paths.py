@@ -30,6 +30,14 @@ class ModelFiles(NamedTuple):
     run: Path
 
 
+class SelectionFiles(NamedTuple):
+    """What a choice of unstated constants leaves: the choice, the nets it was made from, and what is shown of them."""
+
+    choice: Path
+    weights: Path
+    sensitivity: Path
+
+
 class AttackFiles(NamedTuple):
     """What a batch of attacks on one model leaves."""
 
@@ -98,9 +106,11 @@ class Results:
         """Return the files of a trained model."""
         return model_files(self._at("models", model))
 
-    def selection(self, model: ModelId) -> Path:
-        """Return the choice of unstated constants, which is one for all seeds."""
-        return self._at("models", model).parent / "selection.json"
+    def selection(self, model: ModelId) -> SelectionFiles:
+        """Return the files of a choice of unstated constants, which is one for all seeds."""
+        folder = self._at("models", model).parent
+        names = ("selection.json", "candidates.safetensors", "sensitivity.json")
+        return SelectionFiles(*(folder / name for name in names))
 
     def attack(self, model: ModelId, batch: str) -> AttackFiles:
         """Return the files of one batch of attacks on a model."""

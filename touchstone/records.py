@@ -1,9 +1,10 @@
 """One row per judged point, and how the rows of attacks on one model are written and read.
 
 A row is one (attack, sample, epsilon, restart, member). What was attacked, how, and on what travels in the same file,
-as JSON under the key "touchstone", so that a record cannot lose its origin.
+as JSON under the key "touchstone", so that a record cannot lose its origin, and the sum of all that is read of it.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from touchstone.cell import ModelId, ThreatSpec
-from touchstone.files import write_bytes
+from touchstone.files import DamagedError, write_bytes
 
 # Distances are in [0, 1] pixels of the judged point, whatever space the attack worked in.
 COLUMNS = {
@@ -55,7 +56,7 @@ PROTOCOLS = ("published", "worst")
 Flag = dict[str, str]  # {flag, detail}
 
 _KEY = b"touchstone"
-_REBUILD = "delete it and run snakemake again (rule attack)"
+_SUM_KEY = b"touchstone_sha256"
 _ARROW = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_(), "text": pa.string()}
 _KINDS = {"int": "iu", "float": "fiu", "bool": "b", "text": "OUT"}  # dtype.kind of pandas columns
 _SCHEMA = pa.schema([pa.field(name, _ARROW[kind]) for name, kind in {"attack": "text", **COLUMNS}.items()])
@@ -141,8 +142,8 @@ def write(path: Path, attacks: Iterable[Attacked], preflights: Iterable[Prefligh
     _check_batch(path, [attacked.header for attacked in attacks])
     tables = [_table(path, attacked) for attacked in attacks]
     about = {"attacks": [asdict(a.header) for a in attacks], "preflights": [asdict(p) for p in preflights]}
-    schema = _SCHEMA.with_metadata({_KEY: json.dumps(about).encode()})
-    table = pa.concat_tables(tables) if tables else _SCHEMA.empty_table()
+    table, told = pa.concat_tables(tables) if tables else _SCHEMA.empty_table(), json.dumps(about).encode()
+    schema = _SCHEMA.with_metadata({_KEY: told, _SUM_KEY: _sum(told, table.to_pandas())})
     sink = pa.BufferOutputStream()
     pq.write_table(table.cast(schema), sink, compression="zstd")
     write_bytes(Path(path), sink.getvalue().to_pybytes())
@@ -152,19 +153,23 @@ def read(path: Path) -> Batch:
     """Return what `write` was given.
 
     Raises:
-        ValueError: if the file is truncated, or its columns or headers are not those of `write`.
+        DamagedError: if what it says is not what `write` was given.
     """
     path = Path(path)
     try:
         table = pq.read_table(path, partitioning=None)
-    except (pa.ArrowException, OSError) as error:
+        columns = table.column_names
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last of the name of a column
         raise _unreadable(path, error) from error
-    _check_columns(path, table.column_names, _SCHEMA.names)
+    if wrong := _wrong_columns(columns, _SCHEMA.names):
+        raise DamagedError(path, "attack", wrong)
     for name in _SCHEMA.names:
         if (got := table.schema.field(name).type) != (wanted := _SCHEMA.field(name).type):
-            raise ValueError(f"{path}: column {name}: expected {wanted}, got {got}; {_REBUILD}")
+            raise DamagedError(path, "attack", f"column {name}: expected {wanted}, got {got}")
     headers, preflights = _about(path, table.schema)
     rows = table.to_pandas()
+    if table.schema.metadata.get(_SUM_KEY) != _sum(table.schema.metadata[_KEY], rows):
+        raise DamagedError(path, "attack", "its rows or headers are not those that were written")
     frames = dict(list(rows.groupby("attack", sort=False)))
     attacked = [Attacked(h, frames[h.attack][list(COLUMNS)].reset_index(drop=True) if h.attack in frames else empty())
                 for h in headers]  # fmt: skip
@@ -172,7 +177,7 @@ def read(path: Path) -> Batch:
 
 
 def read_headers(path: Path) -> list[Header]:
-    """Return what a file is about without reading its rows; errors as in `read`."""
+    """Return what a file is about without reading its rows, so that only `read` knows whether it is whole."""
     try:
         schema = pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
@@ -180,25 +185,37 @@ def read_headers(path: Path) -> list[Header]:
     return _about(Path(path), schema)[0]
 
 
+def _sum(told: bytes, rows: pd.DataFrame) -> bytes:
+    """Return the sha256 of the headers and of every value of the rows as they are read, whatever bytes hold them."""
+    digest = hashlib.sha256(told)
+    for name in _SCHEMA.names:
+        column = rows[name].to_numpy()
+        digest.update("\n".join(column).encode() if column.dtype.kind == "O" else column.tobytes())
+    return digest.hexdigest().encode()
+
+
 def _unreadable(path: Path, error: Exception) -> Exception:
     if isinstance(error, FileNotFoundError):
         return error
-    return ValueError(f"{path}: expected a whole parquet file, got: {error}; {_REBUILD}")
+    return DamagedError(path, "attack", error)
 
 
 def _about(path: Path, schema: pa.Schema) -> tuple[list[Header], list[Preflight]]:
     stored = (schema.metadata or {}).get(_KEY)
     if stored is None:
-        raise ValueError(f"{path}: expected headers under {_KEY.decode()!r}, got none; {_REBUILD}")
-    about = json.loads(stored)
-    headers = [_header(path, values) for values in about["attacks"]]
-    return headers, [Preflight(**{**p, "threat": _threat(p["threat"])}) for p in about["preflights"]]
+        raise DamagedError(path, "attack", f"expected headers under {_KEY.decode()!r}, got none")
+    try:
+        about = json.loads(stored)
+        headers = [_header(values) for values in about["attacks"]]
+        return headers, [Preflight(**{**p, "threat": _threat(p["threat"])}) for p in about["preflights"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedError(path, "attack", error) from error
 
 
-def _header(path: Path, values: dict[str, Any]) -> Header:
+def _header(values: dict[str, Any]) -> Header:
     known = [f.name for f in fields(Header)]
     if set(values) != set(known):
-        raise ValueError(f"{path}: expected a header of {', '.join(known)}, got {', '.join(values)}; {_REBUILD}")
+        raise ValueError(f"expected a header of {', '.join(known)}, got {', '.join(values)}")
     return Header(**{**values, "model": ModelId(*values["model"]), "threat": _threat(values["threat"])})
 
 
@@ -223,7 +240,8 @@ def _check_batch(path: Path, headers: Sequence[Header]) -> None:
 def _table(path: Path, attacked: Attacked) -> pa.Table:
     header, frame = attacked
     where = f"{path}: {header.attack}"
-    _check_columns(where, frame.columns, COLUMNS)
+    if wrong := _wrong_columns(frame.columns, COLUMNS):
+        raise ValueError(f"{where}: {wrong}")
     if (header.status == "ok") == frame.empty:
         raise ValueError(
             f"{where}: expected rows unless it failed, got status {header.status!r} with {len(frame)} rows"
@@ -235,12 +253,14 @@ def _table(path: Path, attacked: Attacked) -> pa.Table:
     return pa.Table.from_arrays([pa.array([header.attack] * len(frame), type=pa.string()), *columns], schema=_SCHEMA)
 
 
-def _check_columns(where: str | Path, names: Iterable[str], wanted: Iterable[str]) -> None:
+def _wrong_columns(names: Iterable[str], wanted: Iterable[str]) -> str:
+    """Say which columns are missing or unknown; empty if none are."""
     names, wanted = list(names), list(wanted)
     if missing := [name for name in wanted if name not in names]:
-        raise ValueError(f"{where}: missing column {', '.join(missing)}")
+        return f"missing column {', '.join(missing)}"
     if unknown := [name for name in names if name not in wanted]:
-        raise ValueError(f"{where}: unknown column {', '.join(unknown)}; allowed: {', '.join(wanted)}")
+        return f"unknown column {', '.join(unknown)}; allowed: {', '.join(wanted)}"
+    return ""
 
 
 def _column(where: str, values: pd.Series, kind: str) -> pa.Array:

@@ -248,6 +248,7 @@ BAD = {
     "attacks": ({"attacks": ("apgd",)}, "attacks 'apgd' is not supported here; allowed: apgd-ce"),
     "targets": ({"targets": 0}, "targets must be >= 1, got 0"),
     "alpha_max": ({"alpha_max": 1.5}, r"alpha_max must be in \[0, 1\], got 1.5"),
+    "last_search": ({"last_search": -1}, "last_search must be >= 0, got -1"),
     "eta": ({"eta": 0.9}, "eta must be >= 1, got 0.9"),
     "boundary_steps": ({"boundary_steps": 0}, "boundary_steps must be >= 1, got 0"),
     "reach": ({"reach": 0.5}, "reach must be >= 1, got 0.5"),

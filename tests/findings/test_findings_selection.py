@@ -1,8 +1,8 @@
-import json
 from pathlib import Path
 
 import pandas as pd
 
+from touchstone.files import write_sealed
 from touchstone.findings import selection
 
 CELL = {"run": "demo", "study": "toy", "dataset": "mnist", "model": "lenet", "defense": "std+l1", "seed": 1000}
@@ -22,7 +22,7 @@ def test_every_candidate_is_a_row_and_the_file_says_whose_it_is(tmp_path: Path) 
         "candidates": [candidate(0.5 + i / 4, options=given) for i, given in enumerate(options)],
         "selected": 1,
     }
-    file.write_text(json.dumps(chosen))
+    write_sealed(file, chosen)
     found = selection.candidates([file])
     assert list(found) == [*selection.WHOSE, "candidate", *selection.MEASURED, "selected"]
     assert set(found[selection.WHOSE].itertuples(index=False, name=None)) == {

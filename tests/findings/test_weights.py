@@ -58,5 +58,5 @@ def test_weights_are_read_by_name(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected tensor 'net\.conv9', got net\.conv1\.weight, net\.fc\.bias"):
         weights_of.read(path, "net.conv9")
     path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(ValueError, match=r"model\.safetensors: .*delete it and run .* \(rule train\)"):
+    with pytest.raises(ValueError, match=r"model\.safetensors cannot be used: .*delete it and run .* \(rule train\)"):
         weights_of.read(path)

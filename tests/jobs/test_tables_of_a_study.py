@@ -1,6 +1,5 @@
 """From records, runs and selections on disk to every table of a study."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ from toy_claims import STUDY
 from toy_records import clean, header, points, save, save_run, worst
 
 from touchstone.cell import ModelId, ThreatSpec
+from touchstone.files import write_sealed
 from touchstone.findings.verdicts import STANDS, VERDICTS
 from touchstone.jobs.tables import tables
-from touchstone.paths import Results
+from touchstone.paths import Results, study_files
 from touchstone.plan.jobs import Code, CutShort, Judge, TablesJob, WorstCase
 from touchstone.records import Attacked, Preflight
 from touchstone.study.schema import RESULT_TABLES
@@ -59,12 +59,12 @@ def made(tmp_path: Path, results: Results) -> Path:
     save(records[0], *first, preflights=[Preflight(threat, {}, [MASKED])])
     save(records[1], *rest, preflights=[Preflight(threat, {}, [MASKED])])
     run = save_run(results.model(STD).run.parent, np.full((6, 1, 5, 5), 0.5), STD, flags=[REDRAWN])
-    chosen = results.selection(STD._replace(defense="std+l1"))
+    chosen = results.selection(STD._replace(defense="std+l1")).sensitivity
     cell = {"study": "minmax", "dataset": "mnist", "stand_in": "digits", "model": "lenet", "defense": "std+l1"}
-    chosen.parent.mkdir(parents=True)
-    chosen.write_text(json.dumps({"cell": cell, "reference": {}, "candidates": [], "selected": None}))
-    (prepared := tmp_path / "digits.json").write_text(json.dumps({"name": "digits", "counts": {"test": 100}}))
+    write_sealed(chosen, {"cell": cell, "reference": {}, "candidates": [], "selected": None})
+    write_sealed(prepared := tmp_path / "digits.json", {"name": "digits", "counts": {"test": 100}})
     more = {"runs": [run], "selections": [chosen], "prepared": [prepared]}
+    more |= {"definition": study_files("minmax").definition}
     tables(job(worst=(TESTED,), cut=(CUT,)), records=records, **more)
     return tmp_path / "results/demo/minmax/tables"
 
@@ -117,7 +117,7 @@ def test_a_failed_training_is_a_failure_with_its_file(results: Results) -> None:
     records = results.attack(STD, "all").records
     save(records, Attacked(clean(model=STD, **failed), points(sample=[])))
     run = save_run(results.model(STD).run.parent, model=STD, **failed)
-    more = {"runs": [run], "selections": [], "prepared": []}
+    more = {"definition": study_files("minmax").definition, "runs": [run], "selections": [], "prepared": []}
     tables(job(), records=[records], **more)
     (row,) = pd.read_csv(results.table("minmax", "failures")).to_numpy().tolist()
     assert row == ["training of std (digits for mnist, lenet; seed 0)", "loss is nan", str(run)]
@@ -135,7 +135,7 @@ def test_a_study_of_cells_alone_has_empty_tables_of_claims(tmp_path: Path, resul
     records = results.attack(mlp, "all").records
     save(records, attack(clean(model=mlp), 0, epsilon=[np.nan] * 100, norm="none"))
     run = save_run(results.model(mlp).run.parent, model=mlp)
-    more = {"runs": [run], "selections": [], "prepared": []}
+    more = {"definition": folder / "study.yaml", "runs": [run], "selections": [], "prepared": []}
     tables(job("margin"), records=[records], **more)
     cells = pd.read_csv(results.table("margin", "cells"))
     assert cells[["model", "attack", "metric"]].to_numpy().tolist() == [["mlp-1000", "clean", "accuracy"]]

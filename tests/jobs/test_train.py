@@ -42,7 +42,7 @@ def test_training_writes_weights_history_and_what_made_them(plan: Plan, results:
     assert {"loss", "ce", "penalty", "train_accuracy", "lr", "seconds"} <= set(history)
     assert hashlib.sha256(files.history.read_bytes()).hexdigest() == run["history_sha256"]
     model = make_model(job.net, "digits", seed=0)
-    assert load_weights(model, files.weights, run["model_sha256"]) == run["model_sha256"]
+    load_weights(model, files.weights, run["model_sha256"])
 
 
 def test_a_net_of_the_users_own_may_share_weights(plan: Plan, results: Results) -> None:

@@ -38,6 +38,6 @@ def test_the_sums_of_a_dataset_are_in_its_jobs() -> None:
     assert PrepareJob.from_params(job.to_params()).to_params() == job.to_params()
     for file in CIFAR.files:
         assert file.md5 in str(job.to_params()["facts"])
-    fetching = FetchJob(job.code, "cifar10", CIFAR.files, "download")
+    fetching = FetchJob(job.code, "cifar10", CIFAR.files)
     assert FetchJob.from_params(fetching.to_params()) == fetching
     assert fetching.to_params() != replace(fetching, files=(*CIFAR.files[:-1], OTHER)).to_params()

@@ -17,6 +17,7 @@ from touchstone.plan.jobs import (
     PrepareJob,
     ReportJob,
     SelectJob,
+    SensitivityJob,
     TablesJob,
     TrainJob,
     WriteJob,
@@ -38,12 +39,13 @@ def jobs(plan: Plan, root: Path) -> list[Job]:
         *(build.train_job(plan, m) for m in plan.trained),
         *(build.batch_job(plan, m, b) for m in plan.models for b in plan.batches(m)),
         build.select_job(demo, chosen),
+        build.sensitivity_job(demo, chosen),
         build.tables_job(demo, "minmax"),
         build.figure_job(demo, "minmax", "figure2"),
         build.figure_job(demo, "minmax", "worst-case"),
         build.report_job(demo, "minmax"),
         build.report_job(demo),
-        build.fetch_job(plan, "mnist"),
+        build.fetch_job("mnist"),
         build.prepare_job("mnist"),
         build.claims_job(),
         build.provenance_job("snakemake"),
@@ -55,7 +57,8 @@ def test_a_job_comes_back_from_plain_data(jobs: list[Job]) -> None:
         params = job.to_params()
         assert params == json.loads(json.dumps(params))
         assert type(job).from_params(params) == job
-    kinds = {BatchJob, FetchJob, FigureJob, PrepareJob, ReportJob, SelectJob, TablesJob, TrainJob, WriteJob}
+    kinds = {BatchJob, FetchJob, FigureJob, PrepareJob, ReportJob, SelectJob, SensitivityJob}
+    kinds |= {TablesJob, TrainJob, WriteJob}
     assert {type(job) for job in jobs} == kinds
 
 

@@ -5,6 +5,7 @@ from typing import get_args
 import pytest
 from synthetic_results import ROOT, STAND_IN, STD, make_results, make_run
 
+from touchstone.files import Rule
 from touchstone.paths import Results
 from touchstone.report import material
 
@@ -65,7 +66,31 @@ def test_missing_file_names_the_rule(results: Results, file: str, rule: str) -> 
         path.write_bytes(kept)
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "rule"),
+    [
+        ("minmax/tables/claims.csv", b"id,verdict\n\xff,reproduced\n", "tables"),
+        ("minmax/tables/flags.csv", b"", "tables"),
+        ("minmax/tables/paper.csv", b'a,"b', "tables"),
+        ("minmax/models/mnist/lenet/std/0/run.json", b'{"cell": {', "train"),
+        ("provenance.json", b'{"git": "0123', "provenance"),
+        ("config.yaml", b"config:\n  run: demo\n", "resolved_config"),
+        ("config.yaml", b"jobs: {}\n", "resolved_config"),
+        ("config.yaml", b"\xff", "resolved_config"),
+    ],
+)
+def test_a_damaged_file_names_itself_and_the_rule(results: Results, file: str, content: bytes, rule: str) -> None:
+    path = results.root / file
+    kept = path.read_bytes()
+    path.write_bytes(content)
+    try:
+        with pytest.raises(ValueError, match=rf"(?s){file} cannot be used: .*\(rule {rule}\)"):
+            material.gather(results.root, "minmax", ROOT)
+    finally:
+        path.write_bytes(kept)
+
+
 def test_rules_that_messages_name_exist() -> None:
     declared = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
-    for rule in get_args(material.Rule):
+    for rule in get_args(Rule):
         assert f"rule {rule}:" in declared

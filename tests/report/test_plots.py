@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from synthetic_results import STD, make_run
 
+from touchstone.files import DamagedError
 from touchstone.registry import load, options
 from touchstone.report import plots
 from touchstone.report.plots import output, robustness, selection, training, weights
@@ -94,7 +95,7 @@ def test_truncated_checkpoint_names_file_and_rule(tmp_path: Path) -> None:
     run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0)
     file = run / "model.safetensors"
     file.write_bytes(file.read_bytes()[:50])
-    with pytest.raises(ValueError, match=r"std/0/model.safetensors: expected a whole safetensors file.*rule train"):
+    with pytest.raises(ValueError, match=r"std/0/model\.safetensors cannot be used: expected sha256 .*rule train"):
         output.draw("rho-grid", {"std": [str(run)]})
 
 
@@ -120,7 +121,7 @@ def test_sources_say_why_a_run_has_no_model(tmp_path: Path) -> None:
 
 
 def test_a_training_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"std/0/run\.json"):
+    with pytest.raises(DamagedError, match=r"std/0/run\.json cannot be used: .*No such file.*rule train"):
         read_weights({"std": [str(tmp_path / "std/0")]})
 
 
@@ -131,9 +132,15 @@ def test_a_defense_outside_the_run_is_said() -> None:
 
 
 def test_failure_before_the_first_epoch_ended_is_an_empty_history(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0, failed=True)
-    (run / "history.csv").write_text("\n")
+    run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0, failed=True, epochs=0)
     assert "std: failed in epoch 3" in texts(output.draw("training-loss", {"std": [str(run)]}))
+
+
+def test_an_emptied_history_loses_no_curve_without_a_word(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0)
+    (run / "history.csv").write_text("")
+    with pytest.raises(DamagedError, match=r"history\.csv cannot be used: expected sha256 .*rule train"):
+        output.draw("training-loss", {"std": [str(run)]})
 
 
 def test_what_no_dataset_stands_in_for_survives_the_disk(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import sys
 from pathlib import Path
 
 import nbformat
@@ -266,6 +267,28 @@ def test_parameters_reach_the_cells_and_prints_the_log(tmp_path: Path) -> None:
     assert notebooks.markdown(out) == "# 42\n"
     assert "printed" in log.read_text()
     assert [p.name for p in out.parent.iterdir()] == ["report.ipynb"]
+
+
+def test_a_notebook_is_run_by_this_python_without_a_home_or_settings_of_the_users(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = tmp_path / "jupyter" / "kernels" / "python3" / "kernel.json"
+    kernel.parent.mkdir(parents=True)
+    kernel.write_text(json.dumps({"argv": ["false"], "display_name": "another Python", "language": "python"}))
+    startup = tmp_path / "ipython" / "profile_default" / "startup" / "00.py"
+    startup.parent.mkdir(parents=True)
+    startup.write_text("import sys; sys.executable = 'of the profile'")
+    (tmp_path / "start.py").write_text("import sys; sys.executable = 'of the user'")
+    changes = {
+        **{"JUPYTER_PATH": str(tmp_path / "jupyter"), "IPYTHONDIR": str(tmp_path / "ipython")},
+        **{"PYTHONSTARTUP": str(tmp_path / "start.py"), "HOME": "/dev/null/nowhere", "LC_ALL": "C"},
+    }
+    for name, value in changes.items():
+        monkeypatch.setenv(name, value)
+    out = tmp_path / "report.ipynb"
+    source = "import sys; from IPython.display import Markdown; Markdown(f'# {sys.executable} \\u221e')"
+    notebooks.execute(template(tmp_path, source), out, {}, tmp_path / "log")
+    assert notebooks.markdown(out) == f"# {sys.executable} \u221e\n"
 
 
 def test_failing_cell_leaves_no_notebook(tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ STANDING = claims(
 
 def test_stands_counts_the_headline_reading_only() -> None:
     assert words.stands_sentence(STANDING, "quick") == (
-        "Against the worst of a fixed list of attacks (the suite `quick`), of 7 numbers under attack among them 1 stand, "
-        "2 are overstated by 7.5 to 41 points, 2 are not reproduced and have an attack gap of 0 to 2.3 points, 1 could not be tested, 1 "
-        "hang on a doubtful label."
+        "Against the worst of a fixed list of attacks (the suite `quick`), of 7 numbers under attack among them 1 "
+        "stand, 2 are overstated by 7.5 to 41 points, 2 are not reproduced and have an attack gap of 0 to 2.3 points, "
+        "1 could not be tested, 1 hang on a doubtful label."
     )
     counted = {"stands": 1, "overstated": 2, "attack gap": 2, "label ambiguous": 1, "not tested": 1}
     assert words.second_verdicts(STANDING) == counted

@@ -202,7 +202,17 @@ def test_another_recipe_code_or_data_makes_it_void_and_the_log_says_which(
     assert caplog.messages == [f"unfinished is void, training starts anew: it was made with other {key}"]
 
 
-@pytest.mark.parametrize("damage", [lambda c: c[:0], lambda c: c[:50], lambda c: c[:-4], lambda c: c[::-1]])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda c: c[:0],
+        lambda c: c[:50],
+        lambda c: c[:-4],
+        lambda c: c[::-1],
+        lambda c: c[:-1] + bytes([c[-1] ^ 1]),  # one bit of a weight
+        lambda c: c.replace(b"0.1", b"0.2"),  # a loss in the header
+    ],
+)
 def test_a_damaged_file_is_void(
     written: Checkpoint, caplog: pytest.LogCaptureFixture, damage: Callable[[bytes], bytes]
 ) -> None:

@@ -10,12 +10,12 @@ from annotated_types import Gt, Lt
 from torch import Tensor, nn
 
 from touchstone.attacks.boundary import NUDGE, nearest_boundary
-from touchstone.attacks.contract import between, positive, prepare
+from touchstone.attacks.contract import between, prepare
 from touchstone.attacks.rows import Best, compact
 from touchstone.losses import ce64, misclassified
 from touchstone.norms import distance, rowwise, steepest
 from touchstone.query import Query, tiles
-from touchstone.ranges import Count, NotNegative, Positive
+from touchstone.ranges import Count, NotNegative
 from touchstone.rng import SampleRng
 from touchstone.types import MinNorm
 
@@ -29,7 +29,7 @@ def high_confidence(
     rng: int | SampleRng,
     steps: Count = 500,
     target_confidence: Annotated[float, Gt(0), Lt(1)] | None = None,
-    longest: Positive = 0.1,
+    longest: Annotated[float, Gt(0)] = 0.1,
     overshoot: NotNegative = 0.02,
 ) -> MinNorm:
     """Return the first point that the model takes for the nearest other class with the confidence asked for.
@@ -46,13 +46,14 @@ def high_confidence(
         steps: gradient steps, >= 1.
         target_confidence: softmax probability of the target that counts as success, in (0, 1); None asks of each
             row what the model gives its prediction at x.
-        longest: a step is cut to this l2 norm, > 0, in the units of x.
+        longest: a step is cut to this l2 norm, > 0, in the units of x; inf cuts none.
         overshoot: steps are stretched by 1 + overshoot, >= 0.
     """
     task = prepare(model, x, y, norm=norm, norms=("l2",), rng=rng)
     between(1, steps=steps)
     between(0, overshoot=overshoot)
-    positive(longest=longest)
+    if not longest > 0:
+        raise ValueError(f"longest must be > 0, got {longest}")
     if target_confidence is not None and not 0 < target_confidence < 1:
         raise ValueError(f"target_confidence must be in (0, 1), got {target_confidence}")
     query, best, rows = task.query, Best(task.x), task.everyone

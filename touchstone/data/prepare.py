@@ -1,10 +1,7 @@
 """Prepared datasets: one safetensors file and one JSON file each, written once and read by every job."""
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -13,7 +10,7 @@ from torch import Tensor
 from touchstone import registry
 from touchstone.data import dataset_spec
 from touchstone.data.verify import require_verified
-from touchstone.files import write_bytes, write_json
+from touchstone.files import read_sealed, sum_of, verified, write_bytes, write_sealed
 from touchstone.registry import DatasetSpec
 from touchstone.rng import SampleRng
 
@@ -102,11 +99,11 @@ def prepare(name: str, raw_dir: str | Path, out: str | Path) -> None:
         "classes": spec.classes,
         "counts": {part: len(y) for part, y in labels.items()},  # validation is a part of train
         "per_class": {part: y.bincount(minlength=spec.classes).tolist() for part, y in labels.items()},
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "sha256": sum_of(content),
     }
     data, meta = _paths(out)
     write_bytes(data, content)
-    write_json(meta, facts)
+    write_sealed(meta, facts)
 
 
 def _require_as_told(whose: str, spec: DatasetSpec, x: Tensor, y: Tensor) -> None:
@@ -124,42 +121,18 @@ def load(path: str | Path) -> Dataset:
     """Read a prepared dataset, `path` being <out>.safetensors of `prepare`.
 
     Raises:
-        ValueError: a file is missing, truncated, or not the one its JSON describes.
+        DamagedError: a file is missing, truncated, or not the one its JSON describes.
     """
     data, meta = _paths(path)
-    facts = _read_facts(meta)
-    if not data.is_file():
-        raise ValueError(f"{data} is missing; run snakemake again (rule prepare)")
-    with data.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    if sha256 != facts["sha256"]:
-        raise ValueError(
-            f"{data} is truncated or was changed: expected sha256 {facts['sha256']} ({meta}), got {sha256}; "
-            "delete it and run snakemake again (rule prepare)"
-        )
-    tensors = safetensors.torch.load_file(data)
+    facts = read_sealed(meta, "prepare")
+    tensors = safetensors.torch.load_file(verified(data, facts["sha256"], "prepare"))
     return Dataset(
         name=facts["name"],
         train=Split(tensors["train_x"], tensors["train_y"]),
         test=Split(tensors["test_x"], tensors["test_y"]),
         validation=tensors["validation"],
-        sha256=sha256,
+        sha256=facts["sha256"],
     )
-
-
-def _read_facts(meta: Path) -> dict[str, Any]:
-    if not meta.is_file():
-        raise ValueError(f"{meta} is missing; run snakemake again (rule prepare)")
-    try:
-        facts = json.loads(meta.read_bytes())
-    except ValueError as error:
-        facts = error
-    if not isinstance(facts, dict) or not {"name", "sha256"} <= facts.keys():
-        raise ValueError(
-            f"{meta} is truncated or was changed: expected a JSON object with name and sha256; "
-            "delete it and run snakemake again (rule prepare)"
-        )
-    return facts
 
 
 def _paths(out: str | Path) -> tuple[Path, Path]:

@@ -276,7 +276,7 @@ def of_weights(run: Run, thresholds: Sequence[float], key: str = weights_of.FIRS
     names = ["fuzziness", *(f"near_zero_{t:g}" for t in thresholds), "max_abs_conv", "rho_extreme"]
     values, n = [math.nan] * len(names), 0
     if run.status == "ok":
-        weights = weights_of.read(run.files.weights, key)
+        weights = run.weights(key)
         shares = (weights_of.near_zero(weights, threshold) for threshold in thresholds)
         values = [weights_of.fuzziness(weights), *shares, weights_of.max_abs(weights), weights_of.rho_extreme(weights)]
         n = weights.size

@@ -1,14 +1,19 @@
 """What trainings and attacks left on disk, as values."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from touchstone import records
 from touchstone.cell import ModelId, ThreatSpec
-from touchstone.findings.weights import RETRAIN
+from touchstone.files import DamagedError, read_sealed, verified
+from touchstone.findings.weights import FIRST_CONV, read
 from touchstone.paths import ModelFiles, model_files
 from touchstone.records import Attacked, Batch, Flag, Preflight
 
@@ -26,6 +31,8 @@ class Run:
         epochs: how many were begun.
         seconds: that they took.
         flags: what has to be said beside the weights.
+        model_sha256: of its weights.
+        history_sha256: of its history.
     """
 
     file: Path
@@ -37,28 +44,64 @@ class Run:
     epochs: int
     seconds: float
     flags: tuple[Flag, ...]
+    model_sha256: str
+    history_sha256: str
 
     @property
     def files(self) -> ModelFiles:
         """All files of the training."""
         return model_files(self.file.parent)
 
+    def weights(self, key: str = FIRST_CONV) -> NDArray[np.float64]:
+        """Return one tensor of its weights.
+
+        Raises:
+            DamagedError: if the file is not as the training left it.
+            ValueError: if it has no such tensor.
+        """
+        return read(verified(self.files.weights, self.model_sha256, "train"), key)
+
+    def history(self) -> pd.DataFrame:
+        """Return a row per epoch; raises DamagedError if the file is not as the training left it."""
+        return pd.read_csv(verified(self.files.history, self.history_sha256, "train"))
+
+
+# what a Run holds as run.json has it
+KEPT = ("status", "reason", "epoch_failed", "epochs", "seconds", "model_sha256", "history_sha256")
+
 
 def read_run(file: Path) -> Run:
     """Read a run.json.
 
     Raises:
-        ValueError: if it is not JSON or lacks something; names the file and the rule.
+        DamagedError: if it is not as the training left it, or lacks something.
     """
     try:
-        run = json.loads(file.read_text(encoding="utf-8"))
+        run = read_sealed(file, "train")
         cell = run["cell"]
         model = ModelId(*(cell[name] for name in ModelId._fields))
-        facts = {name: run[name] for name in ("status", "reason", "epoch_failed", "epochs", "seconds")}
+        facts = {name: run[name] for name in KEPT}
         flags = tuple({"flag": str(flag["flag"]), "detail": str(flag["detail"])} for flag in run["flags"])
         return Run(file, model, cell["stand_in"], **facts, flags=flags)
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{file}: expected the JSON of a training, got: {error!r}; {RETRAIN}") from error
+    except (KeyError, TypeError) as error:
+        raise DamagedError(file, "train", f"expected what a training says, got {error!r}") from error
+
+
+def read_table(path: Path, **options: Any) -> pd.DataFrame:
+    """Read a table of a study; by default every value as text, digits as written.
+
+    Args:
+        path: of the CSV file.
+        options: of pandas.read_csv, instead.
+
+    Raises:
+        DamagedError: if it is no table, or not UTF-8.
+    """
+    try:
+        table: pd.DataFrame = pd.read_csv(path, **(options or {"dtype": str, "keep_default_na": False}))
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise DamagedError(path, "tables", error) from error
+    return table
 
 
 def places(files: Iterable[Path]) -> dict[tuple[ModelId, str], Path]:

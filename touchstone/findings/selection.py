@@ -1,23 +1,24 @@
 """selection.csv: every candidate for constants that a paper does not state, a row each."""
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
+
+from touchstone.files import read_sealed
 
 WHOSE = ["study", "dataset", "model", "defense", "stand_in"]
 MEASURED = ["status", "bounded", "validation_accuracy", "robust_accuracy", "fuzziness", "near_zero", "max_abs"]
 
 
 def candidates(files: Iterable[Path]) -> pd.DataFrame:
-    """Return a row per candidate of every selection.json, the reference first.
+    """Return a row per candidate of every sensitivity.json, the reference first.
 
     Columns: WHOSE, candidate (its options in words), MEASURED, selected.
     """
     rows = []
     for file in files:
-        chosen = json.loads(file.read_text(encoding="utf-8"))
+        chosen = read_sealed(file, "sensitivity")
         whose = {name: chosen["cell"][name] for name in WHOSE}
         rows.append({**whose, "candidate": "reference", **chosen["reference"], "selected": False})
         for place, one in enumerate(chosen["candidates"]):

@@ -14,6 +14,7 @@ import pandas as pd
 from touchstone.cell import ModelId, same_radius
 from touchstone.files import write_bytes
 from touchstone.findings.cells import WORST, Cell, rows
+from touchstone.findings.inputs import read_table
 from touchstone.findings.intervals import EXACT, Margins, interval, share_margins
 from touchstone.findings.markdown import escape
 from touchstone.findings.verdicts import ELSEWHERE, VERDICTS, known, mark
@@ -343,5 +344,5 @@ def failures(cells: pd.DataFrame, results: Results, records: Mapping[tuple[Model
 
 def gather(paths: Iterable[str | Path], out: str | Path) -> None:
     """Write the claims tables of several studies as one file; the text of every field is kept."""
-    parts = [pd.read_csv(path, dtype=str, keep_default_na=False) for path in paths]
+    parts = [read_table(Path(path)) for path in paths]
     write_bytes(Path(out), pd.concat(parts, ignore_index=True).fillna("").to_csv(index=False).encode())

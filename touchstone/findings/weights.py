@@ -7,9 +7,10 @@ from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError, safe_open
 from scipy.special import xlogy
 
+from touchstone.files import DamagedError
+
 FIRST_CONV = "net.conv1.weight"
 EXTREME = 0.05  # rho within this of 0 or 1 counts as extreme (the reading of Min-Max fig. 6 that we test)
-RETRAIN = "delete it and run snakemake again (rule train)"
 
 
 def fuzziness(weights: ArrayLike) -> float:
@@ -54,12 +55,13 @@ def read(path: Path, key: str = FIRST_CONV) -> NDArray[np.float64]:
     """Return one tensor of a model.safetensors, as float64.
 
     Raises:
-        ValueError: if the file is truncated or has no such tensor.
+        DamagedError: if the file is truncated.
+        ValueError: if it has no such tensor.
     """
     try:
         with safe_open(path, framework="numpy") as file:
             if key in (names := file.keys()):
                 return np.asarray(file.get_tensor(key), dtype=np.float64)
     except SafetensorError as error:
-        raise ValueError(f"{path}: expected a whole safetensors file, got: {error}; {RETRAIN}") from error
+        raise DamagedError(path, "train", error) from error
     raise ValueError(f"{path}: expected tensor {key!r}, got {', '.join(sorted(names))}")

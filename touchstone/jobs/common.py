@@ -1,7 +1,5 @@
 """What the jobs share: a reproducible set-up, and specifications turned into objects."""
 
-import hashlib
-import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,14 +16,13 @@ from touchstone.data import DATASETS
 from touchstone.data.prepare import Dataset
 from touchstone.data.prepare import load as load_dataset
 from touchstone.defenses.base import Defense
+from touchstone.files import DamagedError, read_sealed, verified
 from touchstone.models.classifier import Classifier, build
 from touchstone.paths import Results
 from touchstone.plan.jobs import Net, Objective, Options
 from touchstone.registry import load
 from touchstone.threat import Threat
 from touchstone.types import UNIT
-
-RETRAIN = "delete it and run snakemake again (rule train)"
 
 
 def set_up(device: str, threads: int) -> torch.device:
@@ -75,37 +72,25 @@ def load_trained(results: Results, model: ModelId, net: Net, data: str, device: 
     """Return a trained model.
 
     Raises:
-        ValueError: if a file is missing, truncated, changed or of another architecture; names it and the rule.
+        DamagedError: if a file is missing, truncated, changed or of another architecture.
     """
     files = results.model(model)
-    run = run_json(files.run)
+    run = read_sealed(files.run, "train")
     built = make_model(net, data, model.seed).to(device)
-    return Trained(built, run, load_weights(built, files.weights, run["model_sha256"]))
+    load_weights(built, files.weights, run["model_sha256"])
+    return Trained(built, run, run["model_sha256"])
 
 
-def load_weights(model: nn.Module, path: Path, sha256: str) -> str:
-    """Load a checkpoint into `model`; return the file's sha256, which must be the one given.
+def load_weights(model: nn.Module, path: Path, sha256: str) -> None:
+    """Load a checkpoint, whose sum is given, into `model`.
 
     Raises:
-        ValueError: if the file is missing, truncated, changed or of another architecture; names it and the rule.
+        DamagedError: if the file is missing, truncated, changed or of another architecture.
     """
     try:
-        content = path.read_bytes()
-        found = hashlib.sha256(content).hexdigest()
-        if found != sha256:
-            raise ValueError(f"{path} cannot be used: expected sha256 {sha256} (run.json), got {found}; {RETRAIN}")
-        model.load_state_dict(safetensors.torch.load(content))
-    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        raise ValueError(f"{path} cannot be used ({error}); {RETRAIN}") from error
-    return found
-
-
-def run_json(path: Path) -> dict[str, Any]:
-    """Read a model's run.json; raises ValueError naming the file and the rule."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); {RETRAIN}") from error
+        model.load_state_dict(safetensors.torch.load_file(verified(path, sha256, "train")))
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        raise DamagedError(path, "train", error) from error
 
 
 def load_data(name: str, device: torch.device) -> Dataset:

@@ -4,18 +4,15 @@ They are no outputs of a job, so they outlive one that fails: a batch that runs 
 used only while both of its files have the sums that were written with it.
 """
 
-import hashlib
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 from torch import Tensor
 
 from touchstone import records
-from touchstone.files import write_bytes, write_json
+from touchstone.files import DamagedError, read_sealed, sum_of, verified, write_bytes, write_sealed
 from touchstone.records import Attacked, Preflight
 
 log = logging.getLogger(__name__)
@@ -45,7 +42,7 @@ class Parts:
         rows, file, sums = self._files(key)
         records.write(rows, [attacked])
         write_bytes(file, to_bytes(examples))
-        write_json(sums, {"attack": attacked.header.attack, **{path.name: _sum(path) for path in (rows, file)}})
+        write_sealed(sums, {"attack": attacked.header.attack, **_sums(rows, file)})
 
     def load_preflight(self, key: str) -> Preflight | None:
         """Return the preflight that was kept under a key."""
@@ -56,7 +53,7 @@ class Parts:
         """Keep a preflight under a key."""
         rows, _, sums = self._files(key)
         records.write(rows, [], [preflight])
-        write_json(sums, {"preflight": preflight.threat.norm, rows.name: _sum(rows)})
+        write_sealed(sums, {"preflight": preflight.threat.norm, **_sums(rows)})
 
     def _files(self, key: str) -> tuple[Path, Path, Path]:
         return (self.folder / f"{key}.parquet", self.folder / f"{key}.safetensors", self.folder / f"{key}.json")
@@ -67,14 +64,16 @@ def to_bytes(examples: Examples) -> bytes:
     return safetensors.torch.save({name: points.cpu().contiguous() for name, points in examples.items()})
 
 
-def _sum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _sums(*files: Path) -> dict[str, str]:
+    return {path.name: sum_of(path.read_bytes()) for path in files}
 
 
 def _whole(sums: Path, *files: Path) -> bool:
     """Say whether files are there with the sums that were written with them."""
     try:
-        wanted: dict[str, Any] = json.loads(sums.read_text())
-        return all(wanted[path.name] == _sum(path) for path in files)
-    except (OSError, ValueError, KeyError):  # gone, cut off or of another shape: the caller says what follows
+        wanted = read_sealed(sums, "attack")
+        for path in files:
+            verified(path, wanted[path.name], "attack")
+    except DamagedError:  # the caller says what follows
         return False
+    return True

@@ -1,42 +1,49 @@
 """The job that chooses constants that no text and no code states, by a criterion that reads no claim.
 
 Candidates are listed from weak to strong. The last one is taken whose training does not fail, whose weights the
-objective keeps bounded, and whose validation accuracy is at most `tolerance` below the reference's. Everything else
-that is measured shows the sensitivity.
+objective keeps bounded, and whose validation accuracy is at most `tolerance` below the reference's. What else can be
+measured of the candidates chooses nothing and is another job's (`touchstone.jobs.sensitivity`), which reads their
+weights: trainings wait for the choice alone.
 """
 
 import logging
 from collections.abc import Sequence
 from typing import Any
 
+import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor
 
-from touchstone.data.prepare import Dataset, Split, to_float
-from touchstone.evaluation import published
-from touchstone.evaluation.result import Member
-from touchstone.files import write_json
-from touchstone.findings.weights import fuzziness, max_abs, near_zero
-from touchstone.jobs.common import load_data, make_defense, make_model, make_threat, set_up
+from touchstone.data.prepare import Dataset
+from touchstone.files import sum_of, write_bytes, write_sealed
+from touchstone.jobs.common import load_data, make_defense, make_model, set_up
 from touchstone.paths import Results
-from touchstone.plan.jobs import Objective, Options, Probe, SelectJob
+from touchstone.plan.jobs import Objective, Options, SelectJob
 from touchstone.training import accuracy, fit_redrawn
 
 log = logging.getLogger(__name__)
 
-Candidate = dict[str, Any]  # {options, and what was measured}, a row of selection.csv
+Candidate = dict[str, Any]  # {options, and what decides about them}
+Weights = dict[str, Tensor]  # state of a candidate's net, on the CPU
 
 
 def select(job: SelectJob, results: Results) -> None:
-    """Train the reference and every candidate of a defense, choose one by the criterion, and write selection.json."""
+    """Train the reference and every candidate of a defense, and choose one by the criterion.
+
+    Writes selection.json, and candidates.safetensors with the weights of all of them.
+    """
     device = set_up(job.device, job.threads)
     data = load_data(job.subject.data, device)
-    reference = try_out(job, job.reference, {}, data, device)
-    tried = [try_out(job, job.objective, options, data, device) for options in job.candidates]
+    reference, weights = try_out(job, job.reference, {}, data, device)
+    trained = [try_out(job, job.objective, options, data, device) for options in job.candidates]
+    tried = [candidate for candidate, _ in trained]
     accuracy = reference["validation_accuracy"]
     index = choose(tried, accuracy, job.tolerance) if reference["status"] == "ok" else None
-    write_json(
-        results.selection(job.subject.model),
+    files, nets = results.selection(job.subject.model), [weights, *(state for _, state in trained)]
+    content = safetensors.torch.save({f"{n}/{name}": w for n, state in enumerate(nets) for name, w in state.items()})
+    write_bytes(files.weights, content)
+    write_sealed(
+        files.choice,
         {
             "cell": job.subject.words(),
             "criterion": "the last candidate, from weak to strong, whose training does not fail, whose weights the "
@@ -47,6 +54,7 @@ def select(job: SelectJob, results: Results) -> None:
             "selected": index,
             "selected_options": None if index is None else tried[index]["options"],
             "candidates": tried,
+            "weights_sha256": sum_of(content),
         },
     )
 
@@ -63,10 +71,12 @@ def choose(candidates: Sequence[Candidate], reference_accuracy: float, tolerance
     return good[-1] if good else None
 
 
-def try_out(job: SelectJob, objective: Objective, options: Options, data: Dataset, device: torch.device) -> Candidate:
-    """Train on the training part less the validation split and measure one candidate on that split.
+def try_out(
+    job: SelectJob, objective: Objective, options: Options, data: Dataset, device: torch.device
+) -> tuple[Candidate, Weights]:
+    """Train one candidate on the training part less the validation split; its accuracy is that on this split.
 
-    The test part is not touched. Accuracies are shares of the validation images, those of the probe of its first ones.
+    The test part is not touched.
     """
     log.info("candidate %s %s", objective.fn, options)
     rows, validation = data.held_out()
@@ -87,31 +97,8 @@ def try_out(job: SelectJob, objective: Objective, options: Options, data: Datase
         "reason": result.reason,
         "bounded": defense.bounded(model),
         "validation_accuracy": accuracy(model, validation.x, validation.y),
-        "robust_accuracy": _under(job.probe, model, validation, job.subject.model.seed),
-        **_of_weights(model, job.near_zero),
         "epochs": len(result.history),
         "flags": result.flags,
     }
     log.info("candidate %s: %s", options, found)
-    return {"options": options, **found}
-
-
-def _of_weights(model: nn.Module, threshold: float | None) -> dict[str, float | None]:
-    """Return what is measured of the first convolution; None where there is none, or no threshold."""
-    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
-    if first is None:
-        return dict.fromkeys(("fuzziness", "near_zero", "max_abs"))
-    w = first.weight.detach().cpu().numpy()
-    share = None if threshold is None else near_zero(w, threshold)
-    return {"fuzziness": fuzziness(w), "near_zero": share, "max_abs": max_abs(w)}
-
-
-def _under(probe: Probe, model: nn.Module, validation: Split, seed: int) -> float:
-    """Return the accuracy under the probe, for the sensitivity table only."""
-    x, y = to_float(validation.x[: probe.samples]), validation.y[: probe.samples]
-    member = Member(probe.member.slug, probe.member.fn, probe.member.options)
-    threat = make_threat(probe.threat)
-    found = published.run(
-        model, x, y, member, threat=threat, seed=seed, batch_size=probe.batch_size, examples=0, probes=False
-    )
-    return float(1 - found.records["success"].mean())
+    return {"options": options, **found}, {k: v.cpu().contiguous().clone() for k, v in model.state_dict().items()}

@@ -1,15 +1,14 @@
 """The job that turns records and models into numbers, verdicts and tables. Torch is not imported."""
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from touchstone.files import write_bytes
+from touchstone.files import read_sealed, write_bytes
 from touchstone.findings import cells, flags, selection, statements, verdicts
 from touchstone.findings import tables as people
 from touchstone.findings.evidence import Caps, Worst
 from touchstone.findings.inputs import by_model, places, read_run
-from touchstone.paths import Results, study_files
+from touchstone.paths import Results
 from touchstone.plan.jobs import CutShort, TablesJob
 from touchstone.records import Batch
 from touchstone.study import claims as claim_table
@@ -20,6 +19,7 @@ from touchstone.study.checks import load_study
 def tables(
     job: TablesJob,
     *,
+    definition: Path,
     records: Iterable[Path],
     runs: Iterable[Path],
     selections: Iterable[Path],
@@ -29,13 +29,14 @@ def tables(
 
     Args:
         job: which study, and what its verdicts need besides numbers.
+        definition: study.yaml, beside its claims.
         records: records.parquet of every batch of attacks on every model.
         runs: run.json of every model.
-        selections: selection.json files.
+        selections: sensitivity.json files.
         prepared: JSON of the prepared datasets (sizes of the test sets).
     """
-    sizes = {facts["name"]: facts["counts"]["test"] for facts in (json.loads(p.read_text()) for p in prepared)}
-    results, definition = Results.of(job.run), study_files(job.study).definition
+    sizes = {facts["name"]: facts["counts"]["test"] for facts in (read_sealed(p, "prepare") for p in prepared)}
+    results = Results.of(job.run)
     study, folder, files = load_study(definition), definition.parent, list(records)
     near_zero = study.near_zero
     numbers: list[cells.Cell] = []

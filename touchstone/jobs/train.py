@@ -1,9 +1,8 @@
 """The job that trains one model."""
 
-import hashlib
-import json
 import time
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import pandas as pd
 import safetensors.torch
@@ -12,13 +11,25 @@ from torch import nn
 
 from touchstone import provenance
 from touchstone.data.prepare import Dataset
-from touchstone.files import write_bytes, write_json
-from touchstone.jobs.common import load_data, load_weights, make_defense, make_model, run_json, set_up
+from touchstone.files import read_sealed, sum_of, write_bytes, write_sealed
+from touchstone.jobs.common import load_data, load_weights, make_defense, make_model, set_up
 from touchstone.paths import CHECKPOINT, ModelFiles, Results
 from touchstone.plan.jobs import Options, TrainJob
 from touchstone.training import Checkpoint, Fit, fit_redrawn
 
 LIBRARIES = ("torch", "torchvision", "timm")  # other ones may give other weights
+
+
+class Start(NamedTuple):
+    """The model whose weights a training starts from: its files, and what its run.json says."""
+
+    files: ModelFiles
+    run: dict[str, Any]
+
+    @property
+    def sha256(self) -> str:
+        """Of its weights."""
+        return str(self.run["model_sha256"])
 
 
 def train(job: TrainJob, results: Results, every: Mapping[str, float | None] | None = None) -> None:
@@ -35,14 +46,14 @@ def train(job: TrainJob, results: Results, every: Mapping[str, float | None] | N
     chosen, start, reason = _chosen(job, results), _start(job, results), ""
     if job.selects and chosen is None:
         reason = "no candidate met the selection criterion (see selection.json)"
-    if start is not None and (run := run_json(start.run))["status"] != "ok":
-        reason = f"the model it starts from failed: {run['reason']}"
+    if start is not None and start.run["status"] != "ok":
+        reason = f"the model it starts from failed: {start.run['reason']}"
     versions = provenance.versions()
     decides = {
         **job.to_params(),
         "dataset_sha256": data.sha256,
         "selected_options": chosen,
-        "start_sha256": run_json(start.run)["model_sha256"] if start else None,
+        "start_sha256": start.sha256 if start else None,
         "versions": {name: versions[name] for name in LIBRARIES},
     }
     checkpoint = Checkpoint(files.weights.with_name(CHECKPOINT), decides, **(every or {}))
@@ -59,7 +70,7 @@ def train(job: TrainJob, results: Results, every: Mapping[str, float | None] | N
     write_bytes(files.weights, content)
     write_bytes(files.history, table)
     params = job.to_params()
-    write_json(
+    write_sealed(
         files.run,
         {
             "cell": job.subject.words(),
@@ -75,8 +86,8 @@ def train(job: TrainJob, results: Results, every: Mapping[str, float | None] | N
             "device": job.device if device.type == "cpu" else torch.cuda.get_device_name(device),
             "versions": versions,
             "dataset_sha256": data.sha256,
-            "model_sha256": hashlib.sha256(content).hexdigest(),
-            "history_sha256": hashlib.sha256(table).hexdigest(),
+            "model_sha256": sum_of(content),
+            "history_sha256": sum_of(table),
         },
     )
     checkpoint.remove()
@@ -86,19 +97,22 @@ def _chosen(job: TrainJob, results: Results) -> Options | None:
     """Return the options that were selected, {} where nothing had to be, None where no candidate was good enough."""
     if not job.selects:
         return {}
-    return json.loads(results.selection(job.subject.model).read_text())["selected_options"]
+    return read_sealed(results.selection(job.subject.model).choice, "select")["selected_options"]
 
 
-def _start(job: TrainJob, results: Results) -> ModelFiles | None:
-    """Return the files of the model whose weights it starts from, if it does."""
-    return results.model(job.start) if job.start else None
+def _start(job: TrainJob, results: Results) -> Start | None:
+    """Return the model whose weights it starts from, if it does."""
+    if job.start is None:
+        return None
+    files = results.model(job.start)
+    return Start(files, read_sealed(files.run, "train"))
 
 
 def _fit(
     job: TrainJob,
     data: Dataset,
     device: torch.device,
-    start: ModelFiles | None,
+    start: Start | None,
     chosen: Options,
     checkpoint: Checkpoint,
 ) -> tuple[nn.Module, Fit]:
@@ -111,7 +125,7 @@ def _fit(
     def build(seed: int) -> nn.Module:
         model = make_model(job.net, data.name, seed).to(device)
         if start is not None:
-            load_weights(model, start.weights, run_json(start.run)["model_sha256"])
+            load_weights(model, start.files.weights, start.sha256)
         if job.compile:
             model.net.compile(dynamic=False)  # or a resumed training would meet other kernels than a whole one
         return model

@@ -1,5 +1,6 @@
 """From the plan to jobs: every value that decides a result is put together here."""
 
+import os
 from functools import cache
 from typing import Any
 
@@ -23,6 +24,7 @@ from touchstone.plan.jobs import (
     Probe,
     ReportJob,
     SelectJob,
+    SensitivityJob,
     Subject,
     Substitute,
     TablesJob,
@@ -36,7 +38,7 @@ from touchstone.plan.plan import Plan
 from touchstone.recipe import Phase
 from touchstone.registry import OWN
 from touchstone.report.plots import PLOTS, READS
-from touchstone.study.schema import DefenseDef, FigureDef, MemberDef, for_dataset, resolved_phases
+from touchstone.study.schema import DefenseDef, FigureDef, MemberDef, Selection, for_dataset, resolved_phases
 from touchstone.study.suites import norm_of, worst_slug
 
 _code = cache(Code.of)  # thousands of jobs share a few sets of functions
@@ -107,24 +109,23 @@ def train_job(plan: Plan, model: ModelId) -> TrainJob:
     )
 
 
-def select_job(plan: Plan, model: ModelId) -> SelectJob:
-    """Return the choice of a defense's unstated constants; the seed of `model` does not count."""
-    study = plan.studies[model.study]
-    criterion = study.selection
+def _selection(plan: Plan, model: ModelId) -> tuple[Selection, ModelId]:
+    """Return how a study selects, and the model whose constants that chooses: the seed of `model` does not count."""
+    criterion = plan.studies[model.study].selection
     if criterion is None:
         raise ValueError(f"{model.study}: nothing is selected without a criterion")
-    chosen = model._replace(seed=criterion.seed)
+    return criterion, model._replace(seed=criterion.seed)
+
+
+def select_job(plan: Plan, model: ModelId) -> SelectJob:
+    """Return the choice of a defense's unstated constants; the seed of `model` does not count."""
+    criterion, chosen = _selection(plan, model)
+    study = plan.studies[model.study]
     reference, _ = _objective(plan, chosen._replace(defense=criterion.reference))
     objective, _ = _objective(plan, chosen)
     untrained, whose = net(plan, chosen), subject(plan, chosen)
-    (member,), threat = _members(plan, chosen, criterion.probe)[0], plan.threat(chosen, criterion.probe)
-    if threat is None:
-        raise ValueError(f"{model.study}: the probe {criterion.probe!r} has no threat")
-    samples = Limits.where(plan.config.caps).capped("samples", criterion.probe_samples)
     return SelectJob(
-        code=_code(
-            "touchstone.jobs.select:select", reference.target, untrained.target, objective.target, member.spec.fn
-        ),
+        code=_code("touchstone.jobs.select:select", reference.target, untrained.target, objective.target),
         subject=whose,
         net=untrained,
         reference=reference,
@@ -133,9 +134,27 @@ def select_job(plan: Plan, model: ModelId) -> SelectJob:
         phases=phases(plan, chosen, criterion.epochs[model.dataset])[0],
         tolerance=criterion.tolerance[model.dataset],
         redraws=study.redraws,
+        amp=plan.config.amp,
+        device=plan.config.device,
+        threads=plan.config.threads,
+        facts=table_facts(whose.data, [untrained]),
+    )
+
+
+def sensitivity_job(plan: Plan, model: ModelId) -> SensitivityJob:
+    """Return what is shown of the candidates of a selection."""
+    criterion, chosen = _selection(plan, model)
+    study, untrained, whose = plan.studies[model.study], net(plan, chosen), subject(plan, chosen)
+    (member,), threat = _members(plan, chosen, criterion.probe)[0], plan.threat(chosen, criterion.probe)
+    if threat is None:
+        raise ValueError(f"{model.study}: the probe {criterion.probe!r} has no threat")
+    samples = Limits.where(plan.config.caps).capped("samples", criterion.probe_samples)
+    return SensitivityJob(
+        code=_code("touchstone.jobs.sensitivity:sensitivity", untrained.target, member.spec.fn),
+        subject=whose,
+        net=untrained,
         probe=Probe(member, threat, samples, plan.config.batch_size),
         near_zero=study.near_zero.headline if study.near_zero else None,
-        amp=plan.config.amp,
         device=plan.config.device,
         threads=plan.config.threads,
         facts=table_facts(whose.data, [untrained], [member]),
@@ -274,7 +293,7 @@ def report_job(plan: Plan, study: str = "") -> ReportJob:
     """Return the report of a study, or that of the whole run."""
     title = plan.studies[study].title if study else f"Touchstone: {plan.config.run} run"
     whose: dict[str, Any] = {"study": study} if study else {"studies": list(plan.studies)}
-    parameters = {"results_dir": str(plan.results.root), **whose}
+    parameters = {"results_dir": str(plan.results.root), **whose, "root": os.path.relpath(plan.root)}
     part = "sections:values" if study else "summary:values"
     code = _code(f"touchstone.report.{part}", "touchstone.report.material:gather", "touchstone.report.render:execute")
     return ReportJob(code=code, title=title, parameters=parameters)
@@ -283,11 +302,15 @@ def report_job(plan: Plan, study: str = "") -> ReportJob:
 # ---- data, and what is said of the run
 
 
-def fetch_job(plan: Plan, dataset: str) -> FetchJob:
-    """Return how a dataset's raw files come in."""
-    source = plan.config.data[dataset].model_dump()["source"]
-    code, files = _code("touchstone.data.sources:fetch"), DATASETS[dataset].files
-    return FetchJob(code=code, dataset=dataset, files=files, source=source)
+def fetch_job(dataset: str) -> FetchJob:
+    """Return which raw files of a dataset come in. Their sums decide what they are, so no code does."""
+    return FetchJob(code=_code(), dataset=dataset, files=DATASETS[dataset].files)
+
+
+def source(plan: Plan, dataset: str) -> str | dict[str, str]:
+    """Return where a dataset's raw files come from."""
+    found: str | dict[str, str] = plan.config.data[dataset].model_dump()["source"]
+    return found
 
 
 def prepare_job(dataset: str) -> PrepareJob:

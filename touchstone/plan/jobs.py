@@ -1,7 +1,7 @@
 """Jobs as values: each holds everything that decides its result, and nothing else.
 
 `to_params` turns a job into plain data for Snakemake, which runs it again when they differ; `from_params` is its
-inverse. Rules and scripts add nothing to a job.
+inverse. Rules and scripts add nothing that decides a result.
 """
 
 import json
@@ -269,6 +269,24 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class SensitivityJob(Job):
+    """What is shown of the candidates of a selection.
+
+    Attributes:
+        subject: as that of the selection.
+        near_zero: |w| below which a weight of the first convolution counts as near zero; None if that is not asked.
+    """
+
+    subject: Subject
+    net: Net
+    probe: Probe
+    near_zero: float | None
+    device: Literal["cpu", "cuda"]
+    threads: int
+    facts: tuple[Facts, ...]
+
+
+@dataclass(frozen=True)
 class SelectJob(Job):
     """The choice of unstated constants of one defense, for all seeds of a model.
 
@@ -277,7 +295,6 @@ class SelectJob(Job):
         reference: the objective that candidates are compared with.
         candidates: options of the objective, from weak to strong.
         tolerance: what a candidate may lose of the reference's validation accuracy, in [0, 1].
-        near_zero: |w| below which a weight of the first convolution counts as near zero; None if that is not asked.
     """
 
     subject: Subject
@@ -288,8 +305,6 @@ class SelectJob(Job):
     phases: tuple[Phase, ...]
     tolerance: float
     redraws: int
-    probe: Probe
-    near_zero: float | None
     amp: Literal["bf16"] | None
     device: Literal["cpu", "cuda"]
     threads: int
@@ -365,11 +380,10 @@ class ReportJob(Job):
 
 @dataclass(frozen=True)
 class FetchJob(Job):
-    """Raw files from where the config says; other addresses of the same files fetch nothing anew."""
+    """Raw files. Where they come from is none of it: other addresses of the same files fetch nothing anew."""
 
     dataset: str
     files: tuple[RawFile, ...]
-    source: str | dict[str, str]
 
 
 @dataclass(frozen=True)

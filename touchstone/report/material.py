@@ -1,23 +1,21 @@
 """What a study's report is written from: everything that a run left on disk, read once."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import TypedDict, cast
 
 import pandas as pd
 
 from touchstone.cell import ModelId
-from touchstone.findings.inputs import Run, read_run
+from touchstone.files import DamagedError, Rule, read_sealed
+from touchstone.findings.inputs import Run, read_run, read_table
 from touchstone.paths import Results, study_files
 from touchstone.study.captions import captions
 from touchstone.study.checks import load_study
 from touchstone.study.config import Config
 from touchstone.study.config import read as read_yaml
 from touchstone.study.schema import RESULT_TABLES, Study
-
-Rule = Literal["tables", "train", "figure", "resolved_config", "provenance"]  # what makes a file
 
 
 class Provenance(TypedDict, total=False):
@@ -60,17 +58,17 @@ def gather(results_dir: str | Path, study: str, root: str | Path = "") -> Materi
 
     Raises:
         FileNotFoundError: for a file that is not there; names it and the rule that makes it.
+        DamagedError: for one that is not as it was written.
     """
     results, written = Results(Path(results_dir)), study_files(study, Path(root))
     definition = load_study(written.definition)
     tables = {name: _table(results.table(study, name)) for name in RESULT_TABLES}
-    config, _ = read_yaml(existing(results.config, "resolved_config"))
     return Material(
         results=results,
         study=definition,
         captions=captions(written.captions)[0],
-        config=Config.model_validate(config["config"]),
-        provenance=json.loads(existing(results.provenance, "provenance").read_text(encoding="utf-8")),
+        config=_config(existing(results.config, "resolved_config")),
+        provenance=cast(Provenance, read_sealed(existing(results.provenance, "provenance"), "provenance")),
         tables=tables,
         runs=_runs(results, tables["cells"]),
     )
@@ -87,8 +85,15 @@ def existing(path: Path, rule: Rule) -> Path:
     return path
 
 
+def _config(path: Path) -> Config:
+    try:
+        return Config.model_validate(read_yaml(path)[0]["config"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedError(path, "resolved_config", error) from error
+
+
 def _table(path: Path) -> pd.DataFrame:
-    return pd.read_csv(existing(path, "tables"), dtype=str, keep_default_na=False)
+    return read_table(existing(path, "tables"))
 
 
 def _runs(results: Results, cells: pd.DataFrame) -> list[Run]:

@@ -11,6 +11,7 @@ a table and one "**Figure 1.** ..." after an image are captions.
 
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -85,16 +86,21 @@ def execute(template: str | Path, out: str | Path, parameters: Mapping[str, Any]
     for folder in (out.parent, log.parent):
         folder.mkdir(parents=True, exist_ok=True)
     try:
-        with log.open("a", encoding="utf-8") as file:
+        with log.open("a", encoding="utf-8") as file, tempfile.TemporaryDirectory() as profile:
             papermill.execute_notebook(
                 template,
                 aside,
                 parameters=dict(parameters),
-                kernel_name="python3",  # of the environment that runs this, whatever the template was saved with
+                kernel_name="python3",  # whatever the template was saved with
+                kernel_manager_class="touchstone.report.kernel.OwnKernel",
                 progress_bar=False,
                 stdout_file=file,
                 stderr_file=file,
-                extra_arguments=["--log-level=CRITICAL"],  # of the kernel, which else warns of its sockets each time
+                extra_arguments=[  # of the kernel
+                    "--log-level=CRITICAL",  # or it warns of its sockets each time
+                    f"--ipython-dir={profile}",  # no settings of the user's, who may have no home
+                    "--IPKernelApp.exec_PYTHONSTARTUP=False",
+                ],
             )
         book = _read(aside)
         fill(book)

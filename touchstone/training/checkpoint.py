@@ -1,5 +1,6 @@
-"""Where a training that was killed goes on: one safetensors file, its JSON in the header, and nothing unpickled."""
+"""Where a training that was killed goes on: one safetensors file, JSON and sum in its header, and nothing unpickled."""
 
+import hashlib
 import json
 import logging
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from touchstone.files import write_bytes
@@ -49,9 +51,12 @@ class Checkpoint:
             return None
         try:
             with safetensors.safe_open(self.path, framework="pt") as file:
-                header = json.loads(file.metadata()["touchstone"])
-                then, facts = header["identity"], header["facts"]
+                told, wanted = (file.metadata()[key] for key in ("touchstone", "sha256"))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if wanted != _sum(told, tensors):
+                raise ValueError("it is not what was saved")
+            header = json.loads(told)
+            then, facts = header["identity"], header["facts"]
         except (OSError, safetensors.SafetensorError, TypeError, KeyError, ValueError) as error:
             log.warning("%s is void, training starts anew: it cannot be read (%s)", self.path.name, error)
             return None
@@ -69,8 +74,9 @@ class Checkpoint:
 
     def save(self, epoch: int, saved: Saved) -> None:
         """Write the file, whole or not at all."""
-        header = {"touchstone": json.dumps({"identity": _plain(self.identity), "facts": saved.facts})}
+        told = json.dumps({"identity": _plain(self.identity), "facts": saved.facts})
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in saved.tensors.items()}
+        header = {"touchstone": told, "sha256": _sum(told, tensors)}
         write_bytes(self.path, safetensors.torch.save(tensors, header))
         self._epoch, self._time = epoch, time.monotonic()
 
@@ -78,6 +84,15 @@ class Checkpoint:
         """Remove the file, and what a kill in the middle of writing it may have left."""
         for path in (self.path, *self.path.parent.glob(f".{self.path.name}.*")):
             path.unlink(missing_ok=True)
+
+
+def _sum(told: str, tensors: Mapping[str, Tensor]) -> str:
+    """Return the sha256 of everything that is saved."""
+    digest = hashlib.sha256(told.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

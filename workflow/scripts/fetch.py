@@ -10,5 +10,6 @@ from touchstone.plan.jobs import FetchJob
 
 log.set_up(snakemake.log[0])
 job, out = FetchJob.from_params(snakemake.params.job), Path(snakemake.output[0])
-fetch(job.dataset, job.source, out.parent, log=logging.info)
-write_json(out, {"dataset": job.dataset, "source": job.source})
+fetch(job.dataset, snakemake.params.source, out.parent, log=logging.info)
+# nothing of the source, so that equal files from elsewhere leave an equal record
+write_json(out, {"dataset": job.dataset, "files": {file.path: file.md5 for file in job.files}})

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from touchstone.findings.inputs import Run, read_run
-from touchstone.findings.weights import FIRST_CONV, read
+from touchstone.findings.inputs import Run, read_run, read_table
+from touchstone.findings.weights import FIRST_CONV
 from touchstone.paths import model_files
 
 T = TypeVar("T")
@@ -50,14 +50,14 @@ def weights(sources: Sources, parameter: str = FIRST_CONV) -> list[Series[Weight
     """Return, per label, the weight array (out, in, kernel, kernel) of each seed's finished model."""
 
     def layer(run: Run) -> Weights:
-        return read(run.files.weights, parameter)
+        return run.weights(parameter)
 
     return [_series(label, folders, layer) for label, folders in sources.items()]
 
 
 def histories(sources: Sources) -> list[Series[pd.DataFrame]]:
     """Return, per label, the history (a row per epoch) of each seed; of a failed run, the epochs before it failed."""
-    return [_series(label, folders, _history, keep_failed=True) for label, folders in sources.items()]
+    return [_series(label, folders, Run.history, keep_failed=True) for label, folders in sources.items()]
 
 
 def table(sources: Sources) -> pd.DataFrame:
@@ -70,7 +70,7 @@ def table(sources: Sources) -> pd.DataFrame:
     if len(paths) != 1:
         raise ValueError(f"this plot reads one table, got {len(paths)} paths: {', '.join(map(str, paths))}")
     # an empty `stand_in` is text, no missing number
-    return pd.read_csv(paths[0], dtype={"stand_in": str}).fillna({"stand_in": ""})
+    return read_table(Path(paths[0]), dtype={"stand_in": str}).fillna({"stand_in": ""})
 
 
 def _series(label: str, folders: Sequence[str], read: Callable[[Run], T], *, keep_failed: bool = False) -> Series[T]:
@@ -86,10 +86,3 @@ def _series(label: str, folders: Sequence[str], read: Callable[[Run], T], *, kee
         if run.status == "ok" or keep_failed:
             series.runs[seed] = read(run)
     return series
-
-
-def _history(run: Run) -> pd.DataFrame:
-    try:
-        return pd.read_csv(run.files.history)
-    except pd.errors.EmptyDataError:  # a run that failed in its first epoch has no row, hence no header
-        return pd.DataFrame(columns=["epoch", "loss"])

@@ -1,0 +1,68 @@
+"""The job that shows what the choice of unstated constants does to robustness and weights. It chooses nothing.
+
+No training reads what it writes, so that another probe, or another threshold, trains nothing again.
+"""
+
+from typing import Any
+
+import safetensors.torch
+from torch import nn
+
+from touchstone.data.prepare import Split, to_float
+from touchstone.evaluation import published
+from touchstone.evaluation.result import Member
+from touchstone.files import read_sealed, verified, write_sealed
+from touchstone.findings.weights import fuzziness, max_abs, near_zero
+from touchstone.jobs.common import load_data, make_model, make_threat, set_up
+from touchstone.paths import Results
+from touchstone.plan.jobs import Probe, SensitivityJob
+
+
+def sensitivity(job: SensitivityJob, results: Results) -> None:
+    """Measure the reference and every candidate of a selection; write sensitivity.json, the selection with that added.
+
+    Accuracies are those of the first validation images under the probe.
+
+    Raises:
+        DamagedError: if the selection or the weights of its candidates are not as they were left.
+    """
+    device = set_up(job.device, job.threads)
+    data = load_data(job.subject.data, device)
+    _, validation = data.held_out()
+    files = results.selection(job.subject.model)
+    chosen = read_sealed(files.choice, "select")
+    weights = safetensors.torch.load_file(verified(files.weights, chosen["weights_sha256"], "select"))
+
+    def measured(place: int, candidate: dict[str, Any]) -> dict[str, Any]:
+        model = make_model(job.net, data.name, job.subject.model.seed).to(device)
+        model.load_state_dict({k.partition("/")[2]: v for k, v in weights.items() if k.startswith(f"{place}/")})
+        return candidate | _measure(job, model, validation)
+
+    reference, *candidates = (measured(n, one) for n, one in enumerate([chosen["reference"], *chosen["candidates"]]))
+    write_sealed(files.sensitivity, {**chosen, "reference": reference, "candidates": candidates})
+
+
+def _measure(job: SensitivityJob, model: nn.Module, validation: Split) -> dict[str, float | None]:
+    robust = _under(job.probe, model, validation, job.subject.model.seed)
+    return {"robust_accuracy": robust, **_of_weights(model, job.near_zero)}
+
+
+def _of_weights(model: nn.Module, threshold: float | None) -> dict[str, float | None]:
+    """Return what is measured of the first convolution; None where there is none, or no threshold."""
+    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is None:
+        return dict.fromkeys(("fuzziness", "near_zero", "max_abs"))
+    w = first.weight.detach().cpu().numpy()
+    share = None if threshold is None else near_zero(w, threshold)
+    return {"fuzziness": fuzziness(w), "near_zero": share, "max_abs": max_abs(w)}
+
+
+def _under(probe: Probe, model: nn.Module, validation: Split, seed: int) -> float:
+    """Return the accuracy under the probe."""
+    x, y = to_float(validation.x[: probe.samples]), validation.y[: probe.samples]
+    member = Member(probe.member.slug, probe.member.fn, probe.member.options)
+    threat = make_threat(probe.threat)
+    found = published.run(
+        model.eval(), x, y, member, threat=threat, seed=seed, batch_size=probe.batch_size, examples=0, probes=False
+    )
+    return float(1 - found.records["success"].mean())
