@@ -15,7 +15,7 @@ def test_options_of_a_function_and_of_a_dataclass() -> None:
     assert pgd["steps"] == registry.Option(required=False, annotation="Count", default=40)
     minmax = registry.options("touchstone.defenses.minmax:MinMax")
     assert minmax["lam"] == registry.Option(required=True, annotation="NotNegative")
-    assert minmax["layers"] == registry.Option(required=False, annotation='Literal["conv", "conv1"]', default="conv")
+    assert minmax["layers"] == registry.Option(required=False, annotation="Literal['conv', 'conv1']", default="conv")
     assert pgd["step_sizes"].default is None  # no literal
 
 

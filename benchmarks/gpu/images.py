@@ -15,7 +15,7 @@ import torch
 
 from benchmarks import nets
 from touchstone.data.prepare import Split, load, spread
-from touchstone.files import write_bytes, write_json
+from touchstone.files import write_bytes, write_sealed
 
 PREFERRED = {1: ("mnist", "digits"), 3: ("cifar10", "digits-rgb")}  # channels -> the one to use if it is there, else
 
@@ -56,7 +56,7 @@ def cut(name: str, train: int, test: int, out: Path) -> Path:
     path = out / f"{name}.safetensors"
     content = safetensors.torch.save({key: value.contiguous() for key, value in kept.items()})
     write_bytes(path, content)
-    write_json(path.with_suffix(".json"), {"name": name, "sha256": hashlib.sha256(content).hexdigest()})
+    write_sealed(path.with_suffix(".json"), {"name": name, "sha256": hashlib.sha256(content).hexdigest()})
     return path
 
 
