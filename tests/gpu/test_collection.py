@@ -9,7 +9,7 @@ import pytest
 from benchmarks.gpu.__main__ import JOBS
 from benchmarks.gpu.job import CHECK
 
-ABSENT = ("pydantic", "ruamel", "ruamel.yaml", "snakemake", "foolbox", "torchattacks", "adv_lib", "pyautoattack")
+ABSENT = ("ruamel", "ruamel.yaml", "snakemake", "foolbox", "torchattacks", "adv_lib", "pyautoattack")
 COLLECT = f"""
 import sys
 sys.modules.update(dict.fromkeys({ABSENT!r}))
