@@ -28,7 +28,7 @@ test: setup
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadgroup
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadgroup
 
 bench: setup
 	$(BIN)/snakemake --configfile configs/laptop.yaml --cores 1 --quiet -- data/prepared/mnist.safetensors
