@@ -6,7 +6,6 @@ As a program it cuts prepared datasets down to what can be carried: `python -m b
 from __future__ import annotations
 
 import argparse
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ import torch
 
 from benchmarks import nets
 from touchstone.data.prepare import Split, load, spread
-from touchstone.files import write_bytes, write_sealed
+from touchstone.files import sum_of, write_bytes, write_sealed
 
 PREFERRED = {1: ("mnist", "digits"), 3: ("cifar10", "digits-rgb")}  # channels -> the one to use if it is there, else
 
@@ -56,7 +55,7 @@ def cut(name: str, train: int, test: int, out: Path) -> Path:
     path = out / f"{name}.safetensors"
     content = safetensors.torch.save({key: value.contiguous() for key, value in kept.items()})
     write_bytes(path, content)
-    write_sealed(path.with_suffix(".json"), {"name": name, "sha256": hashlib.sha256(content).hexdigest()})
+    write_sealed(path.with_suffix(".json"), {"name": name, "sha256": sum_of(content)})
     return path
 
 

@@ -16,8 +16,10 @@ from pathlib import Path
 LOCK = Path(__file__).parents[2] / "requirements.lock"
 NAMES = ("adv-lib", "foolbox", "pyautoattack", "torchattacks", "eagerpy", "gitpython", "gitdb", "smmap")
 # what a machine for this must have beside torch and torchvision; a folder of wheels may hold these too
-NEEDED = ("numpy", "scipy", "pandas", "pyarrow", "pydantic", "safetensors", "scikit-learn", "tqdm", "requests")
-NEEDED += ("typing-extensions",)
+NEEDED = (
+    *("numpy", "scipy", "pandas", "pyarrow", "pydantic", "safetensors", "scikit-learn", "tqdm", "requests"),
+    "typing-extensions",
+)
 EXAMPLES = (".pt", ".h5", ".jpg", ".png")  # kinds of files
 MOST = 64 * 2**20  # bytes that are carried at a time
 
