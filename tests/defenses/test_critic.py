@@ -107,7 +107,7 @@ def test_training_and_evaluation_share_their_steps() -> None:
     model, x = sharp(), images(6)
     y = model(x).argmax(dim=1)
     query = Query(model, bounds=Bounds(-math.inf, math.inf))
-    options = {"steps": 30, "target_confidence": 0.9, "longest": math.inf, "overshoot": 0.02}
+    options = {"steps": 30, "target_confidence": 0.9, "longest": None, "overshoot": 0.02}
     found = high_confidence(query, x, y, norm="l2", rng=0, **options)
     assert found.found.any()
     goal = torch.full((6,), math.log(0.9), dtype=torch.float64)

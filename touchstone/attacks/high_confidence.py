@@ -15,7 +15,7 @@ from touchstone.attacks.rows import Best, compact
 from touchstone.losses import ce64, misclassified
 from touchstone.norms import distance, rowwise, steepest
 from touchstone.query import Query, tiles
-from touchstone.ranges import Count, NotNegative
+from touchstone.ranges import Count, NotNegative, Positive
 from touchstone.rng import SampleRng
 from touchstone.types import MinNorm
 
@@ -29,13 +29,13 @@ def high_confidence(
     rng: int | SampleRng,
     steps: Count = 500,
     target_confidence: Annotated[float, Gt(0), Lt(1)] | None = None,
-    longest: Annotated[float, Gt(0)] = 0.1,
+    longest: Positive | None = 0.1,
     overshoot: NotNegative = 0.02,
 ) -> MinNorm:
     """Return the first point that the model takes for the nearest other class with the confidence asked for.
 
     Source: Matyasko (2020), alg. 1 and section 4.5, and the author's code. As printed: overshoot=0; alg. 1 alone,
-    without section 4.5, has longest=inf too. As coded, each step is 1e-4 longer and the target is the class with the
+    without section 4.5, has longest=None too. As coded, each step is 1e-4 longer and the target is the class with the
     nearest boundary linearised at x, which is kept. Deviations: a sample that is misclassified with that confidence
     already needs nothing, where the author, who leaves y in the evaluation (and the prediction at x in training only),
     goes to the nearest boundary of y, mostly that of the prediction; and likelihoods are computed in float64, for
@@ -46,13 +46,13 @@ def high_confidence(
         steps: gradient steps, >= 1.
         target_confidence: softmax probability of the target that counts as success, in (0, 1); None asks of each
             row what the model gives its prediction at x.
-        longest: a step is cut to this l2 norm, > 0, in the units of x; inf cuts none.
+        longest: a step is cut to this l2 norm, > 0, in the units of x; None cuts none.
         overshoot: steps are stretched by 1 + overshoot, >= 0.
     """
     task = prepare(model, x, y, norm=norm, norms=("l2",), rng=rng)
     between(1, steps=steps)
     between(0, overshoot=overshoot)
-    if not longest > 0:
+    if longest is not None and not longest > 0:
         raise ValueError(f"longest must be > 0, got {longest}")
     if target_confidence is not None and not 0 < target_confidence < 1:
         raise ValueError(f"target_confidence must be in (0, 1), got {target_confidence}")
@@ -84,7 +84,7 @@ def high_confidence(
 
 
 def confidence_step(
-    slope: Tensor, gap: Tensor, *, nudge: float = 0.0, floor: float = 0.0, longest: float = math.inf
+    slope: Tensor, gap: Tensor, *, nudge: float = 0.0, floor: float = 0.0, longest: float | None = None
 ) -> Tensor:
     """Return the shortest step (B, *shape) along which a function that is linear in x changes by |gap|.
 
@@ -96,7 +96,7 @@ def confidence_step(
         gap: (B,), what its value lacks.
         nudge: added to the length |gap| / |w|, >= 0, in the units of x.
         floor: |w| is taken as the root of |w|^2 + floor^2, so that a vanishing slope makes no endless step; >= 0.
-        longest: a step is cut to this l2 norm, > 0, in the units of x.
+        longest: a step is cut to this l2 norm, > 0, in the units of x; None cuts none.
     """
     size = distance(slope, "l2")
     steep = size > 0
@@ -104,7 +104,9 @@ def confidence_step(
     size, gap = torch.where(steep, size, 1.0), torch.where(steep, gap, 0.0)
     steepness = torch.hypot(size, torch.full_like(size, floor))
     length = ((gap.abs() / steepness).to(size.dtype) + nudge) * (size / steepness)
-    return steepest(slope, "l2") * rowwise(length.clamp_max(longest), slope)
+    if longest is not None:
+        length = length.clamp_max(longest)
+    return steepest(slope, "l2") * rowwise(length, slope)
 
 
 def arrived(logits: Tensor, y: Tensor, target: Tensor, goal: Tensor) -> Tensor:
