@@ -1,6 +1,9 @@
 """Files are whole or not there."""
 
 import json
+import select
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +78,33 @@ def test_a_file_is_read_with_the_sum_that_its_maker_wrote(tmp_path: Path) -> Non
         files.verified(path, files.sum_of(b"other"), "train")
     with pytest.raises(files.DamagedError, match=r"No such file .*\(rule train\)"):
         files.verified(tmp_path / "none", files.sum_of(b""), "train")
+
+
+WAITS = """
+import sys
+from pathlib import Path
+from touchstone.files import alone
+with alone(Path(sys.argv[1])):
+    print("alone", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("end", [lambda process: process.communicate("\n"), lambda process: process.kill()])
+def test_one_process_at_a_time_is_alone_until_it_leaves_or_is_killed(tmp_path: Path, end: Any) -> None:
+    def start(name: str) -> Any:
+        command = [sys.executable, "-c", WAITS, str(tmp_path / "new" / name)]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def is_alone(process: Any, seconds: float) -> bool:
+        return bool(select.select([process.stdout], [], [], seconds)[0]) and process.stdout.readline() == "alone\n"
+
+    with start("lock") as first:
+        assert is_alone(first, 60)
+        with start("other") as other, start("lock") as second:
+            assert is_alone(other, 60)
+            assert not is_alone(second, 0.5)
+            end(first)
+            assert is_alone(second, 60)
+            for process in (other, second):
+                process.communicate("\n")

@@ -18,7 +18,7 @@ def test_every_file_has_a_place_of_its_own() -> None:
         *results.selection(MODEL),
         *results.attack(MODEL, "all"),
         *results.attack(MODEL, "pgd"),
-        results.parts(MODEL),
+        *results.part(MODEL, "1a2b"),
         results.table("minmax", "cells"),
         results.figure("minmax", "figure2"),
         results.figure("minmax", "figure2", "png"),

@@ -8,7 +8,8 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,6 +97,21 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Let one process at a time work where this file lies: the others wait for it.
+
+    A process that ends, however it ends, lets go. The file stays: whoever removed it could leave two processes each
+    with a lock of its own.
+    """
+    import fcntl  # a Unix has it; the rest of this module works anywhere
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:  # closing it lets go
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write_yaml(path: str | Path, content: Any) -> None:

@@ -45,6 +45,15 @@ class AttackFiles(NamedTuple):
     examples: Path
 
 
+class PartFiles(NamedTuple):
+    """What is kept of a finished attack or preflight: rows, points, their sums; and what is locked to make it."""
+
+    records: Path
+    examples: Path
+    sums: Path
+    lock: Path
+
+
 class Report(NamedTuple):
     """A report in its three forms."""
 
@@ -117,9 +126,10 @@ class Results:
         folder = self._at("attacks", model) / batch
         return AttackFiles(folder / "records.parquet", folder / "examples.safetensors")
 
-    def parts(self, model: ModelId) -> Path:
-        """Return the folder where finished attacks on a model are kept, whichever batch they belong to."""
-        return self._at("attacks", model) / "parts"
+    def part(self, model: ModelId, key: str) -> PartFiles:
+        """Return the files of a finished attack on a model, whichever batch it belongs to."""
+        folder = self._at("attacks", model) / "parts"
+        return PartFiles(*(folder / f"{key}.{form}" for form in ("parquet", "safetensors", "json", "lock")))
 
     def table(self, study: str, name: str) -> Path:
         """Return a table of a study."""

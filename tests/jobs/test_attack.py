@@ -1,6 +1,8 @@
 """Attacks: what a batch writes, what it keeps, what it starts from, and what a failure leaves."""
 
 import logging
+import multiprocessing
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -39,7 +41,7 @@ def batch(plan: Plan, *attacks: AttackJob, defense: str = "std") -> BatchJob:
 
 
 def run(job: BatchJob, results: Results) -> Batch:
-    attack.run(job, results, "all")
+    attack.run(job, results)
     return records.read(results.attack(job.subject.model, "all").records)
 
 
@@ -89,8 +91,39 @@ def test_only_what_is_new_runs_again(plan: Plan, results: Results, ran: list[str
     for old, new in ((before[0], after[0]), (before[1], after[2])):
         assert old.header == new.header
         pd.testing.assert_frame_equal(old.frame, new.frame)
-    attack.run(batch(plan, pgd), results, "pgd40-linf")  # a job per attack, after one for all of them
+    attack.run(replace(batch(plan, pgd), batch="pgd40-linf"), results)  # a job per attack, after one for all of them
     assert len(ran) == 3
+
+
+def run_and_count(job: BatchJob, together: Any, count: Any) -> None:
+    """Run a batch in a process of its own, beside another one; each measurement takes a while."""
+    real = attack.preflight
+
+    def slow(*args: Any, **more: Any) -> Any:
+        with count.get_lock():
+            count.value += 1
+        time.sleep(1)
+        return real(*args, **more)
+
+    attack.preflight = slow
+    together.wait(60)
+    attack.run(job, Results.of(job.subject.run))
+
+
+@pytest.mark.usefixtures("std")
+def test_batches_of_one_model_beside_each_other_measure_it_once(plan: Plan, results: Results) -> None:
+    names, here = ("fgsm-linf", "bim10-linf"), multiprocessing.get_context("spawn")
+    jobs = [replace(batch(plan, one(plan, name)), batch=name) for name in names]
+    together, count = here.Barrier(2), here.Value("i", 0)
+    processes = [here.Process(target=run_and_count, args=(job, together, count)) for job in jobs]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert count.value == 1
+    first, second = (records.read(results.attack(model_id(), name).records).preflights for name in names)
+    assert first == second
 
 
 @pytest.mark.parametrize("change", ["weights", "data", "options"])
@@ -145,7 +178,7 @@ def test_a_damaged_part_is_not_used(
 ) -> None:
     job = batch(plan, one(plan, "clean"))
     before = run(job, results).attacks[0]
-    (part,) = results.parts(model_id()).glob(f"*{kind}")
+    (part,) = results.part(model_id(), "*").records.parent.glob(f"*{kind}")
     content = bytearray(part.read_bytes())
     content[len(content) // 2] ^= 1
     part.write_bytes({"flip": content, "cut": content[: len(content) // 2], "remove": b""}[damage])

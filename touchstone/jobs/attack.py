@@ -51,8 +51,8 @@ class Scene:
         return to_float(self.data.test.x[index]), self.data.test.y[index], index
 
 
-def run(job: BatchJob, results: Results, batch: str) -> None:
-    """Run every attack of a batch that is not there yet; write records.parquet and examples.safetensors.
+def run(job: BatchJob, results: Results) -> None:
+    """Run every attack of a batch that is not there yet; write its records and examples.
 
     An attack that fails does not stop the others: they are kept, and only the failed one runs again.
 
@@ -60,7 +60,7 @@ def run(job: BatchJob, results: Results, batch: str) -> None:
         ValueError: if a file cannot be used; names it and the rule that makes it.
         ExceptionGroup: with what went wrong in each attack that failed.
     """
-    scene, parts = _scene(job, results), Parts(results.parts(job.subject.model))
+    scene, parts = _scene(job, results), Parts(results, job.subject.model)
     done: list[tuple[Attacked, Examples]] = []
     preflights: dict[ThreatSpec, Preflight] = {}
     errors: list[Exception] = []
@@ -75,7 +75,7 @@ def run(job: BatchJob, results: Results, batch: str) -> None:
             errors.append(error)
     if errors:
         raise ExceptionGroup(f"{len(errors)} of {len(job.attacks)} attacks failed; the others are kept", errors)
-    files = results.attack(job.subject.model, batch)
+    files = results.attack(job.subject.model, job.batch)
     records.write(files.records, [attacked for attacked, _ in done], preflights.values())
     shown = {f"{a.header.attack}/{name}": points for a, examples in done for name, points in examples.items()}
     write_bytes(files.examples, to_bytes(shown))
@@ -175,15 +175,16 @@ def _attacked(job: AttackJob, scene: Scene, x: Tensor, y: Tensor, index: Tensor)
 
 
 def _preflight(job: AttackJob, scene: Scene, parts: Parts) -> Preflight:
-    """Return what was measured of the model under the threat of an attack, from what was kept if it was."""
+    """Return what was measured of the model under the threat of an attack; only the first batch that asks measures."""
     code = Code.of("touchstone.evaluation.preflight:preflight", scene.job.net.target)
     asks = replace(job, attack="preflight", protocol="published", suite="", members=(), samples=SAMPLES, objective=None)
     key = scene.key(replace(asks, facts=(), code=code))
-    found = parts.load_preflight(key)
-    if found is None:
-        x, y, _ = scene.images(SAMPLES)
-        about = {"seed": job.seed, "batch_size": scene.job.batch_size}
-        measured = preflight(scene.target.model.eval(), x, y, threat=make_threat(job.threat), **about)
-        found = Preflight(job.threat, measured, flags.preflight(measured))
-        parts.keep_preflight(key, found)
+    with parts.alone(key):
+        found = parts.load_preflight(key)
+        if found is None:
+            x, y, _ = scene.images(SAMPLES)
+            about = {"seed": job.seed, "batch_size": scene.job.batch_size}
+            measured = preflight(scene.target.model.eval(), x, y, threat=make_threat(job.threat), **about)
+            found = Preflight(job.threat, measured, flags.preflight(measured))
+            parts.keep_preflight(key, found)
     return found

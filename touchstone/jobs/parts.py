@@ -5,6 +5,7 @@ used only while both of its files have the sums that were written with it.
 """
 
 import logging
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import safetensors.torch
 from torch import Tensor
 
 from touchstone import records
-from touchstone.files import DamagedError, read_sealed, sum_of, verified, write_bytes, write_sealed
+from touchstone.cell import ModelId
+from touchstone.files import DamagedError, alone, read_sealed, sum_of, verified, write_bytes, write_sealed
+from touchstone.paths import PartFiles, Results
 from touchstone.records import Attacked, Preflight
 
 log = logging.getLogger(__name__)
@@ -22,13 +25,18 @@ Examples = dict[str, Tensor]  # name -> points (k, *shape) in pixels, on the CPU
 
 @dataclass(frozen=True)
 class Parts:
-    """The folder of one model's finished attacks."""
+    """What is kept of finished attacks on one model."""
 
-    folder: Path
+    results: Results
+    model: ModelId
+
+    def alone(self, key: str) -> AbstractContextManager[None]:
+        """Let one process at a time make what is kept under a key; the others wait, and then find it."""
+        return alone(self._files(key).lock)
 
     def load(self, key: str) -> tuple[Attacked, Examples] | None:
         """Return what was kept under a key, or None where nothing was, or where it was damaged; the log says so."""
-        rows, examples, sums = self._files(key)
+        rows, examples, sums, _ = self._files(key)
         if not sums.exists():
             return None
         if not _whole(sums, rows, examples):
@@ -39,24 +47,24 @@ class Parts:
 
     def keep(self, key: str, attacked: Attacked, examples: Examples) -> None:
         """Keep an attack under a key; its sums are written last, so that half a part is none."""
-        rows, file, sums = self._files(key)
+        rows, file, sums, _ = self._files(key)
         records.write(rows, [attacked])
         write_bytes(file, to_bytes(examples))
         write_sealed(sums, {"attack": attacked.header.attack, **_sums(rows, file)})
 
     def load_preflight(self, key: str) -> Preflight | None:
         """Return the preflight that was kept under a key."""
-        path = self._files(key)[0]
-        return records.read(path).preflights[0] if _whole(self._files(key)[2], path) else None
+        files = self._files(key)
+        return records.read(files.records).preflights[0] if _whole(files.sums, files.records) else None
 
     def keep_preflight(self, key: str, preflight: Preflight) -> None:
         """Keep a preflight under a key."""
-        rows, _, sums = self._files(key)
-        records.write(rows, [], [preflight])
-        write_sealed(sums, {"preflight": preflight.threat.norm, **_sums(rows)})
+        files = self._files(key)
+        records.write(files.records, [], [preflight])
+        write_sealed(files.sums, {"preflight": preflight.threat.norm, **_sums(files.records)})
 
-    def _files(self, key: str) -> tuple[Path, Path, Path]:
-        return (self.folder / f"{key}.parquet", self.folder / f"{key}.safetensors", self.folder / f"{key}.json")
+    def _files(self, key: str) -> PartFiles:
+        return self.results.part(self.model, key)
 
 
 def to_bytes(examples: Examples) -> bytes:

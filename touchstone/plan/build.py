@@ -216,6 +216,7 @@ def batch_job(plan: Plan, model: ModelId, batch: str) -> BatchJob:
     return BatchJob(
         code=_code("touchstone.jobs.attack:run"),
         subject=subject(plan, model),
+        batch=batch,
         net=net(plan, model),
         attacks=tuple(attack_job(plan, model, attack) for attack in plan.batches(model)[batch]),
         batch_size=plan.config.batch_size,

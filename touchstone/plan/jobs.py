@@ -206,9 +206,10 @@ class AttackJob:
 
 @dataclass(frozen=True)
 class BatchJob(Job):
-    """Some attacks on one model, in one job."""
+    """Some attacks on one model, in one job; `batch` is its name among those of the model."""
 
     subject: Subject
+    batch: str
     net: Net
     attacks: tuple[AttackJob, ...]
     batch_size: int

@@ -7,4 +7,4 @@ from touchstone.plan.jobs import BatchJob
 
 log.set_up(snakemake.log[0])
 job = BatchJob.from_params(snakemake.params.job)
-attack.run(job, Results.of(job.subject.run), snakemake.wildcards.batch)
+attack.run(job, Results.of(job.subject.run))
