@@ -28,5 +28,5 @@ include: "rules/report.smk"
 rule all:
     default_target: True
     input:
-        everything(),
+        targets.everything(PLAN),
     localrule: True

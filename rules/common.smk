@@ -1,53 +1,35 @@
 # What rules share: the plan, and functions from wildcards to input files. No rule is defined here.
 import os
-import re
-import shlex
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from touchstone import paths
 from touchstone.cell import ModelId
-from touchstone.plan import build
+from touchstone.plan import build, targets
+from touchstone.plan.command import command, config_file
 from touchstone.plan.plan import make_plan
 from touchstone.study.config import ConfigError
-from touchstone.study.schema import RESULT_TABLES
 
 # The checkout, from the working directory, which holds data and results: mostly the same, else what -d names.
 ROOT = Path(os.path.relpath(workflow.basedir))
 
-
-def config_file():
-    """The one file that describes the run; two would be merged by Snakemake and describe a third.
-
-    By default that in the working directory, or where there is none the checkout's.
-    """
-    here = Path("config.yaml")
-    given = workflow.config_settings.configfiles or [
-        here if here.exists() else ROOT / here
-    ]
-    if len(given) > 1:
-        raise WorkflowError("give one --configfile: each is complete in itself")
-    if workflow.config_settings.config:
-        raise WorkflowError(
-            "--config is not supported: copy the config file and change it, so that the run has a record"
-        )
-    return Path(given[0])
-
-
 try:
-    PLAN = make_plan(ROOT, config_file())
+    given = workflow.config_settings
+    CONFIG = config_file(ROOT, given.configfiles, given.config)
+    PLAN = make_plan(ROOT, CONFIG)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
 RESULTS = PLAN.results
 MODEL = ModelId("{study}", "{dataset}", "{model}", "{defense}", "{seed}")
+TEMPLATES = paths.templates(ROOT)
 GPU = int(PLAN.config.device == "cuda")
 ENV = "../envs/touchstone.yaml"
-# relative, so that the record of a run names no folder of a machine
-SNAKEFILE = () if ROOT == Path() else ("--snakefile", str(ROOT / "Snakefile"))
-CONFIG_FILE = ("--configfile", os.path.relpath(config_file()))
-COMMAND = shlex.join(["snakemake", *SNAKEFILE, "--cores", "all", *CONFIG_FILE])
+
+
+wildcard_constraints:
+    **targets.wildcards(PLAN),
 
 
 def manner(value):
@@ -56,21 +38,6 @@ def manner(value):
     It leaves out of the comparison what a function makes of `resources`, as it does threads and memory themselves.
     """
     return lambda wildcards, resources: value(wildcards)
-
-
-def names(values):
-    """A regular expression that matches exactly these names."""
-    return "|".join(map(re.escape, sorted({str(v) for v in values}))) or "none"
-
-
-wildcard_constraints:
-    study=names(PLAN.studies),
-    dataset=names(d for m in PLAN.trained for d in (m.dataset, PLAN.data(m.dataset))),
-    model=names(m.model for m in PLAN.trained),
-    defense=names(m.defense for m in PLAN.trained),
-    seed=names(m.seed for m in PLAN.trained),
-    batch=names(b for m in PLAN.models for b in PLAN.batches(m)),
-    figure=names(f for s in PLAN.studies.values() for f in s.figures),
 
 
 def model_of(wildcards):
@@ -102,11 +69,8 @@ def train_inputs(wildcards):
 
 def attack_inputs(wildcards):
     model = model_of(wildcards)
-    others = [
-        s
-        for a in PLAN.batches(model)[wildcards.batch]
-        for s in PLAN.substitutes(model, a)
-    ]
+    attacks = PLAN.batches(model)[wildcards.batch]
+    others = [s for attack in attacks for s in PLAN.substitutes(model, attack)]
     return {
         "data": data_of(wildcards),
         "model": trained(model),
@@ -114,34 +78,24 @@ def attack_inputs(wildcards):
     }
 
 
-def selections(models):
-    """What choices of constants leave, each once for all seeds."""
-    found = {RESULTS.selection(m) for m in models if PLAN.selects(m)}
-    return sorted(found)
-
-
-def batches(models):
-    return [RESULTS.attack(m, b) for m in models for b in PLAN.batches(m)]
+def existing(*files):
+    """What a study may do without."""
+    return [file for file in files if file.exists()]
 
 
 def tables_inputs(wildcards):
     models = [m for m in PLAN.models if m.study == wildcards.study]
     written = paths.study_files(wildcards.study, ROOT)
+    datasets = {PLAN.data(m.dataset) for m in models}
     return {
-        "records": [batch.records for batch in batches(models)],
+        "claims": existing(written.claims),
+        "statements": existing(written.statements),
+        "records": [batch.records for batch in targets.batches(PLAN, models)],
         "weights": [RESULTS.model(m).weights for m in models],
         "runs": [RESULTS.model(m).run for m in models],
-        "selections": [files.sensitivity for files in selections(models)],
-        "prepared": sorted(
-            {paths.prepared(PLAN.data(m.dataset)).facts for m in models}
-        ),
-        "study": [f for f in written if f.exists()],
+        "selections": [s.sensitivity for s in targets.selections(PLAN, models)],
+        "prepared": sorted(paths.prepared(dataset).facts for dataset in datasets),
     }
-
-
-def captions(wildcards):
-    path = paths.study_files(wildcards.study, ROOT).captions
-    return [path] if path.exists() else []
 
 
 def figure_inputs(wildcards):
@@ -152,26 +106,20 @@ def figure_inputs(wildcards):
     return [f for models in drawn.values() for m in models for f in RESULTS.model(m)]
 
 
-def figures(study):
-    return [
-        RESULTS.figure(study, f, form)
-        for f in PLAN.studies[study].figures
-        for form in ("svg", "png")
-    ]
+def report_inputs(template, *shown):
+    """What every report is made with and says of the run, and what it shows."""
+    made_with = [TEMPLATES.head, TEMPLATES.page, RESULTS.provenance, RESULTS.config]
+    return {"template": template, "rest": [*made_with, *shown]}
 
 
-def everything():
-    """All that a run leaves: whatever of it is missing is made again."""
-    reports = [RESULTS.report(), *map(RESULTS.report, PLAN.studies)]
-    made = [
-        *map(RESULTS.model, PLAN.trained),
-        *selections(PLAN.trained),
-        *batches(PLAN.models),
-        *reports,
-    ]
-    return [
-        *(f for files in made for f in files),
-        *(RESULTS.table(s, t) for s in PLAN.studies for t in RESULT_TABLES),
-        *(f for s in PLAN.studies for f in figures(s)),
-        *(RESULTS.claims, RESULTS.config, RESULTS.provenance),
-    ]
+def study_report_inputs(wildcards):
+    study = wildcards.study
+    written = paths.study_files(study, ROOT)
+    shown = [*targets.tables(PLAN, study), *targets.figures(PLAN, study)]
+    texts = [written.definition, *existing(written.captions)]
+    return report_inputs(TEMPLATES.study, *shown, *texts)
+
+
+def summary_report_inputs(wildcards):
+    reports = [RESULTS.report(study).pdf for study in PLAN.studies]
+    return report_inputs(TEMPLATES.summary, RESULTS.claims, *reports)

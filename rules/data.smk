@@ -1,6 +1,6 @@
 rule fetch:
     output:
-        paths.fetched("{dataset}"),
+        paths.raw("{dataset}").fetched,
     log:
         RESULTS.log("fetch", "{dataset}"),
     benchmark:
@@ -22,7 +22,7 @@ rule fetch:
 rule prepare:
     input:
         # not ancient(): what a changed param triggers would be missed in a run that also fetches
-        paths.fetched("{dataset}"),
+        paths.raw("{dataset}").fetched,
     output:
         **paths.prepared("{dataset}")._asdict(),
     log:

@@ -2,7 +2,7 @@ rule tables:
     input:
         unpack(tables_inputs),
     output:
-        [RESULTS.table("{study}", t) for t in RESULT_TABLES],
+        targets.tables(PLAN, "{study}"),
     log:
         RESULTS.log("tables", "{study}"),
     benchmark:

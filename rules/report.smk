@@ -61,22 +61,14 @@ rule provenance:
         runtime=5,
         gpu=0,
     params:
-        job=build.provenance_job(COMMAND).to_params(),
+        job=build.provenance_job(PLAN, command(ROOT, CONFIG)).to_params(),
     script:
         "../workflow/scripts/provenance.py"
 
 
 rule study_report:
     input:
-        lambda w: figures(w.study),
-        lambda w: [RESULTS.table(w.study, t) for t in RESULT_TABLES],
-        RESULTS.provenance,
-        RESULTS.config,
-        paths.study_files("{study}", ROOT).definition,
-        captions,
-        ROOT / "reports/head.typ",
-        ROOT / "reports/page.html",
-        template=ROOT / "reports/study.ipynb",
+        unpack(study_report_inputs),
     output:
         **RESULTS.report("{study}")._asdict(),
     log:
@@ -99,13 +91,7 @@ rule study_report:
 
 rule summary_report:
     input:
-        [RESULTS.report(study).pdf for study in PLAN.studies],
-        RESULTS.claims,
-        RESULTS.provenance,
-        RESULTS.config,
-        ROOT / "reports/head.typ",
-        ROOT / "reports/page.html",
-        template=ROOT / "reports/summary.ipynb",
+        unpack(summary_report_inputs),
     output:
         **RESULTS.report()._asdict(),
     log:

@@ -11,6 +11,7 @@ from toy_records import clean, header, points, save, save_run, worst
 
 from touchstone.files import write_sealed, write_yaml
 from touchstone.jobs.tables import tables
+from touchstone.paths import study_files
 from touchstone.plan import build
 from touchstone.plan.plan import Plan
 from touchstone.records import Attacked
@@ -93,8 +94,9 @@ def make_results(plan: Plan) -> None:
         runs.append(save_run(results.model(model).run.parent, np.full((6, 1, 5, 5), 0.5), model))
     write_sealed(prepared := plan.root / "digits.json", {"name": "digits", "counts": {"test": 100}})
     job = build.tables_job(plan, "small")
-    definition = plan.root / "studies" / "small" / "study.yaml"
-    tables(job, definition=definition, records=records, runs=runs, selections=[], prepared=[prepared])
+    files = study_files("small", plan.root)
+    written = {name: f if (f := getattr(files, name)).exists() else None for name in ("claims", "statements")}
+    tables(job, **written, records=records, runs=runs, selections=[], prepared=[prepared])
     study: Study = plan.studies["small"]
     for figure in study.figures:
         path = results.figure("small", figure)

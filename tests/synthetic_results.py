@@ -64,7 +64,7 @@ def make_results(root: Path, run: str = "demo", seeds: int = 2) -> Results:
     results = Results(root / "results" / run)
     if not (root / "studies").exists():
         (root / "studies").symlink_to(ROOT / "studies")
-    study = load_study(study_files("minmax", ROOT).definition)
+    study = load_study(study_files("minmax", ROOT))
     for number, (dataset, shape) in enumerate(SHAPES.items()):
         for place, defense in enumerate(DEFENSES):
             for seed in range(seeds):
@@ -78,7 +78,7 @@ def make_results(root: Path, run: str = "demo", seeds: int = 2) -> Results:
         table.to_csv(path, index=False)
     for name, figure in study.figures.items():
         drawn = output.draw(figure.fn, figure_sources(results, figure, seeds))
-        output.save(drawn, results.figure("minmax", name).with_suffix(""))
+        output.save(drawn, [results.figure("minmax", name, form) for form in ("svg", "png")])
     config = {
         "run": run,
         "studies": ["minmax"],

@@ -1,6 +1,7 @@
 """The tree is known in one place, and every file in it is another one."""
 
 import ast
+from dataclasses import astuple
 from pathlib import Path
 
 from touchstone import paths
@@ -19,6 +20,7 @@ def test_every_file_has_a_place_of_its_own() -> None:
         *results.attack(MODEL, "all"),
         *results.attack(MODEL, "pgd"),
         *results.part(MODEL, "1a2b"),
+        results.unfinished(MODEL),
         results.table("minmax", "cells"),
         results.figure("minmax", "figure2"),
         results.figure("minmax", "figure2", "png"),
@@ -48,7 +50,21 @@ def test_wildcards_are_names() -> None:
 
 
 def test_a_study_is_one_folder() -> None:
-    assert {file.parent for file in paths.study_files("minmax")} == {Path("studies/minmax")}
+    study, *files = astuple(paths.study_files("minmax"))
+    assert study == "minmax"
+    assert {file.parent for file in files} == {Path("studies/minmax")}
+
+
+def test_studies_are_the_folders_with_a_definition(tmp_path: Path, root: Path) -> None:
+    for name in ("b", "a", "draft"):
+        (tmp_path / "studies" / name).mkdir(parents=True)
+        if name != "draft":
+            paths.study_files(name, tmp_path).definition.touch()
+    assert list(paths.studies(tmp_path)) == ["a", "b"]
+    assert paths.studies(tmp_path)["a"] == paths.study_files("a", tmp_path)
+    assert "minmax" in paths.studies(root)
+    assert paths.suites(root).is_file()
+    assert all(file.is_file() for file in paths.templates(root))
 
 
 def test_seconds_are_found_by_rule(tmp_path: Path) -> None:
@@ -57,7 +73,8 @@ def test_seconds_are_found_by_rule(tmp_path: Path) -> None:
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-    assert results.benchmarks() == {"claims": files[:1], "train": files[1:]}
+    assert (results.benchmarks("claims"), results.benchmarks("train")) == (files[:1], files[1:])
+    assert results.benchmarks("attack") == []
 
 
 def test_nobody_else_reads_names_out_of_paths(root: Path) -> None:

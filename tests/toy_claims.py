@@ -10,10 +10,12 @@ import pandas as pd
 
 from touchstone.findings import verdicts
 from touchstone.findings.cells import COLUMNS
+from touchstone.paths import study_files
 from touchstone.study import claims
 from touchstone.study.checks import load_study
 
-STUDY = Path(claims.__file__).parents[2] / "studies" / "minmax"
+FILES = study_files("minmax", Path(claims.__file__).parents[2])
+STUDY = FILES.definition.parent
 KNOWN = {
     "dataset": {"mnist", "cifar10"},
     "model": {"lenet"},
@@ -59,7 +61,7 @@ def write(folder: Path, *rows: Mapping[str, str], name: str = "claims.csv") -> P
 def load(folder: Path, *rows: Mapping[str, str], **more: Any) -> pd.DataFrame:
     """Read claims of the study `toy`."""
     (study := folder / "toy").mkdir(exist_ok=True)
-    return claims.load(write(study, *rows), KNOWN, **more)
+    return claims.load(claims.read(write(study, *rows) / "claims.csv"), study.name, KNOWN, **more)
 
 
 def cell(value: float, *, seed: int = 0, **changes: Any) -> dict[str, Any]:
@@ -97,14 +99,14 @@ def judged(folder: Path, rows: list[dict[str, str]], cells: list[dict[str, Any]]
 
 
 def slugs() -> dict[str, Any]:
-    definition = load_study(STUDY / "study.yaml")
+    definition = load_study(FILES)
     slots = (definition.recipes, definition.models, definition.defenses, definition.attacks)
     return dict(zip(claims.SLOTS, slots, strict=True))
 
 
 def printed() -> pd.DataFrame:
     """The study's own claims."""
-    return claims.load(STUDY, slugs())
+    return claims.load(claims.read(FILES.claims), "minmax", slugs())
 
 
 def printed_as_ours(study: pd.DataFrame) -> pd.DataFrame:

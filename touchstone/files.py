@@ -11,10 +11,12 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+# what makes a file
 Rule = Literal["fetch", "prepare", "select", "sensitivity", "train", "attack", "tables", "figure",
-               "resolved_config", "claims", "provenance"]  # fmt: skip  # what makes a file
+               "resolved_config", "claims", "provenance", "study_report", "summary_report"]  # fmt: skip
+RULES: tuple[Rule, ...] = get_args(Rule)
 OWN_SUM = "own_sha256"  # key of a sealed JSON file: of everything else in it
 
 

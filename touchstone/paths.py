@@ -3,6 +3,7 @@
 Names may be wildcards ("{dataset}"), so that rules and jobs use the same functions. Paths are relative to the checkout.
 """
 
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,6 @@ from touchstone.cell import ModelId
 
 DATA = Path("data")
 STUDIES = Path("studies")
-CHECKPOINT = "unfinished.safetensors"  # of a training, beside where its weights will be
 
 
 class Prepared(NamedTuple):
@@ -62,9 +62,11 @@ class Report(NamedTuple):
     pdf: Path
 
 
-class StudyFiles(NamedTuple):
-    """A study as it is written: one folder."""
+@dataclass(frozen=True)
+class StudyFiles:
+    """A study as it is written: its name, and what is in its folder."""
 
+    study: str
     definition: Path
     claims: Path
     statements: Path
@@ -72,9 +74,26 @@ class StudyFiles(NamedTuple):
     captions: Path
 
 
-def fetched(dataset: str) -> Path:
-    """Return the file that says that a dataset's raw files lie beside it."""
-    return DATA / "raw" / dataset / "fetched.json"
+class Raw(NamedTuple):
+    """A dataset as it is published: the folder of its files, and what says that they are there."""
+
+    folder: Path
+    fetched: Path
+
+
+class Templates(NamedTuple):
+    """What reports are made with: notebooks, and the documents that they become."""
+
+    study: Path
+    summary: Path
+    head: Path
+    page: Path
+
+
+def raw(dataset: str) -> Raw:
+    """Return where the raw files of a dataset lie."""
+    folder = DATA / "raw" / dataset
+    return Raw(folder, folder / "fetched.json")
 
 
 def prepared(dataset: str) -> Prepared:
@@ -88,11 +107,38 @@ def model_files(folder: Path) -> ModelFiles:
     return ModelFiles(folder / "model.safetensors", folder / "history.csv", folder / "run.json")
 
 
+def model_with(run: Path) -> ModelFiles:
+    """Return the files of a model whose run.json this is."""
+    return model_files(run.parent)
+
+
+def studies(root: Path = Path()) -> dict[str, StudyFiles]:
+    """Return the studies that a checkout has, by name."""
+    names = sorted(found.parent.name for found in root.glob(str(study_files("*").definition)))
+    return {name: study_files(name, root) for name in names}
+
+
+def suites(root: Path = Path()) -> Path:
+    """Return the file with the suites of all studies."""
+    return root / STUDIES / "worst.yaml"
+
+
+def templates(root: Path) -> Templates:
+    """Return what the reports of a checkout are made with."""
+    folder = root / "reports"
+    return Templates(*(folder / name for name in ("study.ipynb", "summary.ipynb", "head.typ", "page.html")))
+
+
+def link(document: Path, file: Path) -> str:
+    """Return how a document points to a file."""
+    return os.path.relpath(file, document.parent)
+
+
 def study_files(study: str, root: Path = Path()) -> StudyFiles:
     """Return the files of a study below the checkout."""
     folder = root / STUDIES / study
     names = ("study.yaml", "claims.csv", "qualitative.csv", "figures.csv", "captions.yaml")
-    return StudyFiles(*(folder / name for name in names))
+    return StudyFiles(study, *(folder / name for name in names))
 
 
 @dataclass(frozen=True)
@@ -113,11 +159,19 @@ class Results:
     @cache  # noqa: B019
     def model(self, model: ModelId) -> ModelFiles:
         """Return the files of a trained model."""
-        return model_files(self._at("models", model))
+        return model_files(self.model_folder(model))
+
+    def model_folder(self, model: ModelId) -> Path:
+        """Return the folder of a trained model."""
+        return self._at("models", model)
+
+    def unfinished(self, model: ModelId) -> Path:
+        """Return where a training keeps what it needs to go on after a kill, until its weights are there."""
+        return self.model_folder(model) / "unfinished.safetensors"
 
     def selection(self, model: ModelId) -> SelectionFiles:
         """Return the files of a choice of unstated constants, which is one for all seeds."""
-        folder = self._at("models", model).parent
+        folder = self.model_folder(model).parent
         names = ("selection.json", "candidates.safetensors", "sensitivity.json")
         return SelectionFiles(*(folder / name for name in names))
 
@@ -159,10 +213,9 @@ class Results:
         """What produced the results."""
         return self.root / "provenance.json"
 
-    def benchmarks(self) -> dict[str, list[Path]]:
-        """Return the files with the seconds of every job so far, by rule."""
-        folders = sorted((self.root / "benchmarks").iterdir())
-        return {folder.name: sorted(folder.rglob("*.tsv")) for folder in folders}
+    def benchmarks(self, rule: str) -> list[Path]:
+        """Return the files with the seconds of every job of a rule so far."""
+        return sorted((self.root / "benchmarks" / rule).rglob("*.tsv"))
 
     def log(self, rule: str, *names: str) -> Path:
         """Return the log of a job."""

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from touchstone.files import RULES
 from touchstone.paths import Results
 from touchstone.registry import module_path
 
@@ -191,7 +192,7 @@ def record(results: Results, command: str) -> dict[str, Any]:
         results: of the run; its benchmark files hold the seconds of each job, their age the start.
         command: what starts the run again.
     """
-    rules = results.benchmarks()
+    rules = {rule: files for rule in RULES if (files := results.benchmarks(rule))}
     jobs = {path: float(path.read_text().splitlines()[1].split("\t")[0]) for paths in rules.values() for path in paths}
     seconds = {rule: sum(jobs[path] for path in paths) for rule, paths in rules.items()}
     started = min(path.stat().st_mtime - jobs[path] for path in jobs)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from toy_claims import STUDY, printed, printed_as_ours, seeds, slugs
+from toy_claims import FILES, printed, printed_as_ours, seeds, slugs
 
 from touchstone.findings import statements
 from touchstone.findings.cells import COLUMNS
@@ -313,7 +313,7 @@ def test_every_statement_on_attacks_is_asked_again_in_the_worst_case() -> None:
 
 def test_the_statements_of_the_study_are_tested_on_the_claimed_cells() -> None:
     study = printed()
-    said = written.load(STUDY, slugs(), study)
+    said = written.load(written.read(FILES.statements), "minmax", slugs(), study)
     assert len(said) == 13
     stray = seeds(0.123, defense="minmax-printed", attack=PGD, epsilon=0.9)  # a radius of no claim
     table = pd.concat([printed_as_ours(study), pd.DataFrame(stray)], ignore_index=True)

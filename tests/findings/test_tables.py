@@ -10,9 +10,9 @@ from touchstone.cell import ModelId
 from touchstone.findings import tables
 from touchstone.findings.cells import COLUMNS
 from touchstone.findings.verdicts import ELSEWHERE, VERDICTS
-from touchstone.paths import Results
+from touchstone.paths import Results, studies, study_files
 from touchstone.study.checks import load_study
-from touchstone.study.claims import known
+from touchstone.study.claims import known, read
 from touchstone.study.claims import load as load_claims
 from touchstone.study.schema import TableDef
 
@@ -112,12 +112,12 @@ def test_data_sets_are_apart() -> None:
     assert list(tables.paper_table(named, "Table 1", dataset="mnist")) == ["", "MNIST"], "in the paper's words"
 
 
-@pytest.mark.parametrize("study", sorted(path.parent.name for path in ROOT.glob("studies/*/study.yaml")))
+@pytest.mark.parametrize("study", studies(ROOT))
 def test_no_cell_of_a_shipped_study_holds_two_numbers(study: str) -> None:
     """Except for what is one claim: an interval."""
-    folder = ROOT / "studies" / study
-    definition = load_study(folder / "study.yaml")
-    claims = load_claims(folder, known(definition))
+    files = study_files(study, ROOT)
+    definition = load_study(files)
+    claims = load_claims(read(files.claims), study, known(definition))
     judged = claims.assign(reading="headline", ours=math.nan, h=math.nan, verdict="not run")
     shown = tables.paper(judged, definition.tables, definition.labels)
     assert set(shown["table"]) == set(definition.tables)

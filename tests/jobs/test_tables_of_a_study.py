@@ -1,6 +1,7 @@
 """From records, runs and selections on disk to every table of a study."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from touchstone.jobs.tables import tables
 from touchstone.paths import Results, study_files
 from touchstone.plan.jobs import Code, CutShort, Judge, TablesJob, WorstCase
 from touchstone.records import Attacked, Preflight
+from touchstone.study.checks import load_study
+from touchstone.study.claims import known
 from touchstone.study.schema import RESULT_TABLES
 
 STD = ModelId("minmax", "mnist", "lenet", "std", 0)
@@ -35,7 +38,27 @@ TESTED = WorstCase("mnist", "pgd40-linf", (Judge(0.3, "worst-linf", 0.3),))
 
 
 def job(study: str = "minmax", worst: tuple[WorstCase, ...] = (), cut: tuple[CutShort, ...] = ()) -> TablesJob:
-    return TablesJob(Code((), ""), "demo", study, readings=PLAIN, worst=worst, cut_short=cut)
+    """The tables of a study as it lies in the working folder."""
+    defined = load_study(study_files(study))
+    return TablesJob(
+        Code((), ""),
+        "demo",
+        study,
+        slugs={slot: tuple(names) for slot, names in known(defined).items()},
+        reference=defined.reference,
+        near_zero=defined.near_zero,
+        tables=defined.tables,
+        labels=defined.labels,
+        readings=PLAIN,
+        worst=worst,
+        cut_short=cut,
+    )
+
+
+def written(study: str = "minmax") -> dict[str, Path | None]:
+    """What the tables read of a study."""
+    files = study_files(study)
+    return {name: f if (f := getattr(files, name)).exists() else None for name in ("claims", "statements")}
 
 
 @pytest.fixture
@@ -64,8 +87,11 @@ def made(tmp_path: Path, results: Results) -> Path:
     write_sealed(chosen, {"cell": cell, "reference": {}, "candidates": [], "selected": None})
     write_sealed(prepared := tmp_path / "digits.json", {"name": "digits", "counts": {"test": 100}})
     more = {"runs": [run], "selections": [chosen], "prepared": [prepared]}
-    more |= {"definition": study_files("minmax").definition}
-    tables(job(worst=(TESTED,), cut=(CUT,)), records=records, **more)
+    asked, given = job(worst=(TESTED,), cut=(CUT,)), written()
+    (tmp_path / "only").mkdir()
+    given = {name: Path(shutil.copy(file, tmp_path / "only")) for name, file in given.items() if file}
+    (tmp_path / "studies").unlink()  # all that decides a table is in the job and what it is given
+    tables(asked, records=records, **given, **more)
     return tmp_path / "results/demo/minmax/tables"
 
 
@@ -117,8 +143,7 @@ def test_a_failed_training_is_a_failure_with_its_file(results: Results) -> None:
     records = results.attack(STD, "all").records
     save(records, Attacked(clean(model=STD, **failed), points(sample=[])))
     run = save_run(results.model(STD).run.parent, model=STD, **failed)
-    more = {"definition": study_files("minmax").definition, "runs": [run], "selections": [], "prepared": []}
-    tables(job(), records=[records], **more)
+    tables(job(), records=[records], runs=[run], selections=[], prepared=[], **written())
     (row,) = pd.read_csv(results.table("minmax", "failures")).to_numpy().tolist()
     assert row == ["training of std (digits for mnist, lenet; seed 0)", "loss is nan", str(run)]
 
@@ -135,8 +160,7 @@ def test_a_study_of_cells_alone_has_empty_tables_of_claims(tmp_path: Path, resul
     records = results.attack(mlp, "all").records
     save(records, attack(clean(model=mlp), 0, epsilon=[np.nan] * 100, norm="none"))
     run = save_run(results.model(mlp).run.parent, model=mlp)
-    more = {"definition": folder / "study.yaml", "runs": [run], "selections": [], "prepared": []}
-    tables(job("margin"), records=[records], **more)
+    tables(job("margin"), records=[records], runs=[run], selections=[], prepared=[], **written("margin"))
     cells = pd.read_csv(results.table("margin", "cells"))
     assert cells[["model", "attack", "metric"]].to_numpy().tolist() == [["mlp-1000", "clean", "accuracy"]]
     for name in ("claims", "qualitative", "paper"):

@@ -20,7 +20,7 @@ from toy_jobs import flip, model_id, say, trained, training
 from touchstone import paths
 from touchstone.data.prepare import load as load_dataset
 from touchstone.jobs.common import load_weights, make_model
-from touchstone.paths import CHECKPOINT, Results
+from touchstone.paths import Results
 from touchstone.plan.jobs import Code, Net, Objective, TrainJob
 from touchstone.plan.plan import Plan
 from touchstone.recipe import Phase, Rule
@@ -103,7 +103,7 @@ def test_a_training_that_is_killed_goes_on_and_ends_with_the_same_bits(
     job: TrainJob = make(plan)
     out = results.model(job.subject.model).weights.parent
     process = subprocess.Popen([sys.executable, "-c", START, json.dumps(job.to_params())])
-    checkpoint = out / CHECKPOINT
+    checkpoint = results.unfinished(job.subject.model)
     while epochs_saved(checkpoint) < 2:
         assert process.poll() is None, "the training was over before it was killed"
         time.sleep(0.01)

@@ -15,6 +15,7 @@ from touchstone.plan.jobs import (
     Job,
     Net,
     PrepareJob,
+    ProvenanceJob,
     ReportJob,
     SelectJob,
     SensitivityJob,
@@ -48,7 +49,7 @@ def jobs(plan: Plan, root: Path) -> list[Job]:
         build.fetch_job("mnist"),
         build.prepare_job("mnist"),
         build.claims_job(),
-        build.provenance_job("snakemake"),
+        build.provenance_job(plan, "snakemake"),
     ]
 
 
@@ -57,7 +58,7 @@ def test_a_job_comes_back_from_plain_data(jobs: list[Job]) -> None:
         params = job.to_params()
         assert params == json.loads(json.dumps(params))
         assert type(job).from_params(params) == job
-    kinds = {BatchJob, FetchJob, FigureJob, PrepareJob, ReportJob, SelectJob, SensitivityJob}
+    kinds = {BatchJob, FetchJob, FigureJob, PrepareJob, ProvenanceJob, ReportJob, SelectJob, SensitivityJob}
     kinds |= {TablesJob, TrainJob, WriteJob}
     assert {type(job) for job in jobs} == kinds
 

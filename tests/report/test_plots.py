@@ -76,14 +76,14 @@ def test_files_are_the_same_bytes_in_every_process(tmp_path: Path) -> None:
     run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0)
     code = (
         "import sys; from touchstone.report.plots import output;"
-        "output.save(output.draw('rho-grid', {'std': [sys.argv[1]]}), sys.argv[2])"
+        "output.save(output.draw('rho-grid', {'std': [sys.argv[1]]}), sys.argv[2:])"
     )
     written = []
     for number in (1, 2):
         environment = {**os.environ, "PYTHONHASHSEED": str(number)}
-        stem = str(tmp_path / f"figures{number}/f")
-        subprocess.run([sys.executable, "-c", code, str(run), stem], check=True, env=environment)
-        written.append([Path(stem + suffix).read_bytes() for suffix in (".svg", ".png")])
+        files = [tmp_path / f"figures{number}" / f"f.{form}" for form in ("svg", "png")]
+        subprocess.run([sys.executable, "-c", code, str(run), *map(str, files)], check=True, env=environment)
+        written.append([file.read_bytes() for file in files])
     assert written[0] == written[1]
     for content in written[0]:
         assert b"<dc:date>" not in content

@@ -208,7 +208,7 @@ def test_same_notebook_same_pdf(tmp_path: Path) -> None:
     path = notebook(tmp_path, "# Title", captioned("Table 1", "c", rows(5)), figure("Figure 1", "c", "figures/a.svg"))
     picture = Figure(figsize=(2, 1))
     picture.subplots().plot([1, 2])
-    output.save(picture, tmp_path / "figures/a")
+    output.save(picture, [tmp_path / "figures/a.svg"])
     notebooks.to_pdf(path, tmp_path / "1.pdf")
     book = nbformat.read(path, as_version=4)
     book.metadata["papermill"] = {"start_time": "2026-01-01", "duration": 3.0}
@@ -231,7 +231,7 @@ def test_failed_pdf_leaves_the_old_one(tmp_path: Path) -> None:
 
 
 def test_html_is_one_file_without_code(tmp_path: Path) -> None:
-    output.save(Figure(figsize=(2, 1)), tmp_path / "figures/a")
+    output.save(Figure(figsize=(2, 1)), [tmp_path / "figures/a.svg"])
     text = join(
         captioned("Table 1", "c $\\lVert x\\rVert$ @madry", rows(3)), figure("Figure 1", "cap", "figures/a.svg")
     )

@@ -259,7 +259,7 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
 def test_a_file_that_is_no_table_of_claims_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "claims.csv").write_bytes(content)
     with pytest.raises(ConfigError, match=message):
-        claims.load(tmp_path, KNOWN)
+        claims.load(claims.read(tmp_path / "claims.csv"), "toy", KNOWN)
 
 
 def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
@@ -267,12 +267,17 @@ def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     load(tmp_path, ROW)
     path = tmp_path / "toy" / "claims.csv"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert claims.load(path.parent, KNOWN)["id"].tolist() == ["a"]
+    assert claims.load(claims.read(path), "toy", KNOWN)["id"].tolist() == ["a"]
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"claims\.csv: cannot be read: No such file"):
-        claims.load(tmp_path, KNOWN)
+def test_a_study_may_have_no_claims(tmp_path: Path) -> None:
+    assert claims.read(tmp_path / "claims.csv") is None
+    assert claims.load(None, "toy", KNOWN).empty
+
+
+def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be read: Is a directory"):
+        claims.load(claims.read(tmp_path), "toy", KNOWN)
 
 
 def test_an_interval_printed_as_two_rows_is_one_claim(tmp_path: Path) -> None:

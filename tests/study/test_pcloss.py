@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from touchstone.paths import study_files
 from touchstone.plan.asked import tried
 from touchstone.study import claims
 from touchstone.study.checks import load_study
@@ -12,11 +14,16 @@ from touchstone.study.schema import Study, resolved_phases
 
 @pytest.fixture(scope="module")
 def study(root: Path) -> Study:
-    return load_study(root / "studies" / "pcloss" / "study.yaml")
+    return load_study(study_files("pcloss", root))
 
 
-def test_cited_gradient_attacks_climb_the_loss_of_the_net(root: Path, study: Study) -> None:
-    rows = claims.load(root / "studies" / "pcloss", claims.known(study), tried(study))
+@pytest.fixture(scope="module")
+def rows(root: Path, study: Study) -> pd.DataFrame:
+    """The claims of the study."""
+    return claims.load(claims.read(study_files("pcloss", root).claims), "pcloss", claims.known(study), tried(study))
+
+
+def test_cited_gradient_attacks_climb_the_loss_of_the_net(study: Study, rows: pd.DataFrame) -> None:
     cited = rows[rows["cited"] != ""]
     assert set(zip(cited["source_table"], cited["defense"], strict=True)) == {("Table 2", "gce")}
     assert len(cited) == 13
@@ -26,8 +33,7 @@ def test_cited_gradient_attacks_climb_the_loss_of_the_net(root: Path, study: Stu
     assert used["pgd"].options["step_size"] == used["mim"].options["step_size"] == 0.01
 
 
-def test_other_gradient_attacks_climb_cross_entropy(root: Path, study: Study) -> None:
-    rows = claims.load(root / "studies" / "pcloss", claims.known(study), tried(study))
+def test_other_gradient_attacks_climb_cross_entropy(study: Study, rows: pd.DataFrame) -> None:
     own = rows[(rows["cited"] == "") & (rows["cell_attack"] != "")]
     assert {study.attacks[slug].options.get("loss", "ce") for slug in own["cell_attack"]} == {"ce"}
 

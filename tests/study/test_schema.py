@@ -3,6 +3,7 @@
 import pytest
 
 from touchstone import recipe
+from touchstone.paths import study_files
 from touchstone.study.checks import load_study
 from touchstone.study.schema import (
     Augment,
@@ -19,7 +20,7 @@ from touchstone.study.schema import (
 
 @pytest.fixture(scope="module")
 def study(request: pytest.FixtureRequest) -> Study:
-    return load_study(request.getfixturevalue("root") / "studies" / "minmax" / "study.yaml")
+    return load_study(study_files("minmax", request.getfixturevalue("root")))
 
 
 def test_values_by_dataset() -> None:

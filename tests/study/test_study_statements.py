@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from toy_claims import STUDY, printed, slugs, write
+from toy_claims import FILES, printed, slugs, write
 
 from touchstone.study import statements
 from touchstone.study.config import ConfigError
@@ -12,26 +12,26 @@ from touchstone.study.statements import Question, Statement, Subject
 
 KNOWN = {"dataset": {"mnist"}, "model": {"lenet"}, "defense": {"std", "adv", "l1"}, "attack": {"cw-l2"}}
 ROW = {**dict.fromkeys(statements.COLUMNS, "x"), "id": "s1", "paper": "toy", "evidence_table": "Table 1; Figure 2"}
+NAME = FILES.statements.name
 CLAIMS = pd.DataFrame({"source_table": ["Table 1", "Table 2"]})
 
 
 def load(folder: Path, *rows: dict[str, str]) -> tuple[Statement, ...]:
     (study := folder / "toy").mkdir()
-    return statements.load(write(study, *rows, name="qualitative.csv"), KNOWN, CLAIMS)
+    return statements.load(statements.read(write(study, *rows, name=NAME) / NAME), "toy", KNOWN, CLAIMS)
 
 
 def test_statements_are_read_as_written() -> None:
-    found = statements.load(STUDY, slugs(), printed())
+    found = statements.load(statements.read(FILES.statements), "minmax", slugs(), printed())
     assert [one.id for one in found] == [f"mm{number:02}" for number in range(1, 14)]
     assert found[0].test == Question("above", ("minmax-printed", "std"))
     assert (found[2].tables, found[2].datasets) == (("Table 1", "Table 2"), ())
     assert found[11].datasets == ("cifar10",), "Figure 6 is no table of claims"
 
 
-def test_a_file_that_need_not_be_there_may_be_missing(tmp_path: Path) -> None:
-    assert statements.load(tmp_path, KNOWN, required=False) == ()
-    with pytest.raises(ConfigError, match=r"qualitative\.csv: cannot be read"):
-        statements.load(tmp_path, KNOWN)
+def test_a_study_may_say_nothing(tmp_path: Path) -> None:
+    assert statements.read(tmp_path / NAME) is None
+    assert statements.load(None, "toy", KNOWN) == ()
 
 
 @pytest.mark.parametrize(

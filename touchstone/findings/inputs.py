@@ -14,7 +14,7 @@ from touchstone import records
 from touchstone.cell import ModelId, ThreatSpec
 from touchstone.files import DamagedError, read_sealed, verified
 from touchstone.findings.weights import FIRST_CONV, read
-from touchstone.paths import ModelFiles, model_files
+from touchstone.paths import ModelFiles, model_with
 from touchstone.records import Attacked, Batch, Flag, Preflight
 
 
@@ -50,7 +50,7 @@ class Run:
     @property
     def files(self) -> ModelFiles:
         """All files of the training."""
-        return model_files(self.file.parent)
+        return model_with(self.file)
 
     def weights(self, key: str = FIRST_CONV) -> NDArray[np.float64]:
         """Return one tensor of its weights.

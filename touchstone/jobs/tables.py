@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from touchstone.files import read_sealed, write_bytes
-from touchstone.findings import cells, flags, selection, statements, verdicts
+from touchstone.findings import cells, flags, selection, verdicts
+from touchstone.findings import statements as answers
 from touchstone.findings import tables as people
 from touchstone.findings.evidence import Caps, Worst
 from touchstone.findings.inputs import by_model, places, read_run
@@ -13,13 +14,13 @@ from touchstone.plan.jobs import CutShort, TablesJob
 from touchstone.records import Batch
 from touchstone.study import claims as claim_table
 from touchstone.study import statements as written
-from touchstone.study.checks import load_study
 
 
 def tables(
     job: TablesJob,
     *,
-    definition: Path,
+    claims: Path | None,
+    statements: Path | None,
     records: Iterable[Path],
     runs: Iterable[Path],
     selections: Iterable[Path],
@@ -29,16 +30,16 @@ def tables(
 
     Args:
         job: which study, and what its verdicts need besides numbers.
-        definition: study.yaml, beside its claims.
-        records: records.parquet of every batch of attacks on every model.
-        runs: run.json of every model.
-        selections: sensitivity.json files.
-        prepared: JSON of the prepared datasets (sizes of the test sets).
+        claims: its claims; None if it has none.
+        statements: what it says in words; None if nothing.
+        records: of every batch of attacks on every model.
+        runs: what is said of the training of every model.
+        selections: what is shown of every choice of constants.
+        prepared: facts of the prepared datasets (sizes of the test sets).
     """
     sizes = {facts["name"]: facts["counts"]["test"] for facts in (read_sealed(p, "prepare") for p in prepared)}
     results = Results.of(job.run)
-    study, folder, files = load_study(definition), definition.parent, list(records)
-    near_zero = study.near_zero
+    files, near_zero = list(records), job.near_zero
     numbers: list[cells.Cell] = []
     flagged: list[flags.Flagged] = []
     for run in map(read_run, runs):
@@ -49,25 +50,24 @@ def tables(
         flagged += flags.of_attacks(batch)
     measured = cells.table(numbers)
 
-    known, required = claim_table.known(study), not study.cells
-    published = claim_table.load(folder, known, required=required)
-    said = written.load(folder, known, required=False)
-    about = {"near_zero": f"near_zero_{near_zero.headline:g}" if near_zero else "", "reference": study.reference}
+    published = claim_table.load(claim_table.read(claims) if claims else None, job.study, job.slugs)
+    said = written.load(written.read(statements) if statements else None, job.study, job.slugs)
+    about = {"near_zero": f"near_zero_{near_zero.headline:g}" if near_zero else "", "reference": job.reference}
     worst = _worst(job)
     judged = verdicts.verdicts(published, measured, readings=job.readings, worst=worst, caps=_caps(job, sizes), **about)
     frames = {
         "cells": measured,
         "claims": judged,
-        "qualitative": statements.qualitative(said, published, measured, worst=worst, **about),
+        "qualitative": answers.qualitative(said, published, measured, worst=worst, **about),
         "flags": flags.table(flagged),
         "selection": selection.candidates(selections),
         "failures": people.failures(measured, results, places(files)),
         "worst": people.worst_cases(measured),
         "attacks": people.attacks(measured),
-        "paper": people.paper(judged, study.tables, study.labels),
+        "paper": people.paper(judged, job.tables, job.labels),
     }
     for name, frame in frames.items():
-        write_bytes(results.table(study.study, name), frame.to_csv(index=False).encode())
+        write_bytes(results.table(job.study, name), frame.to_csv(index=False).encode())
 
 
 def _judges(job: TablesJob, batch: Batch) -> cells.Judges:

@@ -13,7 +13,7 @@ from touchstone import provenance
 from touchstone.data.prepare import Dataset
 from touchstone.files import read_sealed, sum_of, write_bytes, write_sealed
 from touchstone.jobs.common import load_data, load_weights, make_defense, make_model, set_up
-from touchstone.paths import CHECKPOINT, ModelFiles, Results
+from touchstone.paths import ModelFiles, Results
 from touchstone.plan.jobs import Options, TrainJob
 from touchstone.training import Checkpoint, Fit, fit_redrawn
 
@@ -33,11 +33,11 @@ class Start(NamedTuple):
 
 
 def train(job: TrainJob, results: Results, every: Mapping[str, float | None] | None = None) -> None:
-    """Train one model and write model.safetensors, history.csv and run.json.
+    """Train one model and write its weights, history and run.json.
 
     A training that fails by its recipe (a loss that is not finite, no usable candidate, a start that failed) is a
-    result: status "failed" with the reason. One that is killed goes on from CHECKPOINT, which stays beside the outputs
-    until the training is done; `every` is how often it is written, {epochs, minutes} (None: never).
+    result: status "failed" with the reason. One that is killed goes on from what it saved, which is
+    kept until the training is done; `every` is how often it saves, {epochs, minutes} (None: never).
     """
     device = set_up(job.device, job.threads)
     data = load_data(job.subject.data, device)
@@ -56,7 +56,7 @@ def train(job: TrainJob, results: Results, every: Mapping[str, float | None] | N
         "start_sha256": start.sha256 if start else None,
         "versions": {name: versions[name] for name in LIBRARIES},
     }
-    checkpoint = Checkpoint(files.weights.with_name(CHECKPOINT), decides, **(every or {}))
+    checkpoint = Checkpoint(results.unfinished(job.subject.model), decides, **(every or {}))
     started = time.monotonic()
     if reason:
         result = Fit(status="failed", reason=reason)

@@ -1,15 +1,15 @@
 """What a study asks for: the cells of its claims under each reading, and those that it lists."""
 
 from itertools import product
-from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
 from touchstone.attacks import ATTACKS
+from touchstone.paths import StudyFiles
 from touchstone.study import claims as claim_table
 from touchstone.study import statements
-from touchstone.study.claims import CELL, Tried
+from touchstone.study.claims import CELL, Sheet, Tried
 from touchstone.study.config import ConfigError
 from touchstone.study.scale import COMPARED
 from touchstone.study.schema import Study, for_dataset
@@ -24,24 +24,31 @@ class Asked(NamedTuple):
     attack: str
 
 
-def asked(folder: Path, study: Study) -> list[Asked]:
+def asked(files: StudyFiles, study: Study, printed: Sheet | None) -> list[Asked]:
     """Return what the claims of a study ask for under each reading, then its `cells`.
 
     Metrics that compare with the reference defense ask for its cell too.
 
+    Args:
+        files: of the study.
+        study: as its definition says.
+        printed: its claims as they are written, None where it has no such file.
+
     Raises:
         ConfigError: with every problem of claims.csv and qualitative.csv; if the study asks for nothing.
     """
-    known, required = claim_table.known(study), not study.cells
+    known = claim_table.known(study)
     readings = {name: reading.model_dump() for name, reading in study.readings.items()}
     problems: list[str] = []
+    if printed is None and not study.cells:
+        problems.append(f"{files.claims}: cannot be read: there is none, and {files.definition} has no `cells`")
     claims: pd.DataFrame | None = None
     try:
-        claims = claim_table.load(folder, known, tried(study), readings, required=required)
+        claims = claim_table.load(printed, study.study, known, tried(study), readings)
     except ConfigError as error:
         problems += error.problems
     try:
-        statements.load(folder, known, claims, required=False)
+        statements.load(statements.read(files.statements), study.study, known, claims)
     except ConfigError as error:
         problems += error.problems
     if claims is None or problems:
@@ -51,13 +58,13 @@ def asked(folder: Path, study: Study) -> list[Asked]:
     compared = rows["cell_metric"].isin(COMPARED)
     if compared.any() and not study.reference:
         named = ", ".join(sorted(set(rows["cell_metric"][compared])))
-        raise ConfigError([f"{folder / 'claims.csv'}: cell_metric: {named}: study.yaml has no `selection.reference`"])
+        raise ConfigError([f"{files.claims}: cell_metric: {named}: {files.definition} has no `selection.reference`"])
     reference = rows[compared].assign(cell_defense=study.reference)
     claimed = pd.concat([rows, reference])[CELL].itertuples(index=False, name=None)
     listed = (row for c in study.cells for row in product(c.datasets, c.models, c.defenses, c.attacks))
     found = [Asked(*row) for row in dict.fromkeys([*claimed, *listed])]
     if not found:
-        raise ConfigError([f"{folder}: nothing runs: claims.csv names no cell, and study.yaml has no `cells`"])
+        raise ConfigError([f"nothing runs: {files.claims} names no cell, and {files.definition} has no `cells`"])
     return found
 
 

@@ -22,6 +22,7 @@ from touchstone.plan.jobs import (
     Objective,
     PrepareJob,
     Probe,
+    ProvenanceJob,
     ReportJob,
     SelectJob,
     SensitivityJob,
@@ -38,6 +39,7 @@ from touchstone.plan.plan import Plan
 from touchstone.recipe import Phase
 from touchstone.registry import OWN
 from touchstone.report.plots import PLOTS, READS
+from touchstone.study import claims
 from touchstone.study.schema import DefenseDef, FigureDef, MemberDef, Selection, for_dataset, resolved_phases
 from touchstone.study.suites import norm_of, worst_slug
 
@@ -236,6 +238,11 @@ def tables_job(plan: Plan, study: str) -> TablesJob:
         code=_code("touchstone.jobs.tables:tables"),
         run=plan.config.run,
         study=study,
+        slugs={slot: tuple(names) for slot, names in claims.known(definition).items()},
+        reference=definition.reference,
+        near_zero=definition.near_zero,
+        tables=definition.tables,
+        labels=definition.labels,
         readings={name: reading.model_dump() for name, reading in definition.readings.items()},
         worst=tuple(
             found
@@ -283,7 +290,7 @@ def figure_job(plan: Plan, study: str, name: str) -> FigureJob:
     """Return one figure of a study."""
     figure = plan.studies[study].figures[name]
     models = figure_sources(plan, study, figure)
-    files = {label: tuple(str(plan.results.model(m).run.parent) for m in some) for label, some in models.items()}
+    files = {label: tuple(str(plan.results.model_folder(m)) for m in some) for label, some in models.items()}
     if figure.table:
         files = {figure.table: (str(plan.results.table(study, figure.table)),)}
     code = _code("touchstone.report.plots.output:save", READS[figure.fn], PLOTS[figure.fn])
@@ -337,6 +344,6 @@ def claims_job() -> WriteJob:
     return WriteJob(code=_code("touchstone.findings.tables:gather"))
 
 
-def provenance_job(command: str) -> WriteJob:
+def provenance_job(plan: Plan, command: str) -> ProvenanceJob:
     """Return what is recorded of a run; `command` starts it again."""
-    return WriteJob(code=_code("touchstone.provenance:record"), values={"command": command})
+    return ProvenanceJob(code=_code("touchstone.provenance:record"), run=plan.config.run, command=command)

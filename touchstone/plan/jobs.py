@@ -21,6 +21,7 @@ from touchstone.defenses import DEFENSES
 from touchstone.models import model_spec
 from touchstone.recipe import Phase
 from touchstone.registry import AttackSpec, DatasetSpec, ModelSpec, RawFile
+from touchstone.study.schema import NearZero, TableDef
 
 Options = dict[str, Any]  # keyword arguments of a function that a study names
 Facts = dict[str, Any]  # what a table says of one of its rows
@@ -353,10 +354,22 @@ class CutShort:
 
 @dataclass(frozen=True)
 class TablesJob(Job):
-    """From the records of a study to its tables: what verdicts need besides them."""
+    """From the records of a study to its tables: what is needed besides them, its claims and its statements.
+
+    Attributes:
+        slugs: slot of a cell -> what the study defines there, which claims and statements may name.
+        reference: the defense that others are compared with, "" if none is.
+        near_zero: the thresholds of small weights; None if weights are not measured.
+        tables: of the paper, and what it calls words of its claims (`labels`).
+    """
 
     run: str
     study: str
+    slugs: dict[str, tuple[str, ...]]
+    reference: str
+    near_zero: NearZero | None
+    tables: dict[str, TableDef]
+    labels: dict[str, str]
     readings: dict[str, dict[str, Any]]
     worst: tuple[WorstCase, ...]
     cut_short: tuple[CutShort, ...]
@@ -393,6 +406,14 @@ class PrepareJob(Job):
 
     dataset: str
     facts: Facts
+
+
+@dataclass(frozen=True)
+class ProvenanceJob(Job):
+    """What produced the results of a run; `command` starts it again."""
+
+    run: str
+    command: str
 
 
 @dataclass(frozen=True)

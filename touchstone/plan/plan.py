@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 
+from touchstone import paths
 from touchstone.attacks import ATTACKS
 from touchstone.cell import ModelId, ThreatSpec
 from touchstone.data import DATASETS
-from touchstone.paths import STUDIES, Results
+from touchstone.paths import Results
 from touchstone.plan.asked import Asked, asked
 from touchstone.plan.caps import Limits
 from touchstone.plan.reach import check_reach
 from touchstone.registry import SourceError
-from touchstone.study.checks import Checker, check_config, load_study
+from touchstone.study import claims
+from touchstone.study.checks import Checker, check_config, checked_study
 from touchstone.study.config import Config, ConfigError
 from touchstone.study.config import load as load_config
 from touchstone.study.schema import MemberDef, Study, for_dataset, starts
@@ -186,16 +188,16 @@ def make_plan(root: Path, config_file: Path) -> Plan:
     """
     config, lines = load_config(config_file)
     check = Checker(lines)
-    folder = root / STUDIES
-    available = sorted(p.parent.name for p in folder.glob("*/study.yaml"))
+    available, suites = paths.studies(root), load_suites(paths.suites(root))
     studies, wanted = {}, {}
-    suites = load_suites(folder / "worst.yaml")
     for number, name in enumerate(config.studies):
         if not check.known(("studies", number), name, available, "study"):
             continue
         try:
-            studies[name] = load_study(folder / name / "study.yaml", suites)
-            wanted[name] = asked(folder / name, studies[name])
+            files = available[name]
+            printed = claims.read(files.claims)
+            studies[name] = checked_study(files, printed, suites)
+            wanted[name] = asked(files, studies[name], printed)
         except ConfigError as error:
             check.problems += error.problems
         except SourceError as error:  # of a function that the tables of the package name

@@ -61,7 +61,7 @@ def gather(results_dir: str | Path, study: str, root: str | Path = "") -> Materi
         DamagedError: for one that is not as it was written.
     """
     results, written = Results(Path(results_dir)), study_files(study, Path(root))
-    definition = load_study(written.definition)
+    definition = load_study(written)
     tables = {name: _table(results.table(study, name)) for name in RESULT_TABLES}
     return Material(
         results=results,

@@ -19,9 +19,10 @@ from typing import Any
 import nbformat
 
 from touchstone.files import write_bytes
+from touchstone.paths import templates
 from touchstone.registry import nearest
 
-REPORTS = Path(__file__).resolve().parents[2] / "reports"
+TEMPLATES = templates(Path(__file__).resolve().parents[2])
 READER = "markdown-citations"  # with citations, `@name` in a text would end the conversion
 TABLE = r"(?:\|[^\n]*\n)+"  # lines of a Markdown table
 PORTRAIT = 140  # characters of head.typ's smallest letters that fit into a line of the upright page
@@ -179,10 +180,10 @@ def heading(notebook: str | Path) -> str:
     return re.sub(r"\\(.)", r"\1", found[1]).replace("`", "")
 
 
-def _convert(text: str, form: str, template: str, title: str, *options: str) -> str:
+def _convert(text: str, form: str, template: Path, title: str, *options: str) -> str:
     import pypandoc
 
-    about = ["--columns=100000", f"--template={REPORTS / template}", "--metadata", f"title={title}", *options]
+    about = ["--columns=100000", f"--template={template}", "--metadata", f"title={title}", *options]
     return str(pypandoc.convert_text(text, form, format=READER, extra_args=about))
 
 
@@ -190,14 +191,14 @@ def to_html(notebook: str | Path, out: str | Path, title: str = "") -> None:
     """Write one HTML file that needs no other: code left out, images embedded, formulas as MathML."""
     notebook = Path(notebook)
     options = ("--standalone", "--embed-resources", "--mathml", f"--resource-path={notebook.parent}")
-    page = _convert(for_pandoc(markdown(notebook)), "html5", "page.html", title or heading(notebook), *options)
+    page = _convert(for_pandoc(markdown(notebook)), "html5", TEMPLATES.page, title or heading(notebook), *options)
     write_bytes(Path(out), page.encode())
 
 
 def typst_source(notebook: str | Path, title: str = "") -> str:
     """Return the typst document of a notebook, set with reports/head.typ; by default the first heading is its title."""
     text = re.sub(rf"^{TABLE}\nTable: [^\n]+\n", _turned, for_pandoc(markdown(notebook)), flags=re.MULTILINE)
-    return _convert(text, "typst", "head.typ", title or heading(notebook))
+    return _convert(text, "typst", TEMPLATES.head, title or heading(notebook))
 
 
 def _turned(table: re.Match[str]) -> str:

@@ -3,8 +3,8 @@
 Tables and figures of the paper keep its numbers, what only the re-run has is numbered A1, A2, ...
 """
 
-import re
 from collections.abc import Hashable, Iterable, Mapping
+from itertools import count
 from typing import Any
 
 import pandas as pd
@@ -14,6 +14,7 @@ from touchstone.findings.markdown import escape, pipe_table
 from touchstone.findings.tables import CERTAINTY_MARKS, data_words, decimals, laid_out, legend
 from touchstone.findings.tables import summary as verdict_counts
 from touchstone.findings.verdicts import VERDICTS
+from touchstone.paths import link, study_files
 from touchstone.registry import nearest
 from touchstone.report import words
 from touchstone.report.material import Material, Provenance, existing, stand_ins
@@ -88,14 +89,9 @@ def own_tables(material: Material) -> dict[str, str]:
 
 
 def figure_labels(material: Material) -> dict[str, str]:
-    """Label the study's figures: figure2 -> "Figure 2", as in the paper; others are numbered A1, A2, ..."""
-    labels: dict[str, str] = {}
-    own = 0
-    for name in material.study.figures:
-        number = re.fullmatch(r"figure(\d+\w?)", name)
-        own += not number
-        labels[name] = f"Figure {number[1]}" if number else f"Figure A{own}"
-    return labels
+    """Label the study's figures by their numbers in the paper; those that it does not have are numbered A1, A2, ..."""
+    own = count(1)
+    return {name: f"Figure {one.number or f'A{next(own)}'}" for name, one in material.study.figures.items()}
 
 
 def figures(material: Material, plot: str = "") -> str:
@@ -106,16 +102,16 @@ def figures(material: Material, plot: str = "") -> str:
         ValueError: for a figure without a caption.
     """
     labels, study, results = figure_labels(material), material.study, material.results
-    home, parts = results.report(study.study).ipynb.parent, []
+    notebook, parts = results.report(study.study).ipynb, []
     for name in _figures(material, plot):
         path = existing(results.figure(study.study, name), "figure")
         if name not in material.captions:
             raise ValueError(
-                f"studies/{study.study}/captions.yaml has no caption for figure {name!r}; "
+                f"{study_files(study.study).captions} has no caption for figure {name!r}; "
                 f"{nearest(name, material.captions)}"
             )
         caption = join(material.captions[name].strip(), _stands_in(material, study.figures[name].dataset), by=" ")
-        parts.append(figure(labels[name], caption, str(path.relative_to(home))))
+        parts.append(figure(labels[name], caption, link(notebook, path)))
     return join(*parts)
 
 

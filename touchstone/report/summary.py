@@ -7,6 +7,7 @@ import pandas as pd
 from touchstone.findings.markdown import escape, pipe_table
 from touchstone.findings.tables import counts
 from touchstone.findings.verdicts import VERDICTS
+from touchstone.paths import link
 from touchstone.report import words
 from touchstone.report.material import Material, stand_ins
 from touchstone.report.render import Values, join
@@ -57,9 +58,8 @@ def studies(materials: Sequence[Material]) -> str:
     for material in materials:
         claims, study = material.tables["claims"], material.study
         reports = material.results.report(study.study)._asdict()
-        links = ", ".join(
-            f"[{form}]({reports[form].relative_to(material.results.root)})" for form in ("pdf", "html", "ipynb")
-        )
+        home = material.results.report().ipynb
+        links = ", ".join(f"[{form}]({link(home, reports[form])})" for form in ("pdf", "html", "ipynb"))
         text = (
             f"{words.verdict_sentence(claims)} {words.stands_sentence(claims, material.config.suite)} Report: {links}."
         )

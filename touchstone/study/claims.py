@@ -10,7 +10,8 @@ import csv
 import math
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,6 +101,24 @@ AllTried = Mapping[tuple[str, str], Tried]  # by dataset and attack
 Readings = Mapping[str, Mapping[str, Any]]  # as for `expand`
 Lines = list[tuple[int, dict[str, str]]]  # line number and row
 
+
+@dataclass(frozen=True)
+class Sheet:
+    """A CSV file as it is written.
+
+    Attributes:
+        path: of the file.
+        rows: line number and row; none of a file that is no table with the columns.
+        problems: what is wrong with the file, or with the form of single lines.
+        whole: whether it is a table with the columns.
+    """
+
+    path: Path
+    rows: Lines
+    problems: tuple[str, ...]
+    whole: bool = True
+
+
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -111,24 +130,28 @@ def known(study: Study) -> Known:
 # ---- reading
 
 
+def read(path: Path) -> Sheet | None:
+    """Read claims.csv as it is written; None where there is no such file."""
+    return read_sheet(path, COLUMNS, OPTIONAL)
+
+
 def load(
-    folder: Path,
+    sheet: Sheet | None,
+    study: str,
     known: Known,
     tried: AllTried | None = None,
     readings: Readings | None = None,
-    *,
-    required: bool = True,
 ) -> pd.DataFrame:
     """Return the claims of a study; an interval printed as two rows (`_lo`, `_hi`) is one claim.
 
     What is printed and the cell that it is compared with have to agree in everything that both of them say.
 
     Args:
-        folder: of the study, with claims.csv.
+        sheet: the file; None for a study without claims.
+        study: whose claims they are.
         known: for each of SLOTS the slugs that are defined.
         tried: (dataset, attack) -> how it is run; what is not there is not checked.
         readings: as for `expand`: the cell of a claim has to make sense in each of them.
-        required: whether the file has to be there; without it there are no claims.
 
     Returns:
         The columns of the file as text, with those of OPTIONAL; as numbers `cell_epsilon` and, in the claim's own
@@ -137,29 +160,49 @@ def load(
     Raises:
         ConfigError: with every problem of the file: line, key, value, what is allowed.
     """
-    path = folder / "claims.csv"
-    rows, problems = read_rows(path, COLUMNS, OPTIONAL, required=required)
-    first: dict[str, int] = {}
-    for line, row in rows:
-        found = list(_row_problems(row, folder.name, known, tried or {}, readings or {}))
+    if sheet is None:
+        return _table([])
+    raise_problems(sheet, lambda row: _row_problems(row, study, known, tried or {}, readings or {}))
+    return _join_intervals(sheet.path, sheet.rows)
+
+
+def raise_problems(sheet: Sheet, check: Callable[[Mapping[str, str]], Iterator[tuple[str, str]]]) -> None:
+    """Check every row of a sheet.
+
+    Args:
+        sheet: with a column `id`, which names each row once.
+        check: row -> (column, what is wrong there).
+
+    Raises:
+        ConfigError: with every problem of the file, each with its line.
+    """
+    problems, first = [*sheet.problems], dict[str, int]()
+    for line, row in sheet.rows:
+        found = list(check(row))
         if (earlier := first.setdefault(row["id"], line)) != line:
             found.append(("id", f"must be unique, {row['id']!r} is already on line {earlier}"))
-        problems += [f"{path}:{line}: {key}: {text}" for key, text in found]
+        problems += [f"{sheet.path}:{line}: {key}: {text}" for key, text in found]
     if problems:
         raise ConfigError(problems)
-    return _join_intervals(path, rows)
 
 
-def read_rows(
-    path: Path, columns: Sequence[str], optional: Sequence[str], *, required: bool = True
-) -> tuple[Lines, list[str]]:
-    """Return (line number, row) of a CSV file and what is wrong with single lines; no rows if it need not be there.
+def read_sheet(path: Path, columns: Sequence[str], optional: Sequence[str]) -> Sheet | None:
+    """Read a CSV file as it is written, with these columns and perhaps optional ones; None where it is not there."""
+    if not path.exists():
+        return None
+    try:
+        rows, problems = _rows(path, columns, optional)
+    except ConfigError as error:
+        return Sheet(path, [], tuple(error.problems), whole=False)
+    return Sheet(path, rows, tuple(problems))
+
+
+def _rows(path: Path, columns: Sequence[str], optional: Sequence[str]) -> tuple[Lines, list[str]]:
+    """Return (line number, row) of a CSV file and what is wrong with single lines.
 
     Raises:
         ConfigError: if the file as a whole is wrong: unreadable, not CSV, or with other columns.
     """
-    if not required and not path.exists():
-        return [], []
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
@@ -327,6 +370,10 @@ def _join_intervals(path: Path, rows: Lines) -> pd.DataFrame:
             claims.append({**row, **name, "low": low, "high": high})
     if problems:
         raise ConfigError(problems)
+    return _table(claims)
+
+
+def _table(claims: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     table = pd.DataFrame(claims, columns=[*COLUMNS, *OPTIONAL, "low", "high"])
     return table.assign(cell_epsilon=pd.to_numeric(table["cell_epsilon"]).astype(float))
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from types import GenericAlias
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, create_model
 
 from touchstone import recipe
 from touchstone.attacks import ATTACKS
@@ -248,6 +248,9 @@ class TableDef(Strict):
 class FigureDef(Open):
     """A plot, and the models or the table (of tables/) that it shows."""
 
+    number: Annotated[str, StringConstraints(pattern=r"^\d+[a-z]?$")] | None = Field(
+        default=None, description="its number in the paper; one that the paper does not have is numbered A1, A2, ..."
+    )
     defenses: Annotated[list[Slug], Once] = Field(default=[], description="whose models it draws")
     dataset: Slug | None = Field(default=None, description="on which they are trained")
     table: Slug | None = Field(default=None, description="of results that it draws instead")

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from touchstone.registry import nearest
-from touchstone.study.claims import Known, read_rows
-from touchstone.study.config import SLUG, ConfigError
+from touchstone.study.claims import Known, Sheet, raise_problems, read_sheet
+from touchstone.study.config import SLUG
 
 COLUMNS = ["paper", "id", "claim", "evidence_table", "how_to_test", "published_numbers_agree", "test"]
 OPTIONAL = ["datasets"]  # that it speaks of, where its evidence is no table of claims, or speaks of more
@@ -108,33 +108,29 @@ class Statement:
         return cls(row["id"], row["claim"], Question.of(row["test"]), tables, datasets, row["published_numbers_agree"])
 
 
-def load(
-    folder: Path, known: Known, claims: pd.DataFrame | None = None, *, required: bool = True
-) -> tuple[Statement, ...]:
+def read(path: Path) -> Sheet | None:
+    """Read qualitative.csv as it is written; None where there is no such file."""
+    return read_sheet(path, COLUMNS, OPTIONAL)
+
+
+def load(sheet: Sheet | None, study: str, known: Known, claims: pd.DataFrame | None = None) -> tuple[Statement, ...]:
     """Return the statements of qualitative.csv.
 
     Args:
-        folder: of the study.
+        sheet: the file; None for a study without statements.
+        study: whose statements they are.
         known: slot -> slugs that are defined, as `claims.known` returns them.
         claims: of the study; without them it is not checked that a statement's evidence is among them.
-        required: whether the file has to be there; without it there are no statements.
 
     Raises:
         ConfigError: with every problem: an unknown test, too many or too few words, a word that names no slug of its
             kind, an id that is there twice, evidence that is no table of claims.
     """
-    path = folder / "qualitative.csv"
-    rows, problems = read_rows(path, COLUMNS, OPTIONAL, required=required)
+    if sheet is None:
+        return ()
     printed = None if claims is None else set(claims["source_table"])
-    first: dict[str, int] = {}
-    for line, row in rows:
-        found = list(_problems(row, folder.name, known, printed))
-        if (earlier := first.setdefault(row["id"], line)) != line:
-            found.append(("id", f"must be unique, {row['id']!r} is already on line {earlier}"))
-        problems += [f"{path}:{line}: {key}: {text}" for key, text in found]
-    if problems:
-        raise ConfigError(problems)
-    return tuple(Statement.of(row) for _, row in rows)
+    raise_problems(sheet, lambda row: _problems(row, study, known, printed))
+    return tuple(Statement.of(row) for _, row in sheet.rows)
 
 
 def _listed(text: str) -> tuple[str, ...]:

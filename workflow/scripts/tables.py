@@ -7,11 +7,13 @@ from touchstone.jobs.tables import tables
 from touchstone.plan.jobs import TablesJob
 
 log.set_up(snakemake.log[0])
+written = snakemake.input
 tables(
     TablesJob.from_params(snakemake.params.job),
-    definition=Path(snakemake.input.study[0]),
-    records=map(Path, snakemake.input.records),
-    runs=list(map(Path, snakemake.input.runs)),
-    selections=map(Path, snakemake.input.selections),
-    prepared=map(Path, snakemake.input.prepared),
+    claims=next(map(Path, written.claims), None),
+    statements=next(map(Path, written.statements), None),
+    records=map(Path, written.records),
+    runs=map(Path, written.runs),
+    selections=map(Path, written.selections),
+    prepared=map(Path, written.prepared),
 )

@@ -1,6 +1,7 @@
 """From the name of a plot to its files."""
 
 import io
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,21 +32,19 @@ def draw(name: str, sources: Sources, **options: Any) -> Figure:
     return cast(Figure, load(PLOTS[name])(load(READS[name])(sources), **options))
 
 
-def save(figure: Figure, path: str | Path) -> tuple[Path, Path]:
-    """Write path.svg and path.png; the same figure gives the same bytes on every day.
+FORMS = {".svg": {"Date": None, "Creator": None}, ".png": {"Software": None}}  # suffix -> what would differ by the day
+
+
+def save(figure: Figure, files: Iterable[str | Path]) -> None:
+    """Write a figure; the same figure gives the same bytes on every day.
 
     Args:
         figure: what a plot returned.
-        path: without suffix; its folder is made if it is missing.
-
-    Returns:
-        The two paths written.
+        files: in which forms, by their suffixes of FORMS; missing folders are made.
     """
-    svg, png = Path(f"{path}.svg"), Path(f"{path}.png")
     # ids of SVG elements come from the salt; date and version of the software would differ between machines
     with mpl.rc_context({**STYLE, "svg.hashsalt": "touchstone"}):
-        for file, metadata in ((svg, {"Date": None, "Creator": None}), (png, {"Software": None})):
+        for file in map(Path, files):
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=file.suffix[1:], metadata=metadata)
+            figure.savefig(buffer, format=file.suffix[1:], metadata=FORMS[file.suffix])
             write_bytes(file, buffer.getvalue())
-    return svg, png

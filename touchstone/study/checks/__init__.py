@@ -6,6 +6,6 @@ imported: the signatures of attacks and defenses are read from their source.
 
 from touchstone.study.checks.checker import Checker
 from touchstone.study.checks.run import check_config
-from touchstone.study.checks.study import load_study
+from touchstone.study.checks.study import checked_study, load_study
 
-__all__ = ["Checker", "check_config", "load_study"]
+__all__ = ["Checker", "check_config", "checked_study", "load_study"]

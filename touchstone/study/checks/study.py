@@ -9,14 +9,15 @@ from touchstone.attacks import ATTACKS
 from touchstone.data import DATASETS
 from touchstone.defenses import DEFENSES
 from touchstone.models import MODELS, model_spec
-from touchstone.paths import study_files
+from touchstone.paths import StudyFiles
 from touchstone.registry import OWN, SourceError, options
 from touchstone.report.plots import PLOTS, READS, TABLES
 from touchstone.study.captions import captions
 from touchstone.study.checks.attacks import Attacks
 from touchstone.study.checks.checker import Checker, each
 from touchstone.study.checks.recipes import Recipes
-from touchstone.study.claims import COLUMNS, HEADLINE, OPTIONAL, read_rows
+from touchstone.study.claims import HEADLINE, Sheet
+from touchstone.study.claims import read as read_claims
 from touchstone.study.config import ConfigError, Key, parse, read
 from touchstone.study.schema import (
     RESULT_TABLES,
@@ -33,25 +34,35 @@ from touchstone.study.schema import (
 from touchstone.study.suites import Suites
 
 
-def load_study(path: Path, suites: Suites | None = None) -> Study:
-    """Read and check one study.yaml, its captions, and the suites as far as the study uses them.
+def load_study(files: StudyFiles, suites: Suites | None = None) -> Study:
+    """Read and check a study, its own claims with it; see `checked_study`."""
+    return checked_study(files, read_claims(files.claims), suites)
+
+
+def checked_study(files: StudyFiles, printed: Sheet | None, suites: Suites | None = None) -> Study:
+    """Read and check a study's definition, its captions, and the suites as far as the study uses them.
+
+    Args:
+        files: of the study.
+        printed: its claims as they are written, None where it has no such file.
+        suites: of all studies; None if they are not checked.
 
     Raises:
         ConfigError: with every problem found, each with file, line, key, value and what is allowed.
     """
-    values, lines = read(path)
+    values, lines = read(files.definition)
     study = parse(Study, values, lines)
     check = Checker(lines)
-    if study.study != path.parent.name:
-        check.add(("study",), f"must equal the folder's name {path.parent.name!r}, got {study.study!r}")
+    if study.study != files.study:
+        check.add(("study",), f"must equal the folder's name {files.study!r}, got {study.study!r}")
     attacks = Attacks(check, study)
     Recipes(check, study).run()
     Models(check, study).run()
     Defenses(check, study, suites.slugs if suites else frozenset()).run()
     attacks.run()
     References(check, study).run()
-    _printed(check, study, path.with_name(study_files("").claims.name))
-    problems = check.problems + _caption_problems(path.with_name(study_files("").captions.name), study)
+    _printed(check, study, files.claims, printed)
+    problems = check.problems + _caption_problems(files.captions, study)
     if suites is not None:
         other = Checker(suites.lines)
         Attacks(other, study).suites(suites)
@@ -80,16 +91,15 @@ def _caption_problems(path: Path, study: Study) -> list[str]:
     return check.problems
 
 
-def _printed(check: Checker, study: Study, path: Path) -> None:
-    """Check what a study says of the paper's tables and words against claims.csv, if it has one."""
-    if not path.exists():
+def _printed(check: Checker, study: Study, path: Path, printed: Sheet | None) -> None:
+    """Check what a study says of the paper's tables and words against its claims, if it has any."""
+    if printed is None:
         for name in study.tables if study.cells else ():  # else the file itself is missed where claims are read
             check.add(("tables", name), f"shows what is printed, and there is no {path.name}")
         return
-    try:
-        rows = [row for _, row in read_rows(path, COLUMNS, OPTIONAL)[0]]
-    except ConfigError:
-        return  # what is wrong with the file as a whole is said where its claims are read
+    if not printed.whole:
+        return  # what is wrong with the file as a whole is said where its claims are checked
+    rows = [row for _, row in printed.rows]
     tables = {row["source_table"] for row in rows}
     on = {(row["source_table"], row["dataset"]) for row in rows}
     for name, table in study.tables.items():
