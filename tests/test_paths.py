@@ -1,6 +1,8 @@
 """The tree is known in one place, and every file in it is another one."""
 
 import ast
+import re
+from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
 
@@ -9,6 +11,38 @@ from touchstone.cell import ModelId
 from touchstone.paths import Results
 
 MODEL = ModelId("minmax", "mnist", "lenet", "std", 0)
+RESULTS = Results.of("demo")
+FILES = [
+    *astuple(paths.study_files("minmax"))[1:],
+    *(paths.suites(), paths.raw("mnist").fetched, *paths.templates(Path())),
+    *(*RESULTS.model(MODEL), RESULTS.unfinished(MODEL), *RESULTS.selection(MODEL)),
+    *(*RESULTS.attack(MODEL, "all"), *RESULTS.report(), RESULTS.claims, RESULTS.provenance),
+]
+NAMES = "|".join(re.escape(file.name) for file in FILES)
+# a file's name alone or in a folder, what lies in a folder of ours, and a suffix
+TREE = re.compile(rf"{NAMES}|.*/({NAMES})\b.*|(data|results|studies|reports)/.*|\.(csv|parquet|tsv|ipynb)")
+APART = (
+    "parent",
+    "parents",
+    "stem",
+    "with_name",
+    "with_suffix",
+    "with_stem",
+    "relative_to",
+    "glob",
+    "rglob",
+    "iterdir",
+)
+NO_TREE = {
+    "files.py": "writes beside a file and renames",
+    "log.py": "makes the folder of a log",
+    "registry.py": "finds the source of modules",
+    "provenance.py": "finds the source of modules",
+    "data/prepare.py": "the two files of a dataset lie where a user says",
+    "data/sources.py": "downloads, and reads a user's folder",
+    "training/checkpoint.py": "removes what a kill left beside a file",
+    "report/render.py": "a notebook and its images lie where a user says",
+}
 
 
 def test_every_file_has_a_place_of_its_own() -> None:
@@ -77,14 +111,49 @@ def test_seconds_are_found_by_rule(tmp_path: Path) -> None:
     assert results.benchmarks("attack") == []
 
 
-def test_nobody_else_reads_names_out_of_paths(root: Path) -> None:
-    """`parents[2]` and the like take a tree for granted; what a checkout is, is not one of results."""
-    for path in [*(root / "touchstone").rglob("*.py"), *(root / "workflow").rglob("*.py"), *(root / "rules").iterdir()]:
-        if path.suffix not in (".py", ".smk") or path.name == "paths.py":
-            continue
-        text = path.read_text()
-        assert "relative_to(" not in text or path.parent.name == "report", path  # a link beside a report is one
-        if path.suffix == ".py":
-            for node in ast.walk(ast.parse(text)):
-                deep = isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith(".parents")
-                assert not deep or "__file__" in text or "module_path(" in text, f"{path}:{node.lineno}"
+def sources(root: Path) -> Iterator[tuple[str, ast.Module]]:
+    """What may know no tree: the package and the scripts."""
+    for path in [*(root / "touchstone").rglob("*.py"), *(root / "workflow").rglob("*.py")]:
+        name = str(path.relative_to(root)).removeprefix("touchstone/")
+        if name != "paths.py":
+            yield name, ast.parse(path.read_text())
+
+
+def rules(root: Path) -> Iterator[tuple[str, str]]:
+    for path in [root / "Snakefile", *(root / "rules").glob("*.smk")]:
+        yield path.name, re.sub(r"#.*", "", path.read_text())
+
+
+def for_people(tree: ast.Module) -> set[int]:
+    """The constants that are docstrings or descriptions."""
+    found = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    described = [node for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "description"]
+    return found | {id(part) for keyword in described for part in ast.walk(keyword.value)}
+
+
+def test_nobody_else_spells_a_name_of_the_tree(root: Path) -> None:
+    assert all(map(TREE.fullmatch, ("study.yaml", "a/study.yaml", "/captions.yaml has none", "results/demo", ".csv")))
+    assert not any(map(TREE.fullmatch, ("claims.csv has no claim of", "study", "it is a figure of study.yaml")))
+    for name, tree in sources(root):
+        words = for_people(tree)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in words:
+                assert not TREE.fullmatch(node.value), f"{name}:{node.lineno}: {node.value!r}"
+    for name, text in rules(root):
+        for literal in re.findall(r'"([^"\n]+)"', text):
+            assert not TREE.fullmatch(literal), f"{name}: {literal!r}"
+
+
+def test_nobody_else_takes_a_path_apart(root: Path) -> None:
+    """Every file says in itself whose it is."""
+    for name, tree in sources(root):
+        for node in ast.walk(tree):
+            apart = isinstance(node, ast.Attribute) and node.attr in APART
+            assert not apart or name in NO_TREE, f"{name}:{node.lineno}: {ast.unparse(node)}"
+    for name, text in rules(root):
+        assert not re.search(rf"\.({'|'.join(APART)})\b", text), name
+
+
+def test_no_script_takes_an_input_by_its_place(root: Path) -> None:
+    for path in (root / "workflow" / "scripts").glob("*.py"):
+        assert not re.search(r"input(\.\w+)?\[", path.read_text()), path

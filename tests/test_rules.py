@@ -7,15 +7,30 @@ from pathlib import Path
 import pytest
 from checkouts import BIN
 
+from touchstone.files import RULES
+
 
 def test_every_rule_says_what_it_needs_and_writes(root: Path) -> None:
     rules = "\n".join(path.read_text() for path in sorted((root / "rules").glob("*.smk")))
     blocks = re.split(r"^\s*rule\b", rules, flags=re.MULTILINE)[1:]
-    assert len(blocks) >= 11
+    assert sorted(block.split(":")[0].strip() for block in blocks) == sorted(RULES), "messages name the rule of a file"
     for block in blocks:
         for word in ("log", "benchmark", "conda", "threads", "mem_mb", "runtime", "gpu", "params", "script"):
             assert re.search(rf"^\s*{word}\b", block, flags=re.MULTILINE), f"{word} in rule{block[:40]}"
         assert "to_params()" in block, f"a typed job in rule{block[:40]}"
+
+
+def test_a_rule_is_read_at_a_glance(root: Path) -> None:
+    for path in (root / "rules").glob("*.smk"):
+        for block in re.findall(r"^rule \w+:\n(?:(?:    .*)?\n)+", path.read_text(), flags=re.MULTILINE):
+            lines = block.rstrip().splitlines()
+            assert 13 <= len(lines) <= 25, f"{path.name}: {lines[0]} {len(lines)} lines"
+
+
+def test_what_rules_share_defines_no_rule_and_decides_nothing(root: Path) -> None:
+    text = (root / "rules" / "common.smk").read_text()
+    assert not re.search(r"^\s*(rule|checkpoint)\b", text, flags=re.MULTILINE)
+    assert len(text.splitlines()) <= 125
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from checkouts import BIN, copy_checkout, environment
 
 from touchstone import records
 from touchstone.cell import ModelId
-from touchstone.paths import Results
+from touchstone.paths import Results, study_files
 from touchstone.plan.plan import make_plan
 
 # whole pipelines are started: slow, and one that its tests share, on one worker
@@ -285,6 +285,30 @@ def test_what_only_shows_the_sensitivity_trains_nothing(
     said = done.stdout + done.stderr
     assert "rule sensitivity:" in said
     assert not re.search(r"rule (select|train|prepare|fetch):", said)
+
+
+@pytest.mark.parametrize(
+    ("file", "rules"),
+    [
+        ("claims", {"tables", "figure", "claims"}),
+        ("statements", {"tables", "figure", "claims"}),
+        ("definition", {"study_report"}),
+        ("captions", {"study_report"}),
+        ("figures", set()),
+    ],
+)
+def test_an_edited_file_of_a_study_reruns_what_reads_it(finished: tuple[Path, str], file: str, rules: set[str]) -> None:
+    path: Path = getattr(study_files("minmax", finished[0]), file)
+    text = path.read_text()
+    try:
+        path.write_text(text + "\n")
+        done = snakemake(finished[0], "-n", *JOBS)
+    finally:
+        path.write_text(text)
+    ran = set(re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, flags=re.MULTILINE))
+    after = {"study_report", "summary_report", "provenance", "all"}
+    assert ran - after == rules - after
+    assert ("study_report" in ran) is bool(rules)
 
 
 def test_how_often_a_training_saves_triggers_no_training(finished: tuple[Path, str]) -> None:

@@ -23,7 +23,7 @@ PACKAGE = "touchstone"
 BOOKKEEPING = frozenset(
     f"{PACKAGE}.{name}"
     # where files lie, and the form of jobs, whose values are params
-    for name in ("provenance", "log", "files", "paths", "plan.jobs", "jobs.parts")
+    for name in ("provenance", "log", "files", "paths", "plan.jobs", "plan.tables", "jobs.parts")
 )
 LIBRARIES = (
     *("torch", "torchvision", "timm", "numpy", "pandas", "scipy", "safetensors", "snakemake", "matplotlib", "typst"),

@@ -16,7 +16,8 @@ from touchstone.files import write_sealed
 from touchstone.findings.verdicts import STANDS, VERDICTS
 from touchstone.jobs.tables import tables
 from touchstone.paths import Results, study_files
-from touchstone.plan.jobs import Code, CutShort, Judge, TablesJob, WorstCase
+from touchstone.plan.jobs import Code
+from touchstone.plan.tables import CutShort, Judge, TablesJob, WorstCase
 from touchstone.records import Attacked, Preflight
 from touchstone.study.checks import load_study
 from touchstone.study.claims import known

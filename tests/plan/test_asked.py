@@ -64,9 +64,7 @@ def test_problems_of_both_files_are_reported_together(tmp_path: Path) -> None:
 
 def test_a_study_asks_for_something(tmp_path: Path) -> None:
     row = ROW | NO_CELL | {"out_of_scope": "a figure", "paper": "minmax", "source_table": "Figure 1"}
-    with pytest.raises(
-        ConfigError, match=r"nothing runs: .*/claims\.csv names no cell, and .* has no `cells`"
-    ):
+    with pytest.raises(ConfigError, match=r"nothing runs: .*/claims\.csv names no cell, and .* has no `cells`"):
         ask(tmp_path, row)
 
 

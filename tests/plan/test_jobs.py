@@ -19,11 +19,11 @@ from touchstone.plan.jobs import (
     ReportJob,
     SelectJob,
     SensitivityJob,
-    TablesJob,
     TrainJob,
     WriteJob,
 )
 from touchstone.plan.plan import Plan, make_plan
+from touchstone.plan.tables import TablesJob
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +104,26 @@ def test_equal_code_is_read_once(monkeypatch: pytest.MonkeyPatch, root: Path) ->
     fresh = make_plan(root, root / "configs" / "mnist.yaml")
     build.config_job(fresh)
     assert len(asked) == len(set(asked))
+
+
+@pytest.mark.parametrize("job", ["train", "attack", "select", "sensitivity"])
+def test_what_trains_and_attacks_reaches_nothing_that_reads_a_study(job: str) -> None:
+    """Or a new key of study.yaml would run it again."""
+    wings = {module.split(".")[1] for module in provenance.reached([f"touchstone.jobs.{job}"]) if "." in module}
+    assert "jobs" in wings
+    assert not wings & {"study", "report"}
+
+
+def test_a_batch_is_in_its_job(plan: Plan) -> None:
+    model = plan.models[0]
+    assert [build.batch_job(plan, model, name).batch for name in plan.batches(model)] == list(plan.batches(model))
+
+
+def test_all_that_decides_a_table_is_in_its_job(root: Path) -> None:
+    plan = make_plan(root, root / "config.yaml")
+    study, job = plan.studies["minmax"], build.tables_job(plan, "minmax")
+    assert (job.near_zero, job.reference, job.tables, job.labels) == (
+        *(study.near_zero, study.selection.reference, study.tables, study.labels),
+    )
+    assert set(job.slugs["defense"]) == set(study.defenses)
+    assert job.to_params()["near_zero"]["headline"] == 0.01

@@ -10,7 +10,7 @@ from touchstone.findings import tables as people
 from touchstone.findings.evidence import Caps, Worst
 from touchstone.findings.inputs import by_model, places, read_run
 from touchstone.paths import Results
-from touchstone.plan.jobs import CutShort, TablesJob
+from touchstone.plan.tables import CutShort, TablesJob
 from touchstone.records import Batch
 from touchstone.study import claims as claim_table
 from touchstone.study import statements as written

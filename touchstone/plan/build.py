@@ -13,10 +13,8 @@ from touchstone.plan.jobs import (
     AttackJob,
     BatchJob,
     Code,
-    CutShort,
     FetchJob,
     FigureJob,
-    Judge,
     Member,
     Net,
     Objective,
@@ -28,14 +26,13 @@ from touchstone.plan.jobs import (
     SensitivityJob,
     Subject,
     Substitute,
-    TablesJob,
     TrainJob,
-    WorstCase,
     WriteJob,
     facts,
     table_facts,
 )
 from touchstone.plan.plan import Plan
+from touchstone.plan.tables import CutShort, Judge, TablesJob, WorstCase
 from touchstone.recipe import Phase
 from touchstone.registry import OWN
 from touchstone.report.plots import PLOTS, READS

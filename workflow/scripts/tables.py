@@ -4,7 +4,7 @@ from pathlib import Path
 
 from touchstone import log
 from touchstone.jobs.tables import tables
-from touchstone.plan.jobs import TablesJob
+from touchstone.plan.tables import TablesJob
 
 log.set_up(snakemake.log[0])
 written = snakemake.input

@@ -1,0 +1,33 @@
+"""Which file describes a run, and what starts it again."""
+
+from pathlib import Path
+
+import pytest
+
+from touchstone.plan.command import command, config_file
+from touchstone.study.config import ConfigError
+
+
+def test_the_file_is_what_was_given_then_the_working_directorys_then_the_checkouts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = Path("..") / "checkout"
+    assert config_file(root) == root / "config.yaml"
+    (tmp_path / "config.yaml").touch()
+    assert config_file(root) == Path("config.yaml")
+    assert config_file(root, ["a.yaml"]) == Path("a.yaml")
+
+
+def test_a_run_is_described_by_one_file_alone() -> None:
+    with pytest.raises(ConfigError, match=r"give one --configfile, each is complete in itself; got a\.yaml, b\.yaml"):
+        config_file(Path(), ["a.yaml", "b.yaml"])
+    with pytest.raises(ConfigError, match="--config is not supported, got device: copy the config file and change it"):
+        config_file(Path(), [], {"device": "cuda"})
+
+
+def test_a_command_names_no_folder_of_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command(Path(), tmp_path / "a.yaml") == "snakemake --cores all --configfile a.yaml"
+    there = command(Path("../a checkout"), Path("a b.yaml"))
+    assert there == "snakemake --snakefile '../a checkout/Snakefile' --cores all --configfile 'a b.yaml'"

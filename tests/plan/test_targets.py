@@ -1,0 +1,58 @@
+"""What a run leaves, and the names in its paths."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from touchstone.plan import targets
+from touchstone.plan.plan import Plan, make_plan
+from touchstone.study.schema import RESULT_TABLES
+
+
+@pytest.fixture(scope="module")
+def plan(root: Path) -> Plan:
+    return make_plan(root, root / "tests" / "config.yaml")
+
+
+def test_everything_is_every_file_once(plan: Plan) -> None:
+    asked, results = targets.everything(plan), plan.results
+    assert len(asked) == len(set(asked))
+    for model in plan.trained:
+        assert {*results.model(model)} <= set(asked)
+        assert plan.selects(model) == ({*results.selection(model)} <= set(asked))
+    for model in plan.models:
+        assert {file for batch in plan.batches(model) for file in results.attack(model, batch)} <= set(asked)
+    for study in plan.studies:
+        assert {*targets.tables(plan, study), *targets.figures(plan, study), *results.report(study)} <= set(asked)
+    assert {*results.report(), results.claims, results.config, results.provenance} <= set(asked)
+    assert all(file.is_relative_to(results.root) for file in asked), "data serve many runs"
+
+
+def test_tables_and_figures_are_all_of_a_study(plan: Plan) -> None:
+    assert targets.tables(plan, "minmax") == [plan.results.table("minmax", name) for name in RESULT_TABLES]
+    shown = targets.figures(plan, "minmax")
+    assert len(shown) == 2 * len(plan.studies["minmax"].figures)
+    assert {file.suffix for file in shown} == {".svg", ".png"}
+
+
+def test_a_choice_is_made_once_for_all_seeds(plan: Plan) -> None:
+    chosen = next(m for m in plan.trained if plan.selects(m))
+    both = [chosen, chosen._replace(seed=1)]
+    assert targets.selections(plan, both) == [plan.results.selection(chosen)]
+
+
+def test_wildcards_are_names_of_the_run_and_nothing_else(plan: Plan) -> None:
+    allowed = targets.wildcards(plan)
+    for model in plan.trained:
+        for slot, name in model._asdict().items():
+            assert re.fullmatch(allowed[slot], str(name))
+    assert re.fullmatch(allowed["dataset"], "digits"), "what stands in"
+    assert not re.fullmatch(allowed["defense"], "stdd")
+    assert not re.fullmatch(allowed["defense"], "stdddd+l1")
+
+
+def test_nothing_is_no_name(plan: Plan) -> None:
+    empty = Plan(plan.root, plan.config, {}, plan.suites, {})
+    for pattern in targets.wildcards(empty).values():
+        assert not any(re.fullmatch(pattern, name) for name in ("", "none"))
