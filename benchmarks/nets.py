@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from touchstone import paths
 from touchstone.data import DATASETS
 from touchstone.data.prepare import Dataset, load, prepare, spread, to_float
 from touchstone.defenses.adv import Alternating
@@ -18,8 +19,6 @@ from touchstone.defenses.base import Defense
 from touchstone.defenses.ce import CrossEntropy
 from touchstone.models.classifier import Classifier, Normalize, build
 from touchstone.training import Phase, fit
-
-DATA = Path("data")
 
 
 class Subject(NamedTuple):
@@ -74,9 +73,9 @@ RECIPES = {
 
 def dataset(name: str) -> Dataset:
     """Return a prepared dataset; an embedded one is prepared here, another by `make bench` before it starts."""
-    path = DATA / "prepared" / f"{name}.safetensors"
+    path = paths.prepared(name).data
     if DATASETS[name].embedded and not path.is_file():
-        prepare(name, DATA / "raw" / name, path)
+        prepare(name, paths.raw(name).folder, path)
     return load(path)
 
 

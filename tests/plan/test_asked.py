@@ -69,5 +69,8 @@ def test_a_study_asks_for_something(tmp_path: Path) -> None:
 
 
 def test_a_study_without_claims_names_cells() -> None:
-    with pytest.raises(ConfigError, match=r"claims\.csv: cannot be read: there is none, and .* has no `cells`"):
+    with pytest.raises(
+        ConfigError, match=r"claims\.csv: cannot be read: there is none, and .* has no `cells`"
+    ) as caught:
         asked(FILES, load_study(FILES), None)
+    assert len(caught.value.problems) == 1, "and nothing of statements about them"

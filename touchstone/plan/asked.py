@@ -40,13 +40,14 @@ def asked(files: StudyFiles, study: Study, printed: Sheet | None) -> list[Asked]
     known = claim_table.known(study)
     readings = {name: reading.model_dump() for name, reading in study.readings.items()}
     problems: list[str] = []
+    claims: pd.DataFrame | None = None
     if printed is None and not study.cells:
         problems.append(f"{files.claims}: cannot be read: there is none, and {files.definition} has no `cells`")
-    claims: pd.DataFrame | None = None
-    try:
-        claims = claim_table.load(printed, study.study, known, tried(study), readings)
-    except ConfigError as error:
-        problems += error.problems
+    else:
+        try:
+            claims = claim_table.load(printed, study.study, known, tried(study), readings)
+        except ConfigError as error:
+            problems += error.problems
     try:
         statements.load(statements.read(files.statements), study.study, known, claims)
     except ConfigError as error:
