@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from toy_claims import CLEAN, FILES, NO_CELL, ROW, write
 
+from touchstone.paths import study_files
 from touchstone.plan.asked import Asked, asked
+from touchstone.plan.plan import make_plan
 from touchstone.study import claims
 from touchstone.study.checks import load_study
 from touchstone.study.claims import SLOTS
@@ -74,3 +76,12 @@ def test_a_study_without_claims_names_cells() -> None:
     ) as caught:
         asked(FILES, load_study(FILES), None)
     assert len(caught.value.problems) == 1, "and nothing of statements about them"
+
+
+def test_claims_are_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are the longest files of a plan."""
+    seen, real = list[Path](), claims._rows
+    monkeypatch.setattr(claims, "_rows", lambda path, *columns: seen.append(path) or real(path, *columns))
+    plan = make_plan(root, root / "tests" / "config.yaml")
+    written = [study_files(name, root) for name in plan.studies]
+    assert seen == [file for files in written for file in (files.claims, files.statements)]
