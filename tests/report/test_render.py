@@ -17,7 +17,7 @@ from PIL import Image
 from touchstone.findings.markdown import escape, pipe_table
 from touchstone.report import render as notebooks
 from touchstone.report.plots import output
-from touchstone.report.render import Values, captioned, figure, for_pandoc, join
+from touchstone.report.render import Value, Values, captioned, figure, for_pandoc, join
 
 POINTS = (595.28, 841.89)  # A4
 
@@ -80,11 +80,11 @@ def test_output_without_markdown_is_an_error(tmp_path: Path) -> None:
 # ---- values in the text
 
 
-def text(source: str, **metadata: list[str]) -> nbformat.NotebookNode:
+def text(source: str, **metadata: str | list[str]) -> nbformat.NotebookNode:
     return nbformat.v4.new_markdown_cell(source, metadata=metadata)
 
 
-def gives(**values: str) -> nbformat.NotebookNode:
+def gives(**values: Value) -> nbformat.NotebookNode:
     data = Values(values)._repr_mimebundle_()
     return nbformat.v4.new_code_cell("values", outputs=[nbformat.v4.new_output("execute_result", data)])
 
@@ -117,6 +117,17 @@ def test_text_that_does_not_apply_is_taken_out() -> None:
 def test_a_value_that_no_cell_gave_is_an_error(cell: nbformat.NotebookNode) -> None:
     with pytest.raises(ValueError, match=r"a value 'lable' that no cell before it gave; .*did you mean 'label'"):
         filled(gives(label="Table 1"), cell)
+
+
+def test_text_is_repeated_for_each_item_of_a_list() -> None:
+    """Neighbours together, each with what applies to the item; no two cells have one name."""
+    cells = [text("{{ a }}{{ b }}", each="some"), text("only", each="some", **{"if": ["c"]}), text("{{ a }}")]
+    items = [{"b": "1", "c": ""}, {"b": "2", "c": "x", "a": "own "}]
+    assert filled(gives(a="all ", some=items), *cells) == ["all 1", "own 2", "only", "all "]
+    assert filled(gives(a="all ", some=[]), *cells) == ["all "]
+    book = nbformat.v4.new_notebook(cells=[gives(a="", some=items), *cells])
+    notebooks.fill(book)
+    nbformat.validate(book)
 
 
 # ---- PDF

@@ -4,17 +4,20 @@
                                                  --typst--> PDF
 
 Text stands in Markdown cells. `{{ name }}` in them is filled with a value that a code cell gave (`Values`), and a cell
-with the metadata `if: [name]` or `unless: [name]` is there only if that value is not, or is, empty. Code cells give
-plain Markdown that Jupyter shows too. Two conventions are translated for pandoc: a paragraph "**Table 1.** ..." before
-a table and one "**Figure 1.** ..." after an image are captions.
+with the metadata `if: [name]` or `unless: [name]` is there only if that value is not, or is, empty. Neighbours with the
+metadata `each: name` are there, together, for each item of a list, and see the item's values too. Code cells give plain
+Markdown that Jupyter shows too. Two conventions are translated for pandoc: a paragraph "**Table 1.** ..." before a
+table and one "**Figure 1.** ..." after an image are captions.
 """
 
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import nbformat
 
@@ -59,8 +62,11 @@ def for_pandoc(text: str) -> str:
 # ---- template -> notebook
 
 
-class Values(dict[str, str]):
-    """Short texts by name, for the Markdown cells of the notebook whose cell ends in them."""
+Value: TypeAlias = str | list[dict[str, str]]
+
+
+class Values(dict[str, Value]):
+    """Texts by name, and lists of such, for the Markdown cells of the notebook whose cell ends in them."""
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
         return {VALUES: dict(self), "text/plain": f"{len(self)} values for the text"}
@@ -116,30 +122,52 @@ def _read(notebook: str | Path) -> nbformat.NotebookNode:
 
 
 def fill(book: nbformat.NotebookNode) -> None:
-    """Put values into the Markdown cells of an executed notebook, and take out those that do not apply.
+    """Put values into the Markdown cells of an executed notebook, take out those that do not apply, repeat lists.
 
     Raises:
         ValueError: if a cell names a value that no code cell before it gave.
     """
-    values: dict[str, str] = {}
-
-    def value(name: str) -> str:
-        if name not in values:
-            raise ValueError(f"the text names a value {name!r} that no cell before it gave; {nearest(name, values)}")
-        return values[name]
-
+    values: dict[str, Value] = {}
     kept = []
-    for cell in book.cells:
-        if cell.cell_type == "code":
-            for output in cell.outputs:
-                values |= output.get("data", {}).get(VALUES, {})
-            cell.outputs = [output for output in cell.outputs if VALUES not in output.get("data", {})]
-        elif all(bool(value(name)) == wanted for name, wanted in _conditions(cell)):
-            cell.source = re.sub(r"\{\{ (\w+) \}\}", lambda found: value(found[1]), cell.source)
-        else:
+    for each, cells in groupby(book.cells, key=lambda cell: cell.metadata.get("each", "")):
+        if each:
+            kept += _repeated(list(cells), values, each)
             continue
-        kept.append(cell)
+        for cell in cells:
+            if cell.cell_type == "code":
+                for output in cell.outputs:
+                    values |= output.get("data", {}).get(VALUES, {})
+                cell.outputs = [output for output in cell.outputs if VALUES not in output.get("data", {})]
+                kept.append(cell)
+            else:
+                kept += _filled(cell, values)
     book.cells = kept
+
+
+def _filled(cell: nbformat.NotebookNode, values: Mapping[str, Value]) -> list[nbformat.NotebookNode]:
+    """Return a Markdown cell with its values in it; nothing where it does not apply."""
+    if any(bool(_value(values, name)) != wanted for name, wanted in _conditions(cell)):
+        return []
+    cell.source = re.sub(r"\{\{ (\w+) \}\}", lambda found: str(_value(values, found[1])), cell.source)
+    return [cell]
+
+
+def _repeated(
+    cells: Sequence[nbformat.NotebookNode], values: Mapping[str, Value], each: str
+) -> list[nbformat.NotebookNode]:
+    """Return Markdown cells once for each item of a list."""
+    made = []
+    for number, item in enumerate(_value(values, each)):
+        for cell in map(deepcopy, cells):
+            cell.id = f"{cell.id}-{number}"  # of a notebook's cells no two have the same
+            made += _filled(cell, {**values, **item})
+    return made
+
+
+def _value(values: Mapping[str, Value], name: str) -> Any:
+    if name not in values:
+        raise ValueError(f"the text names a value {name!r} that no cell before it gave; {nearest(name, values)}")
+    return values[name]
 
 
 def _conditions(cell: nbformat.NotebookNode) -> list[tuple[str, bool]]:
