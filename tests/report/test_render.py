@@ -185,6 +185,24 @@ def test_wide_tables_turn_the_page_and_narrow_ones_do_not(tmp_path: Path) -> Non
     assert len(row_places(source)) == 3
 
 
+@pytest.mark.parametrize(("length", "turned"), [(60, False), (200, True)])
+def test_a_long_text_gets_the_width_that_short_ones_leave(tmp_path: Path, length: int, turned: bool) -> None:
+    """typst by itself makes all columns that do not fit equally wide."""
+    row = ["mm01", "Min-Max is better " * 3, "undecided 0 of 6", "0.95 over 0.93 " * (length // 2)]
+    table = pipe_table(pd.DataFrame([row] * 3, columns=["id", "claim", "verdict", "detail"]))
+    source = notebooks.typst_source(notebook(tmp_path, "# T", "## Long", captioned("Table 1", "c", table)))
+    assert (f"#landscape[{chr(10)}" in source) == turned
+    assert not turned or source.index("== Long") > source.index("#landscape["), "a heading goes with its table"
+    (shares,) = re.findall(r"columns: \(([\d.%, ]+)\)", source)
+    name, claim, verdict, detail = (float(part) for part in re.findall(r"([\d.]+)%", shares))
+    page = 225 if turned else 142
+    assert name * page / 100 > len("mm01")
+    assert verdict * page / 100 > len("undecided 0 of 6")
+    assert claim * page / 100 > len("better") + 3
+    assert detail > 1.8 * max(name, claim, verdict)
+    assert sum((name, claim, verdict, detail)) == pytest.approx(100, abs=0.1)
+
+
 @pytest.mark.parametrize("sign", list("/_=;+-"))
 def test_long_words_stay_inside_the_page(tmp_path: Path, sign: str) -> None:
     word = escape(sign.join(["results", "demo", "minmax", "models", "digits", "lenet"] * 4))

@@ -27,8 +27,11 @@ from touchstone.registry import nearest
 REPORTS = Path(__file__).resolve().parents[2] / "reports"
 READER = "markdown-citations"  # with citations, `@name` in a text would end the conversion
 TABLE = r"(?:\|[^\n]*\n)+"  # lines of a Markdown table
-PORTRAIT = 140  # characters of head.typ's smallest letters that fit into a line of the upright page
+PORTRAIT = 142  # characters of head.typ's smallest letters that fit into a line of the upright page
+LANDSCAPE = 225  # of the turned one
 WRAP = 20  # characters from which a cell is wrapped rather than its table turned
+MARGIN = 4  # characters for the space beside a column of fixed width, its header in bold letters
+LONG = 400  # characters of a table's line from which its columns are fitted to their texts; of twice that it is turned
 VALUES = "application/json"  # form in which a code cell gives values
 
 
@@ -210,31 +213,65 @@ def heading(notebook: str | Path) -> str:
 def _convert(text: str, form: str, template: str, title: str, *options: str) -> str:
     import pypandoc
 
-    about = ["--columns=100000", f"--template={REPORTS / template}", "--metadata", f"title={title}", *options]
+    about = ["--wrap=none", f"--template={REPORTS / template}", "--metadata", f"title={title}", *options]
     return str(pypandoc.convert_text(text, form, format=READER, extra_args=about))
 
 
 def to_html(notebook: str | Path, out: str | Path, title: str = "") -> None:
     """Write one HTML file that needs no other: code left out, images embedded, formulas as MathML."""
     notebook = Path(notebook)
-    options = ("--standalone", "--embed-resources", "--mathml", f"--resource-path={notebook.parent}")
+    options = (
+        "--columns=100000",
+        "--standalone",
+        "--embed-resources",
+        "--mathml",
+        f"--resource-path={notebook.parent}",
+    )
     page = _convert(for_pandoc(markdown(notebook)), "html5", "page.html", title or heading(notebook), *options)
     write_bytes(Path(out), page.encode())
 
 
 def typst_source(notebook: str | Path, title: str = "") -> str:
     """Return the typst document of a notebook, set with reports/head.typ; by default the first heading is its title."""
-    text = re.sub(rf"^{TABLE}\nTable: [^\n]+\n", _turned, for_pandoc(markdown(notebook)), flags=re.MULTILINE)
-    return _convert(text, "typst", "head.typ", title or heading(notebook))
+    headed = rf"^(?:#+ [^\n]+\n\n)?{TABLE}\nTable: [^\n]+\n"
+    text = re.sub(headed, _laid_out, for_pandoc(markdown(notebook)), flags=re.MULTILINE)
+    return _convert(text, "typst", "head.typ", title or heading(notebook), f"--columns={LONG}")
 
 
-def _turned(table: re.Match[str]) -> str:
-    """Put a table on a page in landscape if its text would not fit, long cells wrapped."""
-    cells = [re.split(r"(?<!\\)\|", line.strip()[1:-1]) for line in table[0].splitlines() if line.startswith("|")]
-    width = sum(min(WRAP, max(len(cell.strip()) for cell in column)) + 2 for column in zip(*cells, strict=True))
-    if width <= PORTRAIT:
-        return table[0]
-    return f"```{{=typst}}\n#landscape[\n```\n\n{table[0]}\n```{{=typst}}\n]\n```\n"
+def _laid_out(found: re.Match[str]) -> str:
+    """Give a table with long texts columns that suit them; turn the page for one that is too wide, with its heading."""
+    lines = [line for line in found[0].splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip()[1:-1])] for line in lines]
+    columns = [*zip(cells[0], *cells[2:], strict=True)]
+    longest = max(map(len, lines))
+    if longest > LONG:
+        wide = longest > 2 * LONG
+        text = found[0].replace(lines[1], _spread(cells[1], columns, LANDSCAPE if wide else PORTRAIT))
+    else:
+        wide = sum(min(WRAP, max(map(len, column))) + 2 for column in columns) > PORTRAIT
+        text = found[0]
+    return f"```{{=typst}}\n#landscape[\n```\n\n{text}\n```{{=typst}}\n]\n```\n" if wide else text
+
+
+def _spread(marks: Sequence[str], columns: Sequence[Sequence[str]], room: int) -> str:
+    """Return the line under a table's header with as many dashes as a column is wide, which pandoc takes for its share.
+
+    A column is at least as wide as its longest word, and a short one as its longest cell. What is left of the page is
+    shared among the others by the length of their texts.
+
+    Args:
+        marks: ":--" or "--:" for each column.
+        columns: their cells, the header first.
+        room: characters that fit into a line of the page.
+    """
+    widths = [max(map(len, column)) for column in columns]
+    words = [max(len(word) for cell in column for word in re.split(r"[\s/_=;+-]", cell)) for column in columns]
+    least = [MARGIN + (width if width <= WRAP else word) for width, word in zip(widths, words, strict=True)]
+    texts = [width if width > WRAP else 0 for width in widths]
+    rest = max(0, room - sum(least)) / sum(texts)
+    dashes = ["-" * round(start + rest * text) for start, text in zip(least, texts, strict=True)]
+    ruled = [f"{line}:" if mark.endswith(":") else f":{line}" for line, mark in zip(dashes, marks, strict=True)]
+    return f"|{'|'.join(ruled)}|"
 
 
 def to_pdf(notebook: str | Path, out: str | Path, title: str = "") -> None:
