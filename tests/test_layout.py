@@ -1,6 +1,7 @@
 """The shape of the repository: who may import whom, script length, tests that mirror the package."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,17 @@ def test_scripts_are_thin() -> None:
         assert not [n for n in ast.walk(ast.parse(text)) if isinstance(n, kinds)], f"{path}: a function, class or if"
 
 
+def test_checks_are_classes_by_subject() -> None:
+    """What carries a checker about is a class; the one function is where a plan enters."""
+    found = [
+        f"{path.stem}.{node.name}"
+        for path in modules("study/checks")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef) and "check" in {argument.arg for argument in node.args.args}
+    ]
+    assert found == ["run.check_config"]
+
+
 def test_every_entry_of_every_table_loads() -> None:
     specs = [s.fn for table in (ATTACKS, DEFENSES, MODELS, DATASETS) for s in table.values()]
     for target in [*specs, *PLOTS.values()]:
@@ -139,14 +151,28 @@ def test_tests_mirror_the_package() -> None:
         assert (ROOT / "tests" / f"test_{path.stem}.py").is_file(), f"no tests/test_{path.stem}.py"
     for folder in (p for p in PACKAGE.iterdir() if p.is_dir() and (p / "__init__.py").is_file()):
         assert list((ROOT / "tests" / folder.name).glob("test_*.py")), f"no tests/{folder.name}/"
-        if folder.name != "jobs":
-            assert len((folder / "README.md").read_text().splitlines()) <= 8, folder
+        assert len((folder / "README.md").read_text().splitlines()) <= 8, folder
 
 
 def test_no_two_files_of_tests_share_a_name() -> None:
     """pytest imports them by their names alone."""
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
     assert sorted(names) == sorted(set(names))
+
+
+def test_what_starts_a_pipeline_is_slow_and_what_shares_one_is_a_group() -> None:
+    """Without a group each of the two workers would make the shared run for itself."""
+    starters = [p for p in (ROOT / "tests").rglob("test_*.py") if "checkouts.copy_checkout" in imports(p)]
+    assert len(starters) >= 3
+    for path in starters:
+        text = path.read_text()
+        marks = re.findall(r"^pytestmark = (.*)$", text, flags=re.MULTILINE)
+        assert len(marks) == 1, path
+        assert "pytest.mark.slow" in marks[0], path
+        assert "xdist_group" in marks[0] or not re.search(r'scope="(module|session)"', text), path
+    makefile = (ROOT / "Makefile").read_text()
+    for tests in ('"not slow"', "slow"):
+        assert f"-m {tests} -n 2 --dist loadgroup\n" in makefile
 
 
 def test_environment_pins_are_those_of_the_lock() -> None:

@@ -1,6 +1,12 @@
-"""A dataset, a model, a defense and an attack are each one function or class, anywhere on PYTHONPATH, and one row."""
+"""A dataset, a model, a defense and an attack are each one function or class, anywhere on PYTHONPATH, and one row.
 
-import hashlib
+An attack has one row of test cases besides. The functions are in plugin/toy_plugin.py, the rows in plugin/toy_rows.py.
+"""
+
+import importlib
+import os
+import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,76 +15,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
 from touchstone import provenance, registry
 from touchstone.attacks import ATTACKS
+from touchstone.cell import ModelId
 from touchstone.data import DATASETS
 from touchstone.data.prepare import Dataset, load, prepare, spread, to_float
 from touchstone.data.sources import FetchError, fetch
 from touchstone.defenses import DEFENSES
 from touchstone.evaluation.judge import judge
-from touchstone.models import MODELS
 from touchstone.models.classifier import Classifier, build
 from touchstone.norms import distance
+from touchstone.plan.build import batch_job, fetch_job, train_job
+from touchstone.plan.plan import make_plan
 from touchstone.query import Query
-from touchstone.registry import AttackSpec, DatasetSpec, DefenseSpec, ModelSpec, RawFile
 from touchstone.rng import SampleRng
+from touchstone.study.config import ConfigError
 from touchstone.threat import Threat, in_space
 from touchstone.training import Fit, Phase, fit
 
+PLUGIN = Path(__file__).parent / "plugin"  # as it might lie anywhere
 MODULE = "toy_plugin"
-SOURCE = '''
-from dataclasses import dataclass
-
-import numpy as np
-import torch
-from torch import nn
-from torch.nn import functional as F
-
-from touchstone.data.readers import Parts, held_out
-from touchstone.defenses.base import Objective
-from touchstone.query import as_query
-from touchstone.rng import as_rng
-
-
-def stripes(raw_dir, validation):
-    """Read each part: a line with the count, then a byte for the label and 8x8x3 for the image, per sample."""
-    parts = []
-    for name in ("train", "test"):
-        count, _, content = (raw_dir / "stripes" / f"{name}.samples").read_bytes().partition(b"\\n")
-        rows = torch.from_numpy(np.frombuffer(content, np.uint8).reshape(int(count), -1).copy())
-        parts += [rows[:, 1:].view(-1, 8, 8, 3).permute(0, 3, 1, 2), rows[:, 0].long()]
-    return Parts(*parts, held_out(parts[1].numpy(), validation))
-
-
-def two_layers(shape, classes, *, width: int = 16):
-    size = shape[0] * shape[1] * shape[2]
-    return nn.Sequential(nn.Flatten(), nn.Linear(size, width), nn.ReLU(), nn.Linear(width, classes))
-
-
-@dataclass(frozen=True)
-class Smoothed(Objective):
-    """Cross-entropy to labels that are smoothed by alpha in [0, 1)."""
-
-    alpha: float = 0.1
-
-    def parts(self, logits, y):
-        return {"smoothed": F.cross_entropy(logits, y, reduction="none", label_smoothing=self.alpha)}
-
-
-def jump(model, x, y, *, norm, eps, rng, stop="never", loss: str = "margin", noise: float = 0.5):
-    """Take one step of length eps along the sign of the gradient, from a random point of the ball of noise * eps."""
-    if norm != "linf":
-        raise ValueError(f"norm {norm!r} is not supported here; allowed: linf")
-    query = as_query(model, x)
-    eps = torch.as_tensor(eps, dtype=x.dtype).expand(len(x)).view(-1, *[1] * (x.ndim - 1))
-    draws = as_rng(rng, len(x), x.device).uniform(tuple(x.shape[1:]), dtype=x.dtype)
-    start = query.bounds.clip(x + noise * eps * (2 * draws - 1))
-    _, _, gradient = query.grad(start, y, query.loss(loss))
-    step = (start - x + eps * gradient.sign()).clamp(-eps, eps)
-    return query.bounds.clip(x + step)
-'''
 COUNTS = {"train": 200, "test": 40}
 CLASSES = 4
 EPS = 0.2
@@ -95,12 +54,13 @@ class Published:
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    """Noise with two brighter rows, which say the class."""
-    rng, made = np.random.default_rng(0), Published(tmp_path_factory.mktemp("published"), {}, {})
+    """A coarse pattern with two brighter rows, which say the class."""
+    made = Published(tmp_path_factory.mktemp("published"), {}, {})
     (made.folder / "stripes").mkdir()
     for part, count in COUNTS.items():
         made.y[part] = y = (np.arange(count) % CLASSES).astype(np.uint8)
-        made.x[part] = x = rng.integers(0, 128, (count, 3, 8, 8), dtype=np.uint8)
+        numbers = np.arange(count * 3 * 64) + len(part)
+        made.x[part] = x = (numbers * numbers % 127).astype(np.uint8).reshape(count, 3, 8, 8)
         for label in range(CLASSES):
             x[y == label, :, 2 * label : 2 * label + 2] += 120
         samples = np.concatenate([y[:, None], x.transpose(0, 2, 3, 1).reshape(count, -1)], axis=1)
@@ -109,30 +69,15 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def rows(published: Published, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def rows() -> Iterator[None]:
     """The module on the path, and a row in each table."""
-    home = tmp_path_factory.mktemp("plugin")
-    (home / f"{MODULE}.py").write_text(SOURCE)
-    files = [f"stripes/{part}.samples" for part in COUNTS]
-    sums = [hashlib.md5((published.folder / file).read_bytes()).hexdigest() for file in files]
-    dataset = DatasetSpec(
-        fn=f"{MODULE}:stripes",
-        shape=(3, 8, 8),
-        classes=CLASSES,
-        mean=(0.37,) * 3,
-        std=(0.25,) * 3,
-        source="made up",
-        validation=20,
-        files=tuple(map(RawFile, files, sums)),
-    )
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(home)
-        patch.setitem(DATASETS, "stripes", dataset)
-        patch.setitem(MODELS, "two-layers", ModelSpec(f"{MODULE}:two_layers", "made up", {"width": 12}))
-        patch.setitem(DEFENSES, "smoothed", DefenseSpec(f"{MODULE}:Smoothed", "made up"))
-        patch.setitem(ATTACKS, "jump", AttackSpec(f"{MODULE}:jump", "fixed", ("linf",), "made up"))
+        patch.syspath_prepend(PLUGIN)
+        for table, name, spec in importlib.import_module("toy_rows").ROWS:
+            patch.setitem(table, name, spec)
         yield
-    sys.modules.pop(MODULE, None)
+    for module in (MODULE, "toy_rows"):
+        sys.modules.pop(module, None)
 
 
 @pytest.fixture(scope="module")
@@ -164,8 +109,8 @@ def test_what_a_study_may_say_of_them_is_read_from_their_source(monkeypatch: pyt
     monkeypatch.delitem(sys.modules, MODULE, raising=False)
     known = {name: registry.options(f"{MODULE}:{name}") for name in ("two_layers", "Smoothed", "jump")}
     assert MODULE not in sys.modules
-    assert known["two_layers"]["width"] == registry.Option(required=False, annotation="int", default=16)
-    assert known["Smoothed"] == {"alpha": registry.Option(required=False, annotation="float", default=0.1)}
+    assert known["two_layers"]["width"] == registry.Option(required=False, annotation="Count", default=16)
+    assert known["Smoothed"] == {"alpha": registry.Option(required=False, annotation="Share", default=0.1)}
     assert known["jump"]["loss"].default == "margin"
     assert {MODULE, "touchstone.query", "touchstone.defenses.base"} <= set(provenance.reached([MODULE]))
 
@@ -240,3 +185,79 @@ def test_the_judge_counts_its_points(trained: tuple[Classifier, Fit], block: tup
     assert found[0.0]["success"].sum() < found[EPS]["success"].sum()
     assert not found[EPS]["rejected"].any()
     assert found[0.5]["rejected"].all()
+
+
+def test_the_tests_of_the_attacks_take_its_row_of_cases(root: Path) -> None:
+    """No test names it: with the rows added before tests are collected, the contract and the rest run on it too."""
+    files = [f"tests/attacks/test_{name}.py" for name in ("cases", "contract", "edges", "oracle")]
+    options = ["-q", "-p", "toy_rows", "-p", "no:cacheprovider", "-k", "jump or test_every_attack_has_a_row"]
+    paths = os.pathsep.join(map(str, (PLUGIN, root, root / "tests")))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *files],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed, done.stdout
+    assert int(passed[1]) > 40
+
+
+STUDY = {
+    "study": "tiny",
+    "title": "Stripes",
+    "citation": "Nobody",
+    "headline": "as it stands",
+    "seeds": 1,
+    "models": {"two-layers": {"fn": "two-layers"}},
+    "recipes": {"stripes": {"optimizer": "adam", "lr": 0.01, "batch_size": 20, "epochs": 1}},
+    "defenses": {"smoothed": {"fn": "smoothed", "alpha": 0.2}},
+    "threats": {"linf": {"norm": "linf", "space": "pixel", "epsilons": {"stripes": [EPS]}}},
+    "attacks": {"clean": {"fn": "clean"}, "jump": {"fn": "jump", "threat": "linf", "noise": 0.25}},
+    "worst": {"linf": ["linf"]},
+    "cells": [{"datasets": ["stripes"], "models": ["two-layers"], "defenses": ["smoothed"], "attacks": ["jump"]}],
+    "readings": {"headline": {}},
+}
+
+
+@pytest.fixture
+def config(tmp_path: Path, published: Published) -> Path:
+    """A run of a study of them."""
+    folder = tmp_path / "studies" / "tiny"
+    folder.mkdir(parents=True)
+    (folder / "study.yaml").write_text(yaml.safe_dump(STUDY, sort_keys=False))
+    suite = {"quick": {"linf": {"jump-far": {"fn": "jump", "noise": 1.0}}}}
+    (tmp_path / "studies" / "worst.yaml").write_text(yaml.safe_dump(suite))
+    run = {"run": "tiny", "studies": ["tiny"], "device": "cpu", "threads": 1, "jobs": "per_model", "batch_size": 64}
+    run |= {"data": {"stripes": {"source": {"local": str(published.folder)}}}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(run))
+    return tmp_path / "config.yaml"
+
+
+def test_a_study_of_them_is_planned(config: Path) -> None:
+    plan = make_plan(config.parent, config)
+    (model,) = plan.models
+    assert model == ModelId("tiny", "stripes", "two-layers", "smoothed", 0)
+    train, batch = train_job(plan, model), batch_job(plan, model, "all")
+    assert {f"{MODULE}:two_layers", f"{MODULE}:Smoothed"} < {*train.code.targets}
+    assert train.objective.options == {"alpha": 0.2}
+    published, worst = (next(a for a in batch.attacks if a.attack == name) for name in ("jump", "worst-linf"))
+    assert [(m.fn, m.options) for m in (*published.members, *worst.members)] == [
+        ("jump", {"noise": 0.25}),
+        ("jump", {"noise": 1.0}),
+    ]
+    assert f"{MODULE}:jump" in published.code.targets
+    assert [file.path for file in fetch_job("stripes").files] == [f"stripes/{part}.samples" for part in COUNTS]
+
+
+def test_what_a_study_says_wrong_of_them_is_named(config: Path) -> None:
+    path = config.parent / "studies" / "tiny" / "study.yaml"
+    path.write_text(path.read_text().replace("noise: 0.25", "noise: 1.5").replace("alpha:", "alhpa:"))
+    with pytest.raises(ConfigError) as caught:
+        make_plan(config.parent, config)
+    assert len(caught.value.problems) == 2
+    assert "defenses.smoothed.alhpa: unknown option 'alhpa'; allowed: alpha; did you mean 'alpha'?" in str(caught.value)
+    assert "attacks.jump.noise: expected" in str(caught.value)

@@ -17,7 +17,7 @@ from PIL import Image
 from touchstone.findings.markdown import escape, pipe_table
 from touchstone.report import render as notebooks
 from touchstone.report.plots import output
-from touchstone.report.render import Values, captioned, figure, for_pandoc, join
+from touchstone.report.render import Value, Values, captioned, figure, for_pandoc, join
 
 POINTS = (595.28, 841.89)  # A4
 
@@ -80,11 +80,11 @@ def test_output_without_markdown_is_an_error(tmp_path: Path) -> None:
 # ---- values in the text
 
 
-def text(source: str, **metadata: list[str]) -> nbformat.NotebookNode:
+def text(source: str, **metadata: str | list[str]) -> nbformat.NotebookNode:
     return nbformat.v4.new_markdown_cell(source, metadata=metadata)
 
 
-def gives(**values: str) -> nbformat.NotebookNode:
+def gives(**values: Value) -> nbformat.NotebookNode:
     data = Values(values)._repr_mimebundle_()
     return nbformat.v4.new_code_cell("values", outputs=[nbformat.v4.new_output("execute_result", data)])
 
@@ -117,6 +117,17 @@ def test_text_that_does_not_apply_is_taken_out() -> None:
 def test_a_value_that_no_cell_gave_is_an_error(cell: nbformat.NotebookNode) -> None:
     with pytest.raises(ValueError, match=r"a value 'lable' that no cell before it gave; .*did you mean 'label'"):
         filled(gives(label="Table 1"), cell)
+
+
+def test_text_is_repeated_for_each_item_of_a_list() -> None:
+    """Neighbours together, each with what applies to the item; no two cells have one name."""
+    cells = [text("{{ a }}{{ b }}", each="some"), text("only", each="some", **{"if": ["c"]}), text("{{ a }}")]
+    items = [{"b": "1", "c": ""}, {"b": "2", "c": "x", "a": "own "}]
+    assert filled(gives(a="all ", some=items), *cells) == ["all 1", "own 2", "only", "all "]
+    assert filled(gives(a="all ", some=[]), *cells) == ["all "]
+    book = nbformat.v4.new_notebook(cells=[gives(a="", some=items), *cells])
+    notebooks.fill(book)
+    nbformat.validate(book)
 
 
 # ---- PDF
@@ -172,6 +183,24 @@ def test_wide_tables_turn_the_page_and_narrow_ones_do_not(tmp_path: Path) -> Non
     source = notebooks.typst_source(notebook(tmp_path, "# T", text))
     assert "#landscape[" in source
     assert len(row_places(source)) == 3
+
+
+@pytest.mark.parametrize(("length", "turned"), [(60, False), (200, True)])
+def test_a_long_text_gets_the_width_that_short_ones_leave(tmp_path: Path, length: int, turned: bool) -> None:
+    """typst by itself makes all columns that do not fit equally wide."""
+    row = ["mm01", "Min-Max is better " * 3, "undecided 0 of 6", "0.95 over 0.93 " * (length // 2)]
+    table = pipe_table(pd.DataFrame([row] * 3, columns=["id", "claim", "verdict", "detail"]))
+    source = notebooks.typst_source(notebook(tmp_path, "# T", "## Long", captioned("Table 1", "c", table)))
+    assert (f"#landscape[{chr(10)}" in source) == turned
+    assert not turned or source.index("== Long") > source.index("#landscape["), "a heading goes with its table"
+    (shares,) = re.findall(r"columns: \(([\d.%, ]+)\)", source)
+    name, claim, verdict, detail = (float(part) for part in re.findall(r"([\d.]+)%", shares))
+    page = 225 if turned else 142
+    assert name * page / 100 > len("mm01")
+    assert verdict * page / 100 > len("undecided 0 of 6")
+    assert claim * page / 100 > len("better") + 3
+    assert detail > 1.8 * max(name, claim, verdict)
+    assert sum((name, claim, verdict, detail)) == pytest.approx(100, abs=0.1)
 
 
 @pytest.mark.parametrize("sign", list("/_=;+-"))

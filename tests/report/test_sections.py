@@ -1,10 +1,13 @@
 """What the reports show, from a made-up results folder, and the reports as a whole."""
 
+import ast
+import inspect
 import json
 import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import pandas as pd
@@ -14,7 +17,7 @@ from synthetic_results import ROOT, make_results
 from touchstone.paths import Results, study_files
 from touchstone.report import render as notebooks
 from touchstone.report import sections as report
-from touchstone.report import summary
+from touchstone.report import summary, words
 from touchstone.report.material import Material, gather
 from touchstone.study.config import read
 
@@ -78,7 +81,6 @@ def test_every_figure_of_every_study_has_a_caption(study: str) -> None:
 
 def test_the_table_of_worst_cases_names_its_suite(material: Material, root: Path) -> None:
     assert report.values(material)["suite"] == "quick"
-    assert "(the suite `quick`)" in report.values(material)["stands"]
     cells = json.loads((root / "reports" / "study.ipynb").read_text())["cells"]
     (caption,) = ["".join(cell["source"]) for cell in cells if "{{ table_worst }}" in "".join(cell["source"])]
     assert "under the suite `{{ suite }}`" in caption
@@ -90,12 +92,16 @@ def test_the_table_of_worst_cases_names_its_suite(material: Material, root: Path
 def test_values_say_what_is_re_run(material: Material) -> None:
     values = report.values(material)
     assert values["title"] == "Min-Max property of LeNet's convolutions"
-    assert (values["numbers"], values["run"], values["readings"]) == ("67 numbers", "demo", "coded, pixel")
+    assert (values["numbers"], values["run"]) == ("67 numbers", "demo")
+    coded, pixel = values["readings"]
+    assert (coded["name"], coded["changed"], coded["mark"], pixel["name"]) == ("coded", "21", "only as coded", "pixel")
+    assert coded["counts"].startswith("15 not comparable, 1 only as coded")
     assert (values["tolerance"], values["reference"]) == ("0.01 (mnist), 0.05 (cifar10)", "std")
     assert values["amended"].startswith("- The rule on bounded weights was added when")
     assert values["marks"].startswith("✓ reproduced, ")
-    sentence = "1 reproduced, 1 higher, 1 lower, 61 not comparable, 1 not run, 1 failed, 1 only as coded."
-    assert values["verdicts"] == f"Of 67 published numbers: {sentence}"
+    assert values["printed"] == "67 published numbers"
+    counted = "1 reproduced, 1 higher, 1 lower, 61 not comparable, 1 not run, 1 failed, 1 only as coded"
+    assert values["verdicts"] == counted
 
 
 def test_a_run_says_how_it_is_smaller_than_the_paper(material: Material) -> None:
@@ -118,7 +124,6 @@ def test_headline_counts_each_claim_once(material: Material) -> None:
     assert counts["not comparable"] == ["56", "0", "5", "61"]
     assert sum(int(row[3]) for row in counts.values()) == 67
     assert counts.keys() >= {"reproduced", "only as coded"}
-    assert "- `coded`, of the 21 that it changes: 15 not comparable, 1 only as coded" in report.readings(material)
 
 
 def test_an_unknown_verdict_is_not_counted(material: Material) -> None:
@@ -165,8 +170,8 @@ def test_paper_tables_say_which_data_they_are_from(material: Material) -> None:
 
 
 def test_every_claim_is_there_with_its_reason(material: Material) -> None:
-    text = report.claims(material)
-    shown = table_rows(text, "Every published number")
+    headline_table, coded, pixel = report.claims_tables(material)
+    text, shown = headline_table["table"], rows_of(headline_table["table"])
     claims = material.tables["claims"]
     headline = claims[claims["reading"] == "headline"]
     assert [row[0].rstrip("†‡") for row in shown] == headline["id"].tolist()
@@ -177,7 +182,7 @@ def test_every_claim_is_there_with_its_reason(material: Material) -> None:
     assert first["paper"] == "0.9861"
     assert first["ours"] == "0.9565"
     assert first["interval"] == "0.9368 to 0.9762"
-    notes = dict(re.findall(r"\((\w+)\) ([^\n]*?)(?=; \(|\.\n|\.$)", text.split("Notes. ")[1]))
+    notes = dict(re.findall(r"\((\w+)\) ([^\n]*?)(?=; \(|$)", headline_table["notes"]))
     assert notes[re.search(r"\((\w)\)", shown[1][3])[1]] == "interval: pooled"
     assert shown[2][7:] == ["overstated by 41.0 points", "40.0", "1.0"]
     assert shown[3][7:] == ["attack gap 1.2, claim not reproduced", "1.2", "-6.3"]
@@ -188,15 +193,15 @@ def test_every_claim_is_there_with_its_reason(material: Material) -> None:
     reason = "digits stands in for mnist; epochs 3 of 10; samples 300 of 10000"
     assert notes[re.search(r"\((\w)\)", shown[-1][6])[1]] == reason
     assert shown[-1][6].startswith("not comparable (")
-    assert len(table_rows(text, "the reading `coded` changes")) == 21
-    assert len(table_rows(text, "the reading `pixel` changes")) == 48
+    assert [(one["other"], len(rows_of(one["table"]))) for one in (coded, pixel)] == [("coded", 21), ("pixel", 48)]
 
 
 def test_claim_without_a_number_has_empty_cells(material: Material) -> None:
     claims = material.tables["claims"][:1].assign(
         ours="", n="", seeds="", interval_lo="", interval_hi="", value="17 to 19", interval_kind="pooled"
     )
-    (row,) = table_rows(report.claims(changed(material, claims=claims)), "Every published number")
+    (only,) = report.claims_tables(changed(material, claims=claims))
+    (row,) = rows_of(only["table"])
     assert row[1:6] == ["17 to 19", "", "", "", ""]
 
 
@@ -242,21 +247,22 @@ def numbered(material: Material) -> list[str]:
 def test_what_is_empty_has_no_table_and_no_number(material: Material) -> None:
     names = ("worst", "flags", "failures", "selection", "qualitative", "claims")
     empty = changed(material, **{name: material.tables[name][:0] for name in names})
-    shown = (report.worst_case, report.flags, report.failures, report.selection, report.statements, report.claims)
-    assert [show(empty) for show in shown] == [""] * 6
+    shown = (report.worst_case, report.flags, report.failures, report.selection, report.statements)
+    assert [show(empty) for show in shown] == [""] * 5
+    assert report.claims_tables(empty) == report.readings(empty) == []
     assert {report.own_tables(empty)[name] for name in names} == {""}
     assert numbered(empty) == ["Table A1", "Table A2", "Table A3"], "the run, the models, the attacks"
     assert report.verdicts(empty) == ""
-    assert report.values(empty)["verdicts"] == "The study names no published number."
+    assert report.values(empty)["printed"] == ""
     assert len(numbered(material)) == 14
 
 
 def test_rerun_gives_commands(material: Material) -> None:
-    text = report.rerun(material)
-    assert "snakemake --cores all --configfile results/demo/config.yaml\n" in text
-    assert "minmax/report.pdf" in text
-    assert re.search(r"--force \S+models/cifar10/lenet/adv/0/model.safetensors", text)
-    assert "--force" not in report.rerun(replace(material, runs=[]))
+    values = report.values(material)
+    assert values["command"] == "snakemake --cores all --configfile results/demo/config.yaml"
+    assert values["report"].endswith("results/demo/minmax/report.pdf")
+    assert values["weights"].endswith("models/cifar10/lenet/adv/0/model.safetensors")
+    assert report.values(replace(material, runs=[]))["weights"] == ""
 
 
 # ---- the summary
@@ -268,9 +274,10 @@ def test_summary_counts_each_study(material: Material) -> None:
     assert [row[0] for row in rows] == ["minmax", "margin"]
     assert rows[0][1:3] == ["67", "1"]
     assert rows[0][-1] == "9 of 36"
-    text = summary.studies([material, other])
-    assert "### Margins\n\nOf 67 published numbers: 1 reproduced" in text
-    assert "[pdf](margin/report.pdf)" in text
+    _, margins = summary.values([material, other])["studies"]
+    assert (margins["title"], margins["printed"]) == ("Margins", "67 published numbers")
+    assert margins["verdicts"].startswith("1 reproduced, ")
+    assert margins["pdf"] == "margin/report.pdf"
     assert summary.values([material, other])["smaller"].startswith("stand-in data")
     assert summary.machine([material]) == report.machine(material)
 
@@ -320,6 +327,27 @@ def test_cited_numbers_have_a_table_of_their_own(material: Material) -> None:
 # ---- the whole
 
 
+def sentences(module: ModuleType) -> list[str]:
+    """Texts of a module that begin and end as a sentence does; docstrings and the words of an error are none."""
+    tree = ast.parse(inspect.getsource(module))
+    errors = {id(inside) for node in ast.walk(tree) if isinstance(node, ast.Raise) for inside in ast.walk(node)}
+    docs = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and isinstance(node.body[0], ast.Expr)
+    }
+    texts = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr | ast.Constant)]
+    pieces = {id(piece) for node in texts if isinstance(node, ast.JoinedStr) for piece in node.values}
+    whole = [ast.unparse(node).strip("f'\"") for node in texts if id(node) not in errors | docs | pieces]
+    return [text for text in whole if re.search(r"(^|\W)[A-Z]\w*\b[^A-Z]* .*[.:]( |$)", text)]
+
+
+def test_sentences_stand_in_the_notebooks() -> None:
+    """What is said of data in use goes behind a caption of captions.yaml, wherever that is."""
+    found = [text for module in (words, report, summary) for text in sentences(module)]
+    assert found == ["Here: {actual} in place of {dataset}."]
+
+
 def book(name: str) -> nbformat.NotebookNode:
     return nbformat.read(ROOT / "reports" / f"{name}.ipynb", as_version=4)
 
@@ -336,8 +364,11 @@ def test_templates_name_what_there_is(name: str, shows: object, material: Materi
             call = re.fullmatch(r"Markdown\(report\.(\w+)\(materials?(?:, \"[\w-]+\")?\)\)", cell.source)
             assert call, cell.source
             assert hasattr(shows, call[1])
-        named = re.findall(r"\{\{ (\w+) \}\}", cell.source)
-        assert {*named, *cell.metadata.get("if", []), *cell.metadata.get("unless", [])} <= set(given)
+        named = {*re.findall(r"\{\{ (\w+) \}\}", cell.source)}
+        items = given[cell.metadata["each"]] if "each" in cell.metadata else [{}]
+        assert items
+        for item in items:
+            assert {*named, *cell.metadata.get("if", []), *cell.metadata.get("unless", [])} <= {*given, *item}
 
 
 def test_every_table_is_captioned_and_numbered_in_the_order_of_the_report(material: Material) -> None:

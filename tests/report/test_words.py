@@ -20,24 +20,34 @@ STANDING = claims(
 )
 
 
+# what `words.result` reads besides
+COUNTED = {"id": "a", "verdict": "reproduced", "only": "", "certainty": "certain"}
+
+
+def result(given: pd.DataFrame) -> dict[str, str]:
+    return words.result(given.assign(**{name: text for name, text in COUNTED.items() if name not in given}))
+
+
 def test_stands_counts_the_headline_reading_only() -> None:
-    assert words.stands_sentence(STANDING, "quick") == (
-        "Against the worst of a fixed list of attacks (the suite `quick`), of 7 numbers under attack among them 1 "
-        "stand, 2 are overstated by 7.5 to 41 points, 2 are not reproduced and have an attack gap of 0 to 2.3 points, "
-        "1 could not be tested, 1 hang on a doubtful label."
+    said = result(STANDING)
+    assert said["attacked"] == "7 numbers"
+    assert said["stand"] == (
+        "1 stand, 2 are overstated by 7.5 to 41 points, 2 are not reproduced and have an attack gap of 0 to 2.3 "
+        "points, 1 could not be tested, 1 hang on a doubtful label"
     )
     counted = {"stands": 1, "overstated": 2, "attack gap": 2, "label ambiguous": 1, "not tested": 1}
     assert words.second_verdicts(STANDING) == counted
-    assert words.stands_sentence(STANDING[4:5], "quick") == "None of them is an accuracy or an error under attack."
-    assert "0 are overstated, " in words.stands_sentence(STANDING[:1], "quick")
+    none = result(STANDING[4:5])
+    assert (none["attacked"], none["stand"]) == ("", "")
+    assert "0 are overstated, " in result(STANDING[:1])["stand"]
     assert words.second_verdicts(STANDING[4:5]) == {}
 
 
 def test_every_second_verdict_can_be_said() -> None:
     for word in STANDS:
-        assert "1 " in words.stands_sentence(claims(stands=[word]), "full")
+        assert "1 " in result(claims(stands=[word]))["stand"]
     with pytest.raises(ValueError, match="unknown verdict 'overstated by 3 points'"):
-        words.stands_sentence(claims(stands=["overstated by 3 points"]), "full")
+        result(claims(stands=["overstated by 3 points"]))
 
 
 def test_a_second_verdict_comes_with_its_points() -> None:
@@ -56,17 +66,21 @@ def test_numbers_that_a_paper_cites_are_counted_apart() -> None:
         cited=["", "Chen 2019", "Chen 2019"],
         stands=["stands", "", "overstated"],
     )
-    assert words.verdict_sentence(given) == (
-        "Of 1 published number: 1 reproduced. Of 2 numbers: 1 lower, 1 cited (cited from other works)."
-    )
+    said = words.result(given)
+    assert (said["printed"], said["verdicts"]) == ("1 published number", "1 reproduced")
+    assert (said["repeated"], said["others"]) == ("2 numbers", "1 lower, 1 cited")
+    assert (said["attacked"], said["stand"][:7]) == ("1 number", "1 stand")
     assert words.second_verdicts(given)["overstated"] == 0
 
 
 def test_verdicts_are_counted_in_words() -> None:
-    given = claims(id=["a", "b"], verdict=["reproduced", "failed"], only=["", ""], certainty=["certain"] * 2)
-    assert words.verdict_sentence(given) == "Of 2 published numbers: 1 reproduced, 1 failed."
-    assert words.verdict_sentence(given[:1]) == "Of 1 published number: 1 reproduced."
-    assert words.verdict_sentence(given[:0]) == "The study names no published number."
+    given = claims(
+        id=["a", "b"], verdict=["reproduced", "failed"], only=["", ""], certainty=["certain"] * 2, stands=["", ""]
+    )
+    said = words.result(given)
+    assert (said["printed"], said["verdicts"]) == ("2 published numbers", "1 reproduced, 1 failed")
+    assert words.result(given[:1])["printed"] == "1 published number"
+    assert not any(words.result(given[:0]).values())
 
 
 def test_notes_have_letters() -> None:
@@ -75,7 +89,7 @@ def test_notes_have_letters() -> None:
     assert words.noted("failed", "a", notes) == "failed (b)"
     assert words.noted("", "a", notes) == ""
     assert words.noted("failed", "", notes) == "failed"
-    assert words.explained(words.letters(["a | b", "c"])) == r"Notes. (a) a \| b; (b) c."
+    assert words.explained(words.letters(["a | b", "c"])) == r"(a) a \| b; (b) c"
     assert words.explained({}) == ""
 
 

@@ -397,3 +397,26 @@ def test_only_a_suite_with_a_transfer_from_a_plain_net_needs_one(project: Path) 
         ConfigError, match="suite: 'full' has a transfer from a plain net: study 'minmax' must say which"
     ):
         plan(project)
+
+
+@pytest.mark.parametrize(
+    ("where", "refused"),
+    [
+        ("{attack: worst-l2}", False),
+        ("{attack: worst-l2, defense: adv}", False),
+        ("{attack: worst-l2, defense: std}", True),
+        ("{attack: worst-linf}", True),
+    ],
+)
+def test_a_cap_on_a_worst_case_limits_one_of_its_attacks(project: Path, where: str, refused: bool) -> None:
+    """What is meant for a defense is in the worst case of its norms, on models of that defense."""
+    study, config = project / STUDY, project / CONFIG
+    text = study.read_text()
+    assert text.count("\n  adv: {") == 1, "the test no longer fits the shipped file"
+    study.write_text(text.replace("\n  adv: {", "\n  adv: {adaptive: {bisecting: {fn: cw}}, "))
+    config.write_text(f"{config.read_text()}  - {{where: {where}, binary_steps: 2}}\n")
+    if not refused:
+        assert plan(project).models
+        return
+    with pytest.raises(ConfigError, match=r"caps\.\d+\.binary_steps: 'worst-l(2|inf)' has none"):
+        plan(project)

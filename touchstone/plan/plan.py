@@ -12,7 +12,6 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from touchstone import paths
-from touchstone.attacks import ATTACKS
 from touchstone.cell import ModelId, ThreatSpec
 from touchstone.data import DATASETS
 from touchstone.paths import Results
@@ -128,14 +127,9 @@ class Plan:
         return {ALL: attacks} if self.config.jobs == "per_model" else {attack: [attack] for attack in attacks}
 
     def members(self, model: ModelId, attack: str) -> dict[str, MemberDef]:
-        """Return what an attack consists of: itself, or a suite and what is meant for the model's defense."""
+        """Return what an attack on a model consists of: itself, or the attacks behind a worst case."""
         study = self.studies[model.study]
-        norm = norm_of(study, attack)
-        if norm is None:
-            return {attack: study.attacks[attack]}
-        own = study.defenses[model.defense].adaptive
-        adaptive = {slug: one for slug, one in own.items() if norm in ATTACKS[one.fn].norms}
-        return {**self.suites.members(self.config.suite, norm), **adaptive}
+        return self.suites.behind(study, study.defenses[model.defense], self.config.suite, attack)
 
     def substitutes(self, model: ModelId, attack: str) -> list[ModelId]:
         """Return the models that an attack on this one, or its members, start from."""

@@ -4,17 +4,20 @@
                                                  --typst--> PDF
 
 Text stands in Markdown cells. `{{ name }}` in them is filled with a value that a code cell gave (`Values`), and a cell
-with the metadata `if: [name]` or `unless: [name]` is there only if that value is not, or is, empty. Code cells give
-plain Markdown that Jupyter shows too. Two conventions are translated for pandoc: a paragraph "**Table 1.** ..." before
-a table and one "**Figure 1.** ..." after an image are captions.
+with the metadata `if: [name]` or `unless: [name]` is there only if that value is not, or is, empty. Neighbours with the
+metadata `each: name` are there, together, for each item of a list, and see the item's values too. Code cells give plain
+Markdown that Jupyter shows too. Two conventions are translated for pandoc: a paragraph "**Table 1.** ..." before a
+table and one "**Figure 1.** ..." after an image are captions.
 """
 
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import nbformat
 
@@ -25,8 +28,11 @@ from touchstone.registry import nearest
 TEMPLATES = templates(Path(__file__).resolve().parents[2])
 READER = "markdown-citations"  # with citations, `@name` in a text would end the conversion
 TABLE = r"(?:\|[^\n]*\n)+"  # lines of a Markdown table
-PORTRAIT = 140  # characters of head.typ's smallest letters that fit into a line of the upright page
+PORTRAIT = 142  # characters of head.typ's smallest letters that fit into a line of the upright page
+LANDSCAPE = 225  # of the turned one
 WRAP = 20  # characters from which a cell is wrapped rather than its table turned
+MARGIN = 4  # characters for the space beside a column of fixed width, its header in bold letters
+LONG = 400  # characters of a table's line from which its columns are fitted to their texts; of twice that it is turned
 VALUES = "application/json"  # form in which a code cell gives values
 
 
@@ -60,8 +66,11 @@ def for_pandoc(text: str) -> str:
 # ---- template -> notebook
 
 
-class Values(dict[str, str]):
-    """Short texts by name, for the Markdown cells of the notebook whose cell ends in them."""
+Value: TypeAlias = str | list[dict[str, str]]
+
+
+class Values(dict[str, Value]):
+    """Texts by name, and lists of such, for the Markdown cells of the notebook whose cell ends in them."""
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
         return {VALUES: dict(self), "text/plain": f"{len(self)} values for the text"}
@@ -117,30 +126,52 @@ def _read(notebook: str | Path) -> nbformat.NotebookNode:
 
 
 def fill(book: nbformat.NotebookNode) -> None:
-    """Put values into the Markdown cells of an executed notebook, and take out those that do not apply.
+    """Put values into the Markdown cells of an executed notebook, take out those that do not apply, repeat lists.
 
     Raises:
         ValueError: if a cell names a value that no code cell before it gave.
     """
-    values: dict[str, str] = {}
-
-    def value(name: str) -> str:
-        if name not in values:
-            raise ValueError(f"the text names a value {name!r} that no cell before it gave; {nearest(name, values)}")
-        return values[name]
-
+    values: dict[str, Value] = {}
     kept = []
-    for cell in book.cells:
-        if cell.cell_type == "code":
-            for output in cell.outputs:
-                values |= output.get("data", {}).get(VALUES, {})
-            cell.outputs = [output for output in cell.outputs if VALUES not in output.get("data", {})]
-        elif all(bool(value(name)) == wanted for name, wanted in _conditions(cell)):
-            cell.source = re.sub(r"\{\{ (\w+) \}\}", lambda found: value(found[1]), cell.source)
-        else:
+    for each, cells in groupby(book.cells, key=lambda cell: cell.metadata.get("each", "")):
+        if each:
+            kept += _repeated(list(cells), values, each)
             continue
-        kept.append(cell)
+        for cell in cells:
+            if cell.cell_type == "code":
+                for output in cell.outputs:
+                    values |= output.get("data", {}).get(VALUES, {})
+                cell.outputs = [output for output in cell.outputs if VALUES not in output.get("data", {})]
+                kept.append(cell)
+            else:
+                kept += _filled(cell, values)
     book.cells = kept
+
+
+def _filled(cell: nbformat.NotebookNode, values: Mapping[str, Value]) -> list[nbformat.NotebookNode]:
+    """Return a Markdown cell with its values in it; nothing where it does not apply."""
+    if any(bool(_value(values, name)) != wanted for name, wanted in _conditions(cell)):
+        return []
+    cell.source = re.sub(r"\{\{ (\w+) \}\}", lambda found: str(_value(values, found[1])), cell.source)
+    return [cell]
+
+
+def _repeated(
+    cells: Sequence[nbformat.NotebookNode], values: Mapping[str, Value], each: str
+) -> list[nbformat.NotebookNode]:
+    """Return Markdown cells once for each item of a list."""
+    made = []
+    for number, item in enumerate(_value(values, each)):
+        for cell in map(deepcopy, cells):
+            cell.id = f"{cell.id}-{number}"  # of a notebook's cells no two have the same
+            made += _filled(cell, {**values, **item})
+    return made
+
+
+def _value(values: Mapping[str, Value], name: str) -> Any:
+    if name not in values:
+        raise ValueError(f"the text names a value {name!r} that no cell before it gave; {nearest(name, values)}")
+    return values[name]
 
 
 def _conditions(cell: nbformat.NotebookNode) -> list[tuple[str, bool]]:
@@ -183,31 +214,65 @@ def heading(notebook: str | Path) -> str:
 def _convert(text: str, form: str, template: Path, title: str, *options: str) -> str:
     import pypandoc
 
-    about = ["--columns=100000", f"--template={template}", "--metadata", f"title={title}", *options]
+    about = ["--wrap=none", f"--template={template}", "--metadata", f"title={title}", *options]
     return str(pypandoc.convert_text(text, form, format=READER, extra_args=about))
 
 
 def to_html(notebook: str | Path, out: str | Path, title: str = "") -> None:
     """Write one HTML file that needs no other: code left out, images embedded, formulas as MathML."""
     notebook = Path(notebook)
-    options = ("--standalone", "--embed-resources", "--mathml", f"--resource-path={notebook.parent}")
+    options = (
+        "--columns=100000",
+        "--standalone",
+        "--embed-resources",
+        "--mathml",
+        f"--resource-path={notebook.parent}",
+    )
     page = _convert(for_pandoc(markdown(notebook)), "html5", TEMPLATES.page, title or heading(notebook), *options)
     write_bytes(Path(out), page.encode())
 
 
 def typst_source(notebook: str | Path, title: str = "") -> str:
     """Return the typst document of a notebook, set with reports/head.typ; by default the first heading is its title."""
-    text = re.sub(rf"^{TABLE}\nTable: [^\n]+\n", _turned, for_pandoc(markdown(notebook)), flags=re.MULTILINE)
-    return _convert(text, "typst", TEMPLATES.head, title or heading(notebook))
+    headed = rf"^(?:#+ [^\n]+\n\n)?{TABLE}\nTable: [^\n]+\n"
+    text = re.sub(headed, _laid_out, for_pandoc(markdown(notebook)), flags=re.MULTILINE)
+    return _convert(text, "typst", TEMPLATES.head, title or heading(notebook), f"--columns={LONG}")
 
 
-def _turned(table: re.Match[str]) -> str:
-    """Put a table on a page in landscape if its text would not fit, long cells wrapped."""
-    cells = [re.split(r"(?<!\\)\|", line.strip()[1:-1]) for line in table[0].splitlines() if line.startswith("|")]
-    width = sum(min(WRAP, max(len(cell.strip()) for cell in column)) + 2 for column in zip(*cells, strict=True))
-    if width <= PORTRAIT:
-        return table[0]
-    return f"```{{=typst}}\n#landscape[\n```\n\n{table[0]}\n```{{=typst}}\n]\n```\n"
+def _laid_out(found: re.Match[str]) -> str:
+    """Give a table with long texts columns that suit them; turn the page for one that is too wide, with its heading."""
+    lines = [line for line in found[0].splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip()[1:-1])] for line in lines]
+    columns = [*zip(cells[0], *cells[2:], strict=True)]
+    longest = max(map(len, lines))
+    if longest > LONG:
+        wide = longest > 2 * LONG
+        text = found[0].replace(lines[1], _spread(cells[1], columns, LANDSCAPE if wide else PORTRAIT))
+    else:
+        wide = sum(min(WRAP, max(map(len, column))) + 2 for column in columns) > PORTRAIT
+        text = found[0]
+    return f"```{{=typst}}\n#landscape[\n```\n\n{text}\n```{{=typst}}\n]\n```\n" if wide else text
+
+
+def _spread(marks: Sequence[str], columns: Sequence[Sequence[str]], room: int) -> str:
+    """Return the line under a table's header with as many dashes as a column is wide, which pandoc takes for its share.
+
+    A column is at least as wide as its longest word, and a short one as its longest cell. What is left of the page is
+    shared among the others by the length of their texts.
+
+    Args:
+        marks: ":--" or "--:" for each column.
+        columns: their cells, the header first.
+        room: characters that fit into a line of the page.
+    """
+    widths = [max(map(len, column)) for column in columns]
+    words = [max(len(word) for cell in column for word in re.split(r"[\s/_=;+-]", cell)) for column in columns]
+    least = [MARGIN + (width if width <= WRAP else word) for width, word in zip(widths, words, strict=True)]
+    texts = [width if width > WRAP else 0 for width in widths]
+    rest = max(0, room - sum(least)) / sum(texts)
+    dashes = ["-" * round(start + rest * text) for start, text in zip(least, texts, strict=True)]
+    ruled = [f"{line}:" if mark.endswith(":") else f":{line}" for line, mark in zip(dashes, marks, strict=True)]
+    return f"|{'|'.join(ruled)}|"
 
 
 def to_pdf(notebook: str | Path, out: str | Path, title: str = "") -> None:

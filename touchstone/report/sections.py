@@ -50,14 +50,15 @@ def values(material: Material) -> Values:
         claim=material.captions.get("claim", "").strip(),
         numbers=words.counted(claims["id"].nunique(), "number"),
         headline=escape(study.headline),
-        verdicts=words.verdict_sentence(claims),
-        stands=words.stands_sentence(claims, config.suite),
-        readings=", ".join(_readings(material)[1:]),
+        **words.result(claims),
+        readings=readings(material),
+        claims=claims_tables(material),
         marks=legend() if study.tables else "",
         figures=", ".join(_figures(material)),
         tolerance=words.per_dataset(criterion.tolerance) if criterion else "",
         reference=criterion.reference if criterion else "",
         amended="\n".join(f"- {escape(text.strip())}" for text in criterion.amended) if criterion else "",
+        **_rerun(material),
     )
 
 
@@ -174,17 +175,16 @@ def _beyond(material: Material) -> pd.DataFrame:
     return rows[rows["verdict"].isin(["higher", "lower"])]
 
 
-def readings(material: Material) -> str:
-    """Return what each other reading of the paper gives."""
-    lines = []
+def readings(material: Material) -> list[dict[str, str]]:
+    """Return what each other reading of the paper gives: its name, how many numbers it changes, counts, its mark."""
+    items = []
     for reading in _readings(material)[1:]:
         rows = _reading(material, reading)
-        mark = material.study.readings[reading].mark
         names = rows["only"].where(rows["only"] != "", rows["verdict"])
         counts = ", ".join(f"{n} {name}" for name, n in names.value_counts().items())
-        what = f"of the {len(rows)} that it changes: {escape(counts)}"
-        lines.append(f'- `{reading}`, {what}; its mark is "{escape(mark)}".')
-    return "\n".join(lines)
+        mark = material.study.readings[reading].mark
+        items.append({"name": reading, "changed": str(len(rows)), "counts": escape(counts), "mark": escape(mark)})
+    return items
 
 
 def _readings(material: Material) -> list[str]:
@@ -276,21 +276,23 @@ def paper_tables(material: Material) -> str:
     return join(*parts)
 
 
-def claims(material: Material) -> str:
-    """Return every claim, a table per reading; another reading has the claims that it changes."""
-    parts = []
+def claims_tables(material: Material) -> list[dict[str, str]]:
+    """Return every claim, a table per reading: its label, the reading unless it is the headline, table and notes.
+
+    Another reading has the claims that it changes.
+    """
+    items = []
     for reading in _readings(material) if len(material.tables["claims"]) else []:
         rows = _reading(material, reading).to_dict("records")
         notes = words.letters(
             [*map(_interval_note, rows), *map(_reason, rows), *(str(row["stands_why"]) for row in rows)]
         )
-        headline = reading == HEADLINE
-        label = own_tables(material)["claims" if headline else f"claims {reading}"]
-        caption = "Every published number." if headline else f"The numbers that the reading `{reading}` changes."
+        other = "" if reading == HEADLINE else reading
+        label = own_tables(material)[f"claims {other}".strip()]
         shown = pd.DataFrame([_claim_row(row, notes) for row in rows])
         table = pipe_table(shown, right=["paper", "ours", "interval", "n", "seeds", *_GAPS.values()])
-        parts += [captioned(label, caption, table), words.explained(notes)]
-    return join(*parts)
+        items.append({"label": label, "other": other, "table": table, "notes": words.explained(notes)})
+    return items
 
 
 def _reason(claim: Mapping[Hashable, Any]) -> str:
@@ -368,11 +370,11 @@ def failures(material: Material) -> str:
     return _escaped(table) if len(table) else ""
 
 
-def rerun(material: Material) -> str:
-    """Return the commands that repeat the run or a part of it."""
-    run = material.provenance.get("command", "snakemake --cores all")
-    report = material.results.report(material.study.study).pdf
-    commands = ["# all of it", run, "# this report and what it needs", f"{run} {report}"]
-    for first in material.runs[:1]:
-        commands += ["# one model again", f"{run} --force {first.files.weights}"]
-    return "```\n" + "\n".join(commands) + "\n```"
+def _rerun(material: Material) -> dict[str, str]:
+    """Return the command that repeats the run, the file that is this report, and that of one model if there is any."""
+    first = next(iter(material.runs), None)
+    return {
+        "command": material.provenance.get("command", "snakemake --cores all"),
+        "report": str(material.results.report(material.study.study).pdf),
+        "weights": str(first.files.weights) if first else "",
+    }

@@ -10,7 +10,7 @@ from touchstone.findings.verdicts import VERDICTS
 from touchstone.paths import link
 from touchstone.report import words
 from touchstone.report.material import Material, stand_ins
-from touchstone.report.render import Values, join
+from touchstone.report.render import Values
 from touchstone.report.sections import run_table, run_values
 
 
@@ -18,7 +18,16 @@ def values(materials: Sequence[Material]) -> Values:
     """Return what the text names."""
     shown = ["verdicts"] if _with_claims(materials) else []
     labels = {f"table_{name}": f"Table A{number}" for number, name in enumerate([*shown, "run"], 1)}
-    return Values({"table_verdicts": ""} | labels | run_values(materials[0].config, _used(materials)))
+    said = run_values(materials[0].config, _used(materials))
+    return Values({"table_verdicts": ""} | labels | said, studies=[_study(material) for material in materials])
+
+
+def _study(material: Material) -> dict[str, str]:
+    """Return what was found in a study, and where its report is."""
+    study, results = material.study, material.results
+    home, reports = results.report().ipynb, results.report(study.study)._asdict()
+    files = {form: link(home, path) for form, path in reports.items()}
+    return {"title": escape(study.title)} | words.result(material.tables["claims"]) | files
 
 
 def _with_claims(materials: Sequence[Material]) -> list[Material]:
@@ -50,21 +59,6 @@ def verdicts(materials: Sequence[Material]) -> str:
     header = ["study", "numbers", *map(escape, columns), "cited numbers, apart", "numbers under attack that stand"]
     table = pd.DataFrame(rows, columns=header)
     return pipe_table(table, right=table.columns[1:])
-
-
-def studies(materials: Sequence[Material]) -> str:
-    """Return what was found in each study, and where its report is."""
-    parts = []
-    for material in materials:
-        claims, study = material.tables["claims"], material.study
-        reports = material.results.report(study.study)._asdict()
-        home = material.results.report().ipynb
-        links = ", ".join(f"[{form}]({link(home, reports[form])})" for form in ("pdf", "html", "ipynb"))
-        text = (
-            f"{words.verdict_sentence(claims)} {words.stands_sentence(claims, material.config.suite)} Report: {links}."
-        )
-        parts.append(f"### {escape(study.title)}\n\n{text}")
-    return join(*parts)
 
 
 def machine(materials: Sequence[Material]) -> str:

@@ -1,4 +1,4 @@
-"""Small words of the reports: counts, notes, lists and sentences about a study's claims."""
+"""Small words of the reports: counts, notes, lists. Sentences stand in the notebooks of reports/."""
 
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -87,8 +87,8 @@ def noted(text: str, note: str, notes: Mapping[str, str]) -> str:
 
 
 def explained(notes: Mapping[str, str]) -> str:
-    """Return the notes that the letters stand for; empty without any."""
-    return "Notes. " + "; ".join(f"({letter}) {escape(text)}" for text, letter in notes.items()) + "." if notes else ""
+    """Return the notes that the letters stand for, "(a) ...; (b) ..."; empty without any."""
+    return "; ".join(f"({letter}) {escape(text)}" for text, letter in notes.items())
 
 
 def reasons(*columns: str) -> str:
@@ -96,7 +96,7 @@ def reasons(*columns: str) -> str:
     return SEPARATOR.join(dict.fromkeys(text for column in columns for text in column.split(SEPARATOR) if text))
 
 
-# ---- sentences
+# ---- a study's claims
 
 
 def own(claims: pd.DataFrame) -> pd.DataFrame:
@@ -109,19 +109,25 @@ def cited(claims: pd.DataFrame) -> pd.DataFrame:
     return claims[claims["cited"] != ""]
 
 
-def verdict_sentence(claims: pd.DataFrame) -> str:
-    """Count the verdicts in words: "Of 67 published numbers: 3 reproduced, 1 lower, ..."; cited ones apart."""
-    sentence = _counted_verdicts(own(claims), "published number")
-    more = cited(claims)
-    return f"{sentence} {_counted_verdicts(more, 'number')[:-1]} (cited from other works)." if len(more) else sentence
+def result(claims: pd.DataFrame) -> dict[str, str]:
+    """Return what the text names of a study's claims; each is empty where there is nothing of its kind.
 
-
-def _counted_verdicts(claims: pd.DataFrame, noun: str) -> str:
-    found = counts(claims)
-    if not found:
-        return "The study names no published number."
-    listed = ", ".join(f"{count.all} {count.name}" for count in found)
-    return f"Of {counted(sum(count.all for count in found), noun)}: {listed}."
+    Returns:
+        printed ("67 published numbers") and their `verdicts` ("3 reproduced, 1 lower"), then the same of the numbers
+        that the paper only repeats, `repeated` and `others`; how many of its own are `attacked`, and which of them
+        `stand`.
+    """
+    found, more = counts(own(claims)), counts(cited(claims))
+    printed, repeated = (sum(count.all for count in part) for part in (found, more))
+    attacked = sum(second_verdicts(claims).values())
+    return {
+        "printed": counted(printed, "published number") if printed else "",
+        "verdicts": ", ".join(f"{count.all} {count.name}" for count in found),
+        "repeated": counted(repeated, "number") if repeated else "",
+        "others": ", ".join(f"{count.all} {count.name}" for count in more),
+        "attacked": counted(attacked, "number") if attacked else "",
+        "stand": _standing(claims),
+    }
 
 
 def second_verdict(claim: Mapping[Hashable, Any]) -> str:
@@ -143,22 +149,15 @@ def _under_attack(claims: pd.DataFrame) -> pd.DataFrame:
     return own(claims[(claims["reading"] == HEADLINE) & (claims["stands"] != "")])
 
 
-def stands_sentence(claims: pd.DataFrame, suite: str) -> str:
-    """Say how many numbers under attack of the headline stand up to a suite's worst case; empty without claims."""
+def _standing(claims: pd.DataFrame) -> str:
+    """Count the second verdicts of the headline with their points: "1 stand, 2 are overstated by 7 to 41 points"."""
     found, rows = second_verdicts(claims), _under_attack(claims)
-    if claims.empty:
-        return ""
-    if not found:
-        return "None of them is an accuracy or an error under attack."
     parts = []
-    for word, said in _SAID.items():
+    for word, said in _SAID.items() if found else ():
         if not found[word] and word in ("attack gap", "label ambiguous"):
             continue
         such = rows[rows["stands"] == word]
         points = [round(float(text), 1) for text in such[said.points]] if said.points else []
         size = said.size.format(min(points), max(points)) if points else ""
         parts.append(f"{found[word]} {said.many}{size}")
-    return (
-        f"Against the worst of a fixed list of attacks (the suite `{suite}`), of "
-        f"{counted(sum(found.values()), 'number')} under attack among them {', '.join(parts)}."
-    )
+    return ", ".join(parts)

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import Field, RootModel
 
+from touchstone.attacks import ATTACKS
 from touchstone.study.config import Lines, Slug, parse, read
-from touchstone.study.schema import MemberDef, Norm, Study
+from touchstone.study.schema import DefenseDef, MemberDef, Norm, Study
 
 Members = dict[str, MemberDef]  # slug -> attack, in their order
 PLAIN = "plain"  # the substitute of a suite's transfer: the nets that each study calls so
@@ -33,6 +34,18 @@ class Suites:
     def members(self, suite: str, norm: str) -> Members:
         """Return the attacks of a suite in a norm; none where it has none."""
         return next((members for name, members in self.by_name[suite].items() if name == norm), {})
+
+    def behind(self, study: Study, defense: DefenseDef, suite: str, attack: str) -> Members:
+        """Return what an attack of a study consists of on a model of a defense.
+
+        That is the attack itself; for a worst case the attacks of a suite, then those meant for the defense that work
+        in the norm.
+        """
+        norm = norm_of(study, attack)
+        if norm is None:
+            return {attack: study.attacks[attack]}
+        adaptive = {slug: one for slug, one in defense.adaptive.items() if norm in ATTACKS[one.fn].norms}
+        return {**self.members(suite, norm), **adaptive}
 
 
 def load_suites(path: Path) -> Suites:

@@ -1,13 +1,14 @@
 """One run: the names in its config against its studies."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from touchstone.attacks import ATTACKS
 from touchstone.data import DATASETS
 from touchstone.registry import options
 from touchstone.study.checks.checker import Checker
-from touchstone.study.config import Config, Local
+from touchstone.study.config import Cap, Config, DataSource, Local
 from touchstone.study.schema import LIMITS, MemberDef, Study
 from touchstone.study.suites import PLAIN, Suites, norm_of, worst_slug
 
@@ -16,51 +17,160 @@ OF_TRAINING = ("epochs", "attack_steps")  # limits on a training, which no attac
 
 def check_config(check: Checker, config: Config, studies: Mapping[str, Study], suites: Suites) -> None:
     """Check a run's config, adding what is wrong to `check`."""
-    names: dict[str, set[str]] = {
-        "dataset": {d for study in studies.values() for d in study.recipes},
-        "defense": {d for study in studies.values() for d in study.defenses},
-        "attack": {a for study in studies.values() for a in (*study.attacks, *map(worst_slug, study.worst))},
-        "model": {m for study in studies.values() for m in study.models},
-    }
-    _data(check, config, names["dataset"])
-    _suite(check, config, studies, suites)
-    if config.amp and config.device == "cpu":
-        check.add(("amp",), "needs `device: cuda`: on a CPU bfloat16 is mostly emulated, slower and less exact")
-    for key, listed in config.only:
-        kind = key.removesuffix("s")
-        for number, name in enumerate(listed):
-            check.known(("only", key, number), name, names[kind], kind)
-    for number, cap in enumerate(config.caps):
-        for kind, name in cap.where:
-            if name is not None:
-                check.known(("caps", number, "where", kind), name, names[kind], kind)
-        if not any(value is not None for limit, value in cap if limit != "where"):
-            check.add(("caps", number), "a cap limits something")
-        if cap.where.attack in names["attack"]:
-            _limits(check, number, config, studies, suites)
+    names = Names(check, config, studies)
+    Data(check, config, names.of["dataset"]).run()
+    WorstCases(check, config, studies, suites).run()
+    Device(check, config).run()
+    names.run()
+    Caps(check, config, studies, suites).run()
 
 
-def _limits(check: Checker, number: int, config: Config, studies: Mapping[str, Study], suites: Suites) -> None:
-    """A cap on an attack limits what the attack has."""
-    cap = config.caps[number]
-    given = {limit for limit, value in cap if limit != "where" and value is not None}
-    for limit in OF_TRAINING:
-        if limit in given:
-            check.add(("caps", number, limit), "is of a training, which no attack belongs to: leave where.attack out")
-    taken = {o for m in _members(str(cap.where.attack), config, studies, suites) for o in _options(m)}
-    for limit in LIMITS:
-        if limit in given - taken - {*OF_TRAINING}:
-            check.add(("caps", number, limit), f"{cap.where.attack!r} has none")
+@dataclass(frozen=True)
+class Names:
+    """Checks that what runs only, and what a cap applies to, is defined in a study."""
+
+    check: Checker
+    config: Config
+    studies: Mapping[str, Study]
+
+    @property
+    def of(self) -> dict[str, set[str]]:
+        """Kind -> the slugs of all studies."""
+        studies = self.studies.values()
+        return {
+            "dataset": {d for study in studies for d in study.recipes},
+            "defense": {d for study in studies for d in study.defenses},
+            "attack": {a for study in studies for a in (*study.attacks, *map(worst_slug, study.worst))},
+            "model": {m for study in studies for m in study.models},
+        }
+
+    def run(self) -> None:
+        """Check `only`, then every cap."""
+        names = self.of
+        for key, listed in self.config.only:
+            kind = key.removesuffix("s")
+            for number, name in enumerate(listed):
+                self.check.known(("only", key, number), name, names[kind], kind)
+        for number, cap in enumerate(self.config.caps):
+            for kind, name in cap.where:
+                if name is not None:
+                    self.check.known(("caps", number, "where", kind), name, names[kind], kind)
 
 
-def _members(attack: str, config: Config, studies: Mapping[str, Study], suites: Suites) -> Iterator[MemberDef]:
-    """Attacks of that name, or those behind a worst case."""
-    for study in studies.values():
-        if norm := norm_of(study, attack):
-            yield from suites.members(config.suite, norm).values() if config.suite in suites.by_name else ()
-            yield from (member for defense in study.defenses.values() for member in defense.adaptive.values())
-        elif attack in study.attacks:
-            yield study.attacks[attack]
+@dataclass(frozen=True)
+class Data:
+    """Checks that each dataset, or what stands in for it with images of the same shape, comes from somewhere."""
+
+    check: Checker
+    config: Config
+    datasets: set[str]
+
+    def run(self) -> None:
+        """Check stand-ins and sources."""
+        for dataset, actual in self.config.stand_in.items():
+            self._stand_in(dataset, actual)
+        run = self.datasets.intersection(self.config.only.datasets or self.datasets)
+        for actual in sorted({self.config.stand_in.get(dataset, dataset) for dataset in run}):
+            if actual not in self.config.data:
+                self.check.add(("data",), f"no source for dataset {actual!r}; write `{actual}: {{source: ...}}`")
+        for name, data in self.config.data.items():
+            self._source(name, data)
+
+    def _stand_in(self, dataset: str, actual: str) -> None:
+        key = ("stand_in", dataset)
+        known = self.check.known(key, dataset, self.datasets, "dataset")
+        if self.check.known(key, actual, DATASETS, "dataset") and known:
+            want, got = DATASETS[dataset].shape, DATASETS[actual].shape
+            if want != got:
+                self.check.add(key, f"{actual!r} has images of shape {got}, {dataset!r} of {want}")
+
+    def _source(self, name: str, data: DataSource) -> None:
+        if self.check.known(("data", name), name, DATASETS, "dataset"):
+            embedded = DATASETS[name].embedded
+            if embedded != (data.source == "embedded"):
+                allowed = "embedded" if embedded else "download, {mirror: URL} or {local: DIR}"
+                self.check.add(("data", name, "source"), f"the source of {name!r} must be {allowed}")
+        if isinstance(data.source, Local) and not Path(data.source.local).expanduser().is_dir():
+            self.check.add(("data", name, "source", "local"), f"there is no folder {data.source.local!r}")
+
+
+@dataclass(frozen=True)
+class WorstCases:
+    """Checks that the run's suite is behind every worst case of its studies."""
+
+    check: Checker
+    config: Config
+    studies: Mapping[str, Study]
+    suites: Suites
+
+    def run(self) -> None:
+        """It has attacks in every norm, and each study the net that its transfers start from."""
+        suite = self.config.suite
+        if not self.check.known(("suite",), suite, self.suites.by_name, "suite"):
+            return
+        for norm in sorted({norm for study in self.studies.values() for norm in study.worst}):
+            if not self.suites.members(suite, norm):
+                self.check.add(("suite",), f"{suite!r} has no attacks in norm {norm}, which a study asks for")
+        for name, study in self.studies.items():
+            members = [one for norm in study.worst for one in self.suites.members(suite, norm).values()]
+            if study.plain is None and any(one.substitute == PLAIN for one in members):
+                text = f"{suite!r} has a transfer from a plain net: study {name!r} must say which, `plain`"
+                self.check.add(("suite",), text)
+
+
+@dataclass(frozen=True)
+class Device:
+    """Checks what a device can do."""
+
+    check: Checker
+    config: Config
+
+    def run(self) -> None:
+        """Check the precision."""
+        if self.config.amp and self.config.device == "cpu":
+            text = "needs `device: cuda`: on a CPU bfloat16 is mostly emulated, slower and less exact"
+            self.check.add(("amp",), text)
+
+
+@dataclass(frozen=True)
+class Caps:
+    """Checks that each cap limits something, and one on an attack what that attack has."""
+
+    check: Checker
+    config: Config
+    studies: Mapping[str, Study]
+    suites: Suites
+
+    def run(self) -> None:
+        """Check every cap."""
+        for number, cap in enumerate(self.config.caps):
+            given = {limit for limit, value in cap if limit != "where" and value is not None}
+            if not given:
+                self.check.add(("caps", number), "a cap limits something")
+            if cap.where.attack is not None and (members := list(self._members(cap, cap.where.attack))):
+                self._limits(number, cap.where.attack, given, members)
+
+    def _limits(self, number: int, attack: str, given: set[str], members: list[MemberDef]) -> None:
+        for limit in OF_TRAINING:
+            if limit in given:
+                text = "is of a training, which no attack belongs to: leave where.attack out"
+                self.check.add(("caps", number, limit), text)
+        taken = {option for member in members for option in _options(member)}
+        for limit in LIMITS:
+            if limit in given - taken - {*OF_TRAINING}:
+                self.check.add(("caps", number, limit), f"{attack!r} has none")
+
+    def _members(self, cap: Cap, attack: str) -> Iterator[MemberDef]:
+        """Yield what the attack consists of in every study, on the defenses that the cap applies to.
+
+        There is none where the attack or the suite is unknown, which is said elsewhere.
+        """
+        for study in self.studies.values():
+            worst = norm_of(study, attack) is not None
+            if self.config.suite in self.suites.by_name if worst else attack in study.attacks:
+                for name, defense in study.defenses.items():
+                    if cap.where.defense in (None, name):
+                        yield from self.suites.behind(study, defense, self.config.suite, attack).values()
 
 
 def _options(member: MemberDef) -> set[str]:
@@ -68,39 +178,3 @@ def _options(member: MemberDef) -> set[str]:
     spec = ATTACKS[member.fn]
     wrapped = [ATTACKS[member.options.get("attack", spec.wraps[0])]] if spec.wraps else []
     return {option for one in (spec, *wrapped) for option in options(one.fn)}
-
-
-def _suite(check: Checker, config: Config, studies: Mapping[str, Study], suites: Suites) -> None:
-    """The run's suite has attacks in every norm of a worst case, each study the net that transfers start from."""
-    if not check.known(("suite",), config.suite, suites.by_name, "suite"):
-        return
-    for norm in sorted({norm for study in studies.values() for norm in study.worst}):
-        if not suites.members(config.suite, norm):
-            check.add(("suite",), f"{config.suite!r} has no attacks in norm {norm}, which a study asks for")
-    for name, study in studies.items():
-        members = [one for norm in study.worst for one in suites.members(config.suite, norm).values()]
-        if study.plain is None and any(one.substitute == PLAIN for one in members):
-            text = f"{config.suite!r} has a transfer from a plain net: study {name!r} must say which, `plain`"
-            check.add(("suite",), text)
-
-
-def _data(check: Checker, config: Config, datasets: Collection[str]) -> None:
-    """Each dataset, or what stands in for it with images of the same shape, comes from somewhere."""
-    for dataset, actual in config.stand_in.items():
-        known = check.known(("stand_in", dataset), dataset, datasets, "dataset")
-        if check.known(("stand_in", dataset), actual, DATASETS, "dataset") and known:
-            want, got = DATASETS[dataset].shape, DATASETS[actual].shape
-            if want != got:
-                check.add(("stand_in", dataset), f"{actual!r} has images of shape {got}, {dataset!r} of {want}")
-    run = set(config.only.datasets or datasets) & set(datasets)
-    for actual in sorted({config.stand_in.get(dataset, dataset) for dataset in run}):
-        if actual not in config.data:
-            check.add(("data",), f"no source for dataset {actual!r}; write `{actual}: {{source: ...}}`")
-    for name, data in config.data.items():
-        if check.known(("data", name), name, DATASETS, "dataset"):
-            embedded = DATASETS[name].embedded
-            if embedded != (data.source == "embedded"):
-                allowed = "embedded" if embedded else "download, {mirror: URL} or {local: DIR}"
-                check.add(("data", name, "source"), f"the source of {name!r} must be {allowed}")
-        if isinstance(data.source, Local) and not Path(data.source.local).expanduser().is_dir():
-            check.add(("data", name, "source", "local"), f"there is no folder {data.source.local!r}")

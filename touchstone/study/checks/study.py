@@ -15,6 +15,7 @@ from touchstone.report.plots import PLOTS, READS, TABLES
 from touchstone.study.captions import captions
 from touchstone.study.checks.attacks import Attacks
 from touchstone.study.checks.checker import Checker, each
+from touchstone.study.checks.printed import Captions, Printed
 from touchstone.study.checks.recipes import Recipes
 from touchstone.study.claims import HEADLINE, Sheet
 from touchstone.study.claims import read as read_claims
@@ -55,14 +56,13 @@ def checked_study(files: StudyFiles, printed: Sheet | None, suites: Suites | Non
     check = Checker(lines)
     if study.study != files.study:
         check.add(("study",), f"must equal the folder's name {files.study!r}, got {study.study!r}")
-    attacks = Attacks(check, study)
     Recipes(check, study).run()
     Models(check, study).run()
     Defenses(check, study, suites.slugs if suites else frozenset()).run()
-    attacks.run()
+    Attacks(check, study).run()
     References(check, study).run()
-    _printed(check, study, files.claims, printed)
-    problems = check.problems + _caption_problems(files.captions, study)
+    Printed(check, study, files.claims.name, printed).run()
+    problems = [*check.problems, *_in_captions(files.captions, study)]
     if suites is not None:
         other = Checker(suites.lines)
         Attacks(other, study).suites(suites)
@@ -72,48 +72,15 @@ def checked_study(files: StudyFiles, printed: Sheet | None, suites: Suites | Non
     return study
 
 
-def _caption_problems(path: Path, study: Study) -> list[str]:
-    """Say what is wrong with the captions: a caption for each figure, and with any what the paper claims."""
+def _in_captions(path: Path, study: Study) -> list[str]:
+    """Return what is wrong with a file of captions."""
     try:
         given, lines = captions(path)
     except ConfigError as error:
         return error.problems
     check = Checker(lines)
-    allowed = {"claim", *study.figures}
-    for name in given:
-        check.known((name,), str(name), allowed, "caption")
-    for name in sorted((allowed if given else allowed - {"claim"}) - given.keys()):
-        what = "a paragraph on what the paper says" if name == "claim" else "it is a figure of study.yaml"
-        check.add((), f"no caption {name!r}: {what}")
-    for name, text in given.items():
-        if not isinstance(text, str) or not text.strip():
-            check.add((name,), f"must be text, got {text!r}")
+    Captions(check, study, given).run()
     return check.problems
-
-
-def _printed(check: Checker, study: Study, path: Path, printed: Sheet | None) -> None:
-    """Check what a study says of the paper's tables and words against its claims, if it has any."""
-    if printed is None:
-        for name in study.tables if study.cells else ():  # else the file itself is missed where claims are read
-            check.add(("tables", name), f"shows what is printed, and there is no {path.name}")
-        return
-    if not printed.whole:
-        return  # what is wrong with the file as a whole is said where its claims are checked
-    rows = [row for _, row in printed.rows]
-    tables = {row["source_table"] for row in rows}
-    on = {(row["source_table"], row["dataset"]) for row in rows}
-    for name, table in study.tables.items():
-        known = check.known(("tables", name, "source_table"), table.source_table, tables, "table of claims.csv")
-        if known and table.dataset and (table.source_table, table.dataset) not in on:
-            text = f"claims.csv has no claim of {table.source_table!r} on {table.dataset!r}"
-            check.add(("tables", name, "dataset"), text)
-    for name, reading in study.readings.items():
-        swaps = bool(reading.defense or reading.attack)
-        if swaps and not any(reading.changes(row["cell_defense"], row["cell_attack"]) for row in rows):
-            check.add(("readings", name), "changes no claim: it swaps slugs that no cell of claims.csv has")
-    words = {row[column] for row in rows for column in ("dataset", "model", "defense", "attack")}
-    for word in study.labels:
-        check.known(("labels", word), word, words.union(study.recipes, study.defenses, study.attacks), "word")
 
 
 @dataclass(frozen=True)
