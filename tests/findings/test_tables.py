@@ -181,7 +181,7 @@ def test_the_worst_case_comes_before_clean_accuracy() -> None:
             *({"value": value, "seed": seed} for seed, value in enumerate((0.1, 0.12, 0.14))),
             {"norm": "l2", "epsilon": 0.5, "value": 0.7, "n": 300},
             {"epsilon": 0.1, "value": 0.9, "status": "incomplete"},
-            {"epsilon": 0.1, "defense": "coded", "n": 200},
+            {"epsilon": 0.1 + 1e-12, "defense": "coded", "n": 200},
             {"epsilon": 0.1, "defense": "adv", "value": math.nan, "n": 0, "status": "failed"},
             {"metric": "fuzziness"},
         )

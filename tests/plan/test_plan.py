@@ -141,11 +141,18 @@ def test_seeds_are_capped_per_dataset_and_per_attack(laptop: Plan) -> None:
 
 def test_the_worst_case_covers_both_readings_in_pixels(paper: Plan) -> None:
     """A normalised ball of radius 0.3 holds the pixel ball of radius 0.3 * min(std)."""
-    assert paper.threat(of(paper, "mnist", "std"), "worst-linf") == ThreatSpec("linf", epsilons=(0.09243, 0.3))
+    inside = 0.3 * 0.3081
+    assert paper.threat(of(paper, "mnist", "std"), "worst-linf") == ThreatSpec("linf", epsilons=(inside, 0.3))
     judges = judged(paper)
-    assert judges["mnist", "pgd40-linf"] == [(0.3, "worst-linf", 0.09243)]
+    assert judges["mnist", "pgd40-linf"] == [(0.3, "worst-linf", inside)]
     assert judges["mnist", "pgd40-linf-px"] == [(0.3, "worst-linf", 0.3)]
-    assert judges["cifar10", "bim10-l2"] == [(0.03, "worst-l2", pytest.approx(0.03 * 0.1994))]
+    assert judges["cifar10", "bim10-l2"] == [(0.03, "worst-l2", 0.03 * 0.1994)]
+
+
+def test_a_radius_that_two_threats_share_is_read_once(edited: Edit) -> None:
+    shared = "linf-px: {norm: linf, space: pixel, epsilons: {mnist: [0.0974101, 0.3], "
+    plan = edited(("linf-px: {norm: linf, space: pixel, epsilons: {mnist: [0.3], ", shared))
+    assert plan.threat(of(plan, "mnist", "std"), "worst-linf").epsilons == (0.3 * 0.3247, 0.3)
 
 
 def judged(plan: Plan) -> dict[tuple[str, str], list[tuple[float, str, float]] | str]:

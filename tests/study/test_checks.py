@@ -152,6 +152,7 @@ BAD = [
     ("wrapped-own", STUDY, MIM, "{fn: transfer, threat: linf, options: {loss: own}, substitute: lenet/std}", ["mim40-linf.options.loss", "no loss 'own'"]),
     ("wrapped-dataset", STUDY, MIM, "{fn: transfer, threat: linf, options: {steps: {mnist: 3}}, substitute: lenet/std}", ["mim40-linf.options.steps", "no value for dataset"]),
     ("epsilons", STUDY, "{mnist: [0.3], cifar10: [0.03]}}", "{mnist: [0.3, 0.1], cifar10: [0.03]}}", ["must rise", "[0.3, 0.1]"]),
+    ("epsilons-one", STUDY, "{mnist: [0.3], cifar10: [0.03]}}", "{mnist: [0.3, 0.3000001], cifar10: [0.03]}}", ["must rise", "[0.3, 0.3000001]"]),
     ("negative-epsilon", STUDY, "{mnist: [0.3], cifar10: [0.03]}}", "{mnist: [-0.3], cifar10: [0.03]}}", ["got -0.3"]),
     ("covers-norm", STUDY, "l2: [l2, l2-px]", "l2: [linf, l2-px]", ["worst.l2.0", "measured in linf"]),
     ("worst-threat", STUDY, "worst: {linf: [linf,", "worst: {linf: [lnf,", ["worst.linf.0", "unknown threat 'lnf'"]),

@@ -145,6 +145,7 @@ def test_what_is_printed_and_its_cell_agree(tmp_path: Path, changes: dict[str, s
         ({"metric": "acuracy"}, "metric: unknown metric 'acuracy' with a cell; .* did you mean 'accuracy'"),
         ({"epsilon": "8"}, "cell_epsilon: '0.3', but 8 in normalized is printed"),
         (PIXEL | {"epsilon": "8", "epsilon_unit": "255"}, "cell_epsilon: '0.3', but 8 in 255 is printed"),
+        (PIXEL | {"epsilon": "0.30002"}, "cell_epsilon: '0.3', but 0.30002 in pixel01 is printed"),
         ({"epsilon_unit": "pixel01"}, "epsilon_unit: 'pixel01' is printed, but 'pgd40-linf' is in normalized space"),
         ({"epsilon_unit": ""}, "epsilon_unit: unknown epsilon_unit ''; allowed: 255, count, normalized, pixel01"),
         ({"norm": "l2"}, "norm: 'l2' is printed, but 'pgd40-linf' works in 'linf'"),

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from touchstone.cell import ModelId, same_radius
+from touchstone.cell import ModelId, distinct_radii, radius_index, same_radius
 from touchstone.files import write_bytes
 from touchstone.findings.cells import WORST, Cell, rows
 from touchstone.findings.inputs import read_table
@@ -159,10 +159,12 @@ def worst_cases(cells: pd.DataFrame) -> pd.DataFrame:
     """
     lines: dict[_Line, dict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
     measured = rows(cells)
+    radii = distinct_radii(cell.epsilon for cell in measured if cell.metric == WORST)
     shown = [c for c in measured if c.metric == WORST]
     shown += [c for c in measured if _is_clean(c)] if shown else []
     for cell in shown:
-        epsilon = -1.0 if _is_clean(cell) else cell.epsilon
+        place = radius_index(radii, cell.epsilon)
+        epsilon = -1.0 if place is None else radii[place]
         line = _Line(data_words(cell.dataset, cell.stand_in), cell.model, NORMS.index(cell.norm), epsilon)
         lines[line][cell.defense].append(cell)
     defenses = list(dict.fromkeys(cell.defense for cell in shown))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from touchstone.cell import radius_index
+from touchstone.cell import radius_index, same_radius
 from touchstone.registry import nearest
 from touchstone.study.config import SLUG, ConfigError
 from touchstone.study.scale import UNITS
@@ -79,7 +79,6 @@ EPSILON_UNITS = {
     "count": Scale("pixel", 1.0),
     "normalized": Scale("normalized", 1.0),
 }
-ROUNDED = 1e-4  # 8/255 is written 0.031373
 
 
 class Tried(NamedTuple):
@@ -298,7 +297,7 @@ def _disagreements(row: Mapping[str, str], known: Known, tried: AllTried) -> Ite
                 "epsilon_unit",
                 f"{row['epsilon_unit']!r} is printed, but {row['cell_attack']!r} is in {run.space} space",
             )
-        elif not math.isclose(epsilon / unit.size, radius, rel_tol=ROUNDED):
+        elif not same_radius(epsilon / unit.size, radius):
             yield "cell_epsilon", f"{row['cell_epsilon']!r}, but {row['epsilon']} in {row['epsilon_unit']} is printed"
 
 
