@@ -9,7 +9,7 @@ import pytest
 from touchstone.cell import ModelId
 from touchstone.findings import tables
 from touchstone.findings.cells import COLUMNS
-from touchstone.findings.verdicts import ELSEWHERE, VERDICTS
+from touchstone.findings.vocabulary import ELSEWHERE, VERDICTS
 from touchstone.paths import Results
 from touchstone.study.checks import load_study
 from touchstone.study.claims import known
@@ -252,6 +252,13 @@ def test_the_summary_counts_each_claim_once() -> None:
     assert list(found) == ["", "verdict", "certain", "inferred", "uncertain", "all", "meaning"]
     words = ["reproduced", "not comparable", "failed", ELSEWHERE]
     assert found["meaning"].tolist() == [VERDICTS[word].meaning for word in words]
+
+
+@pytest.mark.parametrize("word", VERDICTS)
+def test_a_reading_explains_whatever_leaves_the_claim_open(word: str) -> None:
+    (count,) = tables.counts(verdicts({"id": "a", "verdict": word}, {"id": "a"} | CODED))
+    explained = {"higher", "lower", "within spread", "inconclusive", "label ambiguous", "failed"}
+    assert (count.word, count.only) == ((ELSEWHERE, "only as coded") if word in explained else (word, ""))
 
 
 RESULTS = Results(Path("results/demo"))

@@ -21,7 +21,7 @@ from toy_claims import (
     worst,
 )
 
-from touchstone.findings import verdicts
+from touchstone.findings import verdicts, vocabulary
 from touchstone.findings.evidence import Caps
 from touchstone.findings.intervals import NO_INTERVAL, Deviation, Interval
 from touchstone.study import scale
@@ -48,16 +48,22 @@ def study() -> pd.DataFrame:
 
 
 def test_every_word_has_a_mark_of_its_own_and_a_meaning() -> None:
-    marks = [meaning.mark for meaning in verdicts.VERDICTS.values()]
+    marks = [meaning.mark for meaning in vocabulary.VERDICTS.values()]
     assert len(set(marks)) == len(marks)
-    assert all([*marks, *(m.meaning for m in verdicts.VERDICTS.values()), *verdicts.STANDS.values()])
-    assert verdicts.mark("failed") == "✗"
-    assert verdicts.mark(verdicts.ELSEWHERE) == "(✓)"
+    assert all(
+        [
+            *marks,
+            *(m.meaning for m in vocabulary.VERDICTS.values()),
+            *(w.meaning for w in (*vocabulary.STANDS.values(), *vocabulary.STATEMENTS.values())),
+        ]
+    )
+    assert vocabulary.mark("failed") == "✗"
+    assert vocabulary.mark(vocabulary.ELSEWHERE) == "(✓)"
 
 
 def test_an_unknown_word_is_an_error_everywhere() -> None:
     with pytest.raises(ValueError, match=r"unknown verdict 'reproducd'; allowed: .*did you mean 'reproduced'"):
-        verdicts.mark("reproducd")
+        vocabulary.mark("reproducd")
     with pytest.raises(ValueError, match="unknown verdict 'failed: loss is nan'"):
         verdicts.Verdict("failed: loss is nan")
     with pytest.raises(ValueError, match="unknown verdict 'overstated by 3 points'"):
@@ -560,7 +566,7 @@ def test_another_reading_never_counts_as_the_headline(tmp_path: Path) -> None:
     claim = ROW | {"cell_defense": "minmax-printed"}
     coded, printed = seeds(0.5, 0.5, 0.5, defense="minmax-coded"), seeds(0.9, 0.9, 0.9, defense="minmax-printed")
     found = judged(tmp_path, [claim], [*coded, *printed]).set_index("reading")
-    assert found["verdict"].to_dict() == {"headline": "higher", "coded": verdicts.ELSEWHERE, "pixel": "not run"}
+    assert found["verdict"].to_dict() == {"headline": "higher", "coded": vocabulary.ELSEWHERE, "pixel": "not run"}
     assert found["only"].to_dict() == {"headline": "", "coded": "only as coded", "pixel": ""}
     both = judged(tmp_path, [claim], [*coded, *seeds(0.5, 0.5, 0.5, defense="minmax-printed")])
     assert both["verdict"].tolist() == ["reproduced", "reproduced", "not run"]

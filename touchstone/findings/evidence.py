@@ -21,14 +21,13 @@ from touchstone.findings.intervals import (
     pooled_deviation,
 )
 from touchstone.study.claims import CELL
-from touchstone.study.scale import COMPARED, LOG, LOGIT, METRICS, SHARE, SLACK, UNITS
+from touchstone.study.scale import COMPARED, FLOOR, LOG, LOGIT, METRICS, SHARE, SLACK, UNITS
 
 # (dataset, attack, reading) -> radius -> what tests it there: attack, radius in pixels; or why nothing does
 Worst = Mapping[tuple[str, str, str], Mapping[float, tuple[str, float]] | str]
 JUDGED = METRICS | {UNDER_THREAT: SHARE, ATTACK_GAP: SHARE}  # what numbers of ours may be
 # accuracies and errors: without an attack; under one that leaves FLOOR at most, as many attacks would; all others
 KINDS = ("clean", "floor", "informative")
-FLOOR = 0.005
 SEPARATOR = "; "  # between the texts of a column that holds several: why, caps, stands_why
 
 

@@ -17,13 +17,12 @@ from touchstone.findings.cells import WORST, Cell, rows
 from touchstone.findings.inputs import read_table
 from touchstone.findings.intervals import EXACT, Margins, interval, share_margins
 from touchstone.findings.markdown import escape
-from touchstone.findings.verdicts import ELSEWHERE, VERDICTS, known, mark
+from touchstone.findings.vocabulary import ELSEWHERE, VERDICTS, known, mark
 from touchstone.paths import Results
 from touchstone.study.claims import HEADLINE
 from touchstone.study.schema import TableDef
 
 CERTAINTY_MARKS = {"certain": "", "inferred": "‡", "uncertain": "†"}
-UNSETTLED = ("higher", "lower", "inconclusive", "label ambiguous", "failed")  # what another reading may explain
 NORMS = ["linf", "l2", "l1", "l0", "none"]
 
 
@@ -300,7 +299,7 @@ def counts(verdicts: pd.DataFrame) -> list[Count]:
     found: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(CERTAINTY_MARKS, 0))
     headline = verdicts.loc[verdicts["reading"] == HEADLINE, ["id", "verdict", "certainty"]]
     for name, word, certainty in headline.itertuples(index=False, name=None):
-        explained = word in UNSETTLED and name in only
+        explained = VERDICTS[word].open and name in only
         found[(ELSEWHERE, only[name]) if explained else (word, "")][certainty] += 1
     order = list(VERDICTS)
     keys = sorted(found, key=lambda key: (order.index(key[0]), key[1]))

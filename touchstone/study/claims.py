@@ -19,7 +19,7 @@ import pandas as pd
 from touchstone.cell import radius_index, same_radius
 from touchstone.registry import nearest
 from touchstone.study.config import SLUG, ConfigError
-from touchstone.study.scale import UNITS
+from touchstone.study.scale import EPSILON_UNITS, UNITS
 from touchstone.study.schema import Study
 
 SLOTS = ["dataset", "model", "defense", "attack"]
@@ -64,21 +64,6 @@ SAID = {
     "near_zero_param_ratio_vs_std": "near_zero_ratio",
 }
 NORMS = ("linf", "l2", "l1", "l0", "none", "unknown")
-
-
-class Scale(NamedTuple):
-    """What a printed epsilon is measured in: the space of a threat, and how often the unit holds ours."""
-
-    space: str
-    size: float
-
-
-EPSILON_UNITS = {
-    "pixel01": Scale("pixel", 1.0),
-    "255": Scale("pixel", 255.0),
-    "count": Scale("pixel", 1.0),
-    "normalized": Scale("normalized", 1.0),
-}
 
 
 class Tried(NamedTuple):

@@ -6,6 +6,24 @@ from typing import Literal, NamedTuple
 
 # unit of a published value -> what one is in it
 UNITS = {"fraction": 1.0, "percent": 100.0, "x1e-1": 10.0, "x1e-2": 100.0, "ratio": 1.0, "raw": 1.0}
+
+
+class RadiusUnit(NamedTuple):
+    """What a printed epsilon is measured in: the space of a threat, and how often the unit holds ours."""
+
+    space: str
+    size: float
+
+
+EPSILON_UNITS = {
+    "pixel01": RadiusUnit("pixel", 1.0),
+    "255": RadiusUnit("pixel", 255.0),
+    "count": RadiusUnit("pixel", 1.0),
+    "normalized": RadiusUnit("normalized", 1.0),
+}
+FLOOR = 0.005  # accuracy: what is left under an attack that breaks all but a few, as many attacks would
+LITTLE = 0.05  # accuracy: the most that "a little" is, averaged over attacks
+SLIGHT = 0.02  # accuracy: the most that is lost without an attack where the loss is hardly visible
 SLACK = 1e-9  # rounding of decimal numbers: a difference of exactly tau is within tau
 
 Tolerance = Callable[[float], float]
