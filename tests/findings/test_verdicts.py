@@ -50,13 +50,8 @@ def study() -> pd.DataFrame:
 def test_every_word_has_a_mark_of_its_own_and_a_meaning() -> None:
     marks = [meaning.mark for meaning in vocabulary.VERDICTS.values()]
     assert len(set(marks)) == len(marks)
-    assert all(
-        [
-            *marks,
-            *(m.meaning for m in vocabulary.VERDICTS.values()),
-            *(w.meaning for w in (*vocabulary.STANDS.values(), *vocabulary.STATEMENTS.values())),
-        ]
-    )
+    tables = (vocabulary.VERDICTS, vocabulary.STANDS, vocabulary.STATEMENTS)
+    assert all([*marks, *(word.meaning for table in tables for word in table.values())])
     assert vocabulary.mark("failed") == "✗"
     assert vocabulary.mark(vocabulary.ELSEWHERE) == "(✓)"
 
