@@ -287,7 +287,7 @@ def test_a_ratio_of_weights_near_zero(ours: float, other: float, verdict: str) -
     shares = {"std": 0.01, "mm": ours, "adv": other}
     case = Case().add({(name, "near_zero_0.01"): [share] * 3 for name, share in shares.items()})
     case.claims = [{"cell_defense": "mm", "cell_attack": CLEAN, "cell_epsilon": math.nan, "attack": "clean"}]
-    case.claims[0] |= {"cell_metric": "near_zero_ratio", "low": 17.0, "high": 19.0, "unit": "ratio"}
+    case.claims[0] |= {"cell_metric": "near_zero_param_ratio_vs_std", "low": 17.0, "high": 19.0, "unit": "ratio"}
     assert reply(case.asked("near-zero mm adv")) == verdict
 
 

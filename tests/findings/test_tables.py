@@ -204,8 +204,8 @@ def test_every_attack_that_ran_is_in_the_table_of_attacks() -> None:
             {**CLEAN, "value": 0.99},
             *({**PUBLISHED, "attack": "pgd", "epsilon": eps, "value": 1 - eps} for eps in (0.1, 0.3)),
             {**PUBLISHED, "attack": "pgd", "epsilon": 0.1 + 1e-12, "defense": "adv", "value": 0.8, "n": 300},
-            *({**MINIMAL, "metric": name, "value": 0.5} for name in ("accuracy", "success_rate", "median_dist")),
-            {**MINIMAL, "metric": "mean_dist", "value": math.nan, "n": 0, "status": "failed"},
+            *({**MINIMAL, "metric": name, "value": 0.5} for name in ("accuracy", "success_rate", "median_norm")),
+            {**MINIMAL, "metric": "mean_norm", "value": math.nan, "n": 0, "status": "failed"},
             {**CLEAN, "metric": "fuzziness"},
             {},
         )
@@ -217,8 +217,8 @@ def test_every_attack_that_ran_is_in_the_table_of_attacks() -> None:
         ["pgd", "linf", "0.3", "accuracy", "1000", "70.0", "–"],
         ["cw-l2", "l2", "", "accuracy", "1000", "50.0", "–"],
         ["cw-l2", "l2", "", "success rate", "1000", "50.0", "–"],
-        ["cw-l2", "l2", "", "median dist", "1000", "0.5", "–"],
-        ["cw-l2", "l2", "", "mean dist", "–", "–", "–"],
+        ["cw-l2", "l2", "", "median norm", "1000", "0.5", "–"],
+        ["cw-l2", "l2", "", "mean norm", "–", "–", "–"],
     ]
     assert table.iloc[1, -1].startswith("80.0 ±")
     assert tables.attacks(cells()).empty

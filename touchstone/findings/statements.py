@@ -21,7 +21,7 @@ from touchstone.findings.cells import WORST, Index, Place, at, derive, index
 from touchstone.findings.evidence import SEPARATOR, Worst
 from touchstone.findings.vocabulary import STATEMENTS, known
 from touchstone.study.claims import CELL, HEADLINE
-from touchstone.study.scale import LITTLE, METRICS, SLACK, SLIGHT, UNITS
+from touchstone.study.scale import ERRORS, LITTLE, METRICS, SLACK, SLIGHT, UNITS
 from touchstone.study.statements import SEE, Question, Statement, Subject
 
 LEVEL = 0.05  # of each one-sided bound, and of Holm's correction over a statement
@@ -441,7 +441,7 @@ def _broken(scope: Scope, attack: str) -> Iterator[Check]:
 def _costs_clean(scope: Scope, defense: str, slight: str, clear: str) -> Iterator[Check]:
     """A defense lowers clean accuracy: by at most SLIGHT on one dataset, by more on another."""
     for dataset, model in scope.nets(defense):
-        drop = scope.clean(dataset, model, defense, "clean_accuracy_drop")
+        drop = scope.clean(dataset, model, defense, "clean_accuracy_drop_vs_std")
         where = f"{dataset} {model} drop"
         if dataset == slight:
             yield Comparison(where, drop, 0.0)
@@ -460,7 +460,7 @@ def _decreasing(scope: Scope, metric: str, first: str, *others: str) -> Iterator
 
 def _near_zero(scope: Scope, defense: str, other: str) -> Iterator[Check]:
     """The ratio of near-zero weights is in the claimed interval (with its tolerance); another's is above 1."""
-    metric = "near_zero_ratio"
+    metric = "near_zero_param_ratio_vs_std"
     for claim in scope.evidence:
         if claim.place.metric == metric and claim.place.defense == Subject.of(defense).defense:
             dataset, model = claim.place[:2]
@@ -541,6 +541,6 @@ def _asked(statement: Statement, scope: Scope) -> Outcome:
 def _claimed(row: Mapping[Hashable, Any]) -> Claimed:
     """Read a row of the claims."""
     place = Place(*(row[key] for key in [*CELL, "cell_metric"]))
-    attacked, unit = row["attack"] != "clean" and place.metric in ("accuracy", "error"), UNITS[row["unit"]]
+    attacked, unit = row["attack"] != "clean" and place.metric in ("accuracy", *ERRORS), UNITS[row["unit"]]
     epsilon = None if math.isnan(row["cell_epsilon"]) else row["cell_epsilon"]
     return Claimed(row["source_table"], place, epsilon, attacked, row["low"] / unit, row["high"] / unit)

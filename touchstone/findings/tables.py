@@ -255,7 +255,7 @@ def _distance(seeds: list[Cell]) -> str:
 
 
 # metric of a published attack -> how it is printed
-_OF_ATTACKS = {"accuracy": _percent, "success_rate": _percent, "median_dist": _distance, "mean_dist": _distance}
+_OF_ATTACKS = {"accuracy": _percent, "success_rate": _percent, "median_norm": _distance, "mean_norm": _distance}
 
 
 # ---- counts

@@ -16,7 +16,7 @@ from touchstone.findings.evidence import SEPARATOR, Caps, Claim, Evidence, Measu
 from touchstone.findings.intervals import LEAST_SEEDS, Deviation, Interval, quantile
 from touchstone.findings.vocabulary import ELSEWHERE, STANDS, VERDICTS, known, outcome
 from touchstone.study.claims import HEADLINE, expand
-from touchstone.study.scale import SLACK
+from touchstone.study.scale import ERRORS, SLACK
 
 SPREAD_SEEDS = 5  # nets that show how a recipe scatters
 MOST_SEEDS = 100  # that are tried when it is said how many would tell
@@ -270,8 +270,8 @@ def verdicts(
         worst: (dataset, attack, reading) -> epsilon of the attack -> (worst-case attack, epsilon in pixels) that
             tests a claim at that epsilon; or why nothing does.
         caps: (dataset, model, defense, attack) -> what was cut short; a cell that is not there was not.
-        near_zero: the metric of cells.csv that near_zero_ratio divides, such as "near_zero_0.01".
-        reference: the defense that clean_accuracy_drop and near_zero_ratio compare with.
+        near_zero: the metric of cells.csv that near_zero_param_ratio_vs_std divides, such as "near_zero_0.01".
+        reference: the defense that clean_accuracy_drop_vs_std and near_zero_param_ratio_vs_std compare with.
 
     Returns:
         The claims' columns and RESULT. Numbers are in the claim's own unit, nan where there is none. `kind` is one of
@@ -388,7 +388,7 @@ def _tested(claim: Claim, evidence: Evidence, first: Verdict, ours: Ours) -> Tes
     """
     if not claim.robust:
         return Tested()
-    sign = 1.0 if claim.place.metric == "error" else -1.0  # a claim above ours promises more robustness, an error less
+    sign = 1.0 if claim.place.metric in ERRORS else -1.0  # a claim above ours promises more robustness, an error less
     replication = sign * 100.0 * ours.difference / claim.unit
     untested = partial(Tested, replication_gap=replication)
     dataset, model, defense, attack, _ = claim.place

@@ -48,20 +48,14 @@ _ANY = ("none", "fixed", "minimal")
 MEASURES = {
     "accuracy": Measure(_ANY, 0.0, 1.0),
     "error": Measure(_ANY, 0.0, 1.0),
+    "adv_error": Measure(["fixed", "minimal"], 0.0, 1.0),
     "success_rate": Measure(["minimal"], 0.0, 1.0),
-    "mean_dist": Measure(["minimal"], 0.0, math.inf),
-    "median_dist": Measure(["minimal"], 0.0, math.inf),
-    "common_mean_dist": Measure(["minimal"], 0.0, math.inf),
-    "clean_accuracy_drop": Measure(["none"], -1.0, 1.0),
+    "mean_norm": Measure(["minimal"], 0.0, math.inf),
+    "median_norm": Measure(["minimal"], 0.0, math.inf),
+    "common_mean_norm": Measure(["minimal"], 0.0, math.inf),
+    "clean_accuracy_drop_vs_std": Measure(["none"], -1.0, 1.0),
     "fuzziness": Measure(["none"], 0.0, math.inf),
-    "near_zero_ratio": Measure(["none"], 0.0, math.inf),
-}
-# what papers call them -> their name here
-SAID = {
-    "adv_error": "error",
-    "mean_norm": "mean_dist",
-    "clean_accuracy_drop_vs_std": "clean_accuracy_drop",
-    "near_zero_param_ratio_vs_std": "near_zero_ratio",
+    "near_zero_param_ratio_vs_std": Measure(["none"], 0.0, math.inf),
 }
 NORMS = ("linf", "l2", "l1", "l0", "none", "unknown")
 
@@ -262,10 +256,9 @@ def _run_problems(row: Mapping[str, str], tried: AllTried) -> Iterator[tuple[str
 def _disagreements(row: Mapping[str, str], known: Known, tried: AllTried) -> Iterator[tuple[str, str]]:
     """Say where the printed columns and those of the cell contradict each other."""
     printed = re.sub("_(lo|hi)$", "", row["metric"])
-    name = SAID.get(printed, printed)
-    if name not in MEASURES:
-        yield "metric", f"unknown metric {printed!r} with a cell; {nearest(printed, [*MEASURES, *SAID])}"
-    elif row["cell_metric"] in MEASURES and row["cell_metric"] != name:
+    if printed not in MEASURES:
+        yield "metric", f"unknown metric {printed!r} with a cell; {nearest(printed, MEASURES)}"
+    elif row["cell_metric"] in MEASURES and row["cell_metric"] != printed:
         yield "cell_metric", f"{row['cell_metric']!r}, but {row['metric']!r} is printed"
     for slot in SLOTS:
         word, slug = row[slot], row[f"cell_{slot}"]

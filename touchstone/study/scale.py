@@ -89,14 +89,17 @@ METRICS = {
     "worst_accuracy": SHARE,
     "success_rate": SHARE,
     "error": SHARE._replace(clean=_of_error),
-    "clean_accuracy_drop": Metric(_absolute(0.02), "measured", PLAIN),
-    "mean_dist": Metric(_relative(0.10), "measured", LOG),
-    "median_dist": Metric(_relative(0.10), "measured", LOG),
-    "common_mean_dist": Metric(_relative(0.10), "measured", LOG),
+    "adv_error": SHARE,
+    "clean_accuracy_drop_vs_std": Metric(_absolute(0.02), "measured", PLAIN),
+    "mean_norm": Metric(_relative(0.10), "measured", LOG),
+    "median_norm": Metric(_relative(0.10), "measured", LOG),
+    "common_mean_norm": Metric(_relative(0.10), "measured", LOG),
     "rho_adv": Metric(_relative(0.10), "measured", LOG),
     "confidence": Metric(_absolute(0.02), "measured", PLAIN),
-    "confidence_gap": Metric(_absolute(0.02), "measured", PLAIN),
+    "prob_gap": Metric(_absolute(0.02), "measured", PLAIN),
     "fuzziness": Metric(_relative(0.25), "none", LOG),
-    "near_zero_ratio": Metric(_relative(0.25), "none", LOG),
+    "near_zero_param_ratio_vs_std": Metric(_relative(0.25), "none", LOG),
 }
-COMPARED = ("clean_accuracy_drop", "near_zero_ratio")  # metrics that also need the reference defense
+ERRORS = ("error", "adv_error")  # of 1 minus an accuracy: any, and what papers call so under attack
+# metrics that also need the reference defense
+COMPARED = ("clean_accuracy_drop_vs_std", "near_zero_param_ratio_vs_std")
