@@ -248,6 +248,7 @@ def test_derived_metrics_pair_the_seeds() -> None:
     given += [cell(v, seed=i, defense="std+l1", **clean_of) for i, v in enumerate((0.95, 0.96, 0.5))]
     given += [cell(v, seed=i, metric="near_zero_0.01", **clean_of) for i, v in enumerate((0.05, 0.0))]
     given += [cell(0.9, seed=i, metric="near_zero_0.01", defense="std+l1", **clean_of) for i in range(2)]
+    given.append(cell(0.3))
     found = cells.derive(pd.DataFrame(given), near_zero="near_zero_0.01", reference="std")
     drop = found[found["metric"] == "clean_accuracy_drop_vs_std"]
     assert drop["value"].tolist() == pytest.approx([0.03, 0.01])
@@ -258,5 +259,5 @@ def test_derived_metrics_pair_the_seeds() -> None:
     assert ratio["value"].tolist() == pytest.approx([18.0, math.nan], nan_ok=True)
     assert ratio["status"].tolist() == ["ok", "failed"]
     assert ratio["reason"].tolist() == ["", "std has 0, nothing to divide by"]
-    assert found[found["metric"] == "error"]["value"].tolist() == pytest.approx([0.02, 0.03, 0.05, 0.04, 0.5])
-    assert found[found["metric"] == "adv_error"]["value"].tolist() == [0.5], "without an attack there is none"
+    assert found[found["metric"] == "error"]["value"].tolist() == pytest.approx([0.02, 0.03, 0.05, 0.04, 0.5, 0.7])
+    assert found[found["metric"] == "adv_error"]["value"].tolist() == [0.7], "without an attack there is none"
