@@ -13,7 +13,7 @@ from touchstone.files import sum_of, write_sealed
 from touchstone.findings import flags, tables
 from touchstone.findings.cells import Cell
 from touchstone.findings.flags import Flagged
-from touchstone.findings.verdicts import ELSEWHERE
+from touchstone.findings.vocabulary import ELSEWHERE
 from touchstone.paths import Results, model_files, study_files
 from touchstone.report.plots import output
 from touchstone.study.checks import load_study
@@ -123,10 +123,14 @@ def make_tables(results: Results, study: Study, seeds: int) -> dict[Path, pd.Dat
     claims = pd.concat([_claims(published, reading, mark.mark, seeds) for reading, mark in study.readings.items()])
     statements = pd.read_csv(written.statements, dtype=str, keep_default_na=False)
     qualitative = statements[["id", "claim", "test", "published_numbers_agree"]].assign(
-        verdict=["holds", "fails", "not run"] * 4 + ["undecided 5 of 6"],
-        worst_verdict="undecided 1 of 2",
-        worst_detail="1 of 2; left out: cw-l2: it is unbounded",
-        detail="5 of 6; not: std above minmax-printed under cw-l2, |w| < 0.01",
+        verdict=["holds", "fails", "not run"] * 4 + ["undecided"],
+        right=5,
+        compared=6,
+        why="open: std above minmax-printed under cw-l2, |w| < 0.01",
+        worst_verdict="undecided",
+        worst_right=1,
+        worst_compared=2,
+        worst_why="left out: cw-l2: it is unbounded",
     )
     cells = _cells(seeds)
     made = {

@@ -4,14 +4,15 @@ import math
 
 import pytest
 
-from touchstone.cell import ThreatSpec, radius_index, same_radius
+from touchstone.cell import ThreatSpec, distinct_radii, radius_index, same_radius
 
 
 @pytest.mark.parametrize(
     ("a", "b", "same"),
     [
         (0.3, 0.1 + 0.2, True),
-        (8 / 255, 0.031373, False),  # rounded to six decimals it is another radius
+        (8 / 255, 0.031373, True),  # as it is written
+        (8 / 255, 0.03137, False),
         (8 / 255, round(8 / 255, 9), True),
         (0.0, 0.0, True),
         (0.0, 1e-6, False),
@@ -26,6 +27,10 @@ def test_same_radius(a: float, b: float, same: bool) -> None:
 def test_a_radius_has_a_place_in_its_grid() -> None:
     assert radius_index([0.1, 0.2, 0.3], 0.1 + 0.2) == 2
     assert radius_index([0.1, 0.2], 0.3) is None
+
+
+def test_radii_that_are_one_stand_once() -> None:
+    assert distinct_radii([0.3, 0.031373, 0.1 + 0.2, 8 / 255]) == (8 / 255, 0.3)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 
 from touchstone.attacks import ATTACKS
 from touchstone.defenses import DEFENSES
-from touchstone.findings.verdicts import STANDS, VERDICTS
+from touchstone.findings.vocabulary import STANDS, STATEMENTS, VERDICTS
 from touchstone.models import MODELS
 
 # whoever asks for the network ends with that
@@ -30,11 +30,14 @@ def catalogue() -> str:
 
 
 def verdicts() -> str:
-    """What a verdict means, and the second one of a number under attack."""
+    """What a verdict means, the second one of a number under attack, and that on a statement."""
     lines = [f"| {meaning.mark} {word} | {meaning.meaning} |" for word, meaning in VERDICTS.items()]
-    second = "; ".join(f"*{word}*: {meaning}" for word, meaning in STANDS.items())
+    second, said = (
+        "; ".join(f"*{word}*: {row.meaning}" for word, row in words.items()) for words in (STANDS, STATEMENTS)
+    )
     table = "\n".join(["| verdict | meaning |", "|---|---|", *lines])
-    return f"{table}\n\nThe second verdict of an accuracy or error under attack: {second}."
+    under_attack = f"The second verdict of an accuracy or error under attack: {second}."
+    return f"{table}\n\n{under_attack} The verdict on what a paper says in words: {said}."
 
 
 PARTS: dict[str, Callable[[], str]] = {"catalogue": catalogue, "verdicts": verdicts}

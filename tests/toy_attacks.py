@@ -3,6 +3,8 @@
 # ruff: noqa: ARG001
 from torch import Tensor, nn
 
+from touchstone.rng import SampleRng
+
 
 def wrapper(
     model: nn.Module,
@@ -11,7 +13,7 @@ def wrapper(
     *,
     norm: str,
     eps: float,
-    rng: int,
+    rng: int | SampleRng,
     stop: str = "never",
     attack: str = "pgd",
     steps: int = 100,

@@ -39,8 +39,20 @@ class ThreatSpec:
 
 
 def same_radius(a: float, b: float) -> bool:
-    """Say whether two radii are one; the only way in which radii are compared. Two missing ones (nan) are one."""
-    return (math.isnan(a) and math.isnan(b)) or math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9)
+    """Say whether two radii are one; the only way in which radii are compared. Two missing ones (nan) are one.
+
+    A radius may be written with six decimals, 8/255 as 0.031373; the judge allows more than the difference.
+    """
+    return (math.isnan(a) and math.isnan(b)) or math.isclose(a, b, rel_tol=1e-6, abs_tol=5e-7)
+
+
+def distinct_radii(radii: Iterable[float]) -> tuple[float, ...]:
+    """Return radii in ascending order, each once: of those that are one the smallest."""
+    found: list[float] = []
+    for radius in sorted(radii):
+        if not found or not same_radius(found[-1], radius):
+            found.append(radius)
+    return tuple(found)
 
 
 def radius_index(grid: Iterable[float], eps: float) -> int | None:

@@ -223,7 +223,7 @@ def objective(name: str, given: Mapping[str, Any] | None = None) -> Defense:
 
 def net_for(name: str, seed: int = 0) -> Classifier:
     """Build a small net that an objective can train."""
-    kind = {"dropout": "mlp-1000", "weightpen": "smallcnn-mnist"}.get(name, "lenet")
+    kind = {"dropout": "mlp-1000", "weightpen": "smallcnn"}.get(name, "lenet")
     return build(kind, DATASETS["digits"], seed=seed)
 
 

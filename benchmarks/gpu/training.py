@@ -30,12 +30,10 @@ TRAINING: dict[str, Training] = {
     "vgg13": Training("vgg13", "cifar10", 5_120, CrossEntropy(), "Cross-entropy."),
     "lenet5": Training("lenet5", "mnist", 20_480, CrossEntropy(), "Cross-entropy."),
     "wrn-34-10": Training("wrn-34-10", "cifar10", 512, CrossEntropy(), "Cross-entropy."),
-    "smallcnn-cifar": Training("smallcnn-cifar", "cifar10", 5_120, CrossEntropy(), "Cross-entropy."),
-    "at": Training(
-        "smallcnn-cifar", "cifar10", 2_560, Adversarial(**_PGD), "AT with PGD-10 at 8/255.", passes=_ATTACKED
-    ),
+    "smallcnn-cifar": Training("smallcnn", "cifar10", 5_120, CrossEntropy(), "Cross-entropy."),
+    "at": Training("smallcnn", "cifar10", 2_560, Adversarial(**_PGD), "AT with PGD-10 at 8/255.", passes=_ATTACKED),
     "trades": Training(
-        "smallcnn-cifar", "cifar10", 2_560, Trades(**_PGD, beta=6.0), "TRADES with PGD-10 at 8/255.", passes=_ATTACKED
+        "smallcnn", "cifar10", 2_560, Trades(**_PGD, beta=6.0), "TRADES with PGD-10 at 8/255.", passes=_ATTACKED
     ),
 }
 

@@ -24,7 +24,7 @@ def trained(name: str, compiled: dict[str, Any] | None) -> tuple[Fit, dict[str, 
     generator = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (64, 1, 28, 28), generator=generator, dtype=torch.uint8)
     y = torch.randint(0, 10, (64,), generator=generator)
-    kind = {"dropout": "mlp-1000", "weightpen": "smallcnn-mnist"}.get(name, "lenet5")
+    kind = {"dropout": "mlp-1000", "weightpen": "smallcnn"}.get(name, "lenet5")
     model = build(kind, DATASETS["mnist"], seed=0)
     if compiled is not None:
         model.net.compile(**compiled)

@@ -47,6 +47,11 @@ def test_the_usual_order_is_no_flag() -> None:
     assert flags.between(frames) == []
 
 
+def test_a_radius_that_is_written_otherwise_is_the_same() -> None:
+    attacks = {"fgsm": table(60, backwards=1, epsilon=8 / 255), "pgd": table(40, epsilon=0.031373)}
+    assert names(flags.between(attacks)) == ["one_step_stronger"]
+
+
 @pytest.mark.parametrize(("lead", "flagged"), [(3, False), (5, True)])
 def test_a_lead_must_exceed_two_standard_errors(lead: int, flagged: bool) -> None:
     # k of 100 paired samples apart: mean k/100, standard error sqrt(k/100 (1 - k/100) / 100); 2 SE is crossed at k = 4
@@ -157,4 +162,4 @@ def test_flags_read_records_without_torch() -> None:
         for alias in node.names
     }
     assert "torch" not in {name.split(".")[0] for name in names}
-    assert {name for name in names if name.startswith("touchstone")} == {"touchstone.records"}
+    assert {name for name in names if name.startswith("touchstone")} == {"touchstone.cell", "touchstone.records"}

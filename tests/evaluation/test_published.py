@@ -227,8 +227,8 @@ def test_without_epsilons_the_grid_keeps_the_smallest_distances(plant: Any) -> N
     means = [a.loc[a["success"] & right, "dist_l2"].mean() for a in alone]
     assert np.isinf(medians[0])  # fails on most,
     assert means[0] == min(means)  # and its few small distances win all the same
-    assert [row["median_dist"] for row in info["grid"]] == [None, *(pytest.approx(m) for m in medians[1:])]
-    assert [row["mean_dist"] for row in info["grid"]] == [pytest.approx(m) for m in means]
+    assert [row["median_norm"] for row in info["grid"]] == [None, *(pytest.approx(m) for m in medians[1:])]
+    assert [row["mean_norm"] for row in info["grid"]] == [pytest.approx(m) for m in means]
     assert [row["chosen"] for row in info["grid"]] == [True, False, False]
     assert [row["epsilon"] for row in info["grid"]] == [None] * 3
     pd.testing.assert_series_equal(table["dist_l2"], alone[0]["dist_l2"])
@@ -242,7 +242,7 @@ def test_a_grid_on_a_net_that_is_always_wrong_keeps_the_first(plant: Any) -> Non
     x, y = samples(model, 6, wrong=6)
     grid = {"init_eps": [0.1, 0.2]}
     _, _, info = attack(model, name, Threat("l2"), options={"steps": 3}, grid=grid, x=x, y=y)
-    assert [row["mean_dist"] for row in info["grid"]] == [row["median_dist"] for row in info["grid"]] == [None, None]
+    assert [row["mean_norm"] for row in info["grid"]] == [row["median_norm"] for row in info["grid"]] == [None, None]
     assert [row["chosen"] for row in info["grid"]] == [True, False]
 
 

@@ -61,8 +61,8 @@ def test_cells_hold_every_number_of_the_records() -> None:
     assert number(found, attack="cw", metric="accuracy")["value"] == 0.25
     assert math.isnan(number(found, attack="cw", metric="accuracy")["epsilon"])
     assert number(found, attack="cw", metric="success_rate")["value"] == 0.75
-    assert number(found, attack="cw", metric="median_dist")["value"] == 3.0
-    assert number(found, attack="cw", metric="mean_dist")["value"] == pytest.approx(7 / 3)
+    assert number(found, attack="cw", metric="median_norm")["value"] == 3.0
+    assert number(found, attack="cw", metric="mean_norm")["value"] == pytest.approx(7 / 3)
     assert (found["metric"] == "accuracy").sum() == 6, "a cascade has a worst case, and no accuracy of its own"
 
 
@@ -131,16 +131,16 @@ def test_minimal_norms_are_compared_in_one_norm() -> None:
     given = [Attacked(header(slug, kind="minimal", threat=l2), f) for slug, f in zip(("a", "b"), frames, strict=True)]
     other = Attacked(header("c", kind="minimal", threat=l1), frames[0].assign(dist_l1=7.0))
     found = table(*given, other)
-    common = found[found["metric"] == "common_mean_dist"].set_index("attack")
+    common = found[found["metric"] == "common_mean_norm"].set_index("attack")
     assert common[["value", "n", "met"]].to_numpy().tolist() == [[1.5, 2, 3], [1.5, 2, 3], [7.0, 3, 3]]
     failed = Attacked(header("b", kind="minimal", threat=l2, status="failed", reason="nan"), records.empty())
-    alone = number(table(given[0], failed), metric="common_mean_dist", attack="a")
+    alone = number(table(given[0], failed), metric="common_mean_norm", attack="a")
     assert (alone["value"], alone["status"], alone["reason"]) == (pytest.approx(7 / 3), "incomplete", "missing b")
 
 
 def test_a_mean_carries_its_half_width_over_samples_and_a_share_does_not() -> None:
     found = table(*attacks())
-    mean = number(found, attack="cw", metric="mean_dist")
+    mean = number(found, attack="cw", metric="mean_norm")
     assert (mean["n"], mean["met"]) == (3, 4)
     assert mean["half"] == pytest.approx(4.302652729911275 * np.std([1, 2, 4], ddof=1) / math.sqrt(3))
     assert math.isnan(number(found, attack="cw", metric="success_rate")["half"])
@@ -155,7 +155,7 @@ def test_points_cut_back_to_a_budget_are_no_minimal_norms() -> None:
         dist_l2=[2.0, 0, 0.1, 0.1],
     )
     found = table(Attacked(header("cw", kind="minimal", threat=ThreatSpec("l2", epsilons=(0.1,))), frame))
-    assert number(found, metric="mean_dist")["value"] == 2.0
+    assert number(found, metric="mean_norm")["value"] == 2.0
     assert number(found, metric="accuracy", epsilon=0.1)["value"] == 0.0
 
 
@@ -248,14 +248,16 @@ def test_derived_metrics_pair_the_seeds() -> None:
     given += [cell(v, seed=i, defense="std+l1", **clean_of) for i, v in enumerate((0.95, 0.96, 0.5))]
     given += [cell(v, seed=i, metric="near_zero_0.01", **clean_of) for i, v in enumerate((0.05, 0.0))]
     given += [cell(0.9, seed=i, metric="near_zero_0.01", defense="std+l1", **clean_of) for i in range(2)]
+    given.append(cell(0.3))
     found = cells.derive(pd.DataFrame(given), near_zero="near_zero_0.01", reference="std")
-    drop = found[found["metric"] == "clean_accuracy_drop"]
+    drop = found[found["metric"] == "clean_accuracy_drop_vs_std"]
     assert drop["value"].tolist() == pytest.approx([0.03, 0.01])
     assert drop["defense"].unique().tolist() == ["std+l1"]
     halves = [max(share_margins(share, 100)) for share in (0.98, 0.95)]
     assert drop["half"].tolist()[0] == pytest.approx(math.hypot(*halves))
-    ratio = found[found["metric"] == "near_zero_ratio"]
+    ratio = found[found["metric"] == "near_zero_param_ratio_vs_std"]
     assert ratio["value"].tolist() == pytest.approx([18.0, math.nan], nan_ok=True)
     assert ratio["status"].tolist() == ["ok", "failed"]
     assert ratio["reason"].tolist() == ["", "std has 0, nothing to divide by"]
-    assert found[found["metric"] == "error"]["value"].tolist() == pytest.approx([0.02, 0.03, 0.05, 0.04, 0.5])
+    assert found[found["metric"] == "error"]["value"].tolist() == pytest.approx([0.02, 0.03, 0.05, 0.04, 0.5, 0.7])
+    assert found[found["metric"] == "adv_error"]["value"].tolist() == [0.7], "without an attack there is none"

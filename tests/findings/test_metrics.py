@@ -51,11 +51,11 @@ def test_accuracy_without_a_budget_has_no_epsilon() -> None:
 def test_norms_count_a_failure_as_infinitely_far() -> None:
     frame = points(dist_l2=[1.0, 3.0, 0.5, 9.0], success=[True, True, True, False], sample=[0, 0, 1, 2])
     found = {name: (number.value, number.n) for name, number in metrics.norms(frame, "l2").items()}
-    assert found == {"success_rate": (2 / 3, 3), "median_dist": (1.0, 3), "mean_dist": (0.75, 2)}
+    assert found == {"success_rate": (2 / 3, 3), "median_norm": (1.0, 3), "mean_norm": (0.75, 2)}
     none = metrics.norms(frame.assign(success=False), "l2")
     assert none["success_rate"].value == 0
-    assert none["median_dist"].value == math.inf
-    assert math.isnan(none["mean_dist"].value)
+    assert none["median_norm"].value == math.inf
+    assert math.isnan(none["mean_norm"].value)
 
 
 def test_norms_are_over_what_is_classified_correctly() -> None:
@@ -64,10 +64,10 @@ def test_norms_are_over_what_is_classified_correctly() -> None:
     wrong = (np.arange(100) >= 85).astype(int)
     frame = points(clean_pred=wrong, success=(norm < 9.0).tolist(), dist_l2=norm.tolist())
     found = metrics.norms(frame, "l2")
-    assert found["mean_dist"][:2] == pytest.approx((1.127, 80)), "0.949 with the clean errors"
-    assert found["mean_dist"].half == pytest.approx(1.990450 * np.std(norm[:80], ddof=1) / math.sqrt(80))
+    assert found["mean_norm"][:2] == pytest.approx((1.127, 80)), "0.949 with the clean errors"
+    assert found["mean_norm"].half == pytest.approx(1.990450 * np.std(norm[:80], ddof=1) / math.sqrt(80))
     assert found["success_rate"][:2] == pytest.approx((80 / 85, 85)), "95 of 100 with them"
-    assert found["median_dist"][:2] == pytest.approx((np.median(norm[:85]), 85))
+    assert found["median_norm"][:2] == pytest.approx((np.median(norm[:85]), 85))
     nothing = metrics.norms(frame.assign(clean_pred=1), "l2")
     assert {number.n for number in nothing.values()} == {0}
     assert all(math.isnan(number.value) for number in nothing.values())
@@ -78,7 +78,7 @@ def test_attacks_are_compared_on_the_samples_that_all_of_them_break() -> None:
     strong = points(dist_l2=[1.0, 2.0, 9.0, 9.0], success=[True] * 4)
     weak = points(dist_l2=[1.5, 2.5, 9.5, 0.0], success=[True, True, False, True], clean_pred=[0, 0, 0, 1])
     few = points(dist_l2=[3.0, 3.0], success=[True] * 2, sample=[1, 2])
-    assert metrics.norms(strong, "l2")["mean_dist"].value > metrics.norms(weak, "l2")["mean_dist"].value
+    assert metrics.norms(strong, "l2")["mean_norm"].value > metrics.norms(weak, "l2")["mean_norm"].value
     found = metrics.common_norms({"strong": strong, "weak": weak}, "l2")
     assert {slug: number[:2] for slug, number in found.items()} == {"strong": (1.5, 2), "weak": (2.0, 2)}
     third = metrics.common_norms({"strong": strong, "weak": weak, "few": few}, "l2")

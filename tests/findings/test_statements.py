@@ -13,7 +13,7 @@ from toy_claims import FILES, printed, printed_as_ours, seeds, slugs
 
 from touchstone.findings import statements
 from touchstone.findings.cells import COLUMNS
-from touchstone.findings.statements import Comparison, Most, conclude
+from touchstone.findings.statements import Comparison, Most, Outcome, conclude
 from touchstone.study import statements as written
 from touchstone.study.statements import Question, Statement
 
@@ -22,6 +22,16 @@ ZERO = (0.0, 0.0, 0.0)
 PGD, FGSM, CW, CLEAN = "pgd40-linf", "fgsm-linf", "cw-l2", "clean"
 
 Numbers = Mapping[tuple[str, str], Sequence[float]]  # (defense, attack or metric of weights) -> a number per seed
+
+
+def said(outcome: Outcome) -> str:
+    """The word of an outcome, with its points where it is undecided."""
+    return f"{outcome.word} {outcome.right} of {outcome.compared}" if outcome.word == "undecided" else outcome.word
+
+
+def reply(row: pd.Series) -> str:
+    """The same of a row of the table, under the published attacks."""
+    return f"{row['verdict']} {row['right']} of {row['compared']}" if row["verdict"] == "undecided" else row["verdict"]
 
 
 # ---- comparisons
@@ -70,24 +80,24 @@ def test_a_comparison_with_a_constant_is_students_test() -> None:
 def test_one_comparison_decides_or_does_not(
     left: Sequence[float], right: Sequence[float], more: dict[str, Any], verdict: str
 ) -> None:
-    assert conclude([Comparison("a", numbers(left), numbers(right), **more)]).verdict == verdict
+    assert said(conclude([Comparison("a", numbers(left), numbers(right), **more)])) == verdict
 
 
 def test_a_statement_holds_if_all_hold_and_fails_by_the_corrected_bound_of_one() -> None:
     right, none = Comparison("right", numbers(HIGH), numbers(LOW)), Comparison("none", {}, numbers(LOW))
     away = Comparison("away", numbers(LOW), numbers(HIGH))
     open_ = Comparison("open", numbers(WIDE), numbers(LOW))
-    assert conclude([right] * 3).verdict == "holds"
-    assert conclude([right, right, open_]).verdict == "undecided 2 of 3"
-    assert conclude([right, away, open_]).verdict == "fails"
-    assert conclude([right, none]).verdict == "not run"
-    assert conclude([none, away]).verdict == "fails", "what is missing cannot save it"
-    assert conclude([]).verdict == "not run"
+    assert said(conclude([right] * 3)) == "holds"
+    assert said(conclude([right, right, open_])) == "undecided 2 of 3"
+    assert said(conclude([right, away, open_])) == "fails"
+    assert said(conclude([right, none])) == "not run"
+    assert said(conclude([none, away])) == "fails", "what is missing cannot save it"
+    assert said(conclude([])) == "not run"
     nearly = Comparison("nearly", numbers((0.50, 0.52, 0.54)), numbers((0.555, 0.575, 0.555)))
     assert 0.01 < nearly.tails()[1] < 0.05
-    assert conclude([nearly]).verdict == "fails"
+    assert said(conclude([nearly])) == "fails"
     many = [Comparison(str(i), numbers(HIGH), numbers(LOW)) for i in range(9)]
-    assert conclude([nearly, *many]).verdict == "undecided 9 of 10", "one in ten would be reversed by chance"
+    assert said(conclude([nearly, *many])) == "undecided 9 of 10", "one in ten would be reversed by chance"
 
 
 def test_holms_correction_steps_down() -> None:
@@ -96,8 +106,8 @@ def test_holms_correction_steps_down() -> None:
     nearly = Comparison("nearly", numbers((0.50, 0.52, 0.54)), numbers((0.56, 0.583, 0.56)))
     assert 0.05 / 4 < nearly.tails()[1] < 0.05 / 3
     rest = [Comparison(str(i), numbers(HIGH), numbers(LOW)) for i in range(2)]
-    assert "reversed: away" in conclude([away, nearly, *rest]).detail
-    assert ", nearly" in conclude([away, nearly, *rest]).detail.split("; open")[0]
+    assert "reversed: away" in conclude([away, nearly, *rest]).why[0]
+    assert ", nearly" in conclude([away, nearly, *rest]).why[0]
 
 
 def test_most_needs_more_than_half() -> None:
@@ -105,11 +115,11 @@ def test_most_needs_more_than_half() -> None:
         return Most("all", tuple((Comparison("", numbers(a), numbers(b)),) for a, b in pairs))
 
     won, lost, unsure = (HIGH, LOW), (LOW, HIGH), (WIDE, LOW)
-    assert conclude([most(won, won, lost)]).verdict == "holds"
-    assert conclude([most(won, lost, unsure)]).verdict == "undecided 0 of 1"
-    assert conclude([most(won, lost)]).verdict == "fails"
-    assert conclude([most(won, won, unsure)]).verdict == "holds"
-    assert conclude([most(won, ((), LOW), unsure)]).verdict == "not run"
+    assert said(conclude([most(won, won, lost)])) == "holds"
+    assert said(conclude([most(won, lost, unsure)])) == "undecided 0 of 1"
+    assert said(conclude([most(won, lost)])) == "fails"
+    assert said(conclude([most(won, won, unsure)])) == "holds"
+    assert said(conclude([most(won, ((), LOW), unsure)])) == "not run"
 
 
 def test_the_detail_says_what_decides() -> None:
@@ -119,10 +129,18 @@ def test_the_detail_says_what_decides() -> None:
         Comparison("c", {}, numbers(LOW)),
         Comparison("d", numbers(HIGH[:2]), numbers(LOW)),
     ]
-    text = conclude(checks, ["cw-l2: it is unbounded"]).detail
-    assert text.startswith("0 of 4; reversed: a: 0.51 > 0.71 (p ")
-    assert "; open: b: 0.6 ≥ 0.51 -0.02 (p " in text
-    assert "d: 0.705 > 0.51 (2 of 3 seeds); no number: c; left out: cw-l2: it is unbounded" in text
+    found = conclude(checks, ["cw-l2: it is unbounded"])
+    assert (found.right, found.compared) == (0, 4)
+    reversed_, open_, *rest = found.why
+    assert reversed_.startswith("reversed: a: 0.51 > 0.71 (p ")
+    assert open_.startswith("open: b: 0.6 ≥ 0.51 -0.02 (p ")
+    assert open_.endswith("d: 0.705 > 0.51 (2 of 3 seeds)")
+    assert rest == ["no number: c", "left out: cw-l2: it is unbounded"]
+
+
+def test_an_unknown_word_is_no_outcome() -> None:
+    with pytest.raises(ValueError, match=r"unknown verdict 'undecided 2 of 3'; .*did you mean 'undecided'"):
+        Outcome("undecided 2 of 3")
 
 
 # ---- what a statement speaks of
@@ -203,49 +221,50 @@ BOTH = {("mm", PGD): HIGH, ("std", PGD): LOW}
     ],
 )  # fmt: skip
 def test_three_outcomes_of_every_test(test: str, found: Numbers, verdict: str) -> None:
-    assert Case().add(found).asked(test)["verdict"] == verdict
+    assert reply(Case().add(found).asked(test)) == verdict
 
 
 def test_bare_means_decide_nothing() -> None:
     """71.8 against 59.3 % over three nets that scatter by twenty points is no support."""
     scattered = {("mm", PGD): (0.52, 0.72, 0.91), ("std", PGD): (0.40, 0.58, 0.80)}
-    assert Case().add(scattered).asked("above mm std")["verdict"] == "undecided 0 of 1"
+    assert reply(Case().add(scattered).asked("above mm std")) == "undecided 0 of 1"
 
 
 def test_every_radius_counts() -> None:
     case = Case().add(BOTH, epsilon=0.1).add({("mm", PGD): LOW, ("std", PGD): HIGH}, epsilon=0.2).add(BOTH)
     found = case.asked("above mm std")
     assert found["verdict"] == "fails"
-    assert found["detail"].startswith("2 of 3; reversed: mnist pgd40-linf 0.2 lenet, mm over std: 0.51 > 0.71 (p ")
+    assert (found["right"], found["compared"]) == (2, 3)
+    assert found["why"].startswith("reversed: mnist pgd40-linf 0.2 lenet, mm over std: 0.51 > 0.71 (p ")
 
 
 def test_only_the_tables_of_the_evidence_count_and_only_where_both_are_printed() -> None:
     case = Case().add(BOTH).add({("mm", PGD): LOW, ("std", PGD): HIGH}, table="Table 2", epsilon=0.1)
-    assert case.asked("above mm std")["detail"] == "1 of 1"
-    assert case.asked("above mm std", "Table 1; Table 2")["verdict"] == "fails"
+    assert case.asked("above mm std")["compared"] == 1
+    assert reply(case.asked("above mm std", "Table 1; Table 2")) == "fails"
     apart = Case().add({("mm", PGD): HIGH}).add({("std", PGD): LOW}, table="Table 2")
     found = apart.asked("above mm std", "Table 1; Table 2")
-    assert (found["verdict"], found["detail"]) == ("not run", "no two of its numbers are compared")
+    assert (found["verdict"], found["why"]) == ("not run", "no two of its numbers are compared")
 
 
 def test_only_the_datasets_that_a_statement_speaks_of_count() -> None:
     case = Case().add({("std", "rho_extreme"): HIGH, ("mm", "rho_extreme"): LOW})
     case.add({("std", "rho_extreme"): LOW, ("mm", "rho_extreme"): HIGH}, dataset="cifar10")
-    assert case.asked("decreasing rho_extreme mm std", "Figure 6", "cifar10")["verdict"] == "holds"
-    assert case.asked("decreasing rho_extreme mm std", "Figure 6", "mnist")["verdict"] == "fails"
-    assert case.asked("decreasing rho_extreme mm std", "Table 1")["verdict"] == "fails", "both"
+    assert reply(case.asked("decreasing rho_extreme mm std", "Figure 6", "cifar10")) == "holds"
+    assert reply(case.asked("decreasing rho_extreme mm std", "Figure 6", "mnist")) == "fails"
+    assert reply(case.asked("decreasing rho_extreme mm std", "Table 1")) == "fails", "both"
     both = Case().add(BOTH).add({("mm", PGD): LOW, ("std", PGD): HIGH}, dataset="cifar10")
-    assert both.asked("above mm std", datasets="mnist")["verdict"] == "holds"
+    assert reply(both.asked("above mm std", datasets="mnist")) == "holds"
 
 
 def test_defenses_are_compared_on_one_model_or_on_those_that_are_named() -> None:
     two = Case().add(BOTH).add(BOTH, model="mlp")
-    assert two.asked("above mm std")["detail"] == "2 of 2"
-    assert two.asked("above mlp/mm std")["detail"] == "1 of 1"
+    assert two.asked("above mm std")["compared"] == 2
+    assert two.asked("above mlp/mm std")["compared"] == 1
     apart = Case().add({("mm", PGD): HIGH}, model="mlp").add({("std", PGD): LOW})
-    assert apart.asked("above mm std")["verdict"] == "not run"
-    assert apart.asked("above mlp/mm lenet/std")["verdict"] == "holds"
-    assert apart.asked("above lenet/std mlp/mm")["verdict"] == "fails"
+    assert reply(apart.asked("above mm std")) == "not run"
+    assert reply(apart.asked("above mlp/mm lenet/std")) == "holds"
+    assert reply(apart.asked("above lenet/std mlp/mm")) == "fails"
 
 
 def test_a_cost_in_clean_accuracy() -> None:
@@ -253,7 +272,7 @@ def test_a_cost_in_clean_accuracy() -> None:
         case = Case()
         for dataset, drop in (("mnist", slight), ("cifar10", clear)):
             case.add({("std", CLEAN): [0.9] * 3, ("mm", CLEAN): [0.9 - drop] * 3}, dataset=dataset)
-        return str(case.asked("costs-clean mm mnist cifar10")["verdict"])
+        return reply(case.asked("costs-clean mm mnist cifar10"))
 
     assert [cost(0.01, 0.08), cost(0.02, 0.08)] == ["holds", "holds"]
     assert [cost(0.03, 0.08), cost(-0.01, 0.08), cost(0.01, 0.01)] == ["fails"] * 3
@@ -268,15 +287,15 @@ def test_a_ratio_of_weights_near_zero(ours: float, other: float, verdict: str) -
     shares = {"std": 0.01, "mm": ours, "adv": other}
     case = Case().add({(name, "near_zero_0.01"): [share] * 3 for name, share in shares.items()})
     case.claims = [{"cell_defense": "mm", "cell_attack": CLEAN, "cell_epsilon": math.nan, "attack": "clean"}]
-    case.claims[0] |= {"cell_metric": "near_zero_ratio", "low": 17.0, "high": 19.0, "unit": "ratio"}
-    assert case.asked("near-zero mm adv")["verdict"] == verdict
+    case.claims[0] |= {"cell_metric": "near_zero_param_ratio_vs_std", "low": 17.0, "high": 19.0, "unit": "ratio"}
+    assert reply(case.asked("near-zero mm adv")) == verdict
 
 
 def test_a_claimed_error_under_attack_is_an_accuracy() -> None:
     case = Case().add(BOTH)
     for one in case.claims:
         one |= {"cell_metric": "error", "unit": "percent", "low": 40.0, "high": 40.0}
-    assert case.asked("above mm std")["verdict"] == "holds"
+    assert reply(case.asked("above mm std")) == "holds"
 
 
 # ---- in the worst case
@@ -295,15 +314,16 @@ def test_every_statement_on_attacks_is_asked_again_in_the_worst_case() -> None:
     case.cells += seeds(*ZERO, defense="mm", **place) + seeds(*LOW, defense="std", **place)
     found = case.asked("above mm std", worst=WORST)
     assert (found["verdict"], found["worst_verdict"]) == ("holds", "fails")
-    assert found["worst_detail"].startswith("0 of 1; reversed: mnist worst-linf 0.09 lenet"), "FGSM and PGD have one"
-    assert found["worst_detail"].endswith("left out: cw-l2: it is unbounded")
+    assert (found["worst_right"], found["worst_compared"]) == (0, 1)
+    assert found["worst_why"].startswith("reversed: mnist worst-linf 0.09 lenet"), "FGSM and PGD have one"
+    assert found["worst_why"].endswith("left out: cw-l2: it is unbounded")
     for cell in case.cells:
         cell["status"] = "incomplete" if cell["protocol"] == "worst" else "ok"
     lacking = case.asked("above mm std", worst=WORST)
     assert (lacking["verdict"], lacking["worst_verdict"]) == ("holds", "not run"), "it is this or lower"
     bare = Case().add(BOTH).asked("above mm std")
     assert bare["worst_verdict"] == "not run"
-    assert bare["worst_detail"].endswith("pgd40-linf: no worst case is defined for it")
+    assert bare["worst_why"].endswith("pgd40-linf: no worst case is defined for it")
     weights = Case().add({("std", "fuzziness"): HIGH, ("adv", "fuzziness"): LOW})
     assert weights.asked("decreasing fuzziness std adv", worst=WORST)["worst_verdict"] == ""
 
@@ -320,9 +340,11 @@ def test_the_statements_of_the_study_are_tested_on_the_claimed_cells() -> None:
     found = statements.qualitative(said, study, table, worst={}, near_zero="near_zero_0.01").set_index("id")
     expected = {"mm01": "holds", "mm02": "undecided 5 of 6", "mm03": "holds", "mm04": "fails", "mm05": "fails"}
     expected |= {"mm06": "holds", "mm07": "holds", "mm08": "holds", "mm09": "holds"}
-    expected |= {"mm10": "see figure 3", "mm11": "see figure 2", "mm12": "not run", "mm13": "holds"}
-    assert found["verdict"].to_dict() == expected
-    assert found.loc["mm12", "detail"] == "0 of 1; no number: cifar10 lenet, minmax-printed over std"
+    expected |= {"mm10": "see", "mm11": "see", "mm12": "not run", "mm13": "holds"}
+    assert found.apply(reply, axis=1).to_dict() == expected
+    assert found.loc["mm10", "why"] == "figure 3"
+    assert (found.loc["mm12", "right"], found.loc["mm12", "compared"]) == (0, 1)
+    assert found.loc["mm12", "why"] == "no number: cifar10 lenet, minmax-printed over std"
     assert list(found) == [name for name in statements.COLUMNS if name != "id"]
     agree = found["published_numbers_agree"].str.partition(":")[0]
     assert agree[["mm01", "mm02", "mm03", "mm06"]].tolist() == ["yes", "partly", "yes", "yes"], "as we find them"
@@ -339,4 +361,5 @@ def test_the_tests_take_the_words_that_are_checked_when_a_study_is_read() -> Non
 
 def test_a_reader_judges_what_is_to_be_seen() -> None:
     assert Question.of("see figure 3") == ("see", ("figure", "3"))
-    assert Case().add(BOTH).asked("see figure 3")["verdict"] == "see figure 3"
+    found = Case().add(BOTH).asked("see figure 3")
+    assert (found["verdict"], found["why"]) == ("see", "figure 3")

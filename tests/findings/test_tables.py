@@ -9,7 +9,7 @@ import pytest
 from touchstone.cell import ModelId
 from touchstone.findings import tables
 from touchstone.findings.cells import COLUMNS
-from touchstone.findings.verdicts import ELSEWHERE, VERDICTS
+from touchstone.findings.vocabulary import ELSEWHERE, VERDICTS
 from touchstone.paths import Results, studies, study_files
 from touchstone.study.checks import load_study
 from touchstone.study.claims import known, read
@@ -181,7 +181,7 @@ def test_the_worst_case_comes_before_clean_accuracy() -> None:
             *({"value": value, "seed": seed} for seed, value in enumerate((0.1, 0.12, 0.14))),
             {"norm": "l2", "epsilon": 0.5, "value": 0.7, "n": 300},
             {"epsilon": 0.1, "value": 0.9, "status": "incomplete"},
-            {"epsilon": 0.1, "defense": "coded", "n": 200},
+            {"epsilon": 0.1 + 1e-12, "defense": "coded", "n": 200},
             {"epsilon": 0.1, "defense": "adv", "value": math.nan, "n": 0, "status": "failed"},
             {"metric": "fuzziness"},
         )
@@ -204,8 +204,8 @@ def test_every_attack_that_ran_is_in_the_table_of_attacks() -> None:
             {**CLEAN, "value": 0.99},
             *({**PUBLISHED, "attack": "pgd", "epsilon": eps, "value": 1 - eps} for eps in (0.1, 0.3)),
             {**PUBLISHED, "attack": "pgd", "epsilon": 0.1 + 1e-12, "defense": "adv", "value": 0.8, "n": 300},
-            *({**MINIMAL, "metric": name, "value": 0.5} for name in ("accuracy", "success_rate", "median_dist")),
-            {**MINIMAL, "metric": "mean_dist", "value": math.nan, "n": 0, "status": "failed"},
+            *({**MINIMAL, "metric": name, "value": 0.5} for name in ("accuracy", "success_rate", "median_norm")),
+            {**MINIMAL, "metric": "mean_norm", "value": math.nan, "n": 0, "status": "failed"},
             {**CLEAN, "metric": "fuzziness"},
             {},
         )
@@ -217,8 +217,8 @@ def test_every_attack_that_ran_is_in_the_table_of_attacks() -> None:
         ["pgd", "linf", "0.3", "accuracy", "1000", "70.0", "–"],
         ["cw-l2", "l2", "", "accuracy", "1000", "50.0", "–"],
         ["cw-l2", "l2", "", "success rate", "1000", "50.0", "–"],
-        ["cw-l2", "l2", "", "median dist", "1000", "0.5", "–"],
-        ["cw-l2", "l2", "", "mean dist", "–", "–", "–"],
+        ["cw-l2", "l2", "", "median norm", "1000", "0.5", "–"],
+        ["cw-l2", "l2", "", "mean norm", "–", "–", "–"],
     ]
     assert table.iloc[1, -1].startswith("80.0 ±")
     assert tables.attacks(cells()).empty
@@ -252,6 +252,13 @@ def test_the_summary_counts_each_claim_once() -> None:
     assert list(found) == ["", "verdict", "certain", "inferred", "uncertain", "all", "meaning"]
     words = ["reproduced", "not comparable", "failed", ELSEWHERE]
     assert found["meaning"].tolist() == [VERDICTS[word].meaning for word in words]
+
+
+@pytest.mark.parametrize("word", VERDICTS)
+def test_a_reading_explains_whatever_leaves_the_claim_open(word: str) -> None:
+    (count,) = tables.counts(verdicts({"id": "a", "verdict": word}, {"id": "a"} | CODED))
+    explained = {"higher", "lower", "within spread", "inconclusive", "label ambiguous", "failed"}
+    assert (count.word, count.only) == ((ELSEWHERE, "only as coded") if word in explained else (word, ""))
 
 
 RESULTS = Results(Path("results/demo"))

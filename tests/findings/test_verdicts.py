@@ -21,7 +21,7 @@ from toy_claims import (
     worst,
 )
 
-from touchstone.findings import verdicts
+from touchstone.findings import verdicts, vocabulary
 from touchstone.findings.evidence import Caps
 from touchstone.findings.intervals import NO_INTERVAL, Deviation, Interval
 from touchstone.study import scale
@@ -48,16 +48,17 @@ def study() -> pd.DataFrame:
 
 
 def test_every_word_has_a_mark_of_its_own_and_a_meaning() -> None:
-    marks = [meaning.mark for meaning in verdicts.VERDICTS.values()]
+    marks = [meaning.mark for meaning in vocabulary.VERDICTS.values()]
     assert len(set(marks)) == len(marks)
-    assert all([*marks, *(m.meaning for m in verdicts.VERDICTS.values()), *verdicts.STANDS.values()])
-    assert verdicts.mark("failed") == "✗"
-    assert verdicts.mark(verdicts.ELSEWHERE) == "(✓)"
+    tables = (vocabulary.VERDICTS, vocabulary.STANDS, vocabulary.STATEMENTS)
+    assert all([*marks, *(word.meaning for table in tables for word in table.values())])
+    assert vocabulary.mark("failed") == "✗"
+    assert vocabulary.mark(vocabulary.ELSEWHERE) == "(✓)"
 
 
 def test_an_unknown_word_is_an_error_everywhere() -> None:
     with pytest.raises(ValueError, match=r"unknown verdict 'reproducd'; allowed: .*did you mean 'reproduced'"):
-        verdicts.mark("reproducd")
+        vocabulary.mark("reproducd")
     with pytest.raises(ValueError, match="unknown verdict 'failed: loss is nan'"):
         verdicts.Verdict("failed: loss is nan")
     with pytest.raises(ValueError, match="unknown verdict 'overstated by 3 points'"):
@@ -81,14 +82,14 @@ def test_an_unknown_word_is_an_error_everywhere() -> None:
         ("error", 0.042, 0.005),
         ("error", 0.5, 0.02),
         ("success_rate", 0.99, 0.005),
-        ("mean_dist", 2.0, 0.2),
-        ("common_mean_dist", 2.0, 0.2),
+        ("mean_norm", 2.0, 0.2),
+        ("common_mean_norm", 2.0, 0.2),
         ("rho_adv", 0.3, 0.03),
         ("fuzziness", 0.0016, 0.0004),
-        ("near_zero_ratio", 18.0, 4.5),
-        ("clean_accuracy_drop", 0.089, 0.02),
+        ("near_zero_param_ratio_vs_std", 18.0, 4.5),
+        ("clean_accuracy_drop_vs_std", 0.089, 0.02),
         ("confidence", 0.95, 0.02),
-        ("confidence_gap", 0.9, 0.02),
+        ("prob_gap", 0.9, 0.02),
     ],
 )
 def test_the_tolerance_under_attack(metric: str, value: float, tau: float) -> None:
@@ -360,11 +361,11 @@ def test_a_mean_over_part_of_a_test_set_has_an_interval(tmp_path: Path) -> None:
     claim = ROW | {
         "value": "1.1",
         "unit": "raw",
-        "cell_metric": "mean_dist",
+        "cell_metric": "mean_norm",
         "cell_attack": "cw-l2",
         "cell_epsilon": "",
     }
-    norms = {"attack": "cw-l2", "metric": "mean_dist", "epsilon": math.nan, "norm": "l2"}
+    norms = {"attack": "cw-l2", "metric": "mean_norm", "epsilon": math.nan, "norm": "l2"}
     caps = {("mnist", "lenet", "std", "cw-l2"): Caps(population=10000)}
     cells = seeds(1.09, 1.10, 1.11, n=900, met=1000, half=0.04, **norms)
     row = judged(tmp_path, [claim], cells, caps=caps).iloc[0]
@@ -473,7 +474,7 @@ def test_only_a_cap_that_changes_the_quantity_ends_the_comparison(
 
 def test_a_comparing_metric_is_capped_with_its_reference(tmp_path: Path) -> None:
     clean = {"attack": "clean", "epsilon": math.nan, "norm": "none"}
-    claim = ROW | CLEAN | {"cell_metric": "clean_accuracy_drop", "cell_defense": "std+l1", "value": "0.05"}
+    claim = ROW | CLEAN | {"cell_metric": "clean_accuracy_drop_vs_std", "cell_defense": "std+l1", "value": "0.05"}
     cells = [*seeds(0.9, 0.9, 0.9, **clean), *seeds(0.85, 0.85, 0.85, defense="std+l1", **clean)]
     caps = {("mnist", "lenet", "std", "clean"): Caps(model=("std: epochs 1 of 10",))}
     assert judged(tmp_path, [claim], cells).iloc[0]["verdict"] == "reproduced"
@@ -541,7 +542,9 @@ def test_a_claim_says_of_which_kind_it_is(tmp_path: Path, changes: dict[str, str
 
 
 def test_an_interval_claim_has_the_tolerance_of_its_middle(tmp_path: Path) -> None:
-    base = ROW | CLEAN | {"unit": "ratio", "cell_metric": "near_zero_ratio", "cell_defense": "minmax-printed"}
+    base = (
+        ROW | CLEAN | {"unit": "ratio", "cell_metric": "near_zero_param_ratio_vs_std", "cell_defense": "minmax-printed"}
+    )
     ends = {"lo": "17", "hi": "19"}
     rows = [base | {"id": f"r-{end}", "metric": f"r_{end}", "value": value} for end, value in ends.items()]
     zeros = {"attack": "clean", "epsilon": math.nan, "norm": "none", "metric": "near_zero_0.01"}
@@ -560,7 +563,7 @@ def test_another_reading_never_counts_as_the_headline(tmp_path: Path) -> None:
     claim = ROW | {"cell_defense": "minmax-printed"}
     coded, printed = seeds(0.5, 0.5, 0.5, defense="minmax-coded"), seeds(0.9, 0.9, 0.9, defense="minmax-printed")
     found = judged(tmp_path, [claim], [*coded, *printed]).set_index("reading")
-    assert found["verdict"].to_dict() == {"headline": "higher", "coded": verdicts.ELSEWHERE, "pixel": "not run"}
+    assert found["verdict"].to_dict() == {"headline": "higher", "coded": vocabulary.ELSEWHERE, "pixel": "not run"}
     assert found["only"].to_dict() == {"headline": "", "coded": "only as coded", "pixel": ""}
     both = judged(tmp_path, [claim], [*coded, *seeds(0.5, 0.5, 0.5, defense="minmax-printed")])
     assert both["verdict"].tolist() == ["reproduced", "reproduced", "not run"]
@@ -649,7 +652,7 @@ def test_what_the_nets_do_is_not_what_the_attack_did(tmp_path: Path) -> None:
     [
         # FGSM's error 95.8: 4.2 of 100 are left
         ("95.8", "error", (0.042, 0.043, 0.041), (0.042, 0.043, 0.041), ("stands", None), (0.0, 0.0)),
-        ("95.8", "error", (0.042, 0.043, 0.041), (0.0, 0.0, 0.0), ("overstated", 4.2), (4.2, 0.0)),
+        ("95.8", "adv_error", (0.042, 0.043, 0.041), (0.0, 0.0, 0.0), ("overstated", 4.2), (4.2, 0.0)),
         ("50", "error", (0.42, 0.43, 0.41), (0.4, 0.4, 0.4), ("attack gap", None), (2.0, 8.0)),
         ("50", "accuracy", (0.42, 0.43, 0.41), (0.4, 0.4, 0.4), ("attack gap", None), (2.0, 8.0)),
     ],
@@ -668,7 +671,7 @@ def test_an_error_under_attack_is_tested_as_an_accuracy(
     assert (row["stands"], second(row)[2]) == expected
     assert gaps(row) == pytest.approx(apart)
     rest = 100 * float(np.mean(left))
-    assert row["worst"] == pytest.approx(100 - rest if cell == "error" else rest)
+    assert row["worst"] == pytest.approx(rest if cell == "accuracy" else 100 - rest)
 
 
 FIVES = (0.5, 0.5, 0.5)

@@ -83,11 +83,11 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.usefixtures("std")
 def test_only_what_is_new_runs_again(plan: Plan, results: Results, ran: list[str]) -> None:
-    fgsm, pgd, bim = (one(plan, name) for name in ("fgsm-linf", "pgd40-linf", "bim10-linf"))
+    fgsm, pgd, bim = (one(plan, name) for name in ("fgsm-linf", "pgd40-linf", "linfbia"))
     before = run(batch(plan, fgsm, pgd), results).attacks
     assert ran == ["fgsm-linf", "pgd40-linf"]
     after = run(batch(plan, fgsm, bim, pgd), results).attacks
-    assert ran[2:] == ["bim10-linf"]
+    assert ran[2:] == ["linfbia"]
     for old, new in ((before[0], after[0]), (before[1], after[2])):
         assert old.header == new.header
         pd.testing.assert_frame_equal(old.frame, new.frame)
@@ -149,7 +149,7 @@ def test_what_decides_the_rows_runs_them_again(
 def test_one_failing_attack_stops_no_other(
     plan: Plan, results: Results, ran: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = batch(plan, *(one(plan, name) for name in ("fgsm-linf", "pgd40-linf", "bim10-linf")))
+    job = batch(plan, *(one(plan, name) for name in ("fgsm-linf", "pgd40-linf", "linfbia")))
     real = published.run
 
     def breaks(model: Any, x: Tensor, y: Tensor, member: Any, **more: Any) -> Any:

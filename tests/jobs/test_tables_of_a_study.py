@@ -13,7 +13,7 @@ from toy_records import clean, header, points, save, save_run, worst
 
 from touchstone.cell import ModelId, ThreatSpec
 from touchstone.files import write_sealed
-from touchstone.findings.verdicts import STANDS, VERDICTS
+from touchstone.findings.vocabulary import STANDS, VERDICTS
 from touchstone.jobs.tables import tables
 from touchstone.paths import Results, study_files
 from touchstone.plan.jobs import Code

@@ -43,12 +43,12 @@ PUBLISHED = {
     "mlp-1000": [Facts(2_797_010, 1000, dataset=MNIST)],
     "mlp-1200": [Facts(3_836_410, 1200, dataset=MNIST)],
     "critic": [Facts(2_395_210, 1200, dataset=MNIST)],
-    "smallcnn-mnist": [
+    "smallcnn": [
         Facts(313_376, 200, bias=False, dataset=MNIST),
         Facts(313_386, 200, dataset=MNIST, options={"activation": "relu", "bias": True}),
         Facts(313_377, 200, bias=False, dataset=MNIST, options={"activation": "prelu"}),
+        Facts(1_149_760, 256, bias=False),
     ],
-    "smallcnn-cifar": [Facts(1_149_760, 256, bias=False)],
     "nin": [Facts(966_986, 192), Facts(966_986 + 2 * 1408, 192, options={"batch_norm": True})],
     "vgg13": [Facts(9_678_666, 512), Facts(10_562_568, 512, dataset=TINY_IMAGENET)],
     "cnn3": [Facts(123_222, 100, dataset=MNIST)],
@@ -117,7 +117,7 @@ def glorot(inputs: int, outputs: int) -> float:
         ("lenet-512", MNIST, {}, "fc1", glorot(1024, 512)),
         ("mlp-1000", MNIST, {}, "fc1", glorot(784, 1000)),
         ("mlp-1000", MNIST, {}, "fc4", glorot(1000, 10)),
-        ("smallcnn-mnist", MNIST, {}, "fc1", 1024**-0.5),
+        ("smallcnn", MNIST, {}, "fc1", 1024**-0.5),
         ("vgg13", CIFAR, {}, "conv2", 576**-0.5),
         ("cnn3", MNIST, {}, "conv3", 800**-0.5),
         ("fab-cnn8", CIFAR, {}, "conv8", 768**-0.5),
@@ -207,8 +207,8 @@ def nin_layers(unit: list[str]) -> list[str]:
         ("vgg13", CIFAR, {}, [*PAIR * 5, "Flatten", "Dropout", *HIDDEN, "Linear"]),
         ("nin", CIFAR, {}, nin_layers(CONV)),
         ("nin", CIFAR, {"batch_norm": True}, nin_layers(UNIT)),
-        ("smallcnn-mnist", MNIST, {}, [*PAIR * 2, "Flatten", "Linear", "ReLU", "BatchNorm1d", *HEAD]),
-        ("smallcnn-cifar", CIFAR, {}, [*PAIR * 2, "Flatten", "Linear", "BatchNorm1d", "ReLU", *HEAD]),
+        ("smallcnn", MNIST, {}, [*PAIR * 2, "Flatten", "Linear", "ReLU", "BatchNorm1d", *HEAD]),
+        ("smallcnn", CIFAR, {}, [*PAIR * 2, "Flatten", "Linear", "BatchNorm1d", "ReLU", *HEAD]),
     ],
 )
 def test_order_of_layers(name: str, dataset: object, options: dict[str, object], layers: list[str]) -> None:
@@ -226,16 +226,15 @@ def test_every_convolution_of_fab_cnn8_has_its_relu() -> None:
     [("tanh", -0.9640276), ("relu", 0.0), ("prelu", -0.5), ("leakyrelu", -0.02), ("identity", -2.0)],
 )
 def test_feature_activation_comes_last(activation: str, of_minus_two: float) -> None:
-    options = {"channels": 4, "hidden": 6, "relu_first": True, "activation": activation}
-    net = small_cnn((1, 28, 28), 10, **options).eval()
+    net = small_cnn((1, 28, 28), 10, activation=activation).eval()
     net.bn6.weight.data.zero_()
     net.bn6.bias.data.fill_(-2.0)
-    torch.testing.assert_close(net.features(torch.rand(2, 1, 28, 28)), torch.full((2, 6), of_minus_two))
+    torch.testing.assert_close(net.features(torch.rand(2, 1, 28, 28)), torch.full((2, 200), of_minus_two))
 
 
 def test_unknown_activation() -> None:
     with pytest.raises(ValueError, match=r"unknown activation 'tan'.*did you mean 'tanh'"):
-        small_cnn((1, 28, 28), 10, channels=4, hidden=6, relu_first=True, activation="tan")
+        small_cnn((1, 28, 28), 10, activation="tan")
 
 
 @pytest.mark.parametrize(

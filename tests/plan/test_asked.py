@@ -38,8 +38,10 @@ def test_the_study_asks_for_its_cells_in_every_reading() -> None:
 
 
 def test_a_comparing_metric_asks_for_the_reference(tmp_path: Path) -> None:
-    row = ROW | CLEAN | {"cell_metric": "clean_accuracy_drop", "cell_defense": "minmax-printed", "paper": "minmax"}
-    row |= {"metric": "clean_accuracy_drop", "defense": "minmax"}
+    row = (
+        ROW | CLEAN | {"cell_metric": "clean_accuracy_drop_vs_std", "cell_defense": "minmax-printed", "paper": "minmax"}
+    )
+    row |= {"metric": "clean_accuracy_drop_vs_std", "defense": "minmax"}
     found = ask(tmp_path, row, study=load_study(FILES).model_copy(update={"tables": {}}))
     assert {c.defense for c in found} == {"minmax-printed", "minmax-coded", "std"}
 

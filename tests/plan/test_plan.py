@@ -141,11 +141,18 @@ def test_seeds_are_capped_per_dataset_and_per_attack(laptop: Plan) -> None:
 
 def test_the_worst_case_covers_both_readings_in_pixels(paper: Plan) -> None:
     """A normalised ball of radius 0.3 holds the pixel ball of radius 0.3 * min(std)."""
-    assert paper.threat(of(paper, "mnist", "std"), "worst-linf") == ThreatSpec("linf", epsilons=(0.09243, 0.3))
+    inside = 0.3 * 0.3081
+    assert paper.threat(of(paper, "mnist", "std"), "worst-linf") == ThreatSpec("linf", epsilons=(inside, 0.3))
     judges = judged(paper)
-    assert judges["mnist", "pgd40-linf"] == [(0.3, "worst-linf", 0.09243)]
+    assert judges["mnist", "pgd40-linf"] == [(0.3, "worst-linf", inside)]
     assert judges["mnist", "pgd40-linf-px"] == [(0.3, "worst-linf", 0.3)]
-    assert judges["cifar10", "bim10-l2"] == [(0.03, "worst-l2", pytest.approx(0.03 * 0.1994))]
+    assert judges["cifar10", "l2bia"] == [(0.03, "worst-l2", 0.03 * 0.1994)]
+
+
+def test_a_radius_that_two_threats_share_is_read_once(edited: Edit) -> None:
+    shared = "linf-px: {norm: linf, space: pixel, epsilons: {mnist: [0.0974101, 0.3], "
+    plan = edited(("linf-px: {norm: linf, space: pixel, epsilons: {mnist: [0.3], ", shared))
+    assert plan.threat(of(plan, "mnist", "std"), "worst-linf").epsilons == (0.3 * 0.3247, 0.3)
 
 
 def judged(plan: Plan) -> dict[tuple[str, str], list[tuple[float, str, float]] | str]:
@@ -320,7 +327,7 @@ def test_caps_reach_what_a_study_leaves_to_the_defaults(edited: Edit) -> None:
     transfer = "{fn: transfer, threat: linf, substitute: lenet/std}"
     plan = edited((MIM, "{fn: mim, threat: linf}"), (BIM, transfer), (FGSM, "{fn: apgd, threat: linf}"), config=STEPS)
     mim, blind, apgd = (
-        attack(plan, "mnist", "std", name).members[0].options for name in ("mim40-linf", "bim10-linf", "fgsm-linf")
+        attack(plan, "mnist", "std", name).members[0].options for name in ("mim40-linf", "linfbia", "fgsm-linf")
     )
     assert mim == {"steps": 10, "step_size": pytest.approx(0.04)}
     assert caps(plan, "mnist", "std", "mim40-linf")[0] == "mim40-linf: steps 10 of 40, each 0.04 instead of 0.01"
@@ -445,9 +452,9 @@ def test_a_suite_transfers_from_the_study_s_plain_nets(paper: Plan) -> None:
         (start,) = job.substitutes
         assert start.model == model._replace(defense="std", seed=(model.seed + 1) % 3)
         assert start.model in paper.trained
-    wide = next(m for m in paper.models if (m.study, m.model) == ("weightpen", "wrn-34-10"))
+    wide = next(m for m in paper.models if (m.study, m.model) == ("weightpen", "wrn-34-10-plain"))
     (start,) = build.attack_job(paper, wide, "worst-linf").substitutes
-    assert (start.model.model, start.model.defense) == ("smallcnn-cifar-plain", "ce")
+    assert (start.model.model, start.model.defense) == ("smallcnn-plain", "ce")
 
 
 def test_a_worst_case_names_its_suite(paper: Plan, demo: Plan) -> None:

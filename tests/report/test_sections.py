@@ -208,7 +208,7 @@ def test_claim_without_a_number_has_empty_cells(material: Material) -> None:
 def test_statements_are_escaped(material: Material) -> None:
     rows = rows_of(report.statements(material))
     assert len(rows) == 13
-    assert rows[0][3] == r"5 of 6; not: std above minmax-printed under cw-l2, \|w\| \< 0.01"
+    assert rows[0][3] == r"5 of 6; open: std above minmax-printed under cw-l2, \|w\| \< 0.01"
 
 
 def test_figures_have_the_numbers_of_the_paper(material: Material) -> None:
@@ -242,6 +242,13 @@ def test_flags_join_seeds_and_attacks(material: Material) -> None:
 
 def numbered(material: Material) -> list[str]:
     return [label for label in report.own_tables(material).values() if label]
+
+
+def test_an_unknown_verdict_is_an_error_wherever_it_is_shown(material: Material) -> None:
+    claims = material.tables["claims"].assign(verdict="reproducd", only="")
+    for show in (report.kinds, report.beyond, report.readings, report.claims, report.verdicts):
+        with pytest.raises(ValueError, match="unknown verdict 'reproducd'"):
+            show(changed(material, claims=claims))
 
 
 def test_what_is_empty_has_no_table_and_no_number(material: Material) -> None:

@@ -1,7 +1,8 @@
 import pandas as pd
 import pytest
 
-from touchstone.findings.verdicts import STANDS
+from touchstone.findings.statements import REPLY
+from touchstone.findings.vocabulary import STANDS
 from touchstone.report import words
 from touchstone.study.config import Cap
 
@@ -33,7 +34,7 @@ def test_stands_counts_the_headline_reading_only() -> None:
     assert said["attacked"] == "7 numbers"
     assert said["stand"] == (
         "1 stand, 2 are overstated by 7.5 to 41 points, 2 are not reproduced and have an attack gap of 0 to 2.3 "
-        "points, 1 could not be tested, 1 hang on a doubtful label"
+        "points, 1 hang on a doubtful label, 1 could not be tested"
     )
     counted = {"stands": 1, "overstated": 2, "attack gap": 2, "label ambiguous": 1, "not tested": 1}
     assert words.second_verdicts(STANDING) == counted
@@ -55,6 +56,26 @@ def test_a_second_verdict_comes_with_its_points() -> None:
     assert [words.second_verdict(row) for row in rows[:2]] == ["stands", "overstated by 7.5 points"]
     assert words.second_verdict(rows[7]) == "attack gap 2.3, claim not reproduced"
     assert (words.second_verdict(rows[3]), words.second_verdict(rows[4])) == ("not tested", "")
+
+
+@pytest.mark.parametrize(
+    ("cells", "verdict", "detail"),
+    [
+        (("holds", "3", "3", ""), "holds", "3 of 3"),
+        (("undecided", "2", "3", "open: a"), "undecided 2 of 3", "2 of 3; open: a"),
+        (("not run", "", "", "no two of its numbers are compared"), "not run", "no two of its numbers are compared"),
+        (("see", "", "", "figure 3"), "see figure 3", ""),
+        (("", "", "", ""), "", ""),
+    ],
+)
+def test_the_verdict_on_a_statement_is_said(cells: tuple[str, ...], verdict: str, detail: str) -> None:
+    row = dict(zip([f"worst_{name}" for name in REPLY], cells, strict=True))
+    assert (words.statement_verdict(row, "worst_"), words.statement_detail(row, "worst_")) == (verdict, detail)
+
+
+def test_an_unknown_verdict_on_a_statement_is_not_said() -> None:
+    with pytest.raises(ValueError, match="unknown verdict 'undecided 2 of 3'"):
+        words.statement_verdict({"verdict": "undecided 2 of 3", "right": "", "compared": "", "why": ""})
 
 
 def test_numbers_that_a_paper_cites_are_counted_apart() -> None:

@@ -75,7 +75,7 @@ BAD = [
     ("model-option", STUDY, "{fn: lenet}", "{fn: vgg13, drop: 0.1}", ["models.lenet.drop", "unknown option 'drop'", "did you mean 'dropout'"]),
     ("model-preset", STUDY, "{fn: lenet}", "{fn: wrn-34-10, depth: 28}", ["models.lenet.depth", "unknown option 'depth'"]),
     ("model-required", STUDY, "{fn: lenet}", "{fn: wrn, depth: 28}", ["models.lenet", "option 'width' is required"]),
-    ("model-choice", STUDY, "{fn: lenet}", "{fn: smallcnn-mnist, activation: tan}", ["models.lenet.activation", "'tanh'", "got 'tan'"]),
+    ("model-choice", STUDY, "{fn: lenet}", "{fn: smallcnn, activation: tan}", ["models.lenet.activation", "'tanh'", "got 'tan'"]),
     ("normalize", STUDY, "{fn: lenet}", "{fn: lenet, normalize: no}", ["models.lenet.normalize", "'dataset' or 'none'"]),
     ("normalize-space", STUDY, "{fn: lenet}", "{fn: lenet, normalize: none}", ["models.lenet.normalize", "must be dataset", "normalized space"]),
     ("normalize-std", STUDY, "{fn: lenet}", "{fn: lenet, normalize: {mean: [0.5], std: [0]}}", ["normalize", "greater than 0"]),
@@ -152,6 +152,7 @@ BAD = [
     ("wrapped-own", STUDY, MIM, "{fn: transfer, threat: linf, options: {loss: own}, substitute: lenet/std}", ["mim40-linf.options.loss", "no loss 'own'"]),
     ("wrapped-dataset", STUDY, MIM, "{fn: transfer, threat: linf, options: {steps: {mnist: 3}}, substitute: lenet/std}", ["mim40-linf.options.steps", "no value for dataset"]),
     ("epsilons", STUDY, "{mnist: [0.3], cifar10: [0.03]}}", "{mnist: [0.3, 0.1], cifar10: [0.03]}}", ["must rise", "[0.3, 0.1]"]),
+    ("epsilons-one", STUDY, "{mnist: [0.3], cifar10: [0.03]}}", "{mnist: [0.3, 0.3000001], cifar10: [0.03]}}", ["must rise", "[0.3, 0.3000001]"]),
     ("negative-epsilon", STUDY, "{mnist: [0.3], cifar10: [0.03]}}", "{mnist: [-0.3], cifar10: [0.03]}}", ["got -0.3"]),
     ("covers-norm", STUDY, "l2: [l2, l2-px]", "l2: [linf, l2-px]", ["worst.l2.0", "measured in linf"]),
     ("worst-threat", STUDY, "worst: {linf: [linf,", "worst: {linf: [lnf,", ["worst.linf.0", "unknown threat 'lnf'"]),
@@ -372,7 +373,7 @@ def test_a_study_is_one_folder(project: Path) -> None:
 )
 def test_a_reading_fits_every_claim_that_it_changes(project: Path, other: str, message: str) -> None:
     path = project / STUDY
-    path.write_text(path.read_text().replace("bim10-l2: bim10-l2-px", f"bim10-l2: {other}"))
+    path.write_text(path.read_text().replace("l2bia: l2bia-px", f"l2bia: {other}"))
     with pytest.raises(ConfigError, match=rf"minmax/claims\.csv:\d+: {message}") as caught:
         plan(project)
     assert len(caught.value.problems) == 8, "one for each"

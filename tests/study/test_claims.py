@@ -111,7 +111,7 @@ TRIED = {
 CW = {"attack": "cw", "norm": "l2", "cell_attack": "cw-l2", "cell_epsilon": ""}
 PIXEL = {"epsilon_unit": "pixel01", "cell_attack": "pgd40-linf-px"}
 WEIGHTS = {"metric": "fuzziness", "cell_metric": "fuzziness", "unit": "raw"}
-NORM = {"metric": "mean_norm", "cell_metric": "mean_dist", "unit": "raw"}
+NORM = {"metric": "mean_norm", "cell_metric": "mean_norm", "unit": "raw"}
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,9 @@ NORM = {"metric": "mean_norm", "cell_metric": "mean_dist", "unit": "raw"}
         PIXEL | {"epsilon": "8", "epsilon_unit": "255", "cell_epsilon": "0.031373"},
         CW | NORM,
         CLEAN | WEIGHTS,
-        CLEAN | {"metric": "clean_accuracy_drop_vs_std", "cell_metric": "clean_accuracy_drop", "value": "-0.01"},
-        {"metric": "adv_error", "cell_metric": "error"},
+        CLEAN | {"metric": "clean_accuracy_drop_vs_std", "cell_metric": "clean_accuracy_drop_vs_std", "value": "-0.01"},
+        {"metric": "adv_error", "cell_metric": "adv_error"},
+        {"metric": "error", "cell_metric": "error"},
         {"norm": "unknown"},
         NO_CELL | {"out_of_scope": "cited", "metric": "human_change", "epsilon": "8", "epsilon_unit": "255"},
         {"alternative": "0.4;0.6", "std": "0.01"},
@@ -142,9 +143,15 @@ def test_what_is_printed_and_its_cell_agree(tmp_path: Path, changes: dict[str, s
         ({"metric": "error"}, "cell_metric: 'accuracy', but 'error' is printed"),
         ({"cell_metric": "error"}, "cell_metric: 'error', but 'accuracy' is printed"),
         ({"metric": "adv_error"}, "cell_metric: 'accuracy', but 'adv_error' is printed"),
+        ({"metric": "adv_error", "cell_metric": "error"}, "cell_metric: 'error', but 'adv_error' is printed"),
+        (
+            CLEAN | {"metric": "adv_error", "cell_metric": "adv_error"},
+            "cell_metric: 'adv_error' is of an attack of kind fixed or minimal",
+        ),
         ({"metric": "acuracy"}, "metric: unknown metric 'acuracy' with a cell; .* did you mean 'accuracy'"),
         ({"epsilon": "8"}, "cell_epsilon: '0.3', but 8 in normalized is printed"),
         (PIXEL | {"epsilon": "8", "epsilon_unit": "255"}, "cell_epsilon: '0.3', but 8 in 255 is printed"),
+        (PIXEL | {"epsilon": "0.30002"}, "cell_epsilon: '0.3', but 0.30002 in pixel01 is printed"),
         ({"epsilon_unit": "pixel01"}, "epsilon_unit: 'pixel01' is printed, but 'pgd40-linf' is in normalized space"),
         ({"epsilon_unit": ""}, "epsilon_unit: unknown epsilon_unit ''; allowed: 255, count, normalized, pixel01"),
         ({"norm": "l2"}, "norm: 'l2' is printed, but 'pgd40-linf' works in 'linf'"),
@@ -157,16 +164,16 @@ def test_what_is_printed_and_its_cell_agree(tmp_path: Path, changes: dict[str, s
         ({"attack": "clean"}, "cell_attack: 'pgd40-linf', but 'clean' is printed"),
         (WEIGHTS, "cell_metric: 'fuzziness' is of an attack of kind none; 'pgd40-linf' is of kind fixed"),
         (
-            {"metric": "clean_accuracy_drop", "cell_metric": "clean_accuracy_drop"},
-            "cell_metric: 'clean_accuracy_drop' is of an attack of kind none; 'pgd40-linf' is of kind fixed",
+            {"metric": "clean_accuracy_drop_vs_std", "cell_metric": "clean_accuracy_drop_vs_std"},
+            "cell_metric: 'clean_accuracy_drop_vs_std' is of an attack of kind none; 'pgd40-linf' is of kind fixed",
         ),
-        (CLEAN | NORM, "cell_metric: 'mean_dist' is of an attack of kind minimal; 'clean' is of kind none"),
-        (NORM, "cell_metric: 'mean_dist' is of an attack of kind minimal; 'pgd40-linf' is of kind fixed"),
+        (CLEAN | NORM, "cell_metric: 'mean_norm' is of an attack of kind minimal; 'clean' is of kind none"),
+        (NORM, "cell_metric: 'mean_norm' is of an attack of kind minimal; 'pgd40-linf' is of kind fixed"),
         ({"value": "1e400"}, "value: expected a number, got '1e400'"),
         ({"std": "1e999"}, "std: expected a number, got '1e999'"),
         ({"std": "-0.1"}, "std: expected at least 0, got '-0.1'"),
         (CLEAN | WEIGHTS | {"value": "-0.3"}, "value: expected at least 0 for fuzziness in raw, got '-0.3'"),
-        (CW | NORM | {"value": "-1"}, "value: expected at least 0 for mean_dist in raw, got '-1'"),
+        (CW | NORM | {"value": "-1"}, "value: expected at least 0 for mean_norm in raw, got '-1'"),
         (
             {"attack_params": "steps=200;step_size=0.01"},
             "cell_attack: 'pgd40-linf' takes 40 steps, but steps=200 is pr",
@@ -281,13 +288,13 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
 
 
 def test_an_interval_printed_as_two_rows_is_one_claim(tmp_path: Path) -> None:
-    row = ROW | {"unit": "ratio", "metric": "near_zero_ratio_hi", "value": "19", "id": "r-hi"}
-    row |= {"cell_metric": "near_zero_ratio"}
-    other = row | {"id": "r-lo", "metric": "near_zero_ratio_lo", "value": "17", "note": "text"}
+    row = ROW | {"unit": "ratio", "metric": "near_zero_param_ratio_vs_std_hi", "value": "19", "id": "r-hi"}
+    row |= {"cell_metric": "near_zero_param_ratio_vs_std"}
+    other = row | {"id": "r-lo", "metric": "near_zero_param_ratio_vs_std_lo", "value": "17", "note": "text"}
     loaded = load(tmp_path, row, ROW | {"id": "x"}, other)
     assert loaded[["id", "metric", "value", "low", "high"]].to_numpy().tolist() == [
         ["x", "accuracy", "0.5000", 0.5, 0.5],
-        ["r", "near_zero_ratio", "17 to 19", 17.0, 19.0],
+        ["r", "near_zero_param_ratio_vs_std", "17 to 19", 17.0, 19.0],
     ]
     with pytest.raises(ConfigError, match="expected the low end below the high end, got 17 and 1"):
         load(tmp_path, row | {"value": "1"}, other)

@@ -1,7 +1,7 @@
 """Batched augmentation against the same thing done to one image at a time, and what it may depend on."""
 
 import math
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as tv
 
-from touchstone.study.schema import Augment
-from touchstone.training.augment import AREA, RATIO, augmented, blown_up, boxes, rotated, shifted
+from touchstone.recipe import Augment
+from touchstone.training.augment import AREA, FILLS, RATIO, augmented, blown_up, boxes, rotated, shifted
 
 MIX = {"flip": True, "rotate": 10.0, "resized_crop": True, "probability": 0.8}
 EACH = {
@@ -59,7 +59,7 @@ def test_a_rotation_is_that_of_torchvision(x: Tensor) -> None:
 def test_rotations_go_both_ways() -> None:
     lamp = torch.zeros(400, 1, 41, 41)
     lamp[:, :, 20, 35] = 1  # right of the centre
-    rows = augmented(lamp, 1, rotate=30.0).nonzero()[:, 2]
+    rows = augmented(lamp, Augment(rotate=30.0), seed=1).nonzero()[:, 2]
     assert float((rows < 20).float().mean()) == pytest.approx(0.5, abs=0.1)
     assert float((rows > 20).float().mean()) == pytest.approx(0.5, abs=0.1)
 
@@ -96,7 +96,7 @@ def test_the_first_box_that_fits_is_taken_and_else_the_whole_image() -> None:
 
 
 def test_flips_are_mirror_images_of_about_half(x: Tensor) -> None:
-    out = augmented(x.repeat(10, 1, 1, 1), 5, flip=True)
+    out = augmented(x.repeat(10, 1, 1, 1), Augment(flip=True), seed=5)
     flipped = [torch.equal(got, image.flip(2)) for got, image in zip(out, x.repeat(10, 1, 1, 1), strict=True)]
     same = [torch.equal(got, image) for got, image in zip(out, x.repeat(10, 1, 1, 1), strict=True)]
     assert sum(flipped) + sum(same) == len(out)
@@ -107,7 +107,8 @@ def shifts(x: Tensor, **options: Any) -> set[tuple[int, int]]:
     """Where a bright pixel at (4, 5) ends up relative to there, over many draws."""
     lamp = torch.zeros(2000, 1, *x.shape[2:])
     lamp[:, :, 4, 5] = 1
-    return {(row - 4, column - 5) for _, _, row, column in augmented(lamp, 1, **options).nonzero().tolist()}
+    lit = augmented(lamp, Augment(**options), seed=1).nonzero().tolist()
+    return {(row - 4, column - 5) for _, _, row, column in lit}
 
 
 def test_a_crop_shifts_by_up_to_its_padding_each_way(x: Tensor) -> None:
@@ -121,30 +122,30 @@ def test_a_translation_shifts_by_up_to_a_share_of_each_side(x: Tensor) -> None:
 
 def test_the_share_that_is_changed_at_all(x: Tensor) -> None:
     many = x.repeat(25, 1, 1, 1)
-    changed = (augmented(many, 7, **MIX) != many).flatten(1).any(dim=1).float().mean()
+    changed = (augmented(many, Augment(**MIX), seed=7) != many).flatten(1).any(dim=1).float().mean()
     assert float(changed) == pytest.approx(0.8, abs=0.04)
 
 
 def test_whether_an_image_is_changed_does_not_decide_how(x: Tensor) -> None:
     many = x.repeat(25, 1, 1, 1)
-    flipped = (augmented(many, 7, flip=True, probability=0.5) != many).flatten(1).any(dim=1).float().mean()
-    assert float(flipped) == pytest.approx(0.25, abs=0.05)
+    flipped = (augmented(many, Augment(flip=True, probability=0.5), seed=7) != many).flatten(1).any(dim=1)
+    assert float(flipped.float().mean()) == pytest.approx(0.25, abs=0.05)
 
 
 @pytest.mark.parametrize("shift", [{"crop": 2}, {"translate": 0.28}], ids=["crop", "translate"])
 @pytest.mark.parametrize(("fill", "dark"), [("zero", True), ("edge", False), ("reflect", False)])
 def test_a_shift_fills_as_it_is_told(x: Tensor, shift: dict[str, Any], fill: str, dark: bool) -> None:
-    assert bool((augmented(x, 3, **shift, fill=fill) == 0).any()) == dark
+    assert bool((augmented(x, Augment(**shift, fill=fill), seed=3) == 0).any()) == dark
 
 
 @pytest.mark.parametrize("name", EACH)
 def test_it_is_a_function_of_the_seed_and_the_place_alone(x: Tensor, name: str) -> None:
     torch.manual_seed(0)
-    first = augmented(x, 3, **EACH[name])
+    first = augmented(x, Augment(**EACH[name]), seed=3)
     torch.manual_seed(1)
-    assert torch.equal(augmented(x, 3, **EACH[name]), first)
-    assert torch.equal(augmented(x[:7], 3, **EACH[name]), first[:7])
-    assert not torch.equal(augmented(x, 4, **EACH[name]), first)
+    assert torch.equal(augmented(x, Augment(**EACH[name]), seed=3), first)
+    assert torch.equal(augmented(x[:7], Augment(**EACH[name]), seed=3), first[:7])
+    assert not torch.equal(augmented(x, Augment(**EACH[name]), seed=4), first)
     assert first.shape == x.shape
     assert first.is_contiguous(memory_format=torch.channels_last)
     assert float(first.min()) >= 0
@@ -153,13 +154,12 @@ def test_it_is_a_function_of_the_seed_and_the_place_alone(x: Tensor, name: str) 
 
 def test_images_of_a_batch_vary_independently(x: Tensor) -> None:
     same = x[:1].repeat(40, 1, 1, 1)
-    assert len({tuple(image.flatten().tolist()) for image in augmented(same, 3, crop=2)}) > 15
+    assert len({tuple(image.flatten().tolist()) for image in augmented(same, Augment(crop=2), seed=3)}) > 15
 
 
 def test_no_option_leaves_the_images_as_they_are(x: Tensor) -> None:
-    assert torch.equal(augmented(x, 3), x)
+    assert torch.equal(augmented(x, Augment(), seed=3), x)
 
 
-def test_a_study_names_the_same_options() -> None:
-    options = augmented.__kwdefaults__
-    assert set(Augment.model_fields) == set(options)
+def test_every_fill_of_a_recipe_is_known() -> None:
+    assert set(FILLS) == set(get_args(get_type_hints(Augment)["fill"]))

@@ -76,7 +76,7 @@ CASES: dict[str, tuple[str, Defense, list[Phase]]] = {
         Halts(),
         [replace(ONE, epochs=4, lr=0.05, optimizer="sgd", keep="best_val"), replace(ONE, epochs=1)],
     ),
-    "statistics": ("smallcnn-mnist", CrossEntropy(), [replace(ONE, epochs=4, keep="best_val"), replace(ONE, epochs=1)]),
+    "statistics": ("smallcnn", CrossEntropy(), [replace(ONE, epochs=4, keep="best_val"), replace(ONE, epochs=1)]),
     "dropout-augment": ("mlp", CrossEntropy(), [replace(ONE, augment=Augment(crop=2, flip=True))]),
 }
 OPTIONS = {"mlp": {"hidden": [30], "init": "glorot", "dropout": 0.5}}

@@ -354,7 +354,7 @@ class _Overflows(CrossEntropy):
 
 
 def test_statistics_that_are_not_finite_fail_too(digits: tuple[Tensor, Tensor]) -> None:
-    model = build("smallcnn-mnist", DATASETS["digits"], seed=0)
+    model = build("smallcnn", DATASETS["digits"], seed=0)
     result = fit(model, _Overflows(), *digits, [Phase(epochs=3, batch_size=64, lr=1e-3)], seed=0)
     assert (result.status, result.epoch_failed, len(result.history)) == ("failed", 2, 1)
     assert all(value.isfinite().all() for value in model.state_dict().values())

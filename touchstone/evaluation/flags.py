@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from touchstone.cell import distinct_radii, same_radius
 from touchstone.records import TOLERANCE, Flag
 
 FULL_RANGE = 0.5  # linf radius in pixels that can turn every image grey
@@ -172,7 +173,8 @@ def broken(records: pd.DataFrame, epsilon: float) -> pd.Series:
 
     Rows of that radius decide; without any, the distances of minimal-norm rows (epsilon null) do.
     """
-    rows = records[records["epsilon"] == epsilon]
+    here = [radius for radius in records["epsilon"].unique() if same_radius(radius, epsilon)]
+    rows = records[records["epsilon"].isin(here)]
     hit = rows["success"]
     if rows.empty:
         rows = records[records["epsilon"].isna()]
@@ -204,7 +206,7 @@ def _role(records: pd.DataFrame, space: str) -> str:
 
 def _worst(a: pd.DataFrame, b: pd.DataFrame) -> Excess | None:
     """Where a is stronger than b by over two standard errors, most clearly; None if nowhere."""
-    radii = sorted({*a["epsilon"].dropna(), *b["epsilon"].dropna()}) if _comparable(a, b) else []
+    radii = distinct_radii([*a["epsilon"].dropna(), *b["epsilon"].dropna()]) if _comparable(a, b) else ()
     found = [excess for epsilon in radii if (excess := _excess(a, b, epsilon))]
     return max(found, key=lambda e: e.stronger - e.weaker, default=None)
 

@@ -191,8 +191,8 @@ def _median(dist: Tensor) -> float:
 _MEASURES: dict[str, dict[str, Callable[[Columns], float]]] = {
     "fixed": {"accuracy": lambda columns: 1 - columns["success"].double().mean().item()},
     "minimal": {
-        "mean_dist": lambda columns: _mean(_nearest(columns)),
-        "median_dist": lambda columns: _median(_nearest(columns)),
+        "mean_norm": lambda columns: _mean(_nearest(columns)),
+        "median_norm": lambda columns: _median(_nearest(columns)),
     },
 }
 

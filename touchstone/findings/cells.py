@@ -43,7 +43,7 @@ class Cell(NamedTuple):
         norm: of the attack; none without one.
         epsilon: nan for an attack without a budget.
         metric: accuracy (protocol published); one of JUDGING (protocol worst); for a minimal norm success_rate,
-            median_dist, mean_dist, common_mean_dist; of weights fuzziness, near_zero_<threshold>, max_abs_conv,
+            median_norm, mean_norm, common_mean_norm; of weights fuzziness, near_zero_<threshold>, max_abs_conv,
             rho_extreme.
         value: nan where nothing was measured.
         n: samples (or weights) behind it.
@@ -290,16 +290,19 @@ def of_weights(run: Run, thresholds: Sequence[float], key: str = weights_of.FIRS
 
 
 def derive(cells: pd.DataFrame, *, near_zero: str, reference: str) -> pd.DataFrame:
-    """Return cells with the metrics that follow from others: clean_accuracy_drop, near_zero_ratio, error.
+    """Return cells with the metrics that follow from others.
 
+    These are error and adv_error (the error under attack), clean_accuracy_drop_vs_std, near_zero_param_ratio_vs_std.
     The comparing ones pair each seed of a defense with the same seed of the reference.
     """
     accuracy = cells[cells["metric"] == "accuracy"]
     clean, zeros = accuracy[accuracy["norm"] == "none"], cells[cells["metric"] == near_zero]
+    error = accuracy.assign(value=1.0 - accuracy["value"])
     parts = {
-        "error": accuracy.assign(value=1.0 - accuracy["value"]),
-        "clean_accuracy_drop": _compare(clean, reference, lambda value, base: base - value, _half_of_difference),
-        "near_zero_ratio": _compare(zeros, reference, lambda value, base: value / base.where(base > 0)),
+        "error": error,
+        "adv_error": error[error["norm"] != "none"],
+        "clean_accuracy_drop_vs_std": _compare(clean, reference, lambda value, base: base - value, _half_of_difference),
+        "near_zero_param_ratio_vs_std": _compare(zeros, reference, lambda value, base: value / base.where(base > 0)),
     }
     named = (part.assign(metric=name) for name, part in parts.items() if len(part))
     return pd.concat([cells, *named], ignore_index=True)

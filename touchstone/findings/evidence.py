@@ -21,14 +21,13 @@ from touchstone.findings.intervals import (
     pooled_deviation,
 )
 from touchstone.study.claims import CELL
-from touchstone.study.scale import COMPARED, LOG, LOGIT, METRICS, SHARE, SLACK, UNITS
+from touchstone.study.scale import COMPARED, ERRORS, FLOOR, LOG, LOGIT, METRICS, SHARE, SLACK, UNITS
 
 # (dataset, attack, reading) -> radius -> what tests it there: attack, radius in pixels; or why nothing does
 Worst = Mapping[tuple[str, str, str], Mapping[float, tuple[str, float]] | str]
 JUDGED = METRICS | {UNDER_THREAT: SHARE, ATTACK_GAP: SHARE}  # what numbers of ours may be
 # accuracies and errors: without an attack; under one that leaves FLOOR at most, as many attacks would; all others
 KINDS = ("clean", "floor", "informative")
-FLOOR = 0.005
 SEPARATOR = "; "  # between the texts of a column that holds several: why, caps, stands_why
 
 
@@ -104,12 +103,12 @@ class Claim:
     @property
     def robust(self) -> bool:
         """Whether it is an accuracy or an error under attack, which a worst case can test."""
-        return not self.clean and self.place.metric in ("accuracy", "error")
+        return not self.clean and self.place.metric in ("accuracy", *ERRORS)
 
     @property
     def kind(self) -> str:
         """One of KINDS; empty for what is no accuracy or error."""
-        if self.place.metric not in ("accuracy", "error"):
+        if self.place.metric not in ("accuracy", *ERRORS):
             return ""
         if self.clean:
             return "clean"
@@ -117,11 +116,11 @@ class Claim:
 
     def accuracy(self, value: float) -> float:
         """Return a robust accuracy or error, given in the claim's unit, as an accuracy in [0, 1]."""
-        return 1.0 - value / self.unit if self.place.metric == "error" else value / self.unit
+        return 1.0 - value / self.unit if self.place.metric in ERRORS else value / self.unit
 
     def printed_as(self, accuracy: float) -> float:
         """Return an accuracy in [0, 1] as the claim prints it: in its unit, as an error if it is one."""
-        return (1.0 - accuracy if self.place.metric == "error" else accuracy) * self.unit
+        return (1.0 - accuracy if self.place.metric in ERRORS else accuracy) * self.unit
 
     def tau(self, value: float | None = None) -> float:
         """Return the tolerance of the number (of the middle of an interval), or of another value, in its unit."""

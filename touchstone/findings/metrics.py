@@ -14,8 +14,8 @@ from touchstone.cell import ThreatSpec, same_radius
 from touchstone.findings.intervals import mean_half, median_half
 from touchstone.records import NO_ANSWER, TOLERANCE
 
-NORM_METRICS = ("success_rate", "median_dist", "mean_dist")
-COMMON_NORM = "common_mean_dist"
+NORM_METRICS = ("success_rate", "median_norm", "mean_norm")
+COMMON_NORM = "common_mean_norm"
 NO_SAMPLE = "no sample met every attack"
 
 
@@ -73,14 +73,14 @@ def norms(records: pd.DataFrame, norm: str) -> dict[str, Number]:
         norm: in which distances (pixels, the smallest over restarts) are read.
 
     Returns:
-        success_rate; median_dist, where a failure counts as inf; mean_dist, over the successes alone. nan over none.
+        success_rate; median_norm, where a failure counts as inf; mean_norm, over the successes alone. nan over none.
     """
     dist = distances(records, norm)[_correct(records)]
     broken = dist[np.isfinite(dist)]
     return {
         "success_rate": Number(len(broken) / len(dist) if len(dist) else math.nan, len(dist)),
-        "median_dist": Number(float(dist.median()), len(dist), median_half(dist)),
-        "mean_dist": Number(float(broken.mean()), len(broken), mean_half(broken)),
+        "median_norm": Number(float(dist.median()), len(dist), median_half(dist)),
+        "mean_norm": Number(float(broken.mean()), len(broken), mean_half(broken)),
     }
 
 

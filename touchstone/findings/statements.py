@@ -7,7 +7,7 @@ Holm's correction (1979), and is undecided in between. It is asked of the publis
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -18,16 +18,17 @@ from scipy import stats
 
 from touchstone.cell import radius_index
 from touchstone.findings.cells import WORST, Index, Place, at, derive, index
-from touchstone.findings.evidence import Worst
+from touchstone.findings.evidence import SEPARATOR, Worst
+from touchstone.findings.vocabulary import STATEMENTS, known
 from touchstone.study.claims import CELL, HEADLINE
-from touchstone.study.scale import METRICS, SLACK, UNITS
+from touchstone.study.scale import ERRORS, LITTLE, METRICS, SLACK, SLIGHT, UNITS
 from touchstone.study.statements import SEE, Question, Statement, Subject
 
 LEVEL = 0.05  # of each one-sided bound, and of Holm's correction over a statement
 ENOUGH = 3  # seeds on either side of a comparison
-LITTLE = 0.05  # the most that "a little" is, averaged over attacks
-SLIGHT = 0.02  # the most clean accuracy that is lost where the loss is hardly visible
-COLUMNS = ["id", "claim", "test", "verdict", "detail", "worst_verdict", "worst_detail", "published_numbers_agree"]
+REPLY = ("verdict", "right", "compared", "why")  # the columns of a verdict
+WORST_CASE = "worst_"  # before them where it is the one in the worst case
+COLUMNS = ["id", "claim", "test", *REPLY, *(WORST_CASE + name for name in REPLY), "published_numbers_agree"]
 
 Seeds: TypeAlias = Mapping[int, float]  # a number per seed
 State: TypeAlias = Literal["right", "reversed", "open", "no number"]
@@ -110,28 +111,53 @@ class Most:
 Check: TypeAlias = Comparison | Most
 
 
-class Outcome(NamedTuple):
-    """What becomes of a statement: holds | fails | undecided k of m | not run, and why."""
+@dataclass(frozen=True)
+class Outcome:
+    """What becomes of a statement.
 
-    verdict: str
-    detail: str
+    Attributes:
+        word: of STATEMENTS.
+        why: the comparisons that are not right, and what was left out; of "see", what a reader looks at.
+        right: how many of its comparisons are on its side; None where it rests on none.
+        compared: how many there are; None where it rests on none.
+    """
+
+    word: str
+    why: tuple[str, ...] = ()
+    right: int | None = None
+    compared: int | None = None
+
+    def __post_init__(self) -> None:
+        known(self.word, STATEMENTS)
+
+    @property
+    def columns(self) -> tuple[str, int | None, int | None, str]:
+        """Its REPLY."""
+        return self.word, self.right, self.compared, SEPARATOR.join(self.why)
 
 
 def conclude(checks: Sequence[Check], left_out: Iterable[str] = ()) -> Outcome:
     """Return what becomes of a statement that rests on these; `left_out` is what it could not be asked of."""
+    if not checks:
+        return Outcome("not run", ("no two of its numbers are compared", *left_out))
     states = _states([one for check in checks for one in _comparisons(check)])
     found = [(check, _state(check, states)) for check in checks]
-    right = sum(state == "right" for _, state in found)
-    parts = [f"{right} of {len(found)}"]
+    why = []
     for state in ("reversed", "open", "no number"):
         those = [_text(check, states) for check, its in found if its == state]
-        parts += [f"{state}: {', '.join(those)}"] if those else []
-    detail = "; ".join([*parts, *(f"left out: {text}" for text in left_out)])
-    if any(state == "reversed" for _, state in found):
-        return Outcome("fails", detail)
-    if not found or any(state == "no number" for _, state in found):
-        return Outcome("not run", detail if found else "; ".join(["no two of its numbers are compared", *left_out]))
-    return Outcome("holds" if right == len(found) else f"undecided {right} of {len(found)}", detail)
+        why += [f"{state}: {', '.join(those)}"] if those else []
+    why += [f"left out: {text}" for text in left_out]
+    seen, right = {state for _, state in found}, sum(state == "right" for _, state in found)
+    return Outcome(_word(seen), tuple(why), right, len(found))
+
+
+def _word(states: Collection[State]) -> str:
+    """Return the word for what is among the states of a statement's comparisons."""
+    if "reversed" in states:
+        return "fails"
+    if "no number" in states:
+        return "not run"
+    return "undecided" if "open" in states else "holds"
 
 
 def _comparisons(check: Check) -> list[Comparison]:
@@ -415,7 +441,7 @@ def _broken(scope: Scope, attack: str) -> Iterator[Check]:
 def _costs_clean(scope: Scope, defense: str, slight: str, clear: str) -> Iterator[Check]:
     """A defense lowers clean accuracy: by at most SLIGHT on one dataset, by more on another."""
     for dataset, model in scope.nets(defense):
-        drop = scope.clean(dataset, model, defense, "clean_accuracy_drop")
+        drop = scope.clean(dataset, model, defense, "clean_accuracy_drop_vs_std")
         where = f"{dataset} {model} drop"
         if dataset == slight:
             yield Comparison(where, drop, 0.0)
@@ -434,7 +460,7 @@ def _decreasing(scope: Scope, metric: str, first: str, *others: str) -> Iterator
 
 def _near_zero(scope: Scope, defense: str, other: str) -> Iterator[Check]:
     """The ratio of near-zero weights is in the claimed interval (with its tolerance); another's is above 1."""
-    metric = "near_zero_ratio"
+    metric = "near_zero_param_ratio_vs_std"
     for claim in scope.evidence:
         if claim.place.metric == metric and claim.place.defense == Subject.of(defense).defense:
             dataset, model = claim.place[:2]
@@ -490,30 +516,31 @@ def qualitative(
         reference: as for `verdicts.verdicts`.
 
     Returns:
-        COLUMNS. `verdict` is under the published attacks, `worst_verdict` in the worst case: holds, fails, undecided
-        k of m, not run, or see figure ...; empty in the worst case where no attacker has a say.
+        COLUMNS: REPLY under the published attacks, and again, after WORST_CASE, in the worst case, where it is empty if
+        no attacker has a say. `verdict` is a word of STATEMENTS, `right` of `compared` comparisons are on its side.
     """
     numbers = index(derive(cells, near_zero=near_zero, reference=reference))
-    known = [_claimed(row) for row in claims[claims["out_of_scope"] == ""].to_dict("records")]
+    claimed = [_claimed(row) for row in claims[claims["out_of_scope"] == ""].to_dict("records")]
     rows = []
     for one in statements:
-        published, hardest = _asked(one, Scope(known, one, numbers)), Outcome("", "")
-        if one.test.name != SEE and TESTS[one.test.name].attacked:
-            hardest = _asked(one, Scope(known, one, numbers, worst))
+        attacked = one.test.name != SEE and TESTS[one.test.name].attacked
+        published = _asked(one, Scope(claimed, one, numbers)).columns
+        hardest = _asked(one, Scope(claimed, one, numbers, worst)).columns if attacked else ("", None, None, "")
         rows.append([one.id, one.claim, str(one.test), *published, *hardest, one.published_numbers_agree])
-    return pd.DataFrame(rows, columns=COLUMNS)
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table.astype({f"{case}{name}": "Int64" for case in ("", WORST_CASE) for name in ("right", "compared")})
 
 
 def _asked(statement: Statement, scope: Scope) -> Outcome:
     test: Question = statement.test
     if test.name == SEE:
-        return Outcome(str(test), "")
+        return Outcome(SEE, (" ".join(test.words),))
     return conclude(list(TESTS[test.name].checks(scope, *test.words)), scope.left_out)
 
 
 def _claimed(row: Mapping[Hashable, Any]) -> Claimed:
     """Read a row of the claims."""
     place = Place(*(row[key] for key in [*CELL, "cell_metric"]))
-    attacked, unit = row["attack"] != "clean" and place.metric in ("accuracy", "error"), UNITS[row["unit"]]
+    attacked, unit = row["attack"] != "clean" and place.metric in ("accuracy", *ERRORS), UNITS[row["unit"]]
     epsilon = None if math.isnan(row["cell_epsilon"]) else row["cell_epsilon"]
     return Claimed(row["source_table"], place, epsilon, attacked, row["low"] / unit, row["high"] / unit)

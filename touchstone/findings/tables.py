@@ -11,19 +11,18 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from touchstone.cell import ModelId, same_radius
+from touchstone.cell import ModelId, distinct_radii, radius_index, same_radius
 from touchstone.files import write_bytes
 from touchstone.findings.cells import WORST, Cell, rows
 from touchstone.findings.inputs import read_table
 from touchstone.findings.intervals import EXACT, Margins, interval, share_margins
 from touchstone.findings.markdown import escape
-from touchstone.findings.verdicts import ELSEWHERE, VERDICTS, known, mark
+from touchstone.findings.vocabulary import ELSEWHERE, VERDICTS, known, mark
 from touchstone.paths import Results
 from touchstone.study.claims import HEADLINE
 from touchstone.study.schema import TableDef
 
 CERTAINTY_MARKS = {"certain": "", "inferred": "‡", "uncertain": "†"}
-UNSETTLED = ("higher", "lower", "inconclusive", "label ambiguous", "failed")  # what another reading may explain
 NORMS = ["linf", "l2", "l1", "l0", "none"]
 
 
@@ -159,10 +158,12 @@ def worst_cases(cells: pd.DataFrame) -> pd.DataFrame:
     """
     lines: dict[_Line, dict[str, list[Cell]]] = defaultdict(lambda: defaultdict(list))
     measured = rows(cells)
+    radii = distinct_radii(cell.epsilon for cell in measured if cell.metric == WORST)
     shown = [c for c in measured if c.metric == WORST]
     shown += [c for c in measured if _is_clean(c)] if shown else []
     for cell in shown:
-        epsilon = -1.0 if _is_clean(cell) else cell.epsilon
+        place = radius_index(radii, cell.epsilon)
+        epsilon = -1.0 if place is None else radii[place]
         line = _Line(data_words(cell.dataset, cell.stand_in), cell.model, NORMS.index(cell.norm), epsilon)
         lines[line][cell.defense].append(cell)
     defenses = list(dict.fromkeys(cell.defense for cell in shown))
@@ -254,7 +255,7 @@ def _distance(seeds: list[Cell]) -> str:
 
 
 # metric of a published attack -> how it is printed
-_OF_ATTACKS = {"accuracy": _percent, "success_rate": _percent, "median_dist": _distance, "mean_dist": _distance}
+_OF_ATTACKS = {"accuracy": _percent, "success_rate": _percent, "median_norm": _distance, "mean_norm": _distance}
 
 
 # ---- counts
@@ -298,7 +299,7 @@ def counts(verdicts: pd.DataFrame) -> list[Count]:
     found: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(CERTAINTY_MARKS, 0))
     headline = verdicts.loc[verdicts["reading"] == HEADLINE, ["id", "verdict", "certainty"]]
     for name, word, certainty in headline.itertuples(index=False, name=None):
-        explained = word in UNSETTLED and name in only
+        explained = VERDICTS[word].open and name in only
         found[(ELSEWHERE, only[name]) if explained else (word, "")][certainty] += 1
     order = list(VERDICTS)
     keys = sorted(found, key=lambda key: (order.index(key[0]), key[1]))

@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,69 +14,14 @@ from touchstone.cell import radius_index
 from touchstone.findings.cells import ATTACK_GAP, UNDER_THREAT, derive
 from touchstone.findings.evidence import SEPARATOR, Caps, Claim, Evidence, Measured, Worst
 from touchstone.findings.intervals import LEAST_SEEDS, Deviation, Interval, quantile
-from touchstone.registry import nearest
+from touchstone.findings.vocabulary import ELSEWHERE, STANDS, VERDICTS, known, outcome
 from touchstone.study.claims import HEADLINE, expand
-from touchstone.study.scale import SLACK
+from touchstone.study.scale import ERRORS, SLACK
 
 SPREAD_SEEDS = 5  # nets that show how a recipe scatters
 MOST_SEEDS = 100  # that are tried when it is said how many would tell
 
-# ---- the words
-
-
-class Meaning(NamedTuple):
-    """What a verdict means, and its mark in tables."""
-
-    mark: str
-    meaning: str
-
-
-# verdict -> mark (all of them are in common serif fonts) and meaning, in the order in which they are counted
-VERDICTS = {
-    "reproduced": Meaning("✓", "within the tolerance, and our 95 % half-width is within it too"),
-    "higher": Meaning("↑", "above the published number by more than the tolerance and the error of both together"),
-    "lower": Meaning("↓", "below it by more than the tolerance and the error of both together"),
-    "within spread": Meaning(
-        "~", "cannot tell: trained again, the recipe scatters by more than the tolerance, and the number is inside"
-    ),
-    "inconclusive": Meaning("?", "cannot tell: none of these, or fewer than 3 seeds; more of them or samples would"),
-    "not comparable": Meaning("≠", "measured on other data or under caps that changed what is measured"),
-    "label ambiguous": Meaning("a", "the printed label is in doubt, and only one reading of it agrees"),
-    "not run": Meaning("·", "outside this run"),
-    "failed": Meaning("✗", "training or attack ended without a number"),
-    "out of scope": Meaning("o", "not a number that a re-run can produce"),
-    "cited": Meaning("c", "another work's number, which the paper repeats"),
-    "only under another reading": Meaning(
-        "(✓)", "reproduced, but only under another reading of the paper than the one fixed beforehand"
-    ),
-}
-ELSEWHERE = "only under another reading"
 AGREES = ("reproduced", "within spread")  # what we measured may be what the paper measured
-# second verdict, on a robust accuracy or an error under attack -> meaning
-STANDS = {
-    "stands": "the lower 95 % bound of our worst case is at least the claim minus the tolerance",
-    "overstated": "the claim is reproduced or within spread, and the upper bound is below that: by so many points",
-    "attack gap": "the claim is not reproduced; on our nets the worst case takes so many points more than its attack",
-    "label ambiguous": "the printed label is in doubt, and its readings do not agree",
-    "not tested": "no worst case of ours bounds it, or not closely enough",
-}
-
-
-def known(word: str, words: Collection[str]) -> str:
-    """Return a word of VERDICTS or STANDS as it is.
-
-    Raises:
-        ValueError: if it is none.
-    """
-    if word not in words:
-        raise ValueError(f"unknown verdict {word!r}; {nearest(word, words)}")
-    return word
-
-
-def mark(word: str) -> str:
-    """Return the mark of a verdict; raises ValueError for an unknown one."""
-    return VERDICTS[known(word, VERDICTS)].mark
-
 
 # ---- the rules
 
@@ -301,7 +246,6 @@ class Tested(NamedTuple):
     second: Second | None = None
 
 
-TESTED = ("reproduced", "higher", "lower", "within spread", "inconclusive")  # verdicts on a difference
 FIRST = ["kind", "verdict", "why", "only", "q", "caps"]
 SECOND = [*Tested._fields[:3], "stands", "stands_why", "overstated_by", "attack_gap", "replication_gap"]
 RESULT = ["reading", *Ours._fields, *FIRST, *SECOND]
@@ -326,8 +270,8 @@ def verdicts(
         worst: (dataset, attack, reading) -> epsilon of the attack -> (worst-case attack, epsilon in pixels) that
             tests a claim at that epsilon; or why nothing does.
         caps: (dataset, model, defense, attack) -> what was cut short; a cell that is not there was not.
-        near_zero: the metric of cells.csv that near_zero_ratio divides, such as "near_zero_0.01".
-        reference: the defense that clean_accuracy_drop and near_zero_ratio compare with.
+        near_zero: the metric of cells.csv that near_zero_param_ratio_vs_std divides, such as "near_zero_0.01".
+        reference: the defense that clean_accuracy_drop_vs_std and near_zero_param_ratio_vs_std compare with.
 
     Returns:
         The claims' columns and RESULT. Numbers are in the claim's own unit, nan where there is none. `kind` is one of
@@ -353,7 +297,12 @@ def verdicts(
 
 def _false_discovery(both: pd.DataFrame) -> "pd.Series[float]":
     """Return q of the claims that the headline reading compares; those that the paper only cites are no part of it."""
-    family = (both["reading"] == HEADLINE) & (both["cited"] == "") & both["verdict"].isin(TESTED) & both["p"].notna()
+    family = (
+        (both["reading"] == HEADLINE)
+        & (both["cited"] == "")
+        & (both["verdict"].map(outcome) != "other")
+        & both["p"].notna()
+    )
     q = pd.Series(math.nan, index=both.index)
     if family.any():
         q[family] = stats.false_discovery_control(both.loc[family, "p"])
@@ -439,7 +388,7 @@ def _tested(claim: Claim, evidence: Evidence, first: Verdict, ours: Ours) -> Tes
     """
     if not claim.robust:
         return Tested()
-    sign = 1.0 if claim.place.metric == "error" else -1.0  # a claim above ours promises more robustness, an error less
+    sign = 1.0 if claim.place.metric in ERRORS else -1.0  # a claim above ours promises more robustness, an error less
     replication = sign * 100.0 * ours.difference / claim.unit
     untested = partial(Tested, replication_gap=replication)
     dataset, model, defense, attack, _ = claim.place

@@ -42,15 +42,9 @@ MODELS: dict[str, ModelSpec] = {
         source=f"{_MATYASKO}, section 4.5",
         conv1=False,
     ),
-    "smallcnn-mnist": ModelSpec(
+    "smallcnn": ModelSpec(
         fn="touchstone.models.smallcnn:small_cnn",
-        source=f"{_XU}, table 4",
-        preset={"channels": 32, "hidden": 200, "relu_first": True},
-    ),
-    "smallcnn-cifar": ModelSpec(
-        fn="touchstone.models.smallcnn:small_cnn",
-        source=f"{_XU}, table 5",
-        preset={"channels": 64, "hidden": 256, "relu_first": False},
+        source=f"{_XU}, tables 4 and 5",
     ),
     "nin": ModelSpec(
         fn="touchstone.models.convnets:nin",

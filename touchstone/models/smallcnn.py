@@ -1,12 +1,11 @@
 """The small nets of Xu et al. (2021, weight penalisation): four convolutions, two hidden layers, bounded features."""
 
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from torch import nn
 
 from touchstone.models.net import Net, flat_size, in_a_row
-from touchstone.ranges import Count
 from touchstone.registry import nearest
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -18,13 +17,28 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
+class _Form(NamedTuple):
+    """What differs between the paper's two nets.
+
+    Attributes:
+        channels: of the first pair of convolutions; the second has twice as many.
+        hidden: width of both hidden layers.
+        relu_first: the first hidden layer applies ReLU before batch norm, not after it.
+    """
+
+    channels: int
+    hidden: int
+    relu_first: bool
+
+
+_MNIST = _Form(32, 200, relu_first=True)
+_CIFAR = _Form(64, 256, relu_first=False)
+
+
 def small_cnn(
     shape: tuple[int, int, int],
     classes: int,
     *,
-    channels: Count,
-    hidden: Count,
-    relu_first: bool,
     activation: Literal["tanh", "relu", "prelu", "leakyrelu", "identity"] = "tanh",
     bias: bool = False,
 ) -> Net:
@@ -34,11 +48,9 @@ def small_cnn(
     code does. PyTorch's default initialisation.
 
     Args:
-        shape: (channels, height, width) of the input.
+        shape: (channels, height, width) of the input. Grey images get the net for MNIST (table 4), others that for
+            CIFAR (table 5).
         classes: number of logits.
-        channels: of the first pair; the second has twice as many.
-        hidden: width of both hidden layers.
-        relu_first: the first hidden layer applies ReLU before batch norm (MNIST), or after it (CIFAR).
         activation: of the features, after batch norm; "tanh" is the paper's, others are its figures 6 and 7.
         bias: the classifier has one: only in the baselines, which have "relu" features.
 
@@ -47,6 +59,7 @@ def small_cnn(
     """
     if activation not in ACTIVATIONS:
         raise ValueError(f"unknown activation {activation!r}; {nearest(activation, ACTIVATIONS)}")
+    channels, hidden, relu_first = _MNIST if shape[0] == 1 else _CIFAR
     widths = (shape[0], channels, channels, 2 * channels, 2 * channels)
     units = [(nn.Conv2d(a, b, kernel_size=3), nn.BatchNorm2d(b), nn.ReLU()) for a, b in pairwise(widths)]
     convs = [

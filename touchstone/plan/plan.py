@@ -12,7 +12,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from touchstone import paths
-from touchstone.cell import ModelId, ThreatSpec
+from touchstone.cell import ModelId, ThreatSpec, distinct_radii
 from touchstone.data import DATASETS
 from touchstone.paths import Results
 from touchstone.plan.asked import Asked, asked
@@ -156,7 +156,7 @@ class Plan:
         norm = norm_of(study, attack)
         if norm is not None:
             covered = (self.pixel_radii(model.study, name, model.dataset) for name in study.worst[norm])
-            return ThreatSpec(norm, epsilons=tuple(sorted({r for radii in covered for r in radii.values()})))
+            return ThreatSpec(norm, epsilons=distinct_radii(r for radii in covered for r in radii.values()))
         name = study.attacks[attack].threat
         if name is None:
             return None
@@ -171,7 +171,7 @@ class Plan:
         """
         definition = self.studies[study].threats[threat]
         scale = min(DATASETS[self.data(dataset)].std) if definition.space == "normalized" else 1.0
-        return {e: round(e * scale, 6) for e in definition.epsilons[dataset]}
+        return {e: e * scale for e in definition.epsilons[dataset]}
 
 
 def make_plan(root: Path, config_file: Path) -> Plan:

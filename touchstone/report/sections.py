@@ -5,15 +5,16 @@ Tables and figures of the paper keep its numbers, what only the re-run has is nu
 
 from collections.abc import Hashable, Iterable, Mapping
 from itertools import count
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
 from touchstone.findings.inputs import Run
 from touchstone.findings.markdown import escape, pipe_table
+from touchstone.findings.statements import WORST_CASE
 from touchstone.findings.tables import CERTAINTY_MARKS, data_words, decimals, laid_out, legend
 from touchstone.findings.tables import summary as verdict_counts
-from touchstone.findings.verdicts import VERDICTS
+from touchstone.findings.vocabulary import VERDICTS, Outcome, known, outcome
 from touchstone.paths import link, study_files
 from touchstone.registry import nearest
 from touchstone.report import words
@@ -26,12 +27,6 @@ PAPER = "paper"  # the run whose numbers may be compared with the published ones
 OWN_SECTION = ("worst-case", "selection")  # plots that are not among the paper's figures
 
 _COUNTS = ["certain", "inferred", "uncertain", "all"]
-_OUTCOMES = ("reproduced", "higher or lower", "cannot tell", "other")
-_OUTCOME = {word: "other" for word in VERDICTS} | {
-    "reproduced": "reproduced",
-    **dict.fromkeys(("higher", "lower"), "higher or lower"),
-    **dict.fromkeys(("within spread", "inconclusive"), "cannot tell"),
-}
 _GAPS = {"attack_gap": "attack gap", "replication_gap": "replication gap"}  # in points
 
 
@@ -145,11 +140,11 @@ def cited(material: Material) -> str:
 
 def kinds(material: Material) -> str:
     """Count the accuracies and errors by net and kind: many floor rows are one finding; empty without any."""
-    table = []
+    table, outcomes = [], get_args(Outcome)
     for (net, kind), group in _of_a_kind(material).groupby(["cell_model", "kind"], sort=True):
-        found = group["verdict"].map(_OUTCOME).value_counts()
-        table.append([escape(str(net)), str(kind), str(len(group)), *(str(found.get(name, 0)) for name in _OUTCOMES)])
-    columns = ["net", "kind", "numbers", *_OUTCOMES]
+        found = group["verdict"].map(outcome).value_counts()
+        table.append([escape(str(net)), str(kind), str(len(group)), *(str(found.get(name, 0)) for name in outcomes)])
+    columns = ["net", "kind", "numbers", *outcomes]
     return pipe_table(pd.DataFrame(table, columns=columns), right=columns[2:]) if table else ""
 
 
@@ -172,7 +167,7 @@ def _of_a_kind(material: Material) -> pd.DataFrame:
 def _beyond(material: Material) -> pd.DataFrame:
     """Return the paper's own claims that are higher or lower, in the headline reading."""
     rows = words.own(_reading(material, HEADLINE))
-    return rows[rows["verdict"].isin(["higher", "lower"])]
+    return rows[rows["verdict"].map(outcome) == "higher or lower"]
 
 
 def readings(material: Material) -> list[dict[str, str]]:
@@ -180,7 +175,7 @@ def readings(material: Material) -> list[dict[str, str]]:
     items = []
     for reading in _readings(material)[1:]:
         rows = _reading(material, reading)
-        names = rows["only"].where(rows["only"] != "", rows["verdict"])
+        names = pd.Series([_named(row) for row in rows.to_dict("records")])
         counts = ", ".join(f"{n} {name}" for name, n in names.value_counts().items())
         mark = material.study.readings[reading].mark
         items.append({"name": reading, "changed": str(len(rows)), "counts": escape(counts), "mark": escape(mark)})
@@ -295,6 +290,12 @@ def claims_tables(material: Material) -> list[dict[str, str]]:
     return items
 
 
+def _named(claim: Mapping[Hashable, Any]) -> str:
+    """Name the verdict of a claim: the mark of the reading that alone reproduces it, or its word."""
+    word = known(claim["verdict"], VERDICTS)
+    return str(claim["only"] or word)
+
+
 def _reason(claim: Mapping[Hashable, Any]) -> str:
     return words.reasons(claim["why"], claim["caps"])
 
@@ -314,7 +315,7 @@ def _claim_row(claim: Mapping[Hashable, Any], notes: Mapping[str, str]) -> dict[
         "interval": words.noted(f"{low} to {high}" if low and high else "", _interval_note(claim), notes),
         "n": words.fixed(claim["n"], 0),
         "seeds": words.fixed(claim["seeds"], 0),
-        "verdict": words.noted(escape(claim["only"] or claim["verdict"]), _reason(claim), notes),
+        "verdict": words.noted(escape(_named(claim)), _reason(claim), notes),
         "stands": words.noted(escape(words.second_verdict(claim)), claim["stands_why"], notes),
         **{name: words.fixed(claim[column], 1) for column, name in _GAPS.items()},
     }
@@ -322,13 +323,20 @@ def _claim_row(claim: Mapping[Hashable, Any], notes: Mapping[str, str]) -> dict[
 
 def statements(material: Material) -> str:
     """Return the statements of the paper that are not numbers; empty without any."""
-    table = material.tables["qualitative"]
-    names = {
-        **{"id": "id", "claim": "claim", "verdict": "published attacks", "detail": "detail"},
-        **{"worst_verdict": "worst case", "worst_detail": "detail in the worst case"},
-        "published_numbers_agree": "published numbers agree",
+    shown = [_statement_row(row) for row in material.tables["qualitative"].to_dict("records")]
+    return _escaped(pd.DataFrame(shown)) if shown else ""
+
+
+def _statement_row(row: Mapping[Hashable, Any]) -> dict[str, str]:
+    return {
+        "id": row["id"],
+        "claim": row["claim"],
+        "published attacks": words.statement_verdict(row),
+        "detail": words.statement_detail(row),
+        "worst case": words.statement_verdict(row, WORST_CASE),
+        "detail in the worst case": words.statement_detail(row, WORST_CASE),
+        "published numbers agree": row["published_numbers_agree"],
     }
-    return _escaped(table[list(names)].rename(columns=names)) if len(table) else ""
 
 
 # ---- how it came about

@@ -6,7 +6,7 @@ import pandas as pd
 
 from touchstone.findings.markdown import escape, pipe_table
 from touchstone.findings.tables import counts
-from touchstone.findings.verdicts import VERDICTS
+from touchstone.findings.vocabulary import VERDICTS
 from touchstone.paths import link
 from touchstone.report import words
 from touchstone.report.material import Material, stand_ins

@@ -1,39 +1,18 @@
 """Small words of the reports: counts, notes, lists. Sentences stand in the notebooks of reports/."""
 
 from collections.abc import Hashable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from touchstone.findings.evidence import SEPARATOR
 from touchstone.findings.markdown import escape
+from touchstone.findings.statements import REPLY
 from touchstone.findings.tables import counts
-from touchstone.findings.verdicts import STANDS, known
+from touchstone.findings.vocabulary import STANDS, STATEMENTS, known
 from touchstone.study.claims import HEADLINE
 from touchstone.study.config import Cap
-
-
-class _Said(NamedTuple):
-    """How a second verdict is said of one claim and of many, the column with its points, and how many have so much."""
-
-    one: str
-    many: str
-    points: str = ""
-    size: str = ""
-
-
-_SAID = {
-    "stands": _Said("stands", "stand"),
-    "overstated": _Said("overstated by {} points", "are overstated", "overstated_by", " by {:g} to {:g} points"),
-    "attack gap": _Said(
-        "attack gap {}, claim not reproduced",
-        "are not reproduced and have an attack gap",
-        "attack_gap",
-        " of {:g} to {:g} points",
-    ),
-    "not tested": _Said("not tested", "could not be tested"),
-    "label ambiguous": _Said("label ambiguous", "hang on a doubtful label"),
-}
+from touchstone.study.statements import SEE
 
 
 def counted(number: int, noun: str, nouns: str = "") -> str:
@@ -134,8 +113,27 @@ def second_verdict(claim: Mapping[Hashable, Any]) -> str:
     """Return the second verdict of a claim with its points, "overstated by 41.0 points"; empty without one."""
     if not (word := claim["stands"]):
         return ""
-    said = _SAID[known(word, STANDS)]
+    said = STANDS[known(word, STANDS)]
     return said.one.format(fixed(claim[said.points], 1) if said.points else "")
+
+
+def statement_verdict(row: Mapping[Hashable, Any], case: str = "") -> str:
+    """Return the verdict on a statement, "undecided 2 of 3" or "see figure 3"; empty without one.
+
+    Args:
+        row: of qualitative.csv.
+        case: what its columns begin with: WORST_CASE for the verdict in the worst case.
+    """
+    word, data = row[f"{case}verdict"], {name: row[f"{case}{name}"] for name in REPLY[1:]}
+    return STATEMENTS[known(word, STATEMENTS)].said.format(**data) if word else ""
+
+
+def statement_detail(row: Mapping[Hashable, Any], case: str = "") -> str:
+    """Return what that verdict rests on, "2 of 3; open: ..."; empty where nothing was compared by us."""
+    word, right, compared, why = (row[f"{case}{name}"] for name in REPLY)
+    if word == SEE:
+        return ""
+    return reasons(f"{right} of {compared}" if compared else "", why)
 
 
 def second_verdicts(claims: pd.DataFrame) -> dict[str, int]:
@@ -153,8 +151,8 @@ def _standing(claims: pd.DataFrame) -> str:
     """Count the second verdicts of the headline with their points: "1 stand, 2 are overstated by 7 to 41 points"."""
     found, rows = second_verdicts(claims), _under_attack(claims)
     parts = []
-    for word, said in _SAID.items() if found else ():
-        if not found[word] and word in ("attack gap", "label ambiguous"):
+    for word, said in STANDS.items() if found else ():
+        if not found[word] and not said.usual:
             continue
         such = rows[rows["stands"] == word]
         points = [round(float(text), 1) for text in such[said.points]] if said.points else []

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from touchstone.cell import radius_index
+from touchstone.cell import radius_index, same_radius
 from touchstone.registry import nearest
 from touchstone.study.config import SLUG, ConfigError
-from touchstone.study.scale import UNITS
+from touchstone.study.scale import EPSILON_UNITS, UNITS
 from touchstone.study.schema import Study
 
 SLOTS = ["dataset", "model", "defense", "attack"]
@@ -49,38 +49,16 @@ _ANY = ("none", "fixed", "minimal")
 MEASURES = {
     "accuracy": Measure(_ANY, 0.0, 1.0),
     "error": Measure(_ANY, 0.0, 1.0),
+    "adv_error": Measure(["fixed", "minimal"], 0.0, 1.0),
     "success_rate": Measure(["minimal"], 0.0, 1.0),
-    "mean_dist": Measure(["minimal"], 0.0, math.inf),
-    "median_dist": Measure(["minimal"], 0.0, math.inf),
-    "common_mean_dist": Measure(["minimal"], 0.0, math.inf),
-    "clean_accuracy_drop": Measure(["none"], -1.0, 1.0),
+    "mean_norm": Measure(["minimal"], 0.0, math.inf),
+    "median_norm": Measure(["minimal"], 0.0, math.inf),
+    "common_mean_norm": Measure(["minimal"], 0.0, math.inf),
+    "clean_accuracy_drop_vs_std": Measure(["none"], -1.0, 1.0),
     "fuzziness": Measure(["none"], 0.0, math.inf),
-    "near_zero_ratio": Measure(["none"], 0.0, math.inf),
-}
-# what papers call them -> their name here
-SAID = {
-    "adv_error": "error",
-    "mean_norm": "mean_dist",
-    "clean_accuracy_drop_vs_std": "clean_accuracy_drop",
-    "near_zero_param_ratio_vs_std": "near_zero_ratio",
+    "near_zero_param_ratio_vs_std": Measure(["none"], 0.0, math.inf),
 }
 NORMS = ("linf", "l2", "l1", "l0", "none", "unknown")
-
-
-class Scale(NamedTuple):
-    """What a printed epsilon is measured in: the space of a threat, and how often the unit holds ours."""
-
-    space: str
-    size: float
-
-
-EPSILON_UNITS = {
-    "pixel01": Scale("pixel", 1.0),
-    "255": Scale("pixel", 255.0),
-    "count": Scale("pixel", 1.0),
-    "normalized": Scale("normalized", 1.0),
-}
-ROUNDED = 1e-4  # 8/255 is written 0.031373
 
 
 class Tried(NamedTuple):
@@ -321,10 +299,9 @@ def _run_problems(row: Mapping[str, str], tried: AllTried) -> Iterator[tuple[str
 def _disagreements(row: Mapping[str, str], known: Known, tried: AllTried) -> Iterator[tuple[str, str]]:
     """Say where the printed columns and those of the cell contradict each other."""
     printed = re.sub("_(lo|hi)$", "", row["metric"])
-    name = SAID.get(printed, printed)
-    if name not in MEASURES:
-        yield "metric", f"unknown metric {printed!r} with a cell; {nearest(printed, [*MEASURES, *SAID])}"
-    elif row["cell_metric"] in MEASURES and row["cell_metric"] != name:
+    if printed not in MEASURES:
+        yield "metric", f"unknown metric {printed!r} with a cell; {nearest(printed, MEASURES)}"
+    elif row["cell_metric"] in MEASURES and row["cell_metric"] != printed:
         yield "cell_metric", f"{row['cell_metric']!r}, but {row['metric']!r} is printed"
     for slot in SLOTS:
         word, slug = row[slot], row[f"cell_{slot}"]
@@ -341,7 +318,7 @@ def _disagreements(row: Mapping[str, str], known: Known, tried: AllTried) -> Ite
                 "epsilon_unit",
                 f"{row['epsilon_unit']!r} is printed, but {row['cell_attack']!r} is in {run.space} space",
             )
-        elif not math.isclose(epsilon / unit.size, radius, rel_tol=ROUNDED):
+        elif not same_radius(epsilon / unit.size, radius):
             yield "cell_epsilon", f"{row['cell_epsilon']!r}, but {row['epsilon']} in {row['epsilon_unit']} is printed"
 
 

@@ -6,6 +6,24 @@ from typing import Literal, NamedTuple
 
 # unit of a published value -> what one is in it
 UNITS = {"fraction": 1.0, "percent": 100.0, "x1e-1": 10.0, "x1e-2": 100.0, "ratio": 1.0, "raw": 1.0}
+
+
+class RadiusUnit(NamedTuple):
+    """What a printed epsilon is measured in: the space of a threat, and how often the unit holds ours."""
+
+    space: str
+    size: float
+
+
+EPSILON_UNITS = {
+    "pixel01": RadiusUnit("pixel", 1.0),
+    "255": RadiusUnit("pixel", 255.0),
+    "count": RadiusUnit("pixel", 1.0),
+    "normalized": RadiusUnit("normalized", 1.0),
+}
+FLOOR = 0.005  # accuracy: what is left under an attack that breaks all but a few, as many attacks would
+LITTLE = 0.05  # accuracy: the most that "a little" is, averaged over attacks
+SLIGHT = 0.02  # accuracy: the most that is lost without an attack where the loss is hardly visible
 SLACK = 1e-9  # rounding of decimal numbers: a difference of exactly tau is within tau
 
 Tolerance = Callable[[float], float]
@@ -71,14 +89,17 @@ METRICS = {
     "worst_accuracy": SHARE,
     "success_rate": SHARE,
     "error": SHARE._replace(clean=_of_error),
-    "clean_accuracy_drop": Metric(_absolute(0.02), "measured", PLAIN),
-    "mean_dist": Metric(_relative(0.10), "measured", LOG),
-    "median_dist": Metric(_relative(0.10), "measured", LOG),
-    "common_mean_dist": Metric(_relative(0.10), "measured", LOG),
+    "adv_error": SHARE,
+    "clean_accuracy_drop_vs_std": Metric(_absolute(0.02), "measured", PLAIN),
+    "mean_norm": Metric(_relative(0.10), "measured", LOG),
+    "median_norm": Metric(_relative(0.10), "measured", LOG),
+    "common_mean_norm": Metric(_relative(0.10), "measured", LOG),
     "rho_adv": Metric(_relative(0.10), "measured", LOG),
     "confidence": Metric(_absolute(0.02), "measured", PLAIN),
-    "confidence_gap": Metric(_absolute(0.02), "measured", PLAIN),
+    "prob_gap": Metric(_absolute(0.02), "measured", PLAIN),
     "fuzziness": Metric(_relative(0.25), "none", LOG),
-    "near_zero_ratio": Metric(_relative(0.25), "none", LOG),
+    "near_zero_param_ratio_vs_std": Metric(_relative(0.25), "none", LOG),
 }
-COMPARED = ("clean_accuracy_drop", "near_zero_ratio")  # metrics that also need the reference defense
+ERRORS = ("error", "adv_error")  # of 1 minus an accuracy: any, and what papers call so under attack
+# metrics that also need the reference defense
+COMPARED = ("clean_accuracy_drop_vs_std", "near_zero_param_ratio_vs_std")

@@ -19,7 +19,12 @@ from touchstone.study.config import SLUG
 COLUMNS = ["paper", "id", "claim", "evidence_table", "how_to_test", "published_numbers_agree", "test"]
 OPTIONAL = ["datasets"]  # that it speaks of, where its evidence is no table of claims, or speaks of more
 SEE = "see"  # the test of a statement that a reader judges: "see figure 3"
-OF_WEIGHTS = ("fuzziness", "near_zero_ratio", "max_abs_conv", "rho_extreme")  # what `decreasing` may compare
+OF_WEIGHTS = (
+    "fuzziness",
+    "near_zero_param_ratio_vs_std",
+    "max_abs_conv",
+    "rho_extreme",
+)  # what `decreasing` may compare
 
 
 class Words(NamedTuple):

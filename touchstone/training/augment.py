@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from touchstone.recipe import Augment
 from touchstone.rng import SampleRng
 
 FILLS = {"zero": None, "edge": "replicate", "reflect": "reflect"}  # outside the image -> torch's name of such a padding
@@ -15,53 +16,37 @@ TRIES = 10  # boxes drawn for a resized crop, of which the first that fits is ta
 GATE, FLIP, CROP, SHIFT, ANGLE, BOX = range(6)  # streams of draws
 
 
-def augmented(
-    x: Tensor,
-    rng: int,
-    *,
-    crop: int = 0,
-    translate: float = 0.0,
-    fill: str = "zero",
-    flip: bool = False,
-    rotate: float = 0.0,
-    resized_crop: bool = False,
-    probability: float = 1.0,
-) -> Tensor:
-    """Return a random version of each image, a function of its place in the batch and `rng` alone.
+def augmented(x: Tensor, how: Augment, *, seed: int) -> Tensor:
+    """Return a random version of each image, a function of its place in the batch and the seed alone.
 
     In this order: flip, rotation, resized crop, crop, translation. Source of the mix of the first three:
     Li et al. (2021) as coded for Tiny-ImageNet (flip, rotate 10, resized_crop, probability 0.8).
 
     Args:
         x: (B, C, H, W) in [0, 1].
-        rng: seed of the batch.
-        crop: pad by this many pixels, and cut the image's size out of it: a shift by up to as many, each way.
-        translate: shift by up to this share of each side, in whole pixels.
-        fill: what comes in from outside, "zero", "edge" or "reflect", for crop and translate.
-        flip: mirror left to right, every second image.
-        rotate: turn by up to this many degrees, each way, around the centre; nearest pixel, zero outside.
-        resized_crop: blow a box of 8 to 100 % of the area, of ratio 3/4 to 4/3, up to the image's size (bilinear).
-        probability: of being changed at all, for each image.
+        how: they vary. A shift is in whole pixels, a turn around the centre to the nearest pixel with zero outside; the
+            box of a resized crop is of AREA and RATIO, and blown up bilinearly.
+        seed: of the batch.
 
     Returns:
         (B, C, H, W) in channels_last memory.
     """
-    draws, height, width = SampleRng(rng, torch.arange(len(x), device=x.device)), *x.shape[2:]
+    draws, height, width = SampleRng(seed, torch.arange(len(x), device=x.device)), *x.shape[2:]
     out = x
-    if flip:
+    if how.flip:
         out = torch.where(_chosen(draws, 0.5, FLIP), out.flip(3), out)
-    if rotate:
-        out = rotated(out, (2 * draws.uniform((), stream=ANGLE) - 1) * rotate)
-    if resized_crop:
+    if how.rotate:
+        out = rotated(out, (2 * draws.uniform((), stream=ANGLE) - 1) * how.rotate)
+    if how.resized_crop:
         out = blown_up(out, boxes(draws.uniform((TRIES, 4), stream=BOX), height, width))
-    if crop:
-        out = shifted(out, draws.integers(2 * crop + 1, (2,), stream=CROP) - crop, crop, fill)
-    if translate:
-        most = torch.tensor([round(translate * height), round(translate * width)], device=x.device)
+    if how.crop:
+        out = shifted(out, draws.integers(2 * how.crop + 1, (2,), stream=CROP) - how.crop, how.crop, how.fill)
+    if how.translate:
+        most = torch.tensor([round(how.translate * height), round(how.translate * width)], device=x.device)
         by = ((2 * most + 1) * draws.uniform((2,), stream=SHIFT)).long() - most
-        out = shifted(out, by, int(most.max()), fill)
-    if probability < 1:
-        out = torch.where(_chosen(draws, probability, GATE), out, x)
+        out = shifted(out, by, int(most.max()), how.fill)
+    if how.probability < 1:
+        out = torch.where(_chosen(draws, how.probability, GATE), out, x)
     return out.contiguous(memory_format=torch.channels_last)
 
 

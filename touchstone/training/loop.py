@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -183,7 +182,7 @@ def _epoch(run: Run, defense: Defense, x: Tensor, y: Tensor) -> dict[str, float]
             batch = (seed, epoch, number)
             xb, yb = to_float(x.index_select(0, rows)).contiguous(memory_format=torch.channels_last), y[rows]
             if phase.augment:
-                xb = augmented(xb, draw_seed(*batch, *AUGMENT), **asdict(phase.augment))
+                xb = augmented(xb, phase.augment, seed=draw_seed(*batch, *AUGMENT))
             for generator in generators:
                 generator.manual_seed(draw_seed(*batch, *MODEL))
             loss = torch.zeros((), device=x.device)

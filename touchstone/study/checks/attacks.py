@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from touchstone.attacks import ATTACKS
+from touchstone.cell import distinct_radii
 from touchstone.data import DATASETS
 from touchstone.registry import NORMS, OWN, AttackSpec, options
 from touchstone.study.checks.checker import Checker, each
@@ -30,7 +31,7 @@ class Attacks:
         for name, threat in self.study.threats.items():
             self.check.per_dataset(("threats", name, "epsilons"), threat.epsilons, self.study)
             for dataset, grid in threat.epsilons.items():
-                if sorted(set(grid)) != grid:
+                if list(distinct_radii(grid)) != grid:
                     self.check.add(("threats", name, "epsilons", dataset), f"must rise without repeats, got {grid}")
                 if dataset in DATASETS and threat.bounds == "data" and grid[-1] > (most := widest(threat, dataset)):
                     text = f"no {threat.norm} distance in {threat.space} space exceeds {most:g}, got {grid[-1]:g}"

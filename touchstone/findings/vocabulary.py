@@ -1,0 +1,151 @@
+"""The words of verdicts: a table for each kind of verdict, word -> what it means and how it is shown.
+
+Verdicts, statements, result tables, reports and the main README read them here, and a word that is not here is an
+error wherever it turns up.
+"""
+
+from collections.abc import Collection
+from typing import Literal, NamedTuple, TypeAlias
+
+from touchstone.registry import nearest
+
+Outcome: TypeAlias = Literal["reproduced", "higher or lower", "cannot tell", "other"]
+
+
+class Word(NamedTuple):
+    """A verdict on a claim.
+
+    Attributes:
+        mark: in tables; all marks are in common serif fonts.
+        meaning: what it says of our number.
+        outcome: what it counts as where few words are wanted; `other` is no answer to whether the numbers agree.
+        open: whether the claim counts as explained where another reading of the paper reproduces it.
+    """
+
+    mark: str
+    meaning: str
+    outcome: Outcome = "other"
+    open: bool = False
+
+
+ELSEWHERE = "only under another reading"
+# verdict on a claim, in the order in which they are counted
+VERDICTS = {
+    "reproduced": Word("✓", "within the tolerance, and our 95 % half-width is within it too", "reproduced"),
+    "higher": Word(
+        "↑",
+        "above the published number by more than the tolerance and the error of both together",
+        "higher or lower",
+        open=True,
+    ),
+    "lower": Word(
+        "↓", "below it by more than the tolerance and the error of both together", "higher or lower", open=True
+    ),
+    "within spread": Word(
+        "~",
+        "cannot tell: trained again, the recipe scatters by more than the tolerance, and the number is inside",
+        "cannot tell",
+        open=True,
+    ),
+    "inconclusive": Word(
+        "?",
+        "cannot tell: none of these, or fewer than 3 seeds; more of them or samples would",
+        "cannot tell",
+        open=True,
+    ),
+    "not comparable": Word("≠", "measured on other data or under caps that changed what is measured"),
+    "label ambiguous": Word("a", "the printed label is in doubt, and only one reading of it agrees", open=True),
+    "not run": Word("·", "outside this run"),
+    "failed": Word("✗", "training or attack ended without a number", open=True),
+    "out of scope": Word("o", "not a number that a re-run can produce"),
+    "cited": Word("c", "another work's number, which the paper repeats"),
+    ELSEWHERE: Word("(✓)", "reproduced, but only under another reading of the paper than the one fixed beforehand"),
+}
+
+
+class Standing(NamedTuple):
+    """A second verdict, on a robust accuracy or an error under attack.
+
+    Attributes:
+        meaning: what it says of the published number.
+        one: how it is said of one claim, {} for its points.
+        many: how it is said of several.
+        points: the column with its points, "" without any.
+        size: how many points several have, from the least to the most.
+        usual: whether a report counts it where no claim has it.
+    """
+
+    meaning: str
+    one: str
+    many: str
+    points: str = ""
+    size: str = ""
+    usual: bool = True
+
+
+STANDS = {
+    "stands": Standing(
+        "the lower 95 % bound of our worst case is at least the claim minus the tolerance", "stands", "stand"
+    ),
+    "overstated": Standing(
+        "the claim is reproduced or within spread, and the upper bound is below that: by so many points",
+        "overstated by {} points",
+        "are overstated",
+        "overstated_by",
+        " by {:g} to {:g} points",
+    ),
+    "attack gap": Standing(
+        "the claim is not reproduced; on our nets the worst case takes so many points more than its attack",
+        "attack gap {}, claim not reproduced",
+        "are not reproduced and have an attack gap",
+        "attack_gap",
+        " of {:g} to {:g} points",
+        usual=False,
+    ),
+    "label ambiguous": Standing(
+        "the printed label is in doubt, and its readings do not agree",
+        "label ambiguous",
+        "hang on a doubtful label",
+        usual=False,
+    ),
+    "not tested": Standing(
+        "no worst case of ours bounds it, or not closely enough", "not tested", "could not be tested"
+    ),
+}
+
+
+class Reply(NamedTuple):
+    """A verdict on a statement: what it means, and how it is said; {right}, {compared} and {why} are its data."""
+
+    meaning: str
+    said: str
+
+
+STATEMENTS = {
+    "holds": Reply("the bounds of all comparisons are on its side", "holds"),
+    "fails": Reply("one is on the other side, after Holm's correction", "fails"),
+    "undecided": Reply("neither: so many of them are on its side", "undecided {right} of {compared}"),
+    "not run": Reply("a number that it rests on is missing", "not run"),
+    "see": Reply("a reader judges it by what it names", "see {why}"),
+}
+
+
+def known(word: str, words: Collection[str]) -> str:
+    """Return a word of one of these tables as it is.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if word not in words:
+        raise ValueError(f"unknown verdict {word!r}; {nearest(word, words)}")
+    return word
+
+
+def mark(word: str) -> str:
+    """Return the mark of a verdict on a claim; raises ValueError for an unknown one."""
+    return VERDICTS[known(word, VERDICTS)].mark
+
+
+def outcome(word: str) -> Outcome:
+    """Return what a verdict on a claim counts as; raises ValueError for an unknown one."""
+    return VERDICTS[known(word, VERDICTS)].outcome
