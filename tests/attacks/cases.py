@@ -205,6 +205,7 @@ CASES: dict[str, Case] = {
         mutants=(
             Mutant("bisection.py", "(lower + upper) / 2, self", "(lower + upper) / 4, self", (MINIMAL, "-k", "cw")),
             Mutant("cw.py", ".mul_(hinge).add_(", ".mul_(-hinge).add_(", (MINIMAL, "-k", "cw")),
+            Mutant("cw.py", "(True, True): odds,", "(True, True): odds_of_another,", (MINIMAL, "-k", "cw")),
             Mutant("adam.py", "value=-lr / (1 -", "value=-lr / (2 -", ("test_adam.py",)),
         ),
     ),
@@ -214,7 +215,11 @@ CASES: dict[str, Case] = {
         scaled=(BITS, {}),
         trained={"steps": 15},
         optima=tuple(Optimum(norm, {}, 1.05, 4, ANY) for norm in ("linf", "l2")),
-        mutants=(Mutant("boundary.py", "away.argmin(dim=1)", "away.argmax(dim=1)", (MINIMAL,)),),
+        mutants=(
+            Mutant("boundary.py", "away.argmin(dim=1)", "away.argmax(dim=1)", (MINIMAL,)),
+            Mutant("boundary.py", "reach.clamp_max(longest or torch.inf)", "reach", (MINIMAL, "-k", "deepfool")),
+            Mutant("deepfool.py", "best.x_adv[rows] = z", "best.x_adv[rows] = x", (MINIMAL, "-k", "deepfool")),
+        ),
     ),
     "ddn": Case(
         quick={"steps": 20},
@@ -239,6 +244,7 @@ CASES: dict[str, Case] = {
         mutants=(
             Mutant("fab.py", "beta * offset[fooled]", "offset[fooled]", ("test_fab.py", ORACLE, "-k", "fab")),
             Mutant("fab.py", "fooled = value > aim / 2", "fooled = value > 0 * aim", ("test_fab.py",)),
+            Mutant("fab.py", "before.clamp_max(start_radius)", "before.clamp_max(1)", ("test_fab.py", "-k", "start")),
             Mutant("fab.py", "if last_search and len(nearer)", "if len(nearer)", ("test_fab.py",)),
         ),
     ),

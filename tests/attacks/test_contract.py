@@ -266,8 +266,12 @@ BAD = {
     "ratio": ({"ratio": 0.0}, "ratio must be > 0, got 0.0"),
     "beta": ({"beta": -0.1}, r"beta must be (>= 0|in \[0, 1\]), got -0.1"),
     "rule": ({"rule": "l2"}, "rule 'l2' is not supported here; allowed: en, l1"),
-    "target_confidence": ({"target_confidence": 1.0}, r"target_confidence must be in \(0, 1\), got 1.0"),
+    "target_confidence": ({"target_confidence": 1.0}, r"target_confidence must be in [\(\[]0(.5)?, 1\), got 1.0"),
+    "target_class": ({"target_class": -1}, r"target_class must be in \[0, 3\], got -1"),
+    "start_radius": ({"start_radius": 0.0}, "start_radius must be > 0, got 0.0"),
     "longest": ({"longest": 0.0}, "longest must be > 0, got 0.0"),
+    "nudge": ({"nudge": -1.0}, "nudge must be >= 0, got -1.0"),
+    "candidates": ({"candidates": 1}, "candidates must be >= 2, got 1"),
     "queries": ({"queries": 0}, "queries must be >= 1, got 0"),
     "p_init": ({"p_init": 1.5}, r"p_init must be in \[0, 1\], got 1.5"),
 }
