@@ -15,8 +15,9 @@ Options = Mapping[str, Any]
 # What multiplying all logits by 2^-10 or 2^10 does. BITS: nothing, to the last bit. POINTS: hardly anything, since a
 # small constant stands beside the logits (1e-12 in DLR) or their gradient (1e-8 in Adam). NORMS: other iterates, but
 # norms within 2 % given the steps to converge, and for the search for the weight to cover the range (test_scale.py).
-# MEANT: another problem, since the attack asks for a confidence.
-BITS, POINTS, NORMS, MEANT = "bits", "points", "norms", "meant"
+# COUNTS: other iterates, but hardly other numbers of pixels (test_sigma_zero.py). MEANT: another problem, since the
+# attack asks for a confidence.
+BITS, POINTS, NORMS, COUNTS, MEANT = "bits", "points", "norms", "counts", "meant"
 ANY, ANY_IN_BOX, REACHED = "any", "any whatever the walls", "reached"
 
 
@@ -110,8 +111,8 @@ ORACLE, EDGES, MINIMAL, CONTRACT = "test_oracle.py", "test_edges.py", "test_mini
 # them all, so it has no such excuse. PDGD and PDPGD, whose loss is the margin, are held to the class they reach as
 # well; as coded to 1.1, since the smooth loss pulls beyond the boundary until the price has settled, which the 500
 # steps of the thesis do not quite see. The number of pixels is an integer, and its optimum here is often 1. The
-# smallest l2 window of Square has three pixels a side, most of these images. A step of APGD in l1 changes two thirds as
-# many values as the best point so far, so it comes near the sparse optimum but not onto it.
+# smallest l2 or l1 window of Square has three pixels a side, most of these images. A step of APGD in l1 changes two
+# thirds as many values as the best point so far, so it comes near the sparse optimum but not onto it.
 CASES: dict[str, Case] = {
     "clean": Case(
         quick={},
@@ -264,6 +265,23 @@ CASES: dict[str, Case] = {
         optima="exact with reach 1, in test_sparsefool.py",
         mutants=(Mutant("sparsefool.py", 'task.bounds, "l1")', 'task.bounds, "linf")', ("test_sparsefool.py",)),),
     ),
+    "sigma-zero": Case(
+        quick={"steps": 20},
+        edges={"steps": 60},
+        scaled=(COUNTS, {}),
+        trained={"steps": 30},
+        optima=(Optimum("l0", {"steps": 200}, 2.0),),
+        mutants=(
+            Mutant("sigma_zero.py", "gap > 0, pace, -pace", "gap > 0, -pace, pace", ("test_sigma_zero.py",)),
+            Mutant(
+                "sigma_zero.py",
+                "sum(dim=1, keepdim=True) if",
+                "sum(dim=1, keepdim=True) if not",
+                ("test_sigma_zero.py",),
+            ),
+            Mutant("sigma_zero.py", "value=2 * sigma / count", "value=-2 * sigma / count", ("test_sigma_zero.py",)),
+        ),
+    ),
     "jsma": Case(
         quick={"theta": 0.4},
         edges={},
@@ -345,9 +363,14 @@ CASES: dict[str, Case] = {
         edges={"queries": 200},
         scaled=(BITS, {}),
         trained={"queries": 60},
-        optima=(Optimum("linf", {"queries": 600}, 1.05), Optimum("l2", {"queries": 400}, 2.2)),
+        optima=(
+            Optimum("linf", {"queries": 600}, 1.05),
+            Optimum("l2", {"queries": 400}, 2.2),
+            Optimum("l1", {"queries": 400}, 3.5),
+        ),
         mutants=(
             Mutant("square.py", "better = value > best[tile]", "better = value < best[tile]", ("test_square.py",)),
+            Mutant("square.py", 'channels if norm == "l1" else 1', "1", ("test_square.py", "-k", "l1")),
             Mutant("square.py", "draws = task.rng.at(rows)", "draws = draws.at(0 * rows)", (CONTRACT, "-k", "square")),
         ),
     ),

@@ -272,6 +272,9 @@ BAD = {
     "longest": ({"longest": 0.0}, "longest must be > 0, got 0.0"),
     "nudge": ({"nudge": -1.0}, "nudge must be >= 0, got -1.0"),
     "candidates": ({"candidates": 1}, "candidates must be >= 2, got 1"),
+    "sigma": ({"sigma": 0.0}, "sigma must be > 0, got 0.0"),
+    "threshold": ({"threshold": 1.5}, r"threshold must be in \[0, 1\], got 1.5"),
+    "pace": ({"pace": -1.0}, "pace must be >= 0, got -1.0"),
     "queries": ({"queries": 0}, "queries must be >= 1, got 0"),
     "p_init": ({"p_init": 1.5}, r"p_init must be in \[0, 1\], got 1.5"),
 }
