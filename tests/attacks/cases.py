@@ -374,6 +374,20 @@ CASES: dict[str, Case] = {
             Mutant("square.py", "draws = task.rng.at(rows)", "draws = draws.at(0 * rows)", (CONTRACT, "-k", "square")),
         ),
     ),
+    "sparse-rs": Case(
+        quick={"queries": 60},
+        edges={"queries": 200},
+        scaled=(BITS, {}),
+        trained={"queries": 60},
+        optima=(Optimum("l0", {"queries": 400}, 3.0),),
+        mutants=(
+            Mutant(
+                "sparse_rs.py", "better = value > best[tile]", "better = value < best[tile]", ("test_sparse_rs.py",)
+            ),
+            Mutant("sparse_rs.py", "chosen[tile] & ~gone | new", "chosen[tile] | new", ("test_sparse_rs.py",)),
+            Mutant("sparse_rs.py", "torch.minimum(swaps, free)", "swaps", ("test_sparse_rs.py",)),
+        ),
+    ),
     "onepixel": Case(
         quick={"steps": 4, "population": 20},
         edges={"steps": 20, "population": 40},

@@ -70,6 +70,7 @@ ATTACKS: dict[str, AttackSpec] = {
     "square": _fixed(
         "square:square", norms=("linf", "l2", "l1"), source="Andriushchenko et al. (2020); l1: Croce, Hein (2021)"
     ),
+    "sparse-rs": _fixed("sparse_rs:sparse_rs", norms=("l0",), source="Croce et al. (2022)"),
     "onepixel": _fixed("onepixel:onepixel", norms=("l0",), source="Su, Vargas, Sakurai (2019)"),
     "noise": _fixed(
         "noise:noise", norms=("linf", "l2", "l1", "l0"), source="uniform random points: the floor under every attack"
