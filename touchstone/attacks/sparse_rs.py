@@ -88,11 +88,19 @@ def exchange(chosen: Tensor, u: Tensor, swaps: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns: which pixels (K, P) get a new colour, and which are given up.
     """
-    rank = (u + chosen).argsort(dim=1, stable=True).argsort(dim=1)  # the others first
-    free = chosen.shape[1] - chosen.sum(dim=1, keepdim=True)
-    among, swaps = rank - free, swaps[:, None]  # from zero on: rank among the chosen
-    gone = chosen & (among < torch.minimum(swaps, free))
-    return (~chosen & (rank < swaps)) | (chosen & ~gone & (among < swaps)), gone
+    free = (~chosen).sum(dim=1)
+    new, left = smallest(u, swaps, ~chosen), smallest(u, swaps, chosen)
+    gone = smallest(u, torch.minimum(swaps, free), chosen)
+    return new | (left & ~gone), gone
+
+
+def smallest(u: Tensor, count: Tensor, among: Tensor) -> Tensor:
+    """Say for each of u (K, P) whether it is one of the count (K,) smallest of its row among some (K, P) of it."""
+    places = torch.arange(u.shape[1], device=u.device)
+    key = (u.double() + places * (2.0**-25 / u.shape[1])).masked_fill_(~among, torch.inf)  # no two are equal
+    most = min(int(count.max()), u.shape[1])
+    value, place = key.topk(most, dim=1, largest=False)
+    return torch.zeros_like(among).scatter_(1, place, (places[:most] < count[:, None]) & value.isfinite())
 
 
 def spread(mask: Tensor, like: Tensor) -> Tensor:
