@@ -44,7 +44,8 @@ def fab(
     alg. 1 and section 2; defaults and random starts of the authors' code. Deviation: the last search follows the
     margin instead of the class reached first, and all boundaries are those of a small margin (SLACK), not of zero.
     The first start is x itself, further ones are drawn. As in Matyasko (2020), chapter 5: last_search=0, and a
-    start_radius for each net.
+    start_radius for each net; that its code mixes all rows of a batch as the first one needs, which makes it weaker,
+    is not followed.
 
     Options:
         steps: linearisations per restart, >= 1.
