@@ -55,6 +55,7 @@ ATTACKS: dict[str, AttackSpec] = {
     "sparsefool": _minimal(
         "sparsefool:sparsefool", norms=("l1", "l0"), source="Modas, Moosavi-Dezfooli, Frossard (2019)"
     ),
+    "sigma-zero": _minimal("sigma_zero:sigma_zero", norms=("l0",), source="Cina et al. (2025)"),
     "jsma": _minimal("jsma:jsma", norms=("l0",), source="Papernot et al. (2016)"),
     "pdgd": _minimal("primal_dual:pdgd", norms=("l2",), source="Matyasko (2020), algorithm 2"),
     "pdpgd": _minimal("primal_dual:pdpgd", norms=("linf", "l1", "l0"), source="Matyasko (2020), algorithm 3"),
@@ -66,7 +67,10 @@ ATTACKS: dict[str, AttackSpec] = {
         budget_rule="unbounded",
         source="Matyasko (2020), algorithm 1",
     ),
-    "square": _fixed("square:square", norms=("linf", "l2"), source="Andriushchenko et al. (2020)"),
+    "square": _fixed(
+        "square:square", norms=("linf", "l2", "l1"), source="Andriushchenko et al. (2020); l1: Croce, Hein (2021)"
+    ),
+    "sparse-rs": _fixed("sparse_rs:sparse_rs", norms=("l0",), source="Croce et al. (2022)"),
     "onepixel": _fixed("onepixel:onepixel", norms=("l0",), source="Su, Vargas, Sakurai (2019)"),
     "noise": _fixed(
         "noise:noise", norms=("linf", "l2", "l1", "l0"), source="uniform random points: the floor under every attack"
