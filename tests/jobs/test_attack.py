@@ -112,7 +112,7 @@ def run_and_count(job: BatchJob, together: Any, count: Any) -> None:
 
 @pytest.mark.usefixtures("std")
 def test_batches_of_one_model_beside_each_other_measure_it_once(plan: Plan, results: Results) -> None:
-    names, here = ("fgsm-linf", "bim10-linf"), multiprocessing.get_context("spawn")
+    names, here = ("fgsm-linf", "linfbia"), multiprocessing.get_context("spawn")
     jobs = [replace(batch(plan, one(plan, name)), batch=name) for name in names]
     together, count = here.Barrier(2), here.Value("i", 0)
     processes = [here.Process(target=run_and_count, args=(job, together, count)) for job in jobs]
