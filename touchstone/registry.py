@@ -10,6 +10,7 @@ import difflib
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -131,6 +132,11 @@ class Option(NamedTuple):
     default: Any = None
 
 
+def is_own(name: str) -> bool:
+    """Say whether a name stands for a function of the user's own, "module:function", and for no row of a table."""
+    return ":" in name
+
+
 def load(target: str) -> Callable[..., Any]:
     """Import "module:function"."""
     module, _, name = target.partition(":")
@@ -165,6 +171,36 @@ def options(target: str) -> dict[str, Option]:
     Raises:
         SourceError: if there is no such function, or its file is not Python.
     """
+    module, _, _ = target.partition(":")
+    node, tree = _defined(target)
+    if isinstance(node, ast.FunctionDef):
+        pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+        return {a.arg: _option(a.annotation, d) for a, d in pairs}
+    inherited = [options(base) for base in reversed(_bases(node, tree, module))]
+    fields = [(s.target, s) for s in node.body if isinstance(s, ast.AnnAssign)]
+    own = {name.id: _option(s.annotation, s.value) for name, s in fields if isinstance(name, ast.Name)}
+    return {k: option for part in (*inherited, own) for k, option in part.items()}
+
+
+@cache
+def constants(target: str) -> dict[str, Any]:
+    """Read the constants `name = literal` in the body of the class "module:class" from its source; none of a function.
+
+    Raises:
+        SourceError: as `options` does.
+    """
+    node, _ = _defined(target)
+    plain = [s for s in node.body if isinstance(s, ast.Assign)] if isinstance(node, ast.ClassDef) else []
+    found: dict[str, Any] = {}
+    for statement in plain:
+        with suppress(ValueError):  # of what is no literal
+            value = ast.literal_eval(statement.value)
+            found |= {name.id: value for name in statement.targets if isinstance(name, ast.Name)}
+    return found
+
+
+def _defined(target: str) -> tuple[ast.FunctionDef | ast.ClassDef, ast.Module]:
+    """Return the definition of a function or class, and the file that it stands in."""
     module, _, name = target.partition(":")
     path = module_path(module)
     try:
@@ -174,14 +210,8 @@ def options(target: str) -> dict[str, Option]:
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{path}: not valid Python: {error}") from error
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and node.name == name:
-            pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
-            return {a.arg: _option(a.annotation, d) for a, d in pairs}
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            inherited = [options(base) for base in reversed(_bases(node, tree, module))]
-            fields = [(s.target, s) for s in node.body if isinstance(s, ast.AnnAssign)]
-            own = {name.id: _option(s.annotation, s.value) for name, s in fields if isinstance(name, ast.Name)}
-            return {k: option for part in (*inherited, own) for k, option in part.items()}
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            return node, tree
     raise SourceError(f"no function or class {name!r} in module {module!r}")
 
 

@@ -4,10 +4,10 @@ import os
 from functools import cache
 from typing import Any
 
-from touchstone.attacks import ATTACKS
+from touchstone.attacks import attack_spec
 from touchstone.cell import ModelId
 from touchstone.data import DATASETS
-from touchstone.defenses import DEFENSES
+from touchstone.defenses import defense_spec
 from touchstone.plan.caps import Cut, Limits, cut
 from touchstone.plan.jobs import (
     AttackJob,
@@ -77,7 +77,7 @@ def phases(plan: Plan, model: ModelId, epochs: int | None = None) -> tuple[tuple
 
 def _objective(plan: Plan, model: ModelId) -> tuple[Objective, tuple[str, ...]]:
     definition: DefenseDef = plan.studies[model.study].defenses[model.defense]
-    done = cut(DEFENSES[definition.fn], _on(model.dataset, definition.options), plan.limits(model), model.defense)
+    done = cut(defense_spec(definition.fn), _on(model.dataset, definition.options), plan.limits(model), model.defense)
     return Objective(definition.fn, done.options), done.caps
 
 
@@ -102,7 +102,7 @@ def train_job(plan: Plan, model: ModelId) -> TrainJob:
         phases=phases(plan, model)[0],
         redraws=plan.studies[model.study].redraws,
         amp=plan.config.amp,
-        compile=plan.config.compile and DEFENSES[objective.fn].compiles,
+        compile=plan.config.compile and defense_spec(objective.fn).compiles,
         device=plan.config.device,
         threads=plan.config.threads,
         facts=table_facts(whose.data, [untrained]),
@@ -171,7 +171,7 @@ def _members(plan: Plan, model: ModelId, attack: str) -> tuple[tuple[Member, ...
     for slug, definition in plan.members(model, attack).items():
         published = study.attacks[attack] if norm_of(study, attack) is None else None
         grid = {"grid": dict(published.grid)} if published else {}
-        done: Cut = cut(ATTACKS[definition.fn], _on(model.dataset, {**definition.options, **grid}), limits, slug)
+        done: Cut = cut(attack_spec(definition.fn), _on(model.dataset, {**definition.options, **grid}), limits, slug)
         caps += done.caps
         start = _substitute(plan, model, definition)
         if start is not None:

@@ -14,10 +14,10 @@ from typing import Any, Literal, Self
 from pydantic import TypeAdapter
 
 from touchstone import provenance
-from touchstone.attacks import ATTACKS
+from touchstone.attacks import attack_spec
 from touchstone.cell import ModelId, ThreatSpec
 from touchstone.data import DATASETS
-from touchstone.defenses import DEFENSES
+from touchstone.defenses import defense_spec
 from touchstone.models import model_spec
 from touchstone.recipe import Phase
 from touchstone.registry import AttackSpec, DatasetSpec, ModelSpec, RawFile
@@ -120,7 +120,7 @@ class Net:
 
 @dataclass(frozen=True)
 class Objective:
-    """A defense: a name of DEFENSES and its options."""
+    """A defense: a name of DEFENSES or "module:class", and its options."""
 
     fn: str
     options: Options
@@ -128,7 +128,7 @@ class Objective:
     @property
     def target(self) -> str:
         """The function that builds it."""
-        return DEFENSES[self.fn].fn
+        return defense_spec(self.fn).fn
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Member:
 
     Attributes:
         slug: its name in the records.
-        fn: a name of ATTACKS.
+        fn: a name of ATTACKS or "module:function".
         options: its keyword arguments.
         grid: further ones to choose from.
         budget_rule: how its points count at a radius, where the study says so.
@@ -161,8 +161,8 @@ class Member:
 
     @property
     def spec(self) -> AttackSpec:
-        """What the table says of it."""
-        return ATTACKS[self.fn]
+        """What the table, or its signature, says of it."""
+        return attack_spec(self.fn)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 
-from touchstone.attacks import ATTACKS
+from touchstone.attacks import attack_spec
 from touchstone.cell import ModelId, ThreatSpec
 from touchstone.data import DATASETS
 from touchstone.paths import STUDIES, Results
@@ -132,7 +132,7 @@ class Plan:
         if norm is None:
             return {attack: study.attacks[attack]}
         own = study.defenses[model.defense].adaptive
-        adaptive = {slug: one for slug, one in own.items() if norm in ATTACKS[one.fn].norms}
+        adaptive = {slug: one for slug, one in own.items() if norm in attack_spec(one.fn).norms}
         return {**self.suites.members(self.config.suite, norm), **adaptive}
 
     def substitutes(self, model: ModelId, attack: str) -> list[ModelId]:

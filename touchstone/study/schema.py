@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model
 
 from touchstone import recipe
-from touchstone.attacks import ATTACKS
+from touchstone.attacks import attack_spec
 from touchstone.ranges import Positive
 from touchstone.recipe import Phase
 from touchstone.registry import BudgetRule
@@ -199,7 +199,7 @@ class AttackDef(MemberDef):
     @property
     def rule(self) -> str:
         """How the points count at an epsilon: the study's word, or what is usual for the attack."""
-        return self.budget_rule or ATTACKS[self.fn].budget_rule
+        return self.budget_rule or attack_spec(self.fn).budget_rule
 
 
 class Selection(Strict):

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from touchstone.attacks import ATTACKS
+from touchstone.attacks import ATTACKS, attack_spec
 from touchstone.data import DATASETS
 from touchstone.registry import NORMS, OWN, AttackSpec, options
 from touchstone.study.checks.checker import Checker, each
@@ -54,9 +54,9 @@ class Attacks:
     def _attack(self, key: Key, name: str, attack: AttackDef) -> None:
         if name in map(worst_slug, NORMS):
             self.check.add(key, f"{name!r} is what the worst case is called; give the attack another name")
-        if not self.check.known((*key, "fn"), attack.fn, ATTACKS, "attack"):
+        spec = self.check.spec(key, attack.fn, ATTACKS, attack_spec, "attack")
+        if spec is None:
             return
-        spec = ATTACKS[attack.fn]
         if attack.budget_rule and spec.kind != "minimal":
             self.check.add((*key, "budget_rule"), "is for a minimal-norm attack")
         self._grid(key, attack, spec)
@@ -84,7 +84,7 @@ class Attacks:
 
         Unless what it attacks was `trained` here it has no loss of its own.
         """
-        spec = ATTACKS[fn]
+        spec = attack_spec(fn)
         own = {option: value for option, value in given.items() if not (spec.wraps and option == "options")}
         for option, value in own.items():
             self.check.per_dataset((*key, option), value, self.study)
@@ -119,7 +119,7 @@ class Attacks:
     def _substitute(self, key: Key, definition: MemberDef) -> None:
         """An attack that starts from another model names it, and no other attack does."""
         where, given = (*key, "substitute"), definition.substitute
-        if "substitute" not in options(ATTACKS[definition.fn].fn):
+        if "substitute" not in options(attack_spec(definition.fn).fn):
             if given is not None:
                 self.check.add(where, f"{definition.fn!r} takes no substitute")
             return
@@ -153,14 +153,14 @@ class Attacks:
                 self.check.add((*key, slug), "a suite of the worst case has a member of that name")
             if member.substitute is not None:
                 self.check.add((*key, slug), "an adaptive attack takes no substitute")
-            elif self._member((*key, slug), member) and not norms & set(ATTACKS[member.fn].norms):
+            elif self._member((*key, slug), member) and not norms & set(attack_spec(member.fn).norms):
                 text = f"{member.fn!r} works in none of the worst case's norms: {', '.join(sorted(norms))}"
                 self.check.add((*key, slug), text)
 
     def _member(self, key: Key, member: MemberDef) -> bool:
         """Check one attack of a suite; say whether it is known."""
-        runnable = [a for a, s in ATTACKS.items() if s.kind in ("fixed", "minimal")]
-        if not self.check.known((*key, "fn"), member.fn, runnable, "attack"):
+        runnable = {a: s for a, s in ATTACKS.items() if s.kind in ("fixed", "minimal")}
+        if self.check.spec(key, member.fn, runnable, attack_spec, "attack") is None:
             return False
         self._options(key, member.fn, member.options)
         if member.substitute != PLAIN:
@@ -168,7 +168,7 @@ class Attacks:
         return True
 
     def _norm(self, key: Key, name: str, norm: str) -> None:
-        allowed = ATTACKS[name].norms
+        allowed = attack_spec(name).norms
         if norm not in allowed:
             self.check.add(key, f"{name!r} does not work in norm {norm!r}; allowed: {', '.join(allowed)}")
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from touchstone.data import DATASETS
-from touchstone.defenses import DEFENSES
+from touchstone.defenses import defense_spec
 from touchstone.recipe import CHANGES, LEAST_SHARE, MODEL, OPTIMIZERS, SCHEDULES, Said, rule_of
 from touchstone.study.checks.checker import Checker
 from touchstone.study.config import Key
@@ -137,7 +137,7 @@ class Recipes:
     def _groups(self, key: Key, defense: str, dataset: str) -> None:
         """Every phase says how to step what the defense has besides the model, and nothing that it has not."""
         fn = self.study.defenses[defense].fn
-        wanted = set(DEFENSES[fn].groups)
+        wanted = set(defense_spec(fn).groups)
         resolved = resolved_phases(self.study, defense, dataset)
         for number, phase in enumerate(phases_of(self.study, defense, dataset)):
             for name in sorted(wanted - resolved[number].groups.keys()):

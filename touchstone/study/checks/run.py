@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from touchstone.attacks import ATTACKS
+from touchstone.attacks import ATTACKS, attack_spec
 from touchstone.data import DATASETS
 from touchstone.registry import options
 from touchstone.study.checks.checker import Checker
@@ -65,7 +65,7 @@ def _members(attack: str, config: Config, studies: Mapping[str, Study], suites: 
 
 def _options(member: MemberDef) -> set[str]:
     """What an attack can be told, with what it tells the attack that it wraps."""
-    spec = ATTACKS[member.fn]
+    spec = attack_spec(member.fn)
     wrapped = [ATTACKS[member.options.get("attack", spec.wraps[0])]] if spec.wraps else []
     return {option for one in (spec, *wrapped) for option in options(one.fn)}
 

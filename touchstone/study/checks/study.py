@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from touchstone.attacks import ATTACKS
+from touchstone.attacks import ATTACKS, attack_spec
 from touchstone.data import DATASETS
-from touchstone.defenses import DEFENSES
+from touchstone.defenses import DEFENSES, defense_spec
 from touchstone.models import MODELS, model_spec
 from touchstone.paths import study_files
-from touchstone.registry import OWN, SourceError, options
+from touchstone.registry import OWN, is_own
 from touchstone.report.plots import PLOTS, READS, TABLES
 from touchstone.study.captions import captions
 from touchstone.study.checks.attacks import Attacks
@@ -120,15 +120,9 @@ class Models:
 
     def _model(self, key: Key, name: str) -> None:
         model = self.study.models[name]
-        if ":" in model.fn:
-            try:
-                options(model.fn)
-            except SourceError as error:
-                self.check.add((*key, "fn"), f"{model.fn!r} cannot be read: {error}")
-                return
-        elif not self.check.known((*key, "fn"), model.fn, MODELS, "model"):
+        spec = self.check.spec(key, model.fn, MODELS, model_spec, "model")
+        if spec is None:
             return
-        spec = model_spec(model.fn)
         self.check.options(key, spec.fn, model.options, leave_out=set(spec.preset))
         if isinstance(model.normalize, Standardize):
             self._standardize((*key, "normalize"), name, model.normalize)
@@ -162,16 +156,16 @@ class Defenses:
         defense = study.defenses[name]
         if name in ("fresh", "continue"):
             check.add(key, f"{name!r} is reserved: it is a phase's start")
-        if not check.known((*key, "fn"), defense.fn, DEFENSES, "defense"):
+        spec = check.spec(key, defense.fn, DEFENSES, defense_spec, "defense")
+        if spec is None:
             return
         Attacks(check, study).adaptive((*key, "adaptive"), defense, self.taken)
         for option, value in defense.options.items():
             check.per_dataset((*key, option), value, study)
-        target = DEFENSES[defense.fn].fn
         chosen = {option for candidate in defense.select for option in candidate}
-        check.options(key, target, defense.options, elsewhere=chosen, by_dataset=True)
+        check.options(key, spec.fn, defense.options, elsewhere=chosen, by_dataset=True)
         for number, candidate in enumerate(defense.select):
-            check.options((*key, "select", number), target, candidate, elsewhere=defense.options)
+            check.options((*key, "select", number), spec.fn, candidate, elsewhere=defense.options)
         if defense.select and study.selection is None:
             check.add((*key, "select"), "needs `selection`, the criterion that chooses")
         if defense.select and any(starts(study, name, dataset) for dataset in study.recipes):
@@ -263,7 +257,7 @@ class References:
         probe = study.attacks[selection.probe]
         if probe.grid or probe.substitute or OWN in each(probe.options.get("loss")):
             check.add(("selection", "probe"), f"must have no grid, no substitute, and not the loss {OWN!r}")
-        spec = ATTACKS.get(probe.fn)
+        spec = check.spec(("attacks", selection.probe), probe.fn, ATTACKS, attack_spec, "attack")
         if spec is not None and spec.kind != "fixed":
             text = f"must be an attack with a fixed budget, got one of kind {spec.kind!r}"
             check.add(("selection", "probe"), text)
@@ -279,7 +273,7 @@ class References:
     @property
     def _without_conv1(self) -> list[str]:
         """The models of the study that have no first convolution."""
-        known = {name: one.fn for name, one in self.study.models.items() if ":" in one.fn or one.fn in MODELS}
+        known = {name: one.fn for name, one in self.study.models.items() if is_own(one.fn) or one.fn in MODELS}
         return [name for name, fn in known.items() if not model_spec(fn).conv1]
 
     def _has_conv1(self, key: Key) -> None:
