@@ -41,6 +41,7 @@ class AttackSpec:
     budget_rule: Literal["ball"] | BudgetRule = "ball"  # a study may give a minimal-norm attack another one
     droppable: bool = True  # solved rows may leave the block
     coupled: bool = False  # rows influence one another: fixed batches, own forked RNG
+    foreign: bool = False  # runs its option `target`, "module:function" of a library, with `options`
     wraps: tuple[str, ...] = ()  # attacks that its option `attack` may name (the first if none), run with `options`
 
 
@@ -171,8 +172,7 @@ def options(target: str) -> dict[str, Option]:
     Raises:
         SourceError: if there is no such function, or its file is not Python.
     """
-    module, _, _ = target.partition(":")
-    node, tree = _defined(target)
+    node, tree, module = _defined(target)
     if isinstance(node, ast.FunctionDef):
         pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
         return {a.arg: _option(a.annotation, d) for a, d in pairs}
@@ -189,7 +189,7 @@ def constants(target: str) -> dict[str, Any]:
     Raises:
         SourceError: as `options` does.
     """
-    node, _ = _defined(target)
+    node, _, _ = _defined(target)
     plain = [s for s in node.body if isinstance(s, ast.Assign)] if isinstance(node, ast.ClassDef) else []
     found: dict[str, Any] = {}
     for statement in plain:
@@ -199,8 +199,26 @@ def constants(target: str) -> dict[str, Any]:
     return found
 
 
-def _defined(target: str) -> tuple[ast.FunctionDef | ast.ClassDef, ast.Module]:
-    """Return the definition of a function or class, and the file that it stands in."""
+@cache
+def keywords(target: str) -> frozenset[str] | None:
+    """Read which keyword arguments "module:function" takes, or a class when it is made; None if it takes any.
+
+    It may be imported into the module from elsewhere in its package, as libraries do.
+
+    Raises:
+        SourceError: if there is no such function.
+    """
+    node, _, _ = _defined(target)
+    made = node
+    if isinstance(node, ast.ClassDef):
+        made = next((s for s in node.body if isinstance(s, ast.FunctionDef) and s.name == "__init__"), node)
+    if not isinstance(made, ast.FunctionDef) or made.args.kwarg:
+        return None
+    return frozenset(argument.arg for argument in (*made.args.args, *made.args.kwonlyargs))
+
+
+def _defined(target: str) -> tuple[ast.FunctionDef | ast.ClassDef, ast.Module, str]:
+    """Return the definition of a function or class, the content of the file that it stands in, and that module."""
     module, _, name = target.partition(":")
     path = module_path(module)
     try:
@@ -211,8 +229,25 @@ def _defined(target: str) -> tuple[ast.FunctionDef | ast.ClassDef, ast.Module]:
         raise SourceError(f"{path}: not valid Python: {error}") from error
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
-            return node, tree
+            return node, tree, module
+    if (origin := _origin(tree, path, module, name)) is not None:
+        return _defined(origin)
     raise SourceError(f"no function or class {name!r} in module {module!r}")
+
+
+def _origin(tree: ast.Module, path: Path, module: str, name: str) -> str | None:
+    """Say what a name of a module was imported as, or stands for, "module:name"; None if it was not."""
+    parts = module.split(".")
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            home = parts[: len(parts) - node.level + (path.name == "__init__.py")] if node.level else []
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return f"{'.'.join([*home, *filter(None, [node.module])])}:{alias.name}"
+        match node:
+            case ast.Assign([ast.Name(given)], ast.Name(other)) if given == name:
+                return f"{module}:{other}"
+    return None
 
 
 def _bases(node: ast.ClassDef, tree: ast.Module, module: str) -> list[str]:

@@ -38,6 +38,12 @@ def _minimal(
     return AttackSpec(f"{__name__}.{fn}", "minimal", norms, source, *facts)
 
 
+def _foreign(fn: str, kind: Literal["fixed", "minimal"], budget_rule: Literal["ball", "distance"]) -> AttackSpec:
+    """An attack of another library, whose rows may influence one another."""
+    fn, source = f"{__name__}.{fn}", "that of the attack which its option `target` names"
+    return AttackSpec(fn, kind, NORMS, source, budget_rule=budget_rule, droppable=False, coupled=True, foreign=True)
+
+
 ATTACKS: dict[str, AttackSpec] = {
     "clean": AttackSpec(
         fn="touchstone.attacks.clean:clean", kind="none", norms=("linf", "l2", "l1", "l0"), source="no attack"
@@ -98,6 +104,8 @@ ATTACKS: dict[str, AttackSpec] = {
         source="Croce, Hein (2020), pyautoattack",
         coupled=True,
     ),
+    "external": _foreign("external:external", "minimal", "distance"),
+    "external-fixed": _foreign("external:external_fixed", "fixed", "ball"),
 }
 
 

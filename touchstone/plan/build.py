@@ -150,7 +150,7 @@ def sensitivity_job(plan: Plan, model: ModelId) -> SensitivityJob:
         raise ValueError(f"{model.study}: the probe {criterion.probe!r} has no threat")
     samples = Limits.where(plan.config.caps).capped("samples", criterion.probe_samples)
     return SensitivityJob(
-        code=_code("touchstone.jobs.sensitivity:sensitivity", untrained.target, member.spec.fn),
+        code=_code("touchstone.jobs.sensitivity:sensitivity", untrained.target, *member.targets),
         subject=whose,
         net=untrained,
         probe=Probe(member, threat, samples, plan.config.batch_size),
@@ -194,7 +194,8 @@ def attack_job(plan: Plan, model: ModelId, attack: str) -> AttackJob:
     climbs_own = any(OWN in (m.options.get("loss"), *m.grid.get("loss", ())) for m in members)
     objective = _objective(plan, model)[0] if climbs_own else None
     nets = [net(plan, model), *(m.substitute.net for m in members if m.substitute)]
-    targets = [*(n.target for n in nets), *(m.spec.fn for m in members), *([objective.target] if objective else [])]
+    run = (target for member in members for target in member.targets)
+    targets = [*(n.target for n in nets), *run, *([objective.target] if objective else [])]
     worst = norm_of(plan.studies[model.study], attack) is not None
     return AttackJob(
         attack=attack,

@@ -164,6 +164,11 @@ class Member:
         """What the table, or its signature, says of it."""
         return attack_spec(self.fn)
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The functions that run it: its own, and the foreign one that this calls."""
+        return (self.spec.fn, *([self.options["target"]] if self.spec.foreign else []))
+
 
 @dataclass(frozen=True)
 class AttackJob:

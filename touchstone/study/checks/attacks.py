@@ -7,7 +7,7 @@ from typing import Any
 
 from touchstone.attacks import ATTACKS, attack_spec
 from touchstone.data import DATASETS
-from touchstone.registry import NORMS, OWN, AttackSpec, options
+from touchstone.registry import NORMS, OWN, AttackSpec, SourceError, keywords, options
 from touchstone.study.checks.checker import Checker, each
 from touchstone.study.config import Key
 from touchstone.study.schema import LIMITS, AttackDef, DefenseDef, MemberDef, Study, ThreatDef
@@ -85,16 +85,30 @@ class Attacks:
         Unless what it attacks was `trained` here it has no loss of its own.
         """
         spec = attack_spec(fn)
-        own = {option: value for option, value in given.items() if not (spec.wraps and option == "options")}
+        nested = bool(spec.wraps) or spec.foreign
+        own = {option: value for option, value in given.items() if not (nested and option == "options")}
         for option, value in own.items():
             self.check.per_dataset((*key, option), value, self.study)
         self.check.options(key, spec.fn, own, leave_out=CONTRACT.union(taken), by_dataset=True)
         if not trained and OWN in each(own.get("loss")):
             self.check.add((*key, "loss"), f"a wrapped attack may run on a substitute, which has no loss {OWN!r}")
+        if spec.foreign and isinstance(own.get("target"), str):
+            self._foreign(key, own["target"], given.get("options") or {})
         wrapped = given.get("attack", spec.wraps[0]) if spec.wraps else None
         if wrapped is not None and self.check.known((*key, "attack"), wrapped, spec.wraps, "attack"):
             inner = given.get("options") or {}
             self._options((*key, "options"), wrapped, inner, taken=options(spec.fn), trained=False)
+
+    def _foreign(self, key: Key, target: str, given: Mapping[str, Any]) -> None:
+        """A foreign attack is there, and takes the options that it is given; what they may be only it knows."""
+        try:
+            allowed = keywords(target)
+        except SourceError as error:
+            self.check.add((*key, "target"), f"{target!r} cannot be used: {error}")
+            return
+        for option, value in given.items():
+            if allowed is None or self.check.known((*key, "options", option), option, allowed, "option"):
+                self.check.per_dataset((*key, "options", option), value, self.study)
 
     def _grid(self, key: Key, attack: AttackDef, spec: AttackSpec) -> None:
         """Check the options whose values are chosen for all samples together."""
