@@ -93,10 +93,12 @@ def trained(*models):
 def train_inputs(wildcards):
     model = model_of(wildcards)
     chosen = [RESULTS.selection(model).choice] if PLAN.selects(model) else []
+    given = PLAN.weights_file(model)
     return {
         "data": data_of(wildcards),
         "selection": chosen,
         "start": trained(*PLAN.start(model)),
+        "weights": [given] if given else [],
     }
 
 

@@ -29,6 +29,7 @@ from touchstone.plan.jobs import (
     Substitute,
     TablesJob,
     TrainJob,
+    Weights,
     WorstCase,
     WriteJob,
     facts,
@@ -67,6 +68,8 @@ def _on(dataset: str, options: dict[str, Any]) -> dict[str, Any]:
 def phases(plan: Plan, model: ModelId, epochs: int | None = None) -> tuple[tuple[Phase, ...], tuple[str, ...]]:
     """Return the phases of a training and in words what caps did to them; `epochs` replaces the recipe's."""
     limits, out, caps = plan.limits(model), [], []
+    if plan.is_given(model):
+        return (), ()
     for full in resolved_phases(plan.studies[model.study], model.defense, model.dataset):
         allowed = limits.capped("epochs", epochs or full.epochs)
         if epochs is None and allowed < full.epochs:
@@ -87,6 +90,11 @@ def _training_caps(plan: Plan, model: ModelId) -> tuple[str, ...]:
     return phases(plan, model)[1] + starts + _objective(plan, model)[1]
 
 
+def _weights(plan: Plan, model: ModelId) -> Weights | None:
+    given = plan.weights(model)
+    return Weights(given.sha256, given.form, given.key) if given else None
+
+
 @cache
 def train_job(plan: Plan, model: ModelId) -> TrainJob:
     """Return the training of one model."""
@@ -99,6 +107,7 @@ def train_job(plan: Plan, model: ModelId) -> TrainJob:
         objective=objective,
         selects=plan.selects(model),
         start=next(iter(plan.start(model)), None),
+        weights=_weights(plan, model),
         phases=phases(plan, model)[0],
         redraws=plan.studies[model.study].redraws,
         amp=plan.config.amp,
@@ -263,7 +272,7 @@ def _worst_case(plan: Plan, study: str, dataset: str, attack: str) -> WorstCase 
 
 
 def _cut_short(plan: Plan, model: ModelId, attack: str) -> CutShort:
-    wanted, seeds = plan.studies[model.study].seeds, plan.seeds(model, attack)
+    wanted, seeds = plan.wanted_seeds(model), plan.seeds(model, attack)
     samples, data = plan.limits(model, attack)["samples"], plan.data(model.dataset)
     stand_in = (f"{data} stands in for {model.dataset}",) if plan.stand_in(model.dataset) else ()
     images = (f"at most {samples} test images",) if samples else ()

@@ -239,13 +239,29 @@ class BatchJob(Job):
 
 
 @dataclass(frozen=True)
+class Weights:
+    """Weights that somebody else trained. Where the file lies decides nothing.
+
+    Attributes:
+        sha256: of the file.
+        form: how it is written.
+        key: the file's entry that holds them, "" if it holds nothing else.
+    """
+
+    sha256: str
+    form: Literal["safetensors", "torch"]
+    key: str = ""
+
+
+@dataclass(frozen=True)
 class TrainJob(Job):
-    """The training of one model.
+    """The training of one model, or what stands in its place: given weights without a phase.
 
     Attributes:
         subject: the model; its seed is that of the training.
         selects: whether options of the objective come from selection.json.
         start: the model whose weights it starts from.
+        weights: given ones that it starts from, or without phases ends with.
         redraws: how often an initialisation that stays at chance is drawn again.
     """
 
@@ -254,6 +270,7 @@ class TrainJob(Job):
     objective: Objective
     selects: bool
     start: ModelId | None
+    weights: Weights | None
     phases: tuple[Phase, ...]
     redraws: int
     amp: Literal["bf16"] | None

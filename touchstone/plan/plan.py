@@ -22,7 +22,15 @@ from touchstone.registry import SourceError
 from touchstone.study.checks import Checker, check_config, load_study
 from touchstone.study.config import Config, ConfigError
 from touchstone.study.config import load as load_config
-from touchstone.study.schema import MemberDef, Study, for_dataset, starts
+from touchstone.study.schema import (
+    FileDef,
+    MemberDef,
+    Study,
+    begins_with_weights,
+    for_dataset,
+    starts,
+    weights_of,
+)
 from touchstone.study.suites import PLAIN, Suites, load_suites, norm_of, worst_slug
 
 ALL = "all"  # the batch of all attacks on a model, `jobs: per_model`
@@ -58,9 +66,33 @@ class Plan:
 
     # ---- models
 
+    def weights(self, model: ModelId) -> FileDef | None:
+        """Return the file of weights that the study gives for a model, if it does."""
+        study, kind = self.studies[model.study], (model.dataset, model.model, model.defense)
+        files = weights_of(study, *kind)
+        if begins_with_weights(study, model.defense, model.dataset):
+            return files[0] if files else None  # one file for all seeds
+        return files[model.seed] if model.seed < len(files) else None
+
+    def weights_file(self, model: ModelId) -> Path | None:
+        """Return where the weights lie that the study gives for a model, if it does."""
+        given = self.weights(model)
+        return self.root / STUDIES / model.study / Path(given.file).expanduser() if given else None
+
+    def is_given(self, model: ModelId) -> bool:
+        """Say whether weights stand in place of a model's training."""
+        study, kind = self.studies[model.study], (model.dataset, model.model, model.defense)
+        return bool(weights_of(study, *kind)) and not begins_with_weights(study, model.defense, model.dataset)
+
+    def wanted_seeds(self, model: ModelId) -> int:
+        """Return how many seeds of a model the study has: as many as it gives weights for, or its `seeds`."""
+        study = self.studies[model.study]
+        given = weights_of(study, model.dataset, model.model, model.defense) if self.is_given(model) else []
+        return len(given) or study.seeds
+
     def seeds(self, model: ModelId, attack: str = "") -> int:
         """Return how many seeds of a model are trained, or attacked so."""
-        wanted = self.studies[model.study].seeds
+        wanted = self.wanted_seeds(model)
         seeds = self.limits(model).capped("seeds", wanted)
         return min(seeds, self.limits(model, attack).capped("seeds", wanted)) if attack else seeds
 
@@ -88,10 +120,12 @@ class Plan:
 
     def selects(self, model: ModelId) -> bool:
         """Say whether options of a model's defense are chosen by the study's selection."""
-        return bool(self.studies[model.study].defenses[model.defense].select)
+        return bool(self.studies[model.study].defenses[model.defense].select) and not self.is_given(model)
 
     def start(self, model: ModelId) -> list[ModelId]:
         """Return the model whose weights a training starts from, if any."""
+        if self.is_given(model):
+            return []
         names = starts(self.studies[model.study], model.defense, model.dataset)
         return [model._replace(defense=name) for name in names]
 
@@ -145,12 +179,13 @@ class Plan:
 
         Its seed is the next of the study's seeds on its own recipe, the first after the last. So it is never that
         of the target: equal seeds would give equal initial weights and batches where the two are trained alike.
-        With a single seed, 0, substitutes have seed 1.
+        With a single seed, 0, substitutes have seed 1. Of given weights there are no others than the given ones.
         """
         given = self.studies[model.study].plain if member.substitute == PLAIN else member.substitute
         name, _, defense = str(for_dataset(given, model.dataset)).partition("/")
         other = model._replace(model=name, defense=defense)
-        return other._replace(seed=(model.seed + 1) % max(self.seeds(other), 2))
+        seeds = self.seeds(other) if self.is_given(other) else max(self.seeds(other), 2)
+        return other._replace(seed=(model.seed + 1) % seeds)
 
     # ---- threats
 

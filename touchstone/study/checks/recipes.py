@@ -8,7 +8,7 @@ from touchstone.defenses import defense_spec
 from touchstone.recipe import CHANGES, LEAST_SHARE, MODEL, OPTIMIZERS, SCHEDULES, Said, rule_of
 from touchstone.study.checks.checker import Checker
 from touchstone.study.config import Key
-from touchstone.study.schema import PhaseDef, RuleDef, Study, TrainingDef, phases_of, resolved_phases, starts
+from touchstone.study.schema import WEIGHTS, PhaseDef, RuleDef, Study, TrainingDef, phases_of, resolved_phases, starts
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,16 @@ class Recipes:
                 text = "a later phase goes on from the one before it: must be continue or left out"
                 self.check.add(key, f"{text}, got {init!r}")
         elif init == "continue":
-            self.check.add(key, "the first phase has nothing to go on from; write fresh or a defense")
-        elif init != "fresh" and self.check.known(key, init, {"fresh", *self.study.defenses}, "start"):
+            self.check.add(key, "the first phase has nothing to go on from; write fresh, weights or a defense")
+        elif init == WEIGHTS:
+            self._given(key, defense, dataset)
+        elif init != "fresh" and self.check.known(key, init, {"fresh", WEIGHTS, *self.study.defenses}, "start"):
             self._cycle(key, defense, dataset)
+
+    def _given(self, key: Key, defense: str, dataset: str) -> None:
+        """Who begins with given weights is given some."""
+        if not any((w.defense, w.dataset) == (defense, dataset) for w in self.study.weights):
+            self.check.add(key, f"`weights` of the study has no file for {defense!r} on {dataset!r}")
 
     def _cycle(self, key: Key, start: str, dataset: str) -> None:
         todo, seen = starts(self.study, start, dataset), set[str]()

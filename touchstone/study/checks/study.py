@@ -20,12 +20,15 @@ from touchstone.study.claims import COLUMNS, HEADLINE, OPTIONAL, read_rows
 from touchstone.study.config import ConfigError, Key, parse, read
 from touchstone.study.schema import (
     RESULT_TABLES,
+    WEIGHTS,
     CellsDef,
     FigureDef,
     Reading,
     Selection,
     Standardize,
     Study,
+    WeightsDef,
+    begins_with_weights,
     datasets_of,
     resolved_phases,
     starts,
@@ -49,6 +52,7 @@ def load_study(path: Path, suites: Suites | None = None) -> Study:
     Models(check, study).run()
     Defenses(check, study, suites.slugs if suites else frozenset()).run()
     attacks.run()
+    GivenWeights(check, study, path.parent).run()
     References(check, study).run()
     _printed(check, study, path.with_name(study_files("").claims.name))
     problems = check.problems + _caption_problems(path.with_name(study_files("").captions.name), study)
@@ -154,7 +158,7 @@ class Defenses:
     def _defense(self, key: Key, name: str) -> None:
         check, study = self.check, self.study
         defense = study.defenses[name]
-        if name in ("fresh", "continue"):
+        if name in ("fresh", "continue", WEIGHTS):
             check.add(key, f"{name!r} is reserved: it is a phase's start")
         spec = check.spec(key, defense.fn, DEFENSES, defense_spec, "defense")
         if spec is None:
@@ -171,6 +175,45 @@ class Defenses:
         if defense.select and any(starts(study, name, dataset) for dataset in study.recipes):
             check.add((*key, "select"), "chooses among fresh trainings; no phase may start from another defense")
         Recipes(check, study).phases((*key, "phases"), name)
+
+
+@dataclass(frozen=True)
+class GivenWeights:
+    """Checks the files of weights, in a study whose folder is `home`."""
+
+    check: Checker
+    study: Study
+    home: Path
+
+    def run(self) -> None:
+        """Check every entry: it speaks of something that the study has, of nothing twice, and its files are there."""
+        seen = set[tuple[str, str, str]]()
+        for number, given in enumerate(self.study.weights):
+            key: Key = ("weights", number)
+            kind = (given.dataset, given.model, given.defense)
+            if kind in seen:
+                self.check.add(key, f"{'/'.join(kind)} stands above already")
+            seen.add(kind)
+            self._entry(key, given)
+            for place, file in enumerate(given.files):
+                path = self.home / Path(file.file).expanduser()
+                if not path.is_file():
+                    self.check.add((*key, "files", place, "file"), f"there is no file {path}")
+
+    def _entry(self, key: Key, given: WeightsDef) -> None:
+        check, study = self.check, self.study
+        known = [
+            check.known((*key, "dataset"), given.dataset, study.recipes, "dataset"),
+            check.known((*key, "model"), given.model, study.models, "model"),
+            check.known((*key, "defense"), given.defense, study.defenses, "defense"),
+        ]
+        if not all(known):
+            return
+        begins = begins_with_weights(study, given.defense, given.dataset)
+        if begins and len(given.files) > 1:
+            check.add((*key, "files"), f"{given.defense!r} begins every seed with one file, got {len(given.files)}")
+        if not begins and study.defenses[given.defense].select:
+            check.add((*key, "defense"), f"nothing is selected for {given.defense!r} where its weights are given")
 
 
 @dataclass(frozen=True)
