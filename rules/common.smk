@@ -85,6 +85,12 @@ def data_of(wildcards):
     return paths.prepared(PLAN.data(wildcards.dataset)).data
 
 
+def raw_data(wildcards):
+    """What a dataset is prepared from: fetched files, or what the user's own data are in."""
+    name = wildcards.dataset
+    return build.raw(PLAN, name) if PLAN.own_data(name) else paths.fetched(name)
+
+
 def trained(*models):
     """What is read of trained models."""
     return [f for m in models for f in (RESULTS.model(m).weights, RESULTS.model(m).run)]

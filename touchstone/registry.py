@@ -106,6 +106,7 @@ class DatasetSpec:
         archive: a tar that holds the files at their paths, where they are not published one by one.
         mirrors: URLs of folders, each ending with "/", of which any holds the archive, or the files, by name; tried in
             order. None if one cannot just download it.
+        options: further keyword arguments of the reader, of data of the user's own.
     """
 
     fn: str
@@ -118,6 +119,7 @@ class DatasetSpec:
     files: tuple[RawFile, ...] = ()
     archive: RawFile | None = None
     mirrors: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def embedded(self) -> bool:

@@ -51,7 +51,7 @@ def make_defense(objective: Objective, more: Options | None = None) -> Defense:
 
 def make_model(net: Net, data: str, seed: int, given: Given | None = None) -> Classifier:
     """Build an untrained model for the dataset in use, or one that begins with given weights."""
-    return build(net.fn, DATASETS[data], seed=seed, normalize=net.normalize, given=given, **net.options)
+    return build(net.fn, net.data or DATASETS[data], seed=seed, normalize=net.normalize, given=given, **net.options)
 
 
 def make_threat(spec: ThreatSpec) -> Threat:

@@ -2,12 +2,14 @@
 
 import os
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from touchstone.attacks import attack_spec
 from touchstone.cell import ModelId
 from touchstone.data import DATASETS
 from touchstone.defenses import defense_spec
+from touchstone.paths import fetched
 from touchstone.plan.caps import Cut, Limits, cut
 from touchstone.plan.jobs import (
     AttackJob,
@@ -37,7 +39,7 @@ from touchstone.plan.jobs import (
 )
 from touchstone.plan.plan import Plan
 from touchstone.recipe import Phase
-from touchstone.registry import OWN
+from touchstone.registry import OWN, DatasetSpec
 from touchstone.report.plots import PLOTS, READS
 from touchstone.study.schema import DefenseDef, FigureDef, MemberDef, Selection, for_dataset, resolved_phases
 from touchstone.study.suites import norm_of, worst_slug
@@ -53,7 +55,8 @@ def subject(plan: Plan, model: ModelId) -> Subject:
 def net(plan: Plan, model: ModelId) -> Net:
     """Return the untrained model."""
     definition = plan.studies[model.study].models[model.model]
-    return Net(definition.fn, definition.model_dump()["normalize"], definition.options)
+    data = plan.own_data(plan.data(model.dataset))
+    return Net(definition.fn, definition.model_dump()["normalize"], definition.options, data)
 
 
 def _on(dataset: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -114,7 +117,7 @@ def train_job(plan: Plan, model: ModelId) -> TrainJob:
         compile=plan.config.compile and defense_spec(objective.fn).compiles,
         device=plan.config.device,
         threads=plan.config.threads,
-        facts=table_facts(whose.data, [untrained]),
+        facts=table_facts(plan.dataset(whose.data), [untrained]),
     )
 
 
@@ -146,7 +149,7 @@ def select_job(plan: Plan, model: ModelId) -> SelectJob:
         amp=plan.config.amp,
         device=plan.config.device,
         threads=plan.config.threads,
-        facts=table_facts(whose.data, [untrained]),
+        facts=table_facts(plan.dataset(whose.data), [untrained]),
     )
 
 
@@ -166,7 +169,7 @@ def sensitivity_job(plan: Plan, model: ModelId) -> SensitivityJob:
         near_zero=study.near_zero.headline if study.near_zero else None,
         device=plan.config.device,
         threads=plan.config.threads,
-        facts=table_facts(whose.data, [untrained], [member]),
+        facts=table_facts(plan.dataset(whose.data), [untrained], [member]),
     )
 
 
@@ -215,7 +218,7 @@ def attack_job(plan: Plan, model: ModelId, attack: str) -> AttackJob:
         samples=plan.limits(model, attack)["samples"],
         seed=model.seed,
         objective=objective,
-        facts=table_facts(plan.data(model.dataset), nets, members),
+        facts=table_facts(plan.dataset(plan.data(model.dataset)), nets, members),
         code=_code("touchstone.jobs.attack:attack", *targets),
     )
 
@@ -323,10 +326,18 @@ def source(plan: Plan, dataset: str) -> str | dict[str, str]:
     return found
 
 
-def prepare_job(dataset: str) -> PrepareJob:
-    """Return how a dataset's raw files become one."""
-    spec = DATASETS[dataset]
-    return PrepareJob(code=_code("touchstone.data.prepare:prepare", spec.fn), dataset=dataset, facts=facts(spec))
+def prepare_job(dataset: str, own: DatasetSpec | None = None) -> PrepareJob:
+    """Return how a dataset's raw files, or data of the user's own, become one."""
+    spec = own or DATASETS[dataset]
+    code = _code("touchstone.data.prepare:prepare", spec.fn)
+    return PrepareJob(code=code, dataset=dataset, facts=facts(spec), own=own)
+
+
+def raw(plan: Plan, dataset: str) -> Path:
+    """Return where a dataset's raw files are fetched to, or where data of the user's own lie."""
+    if plan.own_data(dataset) is None:
+        return fetched(dataset).parent
+    return Path(plan.config.data[dataset].model_dump()["source"]["local"]).expanduser()
 
 
 def config_job(plan: Plan) -> WriteJob:

@@ -16,7 +16,6 @@ from pydantic import TypeAdapter
 from touchstone import provenance
 from touchstone.attacks import attack_spec
 from touchstone.cell import ModelId, ThreatSpec
-from touchstone.data import DATASETS
 from touchstone.defenses import defense_spec
 from touchstone.models import model_spec
 from touchstone.recipe import Phase
@@ -111,6 +110,7 @@ class Net:
     fn: str
     normalize: Literal["dataset", "none"] | dict[str, list[float]]
     options: Options
+    data: DatasetSpec | None = None  # what it is built for, if those are data of the user's own
 
     @property
     def target(self) -> str:
@@ -414,6 +414,7 @@ class PrepareJob(Job):
 
     dataset: str
     facts: Facts
+    own: DatasetSpec | None = None  # what data of the user's own are
 
 
 @dataclass(frozen=True)
@@ -423,10 +424,10 @@ class WriteJob(Job):
     values: dict[str, Any] = field(default_factory=dict)
 
 
-def table_facts(data: str, nets: Iterable[Net], members: Iterable[Member] = ()) -> tuple[Facts, ...]:
+def table_facts(data: DatasetSpec, nets: Iterable[Net], members: Iterable[Member] = ()) -> tuple[Facts, ...]:
     """Return what the tables say of a dataset, of attacks and of models."""
     return (
-        facts(DATASETS[data]),
+        facts(data),
         *(facts(m.spec) for m in members),
         *(facts(model_spec(net.fn)) for net in nets),
     )

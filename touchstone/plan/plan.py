@@ -18,7 +18,7 @@ from touchstone.paths import STUDIES, Results
 from touchstone.plan.asked import Asked, asked
 from touchstone.plan.caps import Limits
 from touchstone.plan.reach import check_reach
-from touchstone.registry import SourceError
+from touchstone.registry import DatasetSpec, SourceError
 from touchstone.study.checks import Checker, check_config, load_study
 from touchstone.study.config import Config, ConfigError
 from touchstone.study.config import load as load_config
@@ -58,6 +58,15 @@ class Plan:
     def data(self, dataset: str) -> str:
         """Return the dataset in use for one of a study."""
         return self.stand_in(dataset) or dataset
+
+    def dataset(self, name: str) -> DatasetSpec:
+        """Return what a dataset is: a row of the table, or one of the studies' own."""
+        return self.own_data(name) or DATASETS[name]
+
+    def own_data(self, name: str) -> DatasetSpec | None:
+        """Return what data of the user's own are, None for a name of the table."""
+        rows = (study.datasets[name].spec for study in self.studies.values() if name in study.datasets)
+        return next(rows, None)
 
     def limits(self, model: ModelId, attack: str = "") -> Limits:
         """Return the caps on a training, or on an attack on it."""
@@ -209,7 +218,7 @@ class Plan:
         r * min(std) in pixels lies inside for every norm: an attack that succeeds there succeeds under the threat.
         """
         definition = self.studies[study].threats[threat]
-        scale = min(DATASETS[self.data(dataset)].std) if definition.space == "normalized" else 1.0
+        scale = min(self.dataset(self.data(dataset)).std) if definition.space == "normalized" else 1.0
         return {e: round(e * scale, 6) for e in definition.epsilons[dataset]}
 
 

@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_mo
 
 from touchstone import recipe
 from touchstone.attacks import attack_spec
+from touchstone.data import DATASETS, READERS, reader
 from touchstone.ranges import Positive
 from touchstone.recipe import Phase
-from touchstone.registry import BudgetRule
+from touchstone.registry import BudgetRule, DatasetSpec, is_own
 from touchstone.study.config import Count, Definition, Once, Slug, Strict
 
 Norm = Literal["linf", "l2", "l1", "l0"]
@@ -32,6 +33,26 @@ class Open(BaseModel):
     def options(self) -> dict[str, Any]:
         """The keys that are not the definition's own."""
         return dict(self.model_extra or {})
+
+
+class DataDef(Open):
+    """Data of the user's own; where they lie is for a run's config to say."""
+
+    fn: str = Field(description="npz, folder, or a reader module:function")
+    shape: tuple[Count, Count, Count] = Field(description="channels, height and width of the images")
+    classes: Annotated[int, Field(ge=2)] = Field(description="how many")
+    mean: Annotated[list[float], Field(min_length=1)] = Field(description="per channel, in pixels")
+    std: Annotated[list[Positive], Field(min_length=1)] = Field(description="per channel, in pixels")
+    validation: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="how many training images the fixed validation split holds"
+    )
+
+    @property
+    def spec(self) -> DatasetSpec:
+        """What a row of the table would say."""
+        constants = (tuple(self.mean), tuple(self.std))
+        about = ("the user's own", self.validation)
+        return DatasetSpec(reader(self.fn), self.shape, self.classes, *constants, *about, options=self.options)
 
 
 class Standardize(Strict):
@@ -295,6 +316,7 @@ class Study(Strict):
     redraws: Annotated[int, Field(ge=0, le=100)] = Field(
         default=0, description="how often an initialisation that learns nothing in its first epoch is drawn again"
     )
+    datasets: dict[Slug, DataDef] = Field(default={}, description="data of the user's own")
     models: dict[Slug, ModelDef] = Field(min_length=1, description="architectures")
     recipes: dict[Slug, Recipe] = Field(min_length=1, description="dataset -> how models are trained on it")
     defenses: dict[Slug, DefenseDef] = Field(min_length=1, description="training objectives")
@@ -323,6 +345,12 @@ class Study(Strict):
     figures: dict[Slug, FigureDef] = Field(
         default={}, description="figures of the report, each with a caption in captions.yaml"
     )
+
+    @property
+    def known_datasets(self) -> dict[str, DatasetSpec]:
+        """The datasets that it may name: those of the package, and its own."""
+        own = {name: one.spec for name, one in self.datasets.items() if is_own(one.fn) or one.fn in READERS}
+        return {**DATASETS, **own}
 
     @property
     def reference(self) -> str:

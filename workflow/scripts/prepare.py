@@ -8,4 +8,4 @@ from touchstone.plan.jobs import PrepareJob
 
 log.set_up(snakemake.log[0])
 job = PrepareJob.from_params(snakemake.params.job)
-prepare(job.dataset, Path(snakemake.input[0]).parent, Path(snakemake.output.data))
+prepare(job.dataset, Path(snakemake.params.raw), Path(snakemake.output.data), job.own)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from touchstone.attacks import ATTACKS, attack_spec
-from touchstone.data import DATASETS
-from touchstone.registry import NORMS, OWN, AttackSpec, SourceError, keywords, options
+from touchstone.registry import NORMS, OWN, AttackSpec, DatasetSpec, SourceError, keywords, options
 from touchstone.study.checks.checker import Checker, each
 from touchstone.study.config import Key
 from touchstone.study.schema import LIMITS, AttackDef, DefenseDef, MemberDef, Study, ThreatDef
@@ -32,7 +31,8 @@ class Attacks:
             for dataset, grid in threat.epsilons.items():
                 if sorted(set(grid)) != grid:
                     self.check.add(("threats", name, "epsilons", dataset), f"must rise without repeats, got {grid}")
-                if dataset in DATASETS and threat.bounds == "data" and grid[-1] > (most := widest(threat, dataset)):
+                known = self.study.known_datasets.get(dataset)
+                if known and threat.bounds == "data" and grid[-1] > (most := widest(threat, known)):
                     text = f"no {threat.norm} distance in {threat.space} space exceeds {most:g}, got {grid[-1]:g}"
                     self.check.add(("threats", name, "epsilons", dataset), text)
         self._worst()
@@ -187,9 +187,8 @@ class Attacks:
             self.check.add(key, f"{name!r} does not work in norm {norm!r}; allowed: {', '.join(allowed)}")
 
 
-def widest(threat: ThreatDef, dataset: str) -> float:
+def widest(threat: ThreatDef, spec: DatasetSpec) -> float:
     """Return the largest distance between two images of a dataset in the norm and space of a threat."""
-    spec = DATASETS[dataset]
     height, width = spec.shape[1:]
     # of one value, for each channel; normalisation stretches it
     spans = [1 / std if threat.space == "normalized" else 1.0 for std in spec.std]

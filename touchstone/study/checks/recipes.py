@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from touchstone.data import DATASETS
 from touchstone.defenses import defense_spec
 from touchstone.recipe import CHANGES, LEAST_SHARE, MODEL, OPTIMIZERS, SCHEDULES, Said, rule_of
 from touchstone.study.checks.checker import Checker
@@ -21,7 +20,7 @@ class Recipes:
     def run(self) -> None:
         """Check the recipe of each dataset."""
         for name, recipe in self.study.recipes.items():
-            self.check.known(("recipes", name), name, DATASETS, "dataset")
+            self.check.known(("recipes", name), name, self.study.known_datasets, "dataset")
             self.training(("recipes", name), name, recipe, recipe)
 
     def phases(self, key: Key, defense: str) -> None:
@@ -91,7 +90,8 @@ class Recipes:
             self.check.add(key, f"varies nothing; what does: {', '.join(CHANGES)}")
         elif "fill" in said and not (said.get("crop") or said.get("translate")):
             self.check.add((*key, "fill"), "is for crop or translate, and there is none")
-        side = min(DATASETS[dataset].shape[1:]) if dataset in DATASETS else None
+        known = self.study.known_datasets.get(dataset)
+        side = min(known.shape[1:]) if known else None
         if side is not None and said.get("crop", 0) >= side:
             self.check.add((*key, "crop"), f"must be smaller than the image, {side} pixels, got {said['crop']}")
 

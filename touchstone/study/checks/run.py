@@ -5,7 +5,7 @@ from pathlib import Path
 
 from touchstone.attacks import ATTACKS, attack_spec
 from touchstone.data import DATASETS
-from touchstone.registry import options
+from touchstone.registry import DatasetSpec, options
 from touchstone.study.checks.checker import Checker
 from touchstone.study.config import Config, Local
 from touchstone.study.schema import LIMITS, MemberDef, Study
@@ -22,7 +22,7 @@ def check_config(check: Checker, config: Config, studies: Mapping[str, Study], s
         "attack": {a for study in studies.values() for a in (*study.attacks, *map(worst_slug, study.worst))},
         "model": {m for study in studies.values() for m in study.models},
     }
-    _data(check, config, names["dataset"])
+    _data(check, config, names["dataset"], _datasets(check, studies))
     _suite(check, config, studies, suites)
     if config.amp and config.device == "cpu":
         check.add(("amp",), "needs `device: cuda`: on a CPU bfloat16 is mostly emulated, slower and less exact")
@@ -84,12 +84,22 @@ def _suite(check: Checker, config: Config, studies: Mapping[str, Study], suites:
             check.add(("suite",), text)
 
 
-def _data(check: Checker, config: Config, datasets: Collection[str]) -> None:
+def _datasets(check: Checker, studies: Mapping[str, Study]) -> dict[str, DatasetSpec]:
+    """Return every dataset that the package or a study knows; a name stands for one."""
+    known: dict[str, DatasetSpec] = dict(DATASETS)
+    for name, study in studies.items():
+        for dataset, spec in study.known_datasets.items():
+            if known.setdefault(dataset, spec) != spec:
+                check.add(("studies",), f"{name!r} and another study mean different data by {dataset!r}")
+    return known
+
+
+def _data(check: Checker, config: Config, datasets: Collection[str], rows: Mapping[str, DatasetSpec]) -> None:
     """Each dataset, or what stands in for it with images of the same shape, comes from somewhere."""
     for dataset, actual in config.stand_in.items():
         known = check.known(("stand_in", dataset), dataset, datasets, "dataset")
-        if check.known(("stand_in", dataset), actual, DATASETS, "dataset") and known:
-            want, got = DATASETS[dataset].shape, DATASETS[actual].shape
+        if check.known(("stand_in", dataset), actual, rows, "dataset") and known:
+            want, got = rows[dataset].shape, rows[actual].shape
             if want != got:
                 check.add(("stand_in", dataset), f"{actual!r} has images of shape {got}, {dataset!r} of {want}")
     run = set(config.only.datasets or datasets) & set(datasets)
@@ -97,10 +107,18 @@ def _data(check: Checker, config: Config, datasets: Collection[str]) -> None:
         if actual not in config.data:
             check.add(("data",), f"no source for dataset {actual!r}; write `{actual}: {{source: ...}}`")
     for name, data in config.data.items():
-        if check.known(("data", name), name, DATASETS, "dataset"):
-            embedded = DATASETS[name].embedded
-            if embedded != (data.source == "embedded"):
-                allowed = "embedded" if embedded else "download, {mirror: URL} or {local: DIR}"
+        if check.known(("data", name), name, rows, "dataset"):
+            own, embedded = name not in DATASETS, rows[name].embedded and name in DATASETS
+            if embedded != (data.source == "embedded") or (own and not isinstance(data.source, Local)):
+                elsewhere = "{local: PATH}" if own else "download, {mirror: URL} or {local: DIR}"
+                allowed = "embedded" if embedded else elsewhere
                 check.add(("data", name, "source"), f"the source of {name!r} must be {allowed}")
-        if isinstance(data.source, Local) and not Path(data.source.local).expanduser().is_dir():
-            check.add(("data", name, "source", "local"), f"there is no folder {data.source.local!r}")
+        if isinstance(data.source, Local) and not _is_there(data.source, name):
+            what = "folder" if name in DATASETS else "file or folder"
+            check.add(("data", name, "source", "local"), f"there is no {what} {data.source.local!r}")
+
+
+def _is_there(source: Local, dataset: str) -> bool:
+    """Say whether there is a folder of raw files, or what the user's own data are in."""
+    place = Path(source.local).expanduser()
+    return place.is_dir() if dataset in DATASETS else place.exists()

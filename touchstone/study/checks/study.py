@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 
 from touchstone.attacks import ATTACKS, attack_spec
-from touchstone.data import DATASETS
+from touchstone.data import DATASETS, READERS, reader
 from touchstone.defenses import DEFENSES, defense_spec
 from touchstone.models import MODELS, model_spec
 from touchstone.paths import study_files
@@ -48,6 +48,7 @@ def load_study(path: Path, suites: Suites | None = None) -> Study:
     if study.study != path.parent.name:
         check.add(("study",), f"must equal the folder's name {path.parent.name!r}, got {study.study!r}")
     attacks = Attacks(check, study)
+    Datasets(check, study).run()
     Recipes(check, study).run()
     Models(check, study).run()
     Defenses(check, study, suites.slugs if suites else frozenset()).run()
@@ -111,6 +112,26 @@ def _printed(check: Checker, study: Study, path: Path) -> None:
 
 
 @dataclass(frozen=True)
+class Datasets:
+    """Checks the data of the user's own."""
+
+    check: Checker
+    study: Study
+
+    def run(self) -> None:
+        """Check every row: its name, its reader with its options, and its constants per channel."""
+        for name, data in self.study.datasets.items():
+            key: Key = ("datasets", name)
+            if name in DATASETS:
+                self.check.add(key, f"{name!r} is a dataset of the package; give it another name")
+            if (target := self.check.spec(key, data.fn, READERS, reader, "reader")) is not None:
+                self.check.options(key, target, data.options)
+            for part in ("mean", "std"):
+                if len(values := getattr(data, part)) != data.shape[0]:
+                    self.check.add((*key, part), f"needs {data.shape[0]} values, got {len(values)}")
+
+
+@dataclass(frozen=True)
 class Models:
     """Checks the architectures."""
 
@@ -134,8 +155,9 @@ class Models:
             self.check.add((*key, "normalize"), "must be dataset where a threat is in normalized space")
 
     def _standardize(self, key: Key, name: str, normalize: Standardize) -> None:
-        for dataset in sorted(datasets_of(self.study, name) & DATASETS.keys()):
-            channels = DATASETS[dataset].shape[0]
+        known = self.study.known_datasets
+        for dataset in sorted(datasets_of(self.study, name) & known.keys()):
+            channels = known[dataset].shape[0]
             for part, values in normalize:
                 if len(values) not in (1, channels):
                     text = f"{dataset!r} needs 1 or {channels} values, got {len(values)}"
