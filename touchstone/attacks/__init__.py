@@ -38,6 +38,9 @@ def _minimal(
     return AttackSpec(f"{__name__}.{fn}", "minimal", norms, source, *facts)
 
 
+WITHOUT_KEYWORD = ("foolbox",)  # conventions of foreign attacks that tell a radius in another way than by a keyword
+
+
 def _foreign(fn: str, kind: Literal["fixed", "minimal"], budget_rule: Literal["ball", "distance"]) -> AttackSpec:
     """An attack of another library, whose rows may influence one another."""
     fn, source = f"{__name__}.{fn}", "that of the attack which its option `target` names"

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from touchstone.attacks import WITHOUT_KEYWORD
 from touchstone.attacks.balls import confine
 from touchstone.attacks.contract import Problem, choose, prepare
 from touchstone.attacks.rows import Best
@@ -96,18 +97,11 @@ def external_fixed(
     x_adv = task.x.clone()
     for length in task.eps[task.eps > 0].unique().tolist():
         rows = (task.eps == length).nonzero().squeeze(1)
-        by_keyword = {radius: length} if CONVENTIONS[choose_convention(convention)].keyword else {}
+        by_keyword = {} if convention in WITHOUT_KEYWORD else {radius: length}
         x_adv[rows] = foreign(task, rows, target, convention, {**(options or {}), **by_keyword}, length)
     if bool((distance(x_adv - task.x, norm) > task.eps + TOLERANCE).any()):
         task.query.flags.add("left_the_ball")
     return confine(x_adv, task.x, task.eps, norm, task.bounds)
-
-
-class Convention(NamedTuple):
-    """How a library calls its attacks: (target, model, x, y, options, eps or None) -> points; how eps is told."""
-
-    run: Callable[[Target, nn.Module, Tensor, Tensor, Options, float | None], Any]
-    keyword: bool = True  # eps is one of the options
 
 
 def _foolbox(target: Target, model: nn.Module, x: Tensor, y: Tensor, options: Options, eps: float | None) -> Tensor:
@@ -117,18 +111,13 @@ def _foolbox(target: Target, model: nn.Module, x: Tensor, y: Tensor, options: Op
     return points
 
 
-CONVENTIONS: dict[str, Convention] = {
-    "adv_lib": Convention(lambda target, model, x, y, options, _: target(model=model, inputs=x, labels=y, **options)),
-    "foolbox": Convention(_foolbox, keyword=False),
-    "torchattacks": Convention(lambda target, model, x, y, options, _: target(model, **options)(x, y)),
-    "call": Convention(lambda target, model, x, y, options, _: target(model, x, y, **options)),
+# how a library calls its attacks: (target, model, x, y, options, eps or None) -> points
+CONVENTIONS: dict[str, Callable[[Target, nn.Module, Tensor, Tensor, Options, float | None], Any]] = {
+    "adv_lib": lambda target, model, x, y, options, _: target(model=model, inputs=x, labels=y, **options),
+    "foolbox": _foolbox,
+    "torchattacks": lambda target, model, x, y, options, _: target(model, **options)(x, y),
+    "call": lambda target, model, x, y, options, _: target(model, x, y, **options),
 }
-
-
-def choose_convention(name: str) -> str:
-    """Return a name of CONVENTIONS; ValueError lists them."""
-    choose("convention", name, CONVENTIONS)
-    return name
 
 
 def foreign(task: Problem, rows: Tensor, target: str, convention: str, options: Options, eps: float | None) -> Tensor:
@@ -137,14 +126,16 @@ def foreign(task: Problem, rows: Tensor, target: str, convention: str, options: 
     Raises:
         ValueError: for another box than [0, 1], an unknown convention, or an answer that is no such block of points.
     """
-    called = CONVENTIONS[choose_convention(convention)]
+    choose("convention", convention, CONVENTIONS)
     if not (bool((task.bounds.lower == 0).all()) and bool((task.bounds.upper == 1).all())):
         raise ValueError("a foreign attack clips to [0, 1], so the query's bounds must be (0, 1)")
     x, y = task.x[rows].float(), task.y[rows]
     counts = Query(task.query.model, bounds=task.query.bounds, batch_size=task.query.batch_size)
     seed = int(task.rng.at(rows).integers(1 << 31, ())[0])
     with own_draws(seed), torch.enable_grad():
-        points = called.run(_load(target), Counted(counts, x, task.x.dtype), x.clone(), y.clone(), options, eps)
+        points = CONVENTIONS[convention](
+            _load(target), Counted(counts, x, task.x.dtype), x.clone(), y.clone(), options, eps
+        )
     for column in ("forwards", "backwards", "zero_grads"):
         share_out(getattr(counts, column), getattr(task.query, column), rows)
     task.query.flags |= counts.flags

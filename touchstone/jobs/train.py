@@ -149,6 +149,8 @@ def _fit(
     share = max((p.validation_share for p in job.phases), default=0.0)
     selects = any(p.keep == "best_val" for p in job.phases)
     rows, validation = data.held_out(share) if share or selects else (data.train, None)
+    if job.phases and not len(rows.y):
+        raise ValueError(f"{data.name} has no training images: give the model's weights (`weights` of the study)")
 
     def build(seed: int) -> nn.Module:
         model = make_model(job.net, data.name, seed, given).to(device)

@@ -282,7 +282,9 @@ def _cut_short(plan: Plan, model: ModelId, attack: str) -> CutShort:
     trained = (f"{seeds} of {wanted} seeds",) if seeds < wanted else ()
     training, cuts = _training_caps(plan, model), _members(plan, model, attack)[1]
     names = (model.dataset, model.model, model.defense, attack)
-    return CutShort(*names, data=data, model=stand_in + training, attack=cuts, size=images + trained)
+    return CutShort(
+        *names, data=data, model=stand_in + training, attack=cuts, size=images + trained, given=plan.is_given(model)
+    )
 
 
 def figure_sources(plan: Plan, study: str, figure: FigureDef) -> dict[str, tuple[ModelId, ...]]:

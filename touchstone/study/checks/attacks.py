@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from touchstone.attacks import ATTACKS, attack_spec
+from touchstone.attacks import ATTACKS, WITHOUT_KEYWORD, attack_spec
 from touchstone.registry import NORMS, OWN, AttackSpec, DatasetSpec, SourceError, keywords, options
 from touchstone.study.checks.checker import Checker, each
 from touchstone.study.config import Key
@@ -93,19 +93,22 @@ class Attacks:
         if not trained and OWN in each(own.get("loss")):
             self.check.add((*key, "loss"), f"a wrapped attack may run on a substitute, which has no loss {OWN!r}")
         if spec.foreign and isinstance(own.get("target"), str):
-            self._foreign(key, own["target"], given.get("options") or {})
+            self._foreign(key, spec, own, given.get("options") or {})
         wrapped = given.get("attack", spec.wraps[0]) if spec.wraps else None
         if wrapped is not None and self.check.known((*key, "attack"), wrapped, spec.wraps, "attack"):
             inner = given.get("options") or {}
             self._options((*key, "options"), wrapped, inner, taken=options(spec.fn), trained=False)
 
-    def _foreign(self, key: Key, target: str, given: Mapping[str, Any]) -> None:
-        """A foreign attack is there, and takes the options that it is given; what they may be only it knows."""
+    def _foreign(self, key: Key, spec: AttackSpec, how: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+        """A foreign attack is there, and takes the options and radius that it is given; what they may be it knows."""
         try:
-            allowed = keywords(target)
+            allowed = keywords(how["target"])
         except SourceError as error:
-            self.check.add((*key, "target"), f"{target!r} cannot be used: {error}")
+            self.check.add((*key, "target"), f"{how['target']!r} cannot be used: {error}")
             return
+        told = spec.kind == "fixed" and how.get("convention") not in WITHOUT_KEYWORD
+        if told and allowed is not None:
+            self.check.known((*key, "radius"), str(how.get("radius", "eps")), allowed, "argument for the radius")
         for option, value in given.items():
             if allowed is None or self.check.known((*key, "options", option), option, allowed, "option"):
                 self.check.per_dataset((*key, "options", option), value, self.study)
