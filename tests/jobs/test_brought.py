@@ -154,6 +154,7 @@ def test_a_study_brings_one_of_each(brought: dict[str, Any]) -> None:
     for model in (mine("smoothed"), mine("theirs")):
         training, batch = build.train_job(plan, model), build.batch_job(plan, model, "all")
         training = type(training).from_params(training.to_params())
+        assert FOREIGN["target"] in batch.attacks[-1].code.targets
         run = trained(training, results, given_file=plan.weights_file(model))
         assert run["status"] == "ok"
         attack.run(type(batch).from_params(batch.to_params()), results, "all")
