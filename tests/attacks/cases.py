@@ -101,6 +101,7 @@ CENTRE = {
 }
 SATURATING = "needs a saturating activation: attacks/test_bpda.py"
 COMPILED = "its solver is slow where it is not compiled: attacks/test_brendel_bethge.py"
+FOREIGN, HERE = "is the library's: attacks/test_external.py", "test_external.py"
 ORACLE, EDGES, MINIMAL, CONTRACT = "test_oracle.py", "test_edges.py", "test_minimal.py", "test_contract.py"
 
 # On the optima. DeepFool goes to the nearest class, so it is held to the best of all; the 1.05 is its overshoot of 0.02
@@ -489,6 +490,34 @@ CASES: dict[str, Case] = {
         trained={"version": "custom", "attacks": ("apgd-ce", "fab-t"), "steps": 5},
         optima="is pyautoattack's; test_autoattack.py",
         mutants=(Mutant("autoattack.py", "left = left[~fooled]", "left = left[fooled]", ("test_autoattack.py",)),),
+        box=r"the query's bounds must be \(0, 1\)",
+    ),
+    "external": Case(
+        quick={"target": "toy_attacks:climb", "convention": "call"},
+        edges=FOREIGN,
+        scaled=FOREIGN,
+        trained=FOREIGN,
+        optima=FOREIGN,
+        mutants=(
+            Mutant(
+                "external.py", "distance(points[rows] - task.x[rows], norm), fooled", "fooled.float(), fooled", (HERE,)
+            ),
+        ),
+        weak=True,
+        box=r"the query's bounds must be \(0, 1\)",
+    ),
+    "external-fixed": Case(
+        quick={"target": "toy_attacks:climb", "convention": "call"},
+        edges=FOREIGN,
+        scaled=FOREIGN,
+        trained=FOREIGN,
+        optima=FOREIGN,
+        mutants=(
+            Mutant(
+                "external.py", "return confine(x_adv, task.x, task.eps, norm, task.bounds)", "return x_adv", (HERE,)
+            ),
+        ),
+        weak=True,
         box=r"the query's bounds must be \(0, 1\)",
     ),
 }

@@ -440,9 +440,9 @@ def test_full_contains_the_standard_autoattack_and_what_sees_through_masked_grad
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1", "l0"])
 def test_full_misses_nothing_of_quick(paper: Plan, norm: str) -> None:
-    """But that a search by queries or by generations is one longer run."""
+    """But that a search by queries, by generations or by many small steps is one longer run."""
     quick, full = (list(paper.suites.members(suite, norm).values()) for suite in ("quick", "full"))
-    longer = {"square", "onepixel", "pdpgd"}
+    longer = {"square", "onepixel", "sparse-rs", "sigma-zero"}
     assert all(one in full or one.fn in longer & {m.fn for m in full} for one in quick)
 
 

@@ -1,6 +1,6 @@
 """The table of datasets. Importing it does not import torch."""
 
-from touchstone.registry import DatasetSpec, RawFile, nearest
+from touchstone.registry import DatasetSpec, RawFile, is_own, nearest
 
 _DIGITS = "Alpaydin and Kaynak (1998), handwritten digits, 8x8, as embedded in scikit-learn"
 
@@ -64,6 +64,15 @@ DATASETS: dict[str, DatasetSpec] = {
         mirrors=("https://www.cs.toronto.edu/~kriz/",),
     ),
 }
+
+
+# what reads data of the user's own: (place, validation, *, options) -> Parts
+READERS = {"npz": "touchstone.data.own:npz", "folder": "touchstone.data.own:folder"}
+
+
+def reader(name: str) -> str:
+    """Return the "module:function" of a name in READERS, or the user's own as it is."""
+    return name if is_own(name) else READERS[name]
 
 
 def dataset_spec(name: str) -> DatasetSpec:

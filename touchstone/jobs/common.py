@@ -17,7 +17,7 @@ from touchstone.data.prepare import Dataset
 from touchstone.data.prepare import load as load_dataset
 from touchstone.defenses.base import Defense
 from touchstone.files import DamagedError, read_sealed, verified
-from touchstone.models.classifier import Classifier, build
+from touchstone.models.classifier import Classifier, Given, build
 from touchstone.paths import Results
 from touchstone.plan.jobs import Net, Objective, Options
 from touchstone.registry import load
@@ -49,9 +49,9 @@ def make_defense(objective: Objective, more: Options | None = None) -> Defense:
     return load(objective.target)(**objective.options, **(more or {}))
 
 
-def make_model(net: Net, data: str, seed: int) -> Classifier:
-    """Build an untrained model for the dataset in use."""
-    return build(net.fn, DATASETS[data], seed=seed, normalize=net.normalize, **net.options)
+def make_model(net: Net, data: str, seed: int, given: Given | None = None) -> Classifier:
+    """Build an untrained model for the dataset in use, or one that begins with given weights."""
+    return build(net.fn, net.data or DATASETS[data], seed=seed, normalize=net.normalize, given=given, **net.options)
 
 
 def make_threat(spec: ThreatSpec) -> Threat:

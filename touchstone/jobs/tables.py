@@ -87,6 +87,6 @@ def _worst(job: TablesJob) -> Worst:
 
 def _caps(job: TablesJob, sizes: Mapping[str, int]) -> dict[tuple[str, str, str, str], Caps]:
     def caps(cut: CutShort) -> Caps:
-        return Caps(cut.model, cut.attack, cut.size, sizes[cut.data])
+        return Caps(cut.model, cut.attack, cut.size, sizes[cut.data], cut.given)
 
     return {(cut.dataset, cut.name, cut.defense, cut.slug): caps(cut) for cut in job.cut_short}

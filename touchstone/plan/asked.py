@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from touchstone.attacks import ATTACKS
+from touchstone.attacks import ATTACKS, attack_spec
 from touchstone.paths import StudyFiles
+from touchstone.registry import is_own
 from touchstone.study import claims as claim_table
 from touchstone.study import statements
 from touchstone.study.claims import CELL, Sheet, Tried
@@ -73,9 +74,9 @@ def tried(study: Study) -> dict[tuple[str, str], Tried]:
     """(dataset, attack) -> how the study runs it; attacks whose definition is faulty are left out."""
     found: dict[tuple[str, str], Tried] = {}
     for slug, attack in study.attacks.items():
-        if attack.fn not in ATTACKS:
+        if not is_own(attack.fn) and attack.fn not in ATTACKS:
             continue
-        kind, threat = ATTACKS[attack.fn].kind, study.threats.get(attack.threat or "")
+        kind, threat = attack_spec(attack.fn).kind, study.threats.get(attack.threat or "")
         if kind == "none":
             found |= {(dataset, slug): Tried(kind, "none", "", ()) for dataset in study.recipes}
         elif threat is not None:

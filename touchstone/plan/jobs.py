@@ -14,10 +14,9 @@ from typing import Any, Literal, Self
 from pydantic import TypeAdapter
 
 from touchstone import provenance
-from touchstone.attacks import ATTACKS
+from touchstone.attacks import attack_spec
 from touchstone.cell import ModelId, ThreatSpec
-from touchstone.data import DATASETS
-from touchstone.defenses import DEFENSES
+from touchstone.defenses import defense_spec
 from touchstone.models import model_spec
 from touchstone.recipe import Phase
 from touchstone.registry import AttackSpec, DatasetSpec, ModelSpec, RawFile
@@ -111,6 +110,7 @@ class Net:
     fn: str
     normalize: Literal["dataset", "none"] | dict[str, list[float]]
     options: Options
+    data: DatasetSpec | None = None  # what it is built for, if those are data of the user's own
 
     @property
     def target(self) -> str:
@@ -120,7 +120,7 @@ class Net:
 
 @dataclass(frozen=True)
 class Objective:
-    """A defense: a name of DEFENSES and its options."""
+    """A defense: a name of DEFENSES or "module:class", and its options."""
 
     fn: str
     options: Options
@@ -128,7 +128,7 @@ class Objective:
     @property
     def target(self) -> str:
         """The function that builds it."""
-        return DEFENSES[self.fn].fn
+        return defense_spec(self.fn).fn
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Member:
 
     Attributes:
         slug: its name in the records.
-        fn: a name of ATTACKS.
+        fn: a name of ATTACKS or "module:function".
         options: its keyword arguments.
         grid: further ones to choose from.
         budget_rule: how its points count at a radius, where the study says so.
@@ -161,8 +161,13 @@ class Member:
 
     @property
     def spec(self) -> AttackSpec:
-        """What the table says of it."""
-        return ATTACKS[self.fn]
+        """What the table, or its signature, says of it."""
+        return attack_spec(self.fn)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The functions that run it: its own, and the foreign one that this calls."""
+        return (self.spec.fn, *([self.options["target"]] if self.spec.foreign else []))
 
 
 @dataclass(frozen=True)
@@ -235,13 +240,29 @@ class BatchJob(Job):
 
 
 @dataclass(frozen=True)
+class Weights:
+    """Weights that somebody else trained. Where the file lies decides nothing.
+
+    Attributes:
+        sha256: of the file.
+        form: how it is written.
+        key: the file's entry that holds them, "" if it holds nothing else.
+    """
+
+    sha256: str
+    form: Literal["safetensors", "torch"]
+    key: str = ""
+
+
+@dataclass(frozen=True)
 class TrainJob(Job):
-    """The training of one model.
+    """The training of one model, or what stands in its place: given weights without a phase.
 
     Attributes:
         subject: the model; its seed is that of the training.
         selects: whether options of the objective come from selection.json.
         start: the model whose weights it starts from.
+        weights: given ones that it starts from, or without phases ends with.
         redraws: how often an initialisation that stays at chance is drawn again.
     """
 
@@ -250,6 +271,7 @@ class TrainJob(Job):
     objective: Objective
     selects: bool
     start: ModelId | None
+    weights: Weights | None
     phases: tuple[Phase, ...]
     redraws: int
     amp: Literal["bf16"] | None
@@ -343,6 +365,7 @@ class PrepareJob(Job):
 
     dataset: str
     facts: Facts
+    own: DatasetSpec | None = None  # what data of the user's own are
 
 
 @dataclass(frozen=True)
@@ -360,10 +383,10 @@ class WriteJob(Job):
     values: dict[str, Any] = field(default_factory=dict)
 
 
-def table_facts(data: str, nets: Iterable[Net], members: Iterable[Member] = ()) -> tuple[Facts, ...]:
+def table_facts(data: DatasetSpec, nets: Iterable[Net], members: Iterable[Member] = ()) -> tuple[Facts, ...]:
     """Return what the tables say of a dataset, of attacks and of models."""
     return (
-        facts(DATASETS[data]),
+        facts(data),
         *(facts(m.spec) for m in members),
         *(facts(model_spec(net.fn)) for net in nets),
     )

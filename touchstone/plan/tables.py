@@ -37,6 +37,7 @@ class CutShort:
         model: changes what is attacked: epochs, a dataset that stands in.
         attack: changes the attack: steps, restarts.
         size: fewer samples or seeds, which only widen the interval.
+        given: whether others trained the model.
     """
 
     dataset: str
@@ -47,6 +48,7 @@ class CutShort:
     model: tuple[str, ...] = ()
     attack: tuple[str, ...] = ()
     size: tuple[str, ...] = ()
+    given: bool = False
 
 
 @dataclass(frozen=True)

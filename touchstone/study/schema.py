@@ -8,16 +8,18 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, create_model
 
 from touchstone import recipe
-from touchstone.attacks import ATTACKS
+from touchstone.attacks import attack_spec
+from touchstone.data import DATASETS, READERS, reader
 from touchstone.ranges import Positive
 from touchstone.recipe import Phase
-from touchstone.registry import BudgetRule
+from touchstone.registry import BudgetRule, DatasetSpec, is_own
 from touchstone.study.config import Count, Definition, Once, Slug, Strict
 
 Norm = Literal["linf", "l2", "l1", "l0"]
 Slugs = Annotated[list[Slug], Field(min_length=1), Once]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # PyTorch keeps it in 64 bits
 LIMITS = ("steps", "attack_steps", "restarts", "binary_steps", "queries")  # options that a cap may lower
+WEIGHTS = "weights"  # a first phase's start: what the study gives
 RESULT_TABLES = ("cells", "claims", "qualitative", "flags", "selection", "failures", "worst", "attacks", "paper")
 
 
@@ -31,6 +33,26 @@ class Open(BaseModel):
     def options(self) -> dict[str, Any]:
         """The keys that are not the definition's own."""
         return dict(self.model_extra or {})
+
+
+class DataDef(Open):
+    """Data of the user's own; where they lie is for a run's config to say."""
+
+    fn: str = Field(description="npz, folder, or a reader module:function")
+    shape: tuple[Count, Count, Count] = Field(description="channels, height and width of the images")
+    classes: Annotated[int, Field(ge=2)] = Field(description="how many")
+    mean: Annotated[list[float], Field(min_length=1)] = Field(description="per channel, in pixels")
+    std: Annotated[list[Positive], Field(min_length=1)] = Field(description="per channel, in pixels")
+    validation: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="how many training images the fixed validation split holds"
+    )
+
+    @property
+    def spec(self) -> DatasetSpec:
+        """What a row of the table would say."""
+        constants = (tuple(self.mean), tuple(self.std))
+        about = ("the user's own", self.validation)
+        return DatasetSpec(reader(self.fn), self.shape, self.classes, *constants, *about, options=self.options)
 
 
 class Standardize(Strict):
@@ -109,13 +131,14 @@ class Recipe(TrainingDef):
 class PhaseDef(TrainingDef):
     """One phase of a defense; what it leaves out comes from the dataset's recipe.
 
-    The first phase begins with untrained weights (fresh) or those of a defense, each later one where the one before it
-    ended (continue).
+    The first phase begins with untrained weights (fresh), those that the study gives (weights) or those of a defense,
+    each later one where the one before it ended (continue).
     """
 
     init: Slug | None = Field(
         default=None,
-        description="fresh, or a defense whose trained weights the first phase begins with; a later one: continue",
+        description="fresh, weights (those given), or a defense whose trained weights the first phase begins with; a "
+        "later one: continue",
     )
 
 
@@ -125,6 +148,35 @@ class MemberDef(Open):
     substitute: str | dict[Slug, str] | None = Field(
         default=None,
         description="<model>/<defense> that a transfer starts from, or one per dataset; `plain` in a suite",
+    )
+
+
+class FileDef(Strict):
+    """A file of weights that somebody else trained."""
+
+    file: Annotated[str, Field(min_length=1)] = Field(description="its path; if relative, from the study's folder")
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(description="its sum, 64 hexadecimal digits")
+    key: str = Field(
+        default="", description="the file's entry that holds them, if it holds several mappings of tensors"
+    )
+    format: Literal["safetensors", "torch"] | None = Field(
+        default=None, description="safetensors, or torch (of torch.save); by the file's name if left out"
+    )
+
+    @property
+    def form(self) -> Literal["safetensors", "torch"]:
+        """How it is written."""
+        return self.format or ("safetensors" if self.file.endswith(".safetensors") else "torch")
+
+
+class WeightsDef(Strict):
+    """Weights of one kind of model: in place of its trainings, or what they begin with (`init: weights`)."""
+
+    dataset: Slug = Field(description="of the recipes")
+    model: Slug = Field(description="of the study")
+    defense: Slug = Field(description="of the study")
+    files: Annotated[list[FileDef], Field(min_length=1)] = Field(
+        description="a file per seed in place of trainings; one file that all seeds begin with"
     )
 
 
@@ -199,7 +251,7 @@ class AttackDef(MemberDef):
     @property
     def rule(self) -> str:
         """How the points count at an epsilon: the study's word, or what is usual for the attack."""
-        return self.budget_rule or ATTACKS[self.fn].budget_rule
+        return self.budget_rule or attack_spec(self.fn).budget_rule
 
 
 class Selection(Strict):
@@ -267,9 +319,11 @@ class Study(Strict):
     redraws: Annotated[int, Field(ge=0, le=100)] = Field(
         default=0, description="how often an initialisation that learns nothing in its first epoch is drawn again"
     )
+    datasets: dict[Slug, DataDef] = Field(default={}, description="data of the user's own")
     models: dict[Slug, ModelDef] = Field(min_length=1, description="architectures")
     recipes: dict[Slug, Recipe] = Field(min_length=1, description="dataset -> how models are trained on it")
     defenses: dict[Slug, DefenseDef] = Field(min_length=1, description="training objectives")
+    weights: list[WeightsDef] = Field(default=[], description="what others trained, by dataset, model and defense")
     selection: Selection | None = Field(
         default=None, description="the criterion that chooses constants which the paper leaves out"
     )
@@ -296,6 +350,12 @@ class Study(Strict):
     )
 
     @property
+    def known_datasets(self) -> dict[str, DatasetSpec]:
+        """The datasets that it may name: those of the package, and its own."""
+        own = {name: one.spec for name, one in self.datasets.items() if is_own(one.fn) or one.fn in READERS}
+        return {**DATASETS, **own}
+
+    @property
     def reference(self) -> str:
         """The defense that others are compared with, "" if none is."""
         return self.selection.reference if self.selection else ""
@@ -315,6 +375,17 @@ def phases_of(study: Study, defense: str, dataset: str) -> list[PhaseDef]:
 def starts(study: Study, defense: str, dataset: str) -> list[str]:
     """Defenses whose trained weights this one starts from on a dataset."""
     return [phase.init for phase in phases_of(study, defense, dataset) if phase.init in study.defenses]
+
+
+def weights_of(study: Study, dataset: str, model: str, defense: str) -> list[FileDef]:
+    """Files of weights that a study gives for a kind of model, none if it gives none."""
+    key = (dataset, model, defense)
+    return next((w.files for w in study.weights if (w.dataset, w.model, w.defense) == key), [])
+
+
+def begins_with_weights(study: Study, defense: str, dataset: str) -> bool:
+    """Say whether a defense trains on from weights that are given."""
+    return any(phase.init == WEIGHTS for phase in phases_of(study, defense, dataset)[:1])
 
 
 def datasets_of(study: Study, model: str) -> set[str]:

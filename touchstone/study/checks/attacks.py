@@ -5,10 +5,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from touchstone.attacks import ATTACKS
+from touchstone.attacks import ATTACKS, WITHOUT_KEYWORD, attack_spec
 from touchstone.cell import distinct_radii
-from touchstone.data import DATASETS
-from touchstone.registry import NORMS, OWN, AttackSpec, options
+from touchstone.registry import NORMS, OWN, AttackSpec, DatasetSpec, SourceError, keywords, options
 from touchstone.study.checks.checker import Checker, each
 from touchstone.study.config import Key
 from touchstone.study.schema import LIMITS, AttackDef, DefenseDef, MemberDef, Study, ThreatDef
@@ -33,7 +32,8 @@ class Attacks:
             for dataset, grid in threat.epsilons.items():
                 if list(distinct_radii(grid)) != grid:
                     self.check.add(("threats", name, "epsilons", dataset), f"must rise without repeats, got {grid}")
-                if dataset in DATASETS and threat.bounds == "data" and grid[-1] > (most := widest(threat, dataset)):
+                known = self.study.known_datasets.get(dataset)
+                if known and threat.bounds == "data" and grid[-1] > (most := widest(threat, known)):
                     text = f"no {threat.norm} distance in {threat.space} space exceeds {most:g}, got {grid[-1]:g}"
                     self.check.add(("threats", name, "epsilons", dataset), text)
         self._worst()
@@ -55,9 +55,9 @@ class Attacks:
     def _attack(self, key: Key, name: str, attack: AttackDef) -> None:
         if name in map(worst_slug, NORMS):
             self.check.add(key, f"{name!r} is what the worst case is called; give the attack another name")
-        if not self.check.known((*key, "fn"), attack.fn, ATTACKS, "attack"):
+        spec = self.check.spec(key, attack.fn, ATTACKS, attack_spec, "attack")
+        if spec is None:
             return
-        spec = ATTACKS[attack.fn]
         if attack.budget_rule and spec.kind != "minimal":
             self.check.add((*key, "budget_rule"), "is for a minimal-norm attack")
         self._grid(key, attack, spec)
@@ -85,17 +85,34 @@ class Attacks:
 
         Unless what it attacks was `trained` here it has no loss of its own.
         """
-        spec = ATTACKS[fn]
-        own = {option: value for option, value in given.items() if not (spec.wraps and option == "options")}
+        spec = attack_spec(fn)
+        nested = bool(spec.wraps) or spec.foreign
+        own = {option: value for option, value in given.items() if not (nested and option == "options")}
         for option, value in own.items():
             self.check.per_dataset((*key, option), value, self.study)
         self.check.options(key, spec.fn, own, leave_out=CONTRACT.union(taken), by_dataset=True)
         if not trained and OWN in each(own.get("loss")):
             self.check.add((*key, "loss"), f"a wrapped attack may run on a substitute, which has no loss {OWN!r}")
+        if spec.foreign and isinstance(own.get("target"), str):
+            self._foreign(key, spec, own, given.get("options") or {})
         wrapped = given.get("attack", spec.wraps[0]) if spec.wraps else None
         if wrapped is not None and self.check.known((*key, "attack"), wrapped, spec.wraps, "attack"):
             inner = given.get("options") or {}
             self._options((*key, "options"), wrapped, inner, taken=options(spec.fn), trained=False)
+
+    def _foreign(self, key: Key, spec: AttackSpec, how: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+        """A foreign attack is there, and takes the options and radius that it is given; what they may be it knows."""
+        try:
+            allowed = keywords(how["target"])
+        except SourceError as error:
+            self.check.add((*key, "target"), f"{how['target']!r} cannot be used: {error}")
+            return
+        told = spec.kind == "fixed" and how.get("convention") not in WITHOUT_KEYWORD
+        if told and allowed is not None:
+            self.check.known((*key, "radius"), str(how.get("radius", "eps")), allowed, "argument for the radius")
+        for option, value in given.items():
+            if allowed is None or self.check.known((*key, "options", option), option, allowed, "option"):
+                self.check.per_dataset((*key, "options", option), value, self.study)
 
     def _grid(self, key: Key, attack: AttackDef, spec: AttackSpec) -> None:
         """Check the options whose values are chosen for all samples together."""
@@ -120,7 +137,7 @@ class Attacks:
     def _substitute(self, key: Key, definition: MemberDef) -> None:
         """An attack that starts from another model names it, and no other attack does."""
         where, given = (*key, "substitute"), definition.substitute
-        if "substitute" not in options(ATTACKS[definition.fn].fn):
+        if "substitute" not in options(attack_spec(definition.fn).fn):
             if given is not None:
                 self.check.add(where, f"{definition.fn!r} takes no substitute")
             return
@@ -154,14 +171,14 @@ class Attacks:
                 self.check.add((*key, slug), "a suite of the worst case has a member of that name")
             if member.substitute is not None:
                 self.check.add((*key, slug), "an adaptive attack takes no substitute")
-            elif self._member((*key, slug), member) and not norms & set(ATTACKS[member.fn].norms):
+            elif self._member((*key, slug), member) and not norms & set(attack_spec(member.fn).norms):
                 text = f"{member.fn!r} works in none of the worst case's norms: {', '.join(sorted(norms))}"
                 self.check.add((*key, slug), text)
 
     def _member(self, key: Key, member: MemberDef) -> bool:
         """Check one attack of a suite; say whether it is known."""
-        runnable = [a for a, s in ATTACKS.items() if s.kind in ("fixed", "minimal")]
-        if not self.check.known((*key, "fn"), member.fn, runnable, "attack"):
+        runnable = {a: s for a, s in ATTACKS.items() if s.kind in ("fixed", "minimal")}
+        if self.check.spec(key, member.fn, runnable, attack_spec, "attack") is None:
             return False
         self._options(key, member.fn, member.options)
         if member.substitute != PLAIN:
@@ -169,14 +186,13 @@ class Attacks:
         return True
 
     def _norm(self, key: Key, name: str, norm: str) -> None:
-        allowed = ATTACKS[name].norms
+        allowed = attack_spec(name).norms
         if norm not in allowed:
             self.check.add(key, f"{name!r} does not work in norm {norm!r}; allowed: {', '.join(allowed)}")
 
 
-def widest(threat: ThreatDef, dataset: str) -> float:
+def widest(threat: ThreatDef, spec: DatasetSpec) -> float:
     """Return the largest distance between two images of a dataset in the norm and space of a threat."""
-    spec = DATASETS[dataset]
     height, width = spec.shape[1:]
     # of one value, for each channel; normalisation stretches it
     spans = [1 / std if threat.space == "normalized" else 1.0 for std in spec.std]

@@ -1,12 +1,14 @@
 """What every check does: note a problem at a key of a file."""
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
 
 from touchstone.ranges import hint, mismatch
-from touchstone.registry import Option, nearest, options
+from touchstone.registry import Option, SourceError, is_own, nearest, options
 from touchstone.study.config import Key, Lines
 from touchstone.study.schema import Study
+
+Spec = TypeVar("Spec")  # of an attack, a defense or a model
 
 
 class Checker:
@@ -26,6 +28,28 @@ class Checker:
             return True
         self.add(key, f"unknown {what} {name!r}; {nearest(name, names)}")
         return False
+
+    def spec(
+        self, key: Key, name: str, table: Mapping[str, Any], spec_of: Callable[[str], Spec], what: str
+    ) -> Spec | None:
+        """Return what is known of a function that is named in a table, or as "module:function"; note it if nothing is.
+
+        Args:
+            key: under which `fn` stands.
+            name: what it says.
+            table: of such functions.
+            spec_of: the spec of a name that is in the table, or the user's own.
+            what: such a function is.
+        """
+        if not is_own(name):
+            return spec_of(name) if self.known((*key, "fn"), name, table, what) else None
+        try:
+            found = spec_of(name)
+            options(name)
+        except SourceError as error:
+            self.add((*key, "fn"), f"{name!r} cannot be used: {error}")
+            return None
+        return found
 
     def per_dataset(self, key: Key, value: Any, study: Study) -> None:
         """Note where a value written per dataset leaves one of the recipes out, or names another."""
