@@ -12,6 +12,7 @@ from touchstone.models import MODELS, model_spec
 from touchstone.paths import study_files
 from touchstone.registry import OWN, SourceError, options
 from touchstone.report.plots import PLOTS, READS, TABLES
+from touchstone.study.alike import spelled_out
 from touchstone.study.captions import captions
 from touchstone.study.checks.attacks import Attacks
 from touchstone.study.checks.checker import Checker, each
@@ -40,7 +41,7 @@ def load_study(path: Path, suites: Suites | None = None) -> Study:
         ConfigError: with every problem found, each with file, line, key, value and what is allowed.
     """
     values, lines = read(path)
-    study = parse(Study, values, lines)
+    study = parse(Study, spelled_out(values, lines), lines)
     check = Checker(lines)
     if study.study != path.parent.name:
         check.add(("study",), f"must equal the folder's name {path.parent.name!r}, got {study.study!r}")
