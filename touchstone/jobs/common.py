@@ -8,7 +8,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from touchstone import paths
 from touchstone.cell import ModelId, ThreatSpec
@@ -18,6 +18,7 @@ from touchstone.data.prepare import load as load_dataset
 from touchstone.defenses.base import Defense
 from touchstone.files import DamagedError, read_sealed, verified
 from touchstone.models.classifier import Classifier, build
+from touchstone.models.whitening import Whiten
 from touchstone.paths import Results
 from touchstone.plan.jobs import Net, Objective, Options
 from touchstone.registry import load
@@ -52,6 +53,14 @@ def make_defense(objective: Objective, more: Options | None = None) -> Defense:
 def make_model(net: Net, data: str, seed: int) -> Classifier:
     """Build an untrained model for the dataset in use."""
     return build(net.fn, DATASETS[data], seed=seed, normalize=net.normalize, **net.options)
+
+
+def make_fresh(net: Net, data: str, seed: int, images: Tensor) -> Classifier:
+    """Build an untrained model that is to be trained, where the images (N, C, H, W) uint8 are; it may learn of them."""
+    model = make_model(net, data, seed).to(images.device)
+    if isinstance(model.normalize, Whiten):
+        model.normalize.fit(images)
+    return model
 
 
 def make_threat(spec: ThreatSpec) -> Threat:

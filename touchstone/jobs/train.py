@@ -12,7 +12,7 @@ from torch import nn
 from touchstone import provenance
 from touchstone.data.prepare import Dataset
 from touchstone.files import read_sealed, sum_of, write_bytes, write_sealed
-from touchstone.jobs.common import load_data, load_weights, make_defense, make_model, set_up
+from touchstone.jobs.common import load_data, load_weights, make_defense, make_fresh, make_model, set_up
 from touchstone.paths import CHECKPOINT, ModelFiles, Results
 from touchstone.plan.jobs import Options, TrainJob
 from touchstone.training import Checkpoint, Fit, fit_redrawn
@@ -61,7 +61,7 @@ def train(job: TrainJob, results: Results, every: Mapping[str, float | None] | N
     if reason:
         result = Fit(status="failed", reason=reason)
     else:
-        model, result = _fit(job, data, device, start, chosen or {}, checkpoint)
+        model, result = _fit(job, data, start, chosen or {}, checkpoint)
     history = result.history
     columns = ["epoch", "phase", "loss", "zero_gradients", "train_accuracy", "lr", "seconds"]
     frame = pd.DataFrame(history, columns=None if history else columns)
@@ -111,7 +111,6 @@ def _start(job: TrainJob, results: Results) -> Start | None:
 def _fit(
     job: TrainJob,
     data: Dataset,
-    device: torch.device,
     start: Start | None,
     chosen: Options,
     checkpoint: Checkpoint,
@@ -123,7 +122,7 @@ def _fit(
     rows, validation = data.held_out(share) if share or selects else (data.train, None)
 
     def build(seed: int) -> nn.Module:
-        model = make_model(job.net, data.name, seed).to(device)
+        model = make_fresh(job.net, data.name, seed, rows.x)
         if start is not None:
             load_weights(model, start.files.weights, start.sha256)
         if job.compile:

@@ -109,7 +109,7 @@ class Net:
     """An untrained model: a name of MODELS or "module:function", its options, and the constants of its first layer."""
 
     fn: str
-    normalize: Literal["dataset", "none"] | dict[str, list[float]]
+    normalize: Literal["dataset", "none", "whitened"] | dict[str, list[float]]
     options: Options
 
     @property

@@ -165,16 +165,21 @@ class Plan:
         if name is None:
             return None
         threat = study.threats[name]
-        return ThreatSpec(threat.norm, threat.space, threat.bounds, tuple(threat.epsilons[model.dataset]))
+        space = for_dataset(threat.space, model.dataset)
+        return ThreatSpec(threat.norm, space, threat.bounds, tuple(threat.epsilons[model.dataset]))
 
     def pixel_radii(self, study: str, threat: str, dataset: str) -> dict[float, float]:
         """Map each radius of a threat to the radius of the largest pixel ball inside it.
 
         In normalised space a step of r in every channel is r * std_c in pixels, so the ball of radius
         r * min(std) in pixels lies inside for every norm: an attack that succeeds there succeeds under the threat.
+        In whitened space, where contrast has no bound, none does: the map is empty.
         """
         definition = self.studies[study].threats[threat]
-        scale = min(DATASETS[self.data(dataset)].std) if definition.space == "normalized" else 1.0
+        space = for_dataset(definition.space, dataset)
+        if space == "whitened":
+            return {}
+        scale = min(DATASETS[self.data(dataset)].std) if space == "normalized" else 1.0
         return {e: round(e * scale, 6) for e in definition.epsilons[dataset]}
 
 

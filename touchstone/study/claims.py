@@ -67,17 +67,17 @@ NORMS = ("linf", "l2", "l1", "l0", "none", "unknown")
 
 
 class Scale(NamedTuple):
-    """What a printed epsilon is measured in: the space of a threat, and how often the unit holds ours."""
+    """What a printed epsilon is measured in: the spaces that a threat may have, and how often the unit holds ours."""
 
-    space: str
+    spaces: tuple[str, ...]
     size: float
 
 
 EPSILON_UNITS = {
-    "pixel01": Scale("pixel", 1.0),
-    "255": Scale("pixel", 255.0),
-    "count": Scale("pixel", 1.0),
-    "normalized": Scale("normalized", 1.0),
+    "pixel01": Scale(("pixel",), 1.0),
+    "255": Scale(("pixel",), 255.0),
+    "count": Scale(("pixel",), 1.0),
+    "normalized": Scale(("normalized", "whitened"), 1.0),
 }
 ROUNDED = 1e-4  # 8/255 is written 0.031373
 
@@ -293,7 +293,7 @@ def _disagreements(row: Mapping[str, str], known: Known, tried: AllTried) -> Ite
         yield "cell_attack", f"{row['cell_attack']!r} takes {run.steps} steps, but steps={steps[1]} is printed"
     epsilon, radius = _number(row["epsilon"]), _number(row["cell_epsilon"])
     if run and unit and epsilon is not None and radius is not None:
-        if unit.space != run.space:
+        if run.space not in unit.spaces:
             yield (
                 "epsilon_unit",
                 f"{row['epsilon_unit']!r} is printed, but {row['cell_attack']!r} is in {run.space} space",

@@ -14,7 +14,7 @@ from touchstone.registry import OWN, SourceError, options
 from touchstone.report.plots import PLOTS, READS, TABLES
 from touchstone.study.alike import spelled_out
 from touchstone.study.captions import captions
-from touchstone.study.checks.attacks import Attacks
+from touchstone.study.checks.attacks import Attacks, space_on
 from touchstone.study.checks.checker import Checker, each
 from touchstone.study.checks.recipes import Recipes
 from touchstone.study.claims import COLUMNS, HEADLINE, OPTIONAL, read_rows
@@ -107,6 +107,9 @@ def _printed(check: Checker, study: Study, path: Path) -> None:
         check.known(("labels", word), word, words.union(study.recipes, study.defenses, study.attacks), "word")
 
 
+FIRST_LAYERS = {"normalized": "dataset", "whitened": "whitened"}  # space -> the `normalize` that it is behind
+
+
 @dataclass(frozen=True)
 class Models:
     """Checks the architectures."""
@@ -133,8 +136,17 @@ class Models:
         self.check.options(key, spec.fn, model.options, leave_out=set(spec.preset))
         if isinstance(model.normalize, Standardize):
             self._standardize((*key, "normalize"), name, model.normalize)
-        if model.normalize != "dataset" and any(t.space == "normalized" for t in self.study.threats.values()):
-            self.check.add((*key, "normalize"), "must be dataset where a threat is in normalized space")
+        for space in sorted(self._spaces(name) & FIRST_LAYERS.keys()):
+            if model.normalize != (needed := FIRST_LAYERS[space]):
+                self.check.add((*key, "normalize"), f"must be {needed} where a threat or defense is in {space} space")
+
+    def _spaces(self, name: str) -> set[str]:
+        """Return the spaces of the threats and defenses that meet a model."""
+        study = self.study
+        defenses = {one for cells in study.cells if name in cells.models for one in cells.defenses}
+        options = [study.defenses[one].options.get("space", "pixel") for one in defenses & study.defenses.keys()]
+        written = [*(threat.space for threat in study.threats.values()), *options]
+        return {space_on(dataset, space) for space in written for dataset in datasets_of(study, name)}
 
     def _standardize(self, key: Key, name: str, normalize: Standardize) -> None:
         for dataset in sorted(datasets_of(self.study, name) & DATASETS.keys()):
