@@ -80,7 +80,7 @@ class Block:
 
     def images(self, points: Tensor, count: int) -> Tensor:
         """Return the first points as pixels, on the CPU."""
-        return self.view.to_pixels(points[:count], self.pixels[:count]).cpu()
+        return self.view.to_pixels(points[:count], self.pixels[:count]).cpu().clone()  # in pixels they are the points
 
 
 @dataclass(frozen=True)
