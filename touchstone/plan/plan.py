@@ -206,7 +206,7 @@ def make_plan(root: Path, config_file: Path) -> Plan:
         except SourceError as error:  # of a function that the tables of the package name
             check.problems.append(str(error))
     if not check.problems:
-        check_config(check, config, studies, suites)
+        check_config(check, config, studies, suites, {one.dataset for rows in wanted.values() for one in rows})
     plan = Plan(root, config, studies, suites, wanted)
     if not check.problems:
         check_reach(check, plan)

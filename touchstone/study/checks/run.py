@@ -14,15 +14,17 @@ from touchstone.study.suites import PLAIN, Suites, norm_of, worst_slug
 OF_TRAINING = ("epochs", "attack_steps")  # limits on a training, which no attack belongs to
 
 
-def check_config(check: Checker, config: Config, studies: Mapping[str, Study], suites: Suites) -> None:
-    """Check a run's config, adding what is wrong to `check`."""
+def check_config(
+    check: Checker, config: Config, studies: Mapping[str, Study], suites: Suites, used: Collection[str]
+) -> None:
+    """Check a run's config, adding what is wrong to `check`; `used` are the datasets that the studies run on."""
     names: dict[str, set[str]] = {
         "dataset": {d for study in studies.values() for d in study.recipes},
         "defense": {d for study in studies.values() for d in study.defenses},
         "attack": {a for study in studies.values() for a in (*study.attacks, *map(worst_slug, study.worst))},
         "model": {m for study in studies.values() for m in study.models},
     }
-    _data(check, config, names["dataset"])
+    _data(check, config, names["dataset"], used)
     _suite(check, config, studies, suites)
     if config.amp and config.device == "cpu":
         check.add(("amp",), "needs `device: cuda`: on a CPU bfloat16 is mostly emulated, slower and less exact")
@@ -84,15 +86,15 @@ def _suite(check: Checker, config: Config, studies: Mapping[str, Study], suites:
             check.add(("suite",), text)
 
 
-def _data(check: Checker, config: Config, datasets: Collection[str]) -> None:
-    """Each dataset, or what stands in for it with images of the same shape, comes from somewhere."""
+def _data(check: Checker, config: Config, datasets: Collection[str], used: Collection[str]) -> None:
+    """Each dataset in use, or what stands in for it with images of the same shape, comes from somewhere."""
     for dataset, actual in config.stand_in.items():
         known = check.known(("stand_in", dataset), dataset, datasets, "dataset")
         if check.known(("stand_in", dataset), actual, DATASETS, "dataset") and known:
             want, got = DATASETS[dataset].shape, DATASETS[actual].shape
             if want != got:
                 check.add(("stand_in", dataset), f"{actual!r} has images of shape {got}, {dataset!r} of {want}")
-    run = set(config.only.datasets or datasets) & set(datasets)
+    run = set(config.only.datasets or used) & set(used)
     for actual in sorted({config.stand_in.get(dataset, dataset) for dataset in run}):
         if actual not in config.data:
             check.add(("data",), f"no source for dataset {actual!r}; write `{actual}: {{source: ...}}`")
