@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from touchstone.cell import ModelId, ThreatSpec
 from touchstone.files import DamagedError, write_bytes
 
-# Distances are in [0, 1] pixels of the judged point, whatever space the attack worked in.
+# Distances are in [0, 1] pixels of the judged point, whatever space the attack worked in, but for `dist`.
 COLUMNS = {
     "sample": "int",  # index in the test set
     "label": "int",
@@ -30,6 +30,7 @@ COLUMNS = {
     "clean_conf": "float",
     "clean_gap": "float",  # clean probability of the label minus the largest other one
     "x_l2": "float",
+    "x_l2_space": "float",  # in the space of the threat
     "adv_pred": "int",
     "adv_conf": "float",
     "adv_margin": "float",  # largest other logit minus the label's
@@ -37,6 +38,7 @@ COLUMNS = {
     "success": "bool",  # the judge's word: criterion met, inside the threat
     "found": "bool",  # the attack's own word
     "carried": "bool",  # the point comes from a smaller epsilon
+    "dist": "float",  # in the norm and the space of the threat
     "dist_linf": "float",
     "dist_l2": "float",
     "dist_l1": "float",

@@ -79,15 +79,23 @@ class RawFile:
     Attributes:
         path: below the folder of the dataset's raw files, with "/".
         md5: of its bytes, 32 hexadecimal digits.
+        contents: md5 of what a gzip file holds, by which the same contents in another wrapping are known; "" where
+            the file is no gzip file, or the sum is not known.
     """
 
     path: str
     md5: str
+    contents: str = ""
 
     @property
     def name(self) -> str:
         """The last part of the path."""
         return self.path.rpartition("/")[2]
+
+    @property
+    def unpacked(self) -> "RawFile | None":
+        """What a gzip file holds, as a file beside it; None where its sum is not known."""
+        return RawFile(self.path.removesuffix(".gz"), self.contents) if self.contents else None
 
 
 @dataclass(frozen=True)

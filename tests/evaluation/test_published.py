@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from evaluating import EPSILONS, L0, LINF, ONE_PIXEL, PGD, SIZES, STRAIGHT, at, attack, confident, suite
-from tiny_nets import CLASSES, conv, linear, samples
+from tiny_nets import CLASSES, conv, linear, samples, whitened
 from torch import nn
 
 from touchstone import records
@@ -373,3 +373,21 @@ def test_what_means_nothing_is_refused(wrong: dict, message: str) -> None:
 def test_bounds_of_the_threat_reach_the_attack() -> None:
     table, _, _ = attack(conv(), threat=Threat("linf", (0.1,), bounds=Bounds(-5.0, 5.0)), options=PGD)
     assert table["dist_linf"].min() == pytest.approx(0.1, abs=1e-6)  # nothing is clipped
+
+
+@pytest.mark.parametrize(("name", "norm"), [("fgsm", "linf"), ("deepfool", "l2")])
+def test_an_attack_in_whitened_space_is_recorded_there_and_in_pixels(name: str, norm: str) -> None:
+    model = whitened()
+    threat = Threat(norm, (0.05,) if name == "fgsm" else (), space="whitened", bounds=None)
+    table, shown, _ = attack(model, name, threat)
+    x, _ = samples(model)
+    right = table[(table["clean_pred"] == table["label"]) & table["success"]]
+    assert len(right) > 1
+    if name == "fgsm":
+        assert right["dist"].to_numpy() == pytest.approx(0.05, abs=1e-5)
+    assert (right["dist_l2"] < right["dist"] * np.sqrt(48)).all()
+    (points,) = shown.values()
+    rows = table.head(len(points))
+    measured = (points - x[torch.tensor(rows["sample"].tolist())]).flatten(1)
+    expected = measured.abs().amax(1) if norm == "linf" else measured.norm(dim=1)
+    np.testing.assert_allclose(expected, rows[f"dist_{norm}"], atol=1e-5)

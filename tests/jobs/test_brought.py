@@ -155,7 +155,7 @@ def test_a_study_brings_one_of_each(brought: dict[str, Any]) -> None:
         training, batch = build.train_job(plan, model), build.batch_job(plan, model, "all")
         training = type(training).from_params(training.to_params())
         assert FOREIGN["target"] in batch.attacks[-1].code.targets
-        run = trained(training, results, given_file=plan.weights_files(model)[0])
+        run = trained(training, results, given_file=next(iter(plan.weights_files(model)), None))
         assert run["status"] == "ok"
         attack.run(type(batch).from_params(batch.to_params()), results)
         attacked = {one.header.attack: one for one in records.read(results.attack(model, "all").records).attacks}

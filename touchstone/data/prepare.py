@@ -10,7 +10,7 @@ from torch import Tensor
 from touchstone import registry
 from touchstone.data import dataset_spec
 from touchstone.data.verify import require_verified
-from touchstone.files import read_sealed, sum_of, verified, write_bytes, write_sealed
+from touchstone.files import beside, read_sealed, sum_of_file, verified, write_sealed
 from touchstone.registry import DatasetSpec
 from touchstone.rng import SampleRng
 
@@ -91,8 +91,10 @@ def prepare(name: str, raw_dir: str | Path, out: str | Path, own: DatasetSpec | 
     parts = registry.load(spec.fn)(raw_dir, spec.validation, **spec.options)
     _require_as_told(f"{spec.fn}, training part", spec, parts.train_x, parts.train_y)
     _require_as_told(f"{spec.fn}, test part", spec, parts.test_x, parts.test_y)
-    content = safetensors.torch.save({key: part.contiguous() for key, part in parts._asdict().items()})
     labels = {"train": parts.train_y, "validation": parts.train_y[parts.validation], "test": parts.test_y}
+    data, meta = _paths(out)
+    with beside(data) as aside:  # straight from the tensors: the largest are more than a gigabyte
+        safetensors.torch.save_file({key: part.contiguous() for key, part in parts._asdict().items()}, aside)
     facts = {
         "name": name,
         "source": spec.source,
@@ -100,10 +102,8 @@ def prepare(name: str, raw_dir: str | Path, out: str | Path, own: DatasetSpec | 
         "classes": spec.classes,
         "counts": {part: len(y) for part, y in labels.items()},  # validation is a part of train
         "per_class": {part: y.bincount(minlength=spec.classes).tolist() for part, y in labels.items()},
-        "sha256": sum_of(content),
+        "sha256": sum_of_file(data),
     }
-    data, meta = _paths(out)
-    write_bytes(data, content)
     write_sealed(meta, facts)
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from touchstone import provenance
 from touchstone.data.prepare import Dataset
 from touchstone.files import read_sealed, sum_of, write_bytes, write_sealed
-from touchstone.jobs.common import load_data, load_weights, make_defense, make_model, set_up
+from touchstone.jobs.common import load_data, load_weights, make_defense, make_fresh, make_model, set_up
 from touchstone.models.classifier import Given
 from touchstone.models.given import read
 from touchstone.paths import ModelFiles, Results
@@ -76,9 +76,10 @@ def train(
     if reason:
         result = Fit(status="failed", reason=reason)
     elif given is not None and not job.phases:
+        model = make_fresh(job.net, data.name, job.subject.model.seed, data.train.x, given)
         result = Fit(status="ok", flags=[GIVEN])
     else:
-        model, result = _fit(job, data, device, start, given, chosen or {}, checkpoint)
+        model, result = _fit(job, data, start, given, chosen or {}, checkpoint)
     history = result.history
     columns = ["epoch", "phase", "loss", "zero_gradients", "train_accuracy", "lr", "seconds"]
     frame = pd.DataFrame(history, columns=None if history else columns)
@@ -138,7 +139,6 @@ def _start(job: TrainJob, results: Results) -> Start | None:
 def _fit(
     job: TrainJob,
     data: Dataset,
-    device: torch.device,
     start: Start | None,
     given: Given | None,
     chosen: Options,
@@ -153,7 +153,7 @@ def _fit(
         raise ValueError(f"{data.name} has no training images: give the model's weights (`weights` of the study)")
 
     def build(seed: int) -> nn.Module:
-        model = make_model(job.net, data.name, seed, given).to(device)
+        model = make_fresh(job.net, data.name, seed, rows.x, given)
         if start is not None:
             load_weights(model, start.files.weights, start.sha256)
         if job.compile:

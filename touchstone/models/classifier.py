@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from touchstone.models import model_spec
 from touchstone.models.given import fit_into
 from touchstone.models.net import Net, split
+from touchstone.models.whitening import Whiten
 from touchstone.registry import DatasetSpec, load
 
 
@@ -43,6 +44,10 @@ class Normalize(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, C, H, W) in pixels to normalised units."""
         return (x - self.mean) / self.std
+
+    def inverse(self, z: Tensor, x: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        """Return the pixels (B, C, H, W) of points z, whatever images x they come from."""
+        return z * self.std + self.mean
 
 
 class Classifier(nn.Module):
@@ -97,7 +102,8 @@ def build(
         dataset: decides shape and classes.
         seed: of the initial weights.
         normalize: the first layer: "dataset" subtracts the dataset's mean and divides by its standard deviation,
-            "none" leaves the pixels as they are, {mean, std} gives other constants.
+            "none" leaves the pixels as they are, "whitened" is to be fitted on the training images (`Whiten`), {mean,
+            std} gives other constants.
         given: weights to begin with: those of the net as its author names them, or of a whole Classifier, with its
             first layer.
         options: of the architecture.
@@ -119,7 +125,9 @@ def build(
     return model
 
 
-def _first_layer(dataset: DatasetSpec, normalize: str | Mapping[str, Sequence[float]]) -> Normalize:
+def _first_layer(dataset: DatasetSpec, normalize: str | Mapping[str, Sequence[float]]) -> Normalize | Whiten:
+    if normalize == "whitened":
+        return Whiten(dataset.shape)
     if isinstance(normalize, Mapping):
         mean, std = normalize["mean"], normalize["std"]
     else:

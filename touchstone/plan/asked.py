@@ -84,5 +84,5 @@ def tried(study: Study) -> dict[tuple[str, str], Tried]:
             for dataset in study.recipes:
                 radii = threat.epsilons.get(dataset, ()) if read else ()
                 steps = for_dataset(attack.options.get("steps"), dataset)
-                found[dataset, slug] = Tried(kind, threat.norm, threat.space, tuple(radii), steps)
+                found[dataset, slug] = Tried(kind, threat.norm, for_dataset(threat.space, dataset), tuple(radii), steps)
     return found

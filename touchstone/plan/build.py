@@ -275,6 +275,8 @@ def _worst_case(plan: Plan, study: str, dataset: str, attack: str) -> WorstCase 
     for norm, covered in definition.worst.items():
         if published.threat in covered:
             radii = plan.pixel_radii(study, published.threat, dataset)
+            if not radii:
+                return WorstCase(dataset, attack, why_not=f"{attack} works in whitened space, the worst case in pixels")
             return WorstCase(dataset, attack, tuple(Judge(e, worst_slug(norm), r) for e, r in radii.items()))
     return None
 

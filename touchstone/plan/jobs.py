@@ -108,7 +108,7 @@ class Net:
     """An untrained model: a name of MODELS or "module:function", its options, and the constants of its first layer."""
 
     fn: str
-    normalize: Literal["dataset", "none"] | dict[str, list[float]]
+    normalize: Literal["dataset", "none", "whitened"] | dict[str, list[float]]
     options: Options
     data: DatasetSpec | None = None  # what it is built for, if those are data of the user's own
 

@@ -205,16 +205,21 @@ class Plan:
         if name is None:
             return None
         threat = study.threats[name]
-        return ThreatSpec(threat.norm, threat.space, threat.bounds, tuple(threat.epsilons[model.dataset]))
+        space = for_dataset(threat.space, model.dataset)
+        return ThreatSpec(threat.norm, space, threat.bounds, tuple(threat.epsilons[model.dataset]))
 
     def pixel_radii(self, study: str, threat: str, dataset: str) -> dict[float, float]:
         """Map each radius of a threat to the radius of the largest pixel ball inside it.
 
         In normalised space a step of r in every channel is r * std_c in pixels, so the ball of radius
         r * min(std) in pixels lies inside for every norm: an attack that succeeds there succeeds under the threat.
+        In whitened space, where contrast has no bound, none does: the map is empty.
         """
         definition = self.studies[study].threats[threat]
-        scale = min(self.dataset(self.data(dataset)).std) if definition.space == "normalized" else 1.0
+        space = for_dataset(definition.space, dataset)
+        if space == "whitened":
+            return {}
+        scale = min(self.dataset(self.data(dataset)).std) if space == "normalized" else 1.0
         return {e: e * scale for e in definition.epsilons[dataset]}
 
 
@@ -241,7 +246,7 @@ def make_plan(root: Path, config_file: Path) -> Plan:
         except SourceError as error:  # of a function that the tables of the package name
             check.problems.append(str(error))
     if not check.problems:
-        check_config(check, config, studies, suites)
+        check_config(check, config, studies, suites, {one.dataset for rows in wanted.values() for one in rows})
     plan = Plan(root, config, studies, suites, wanted)
     if not check.problems:
         check_reach(check, plan)

@@ -313,7 +313,7 @@ def _disagreements(row: Mapping[str, str], known: Known, tried: AllTried) -> Ite
         yield "cell_attack", f"{row['cell_attack']!r} takes {run.steps} steps, but steps={steps[1]} is printed"
     epsilon, radius = _number(row["epsilon"]), _number(row["cell_epsilon"])
     if run and unit and epsilon is not None and radius is not None:
-        if unit.space != run.space:
+        if run.space not in unit.spaces:
             yield (
                 "epsilon_unit",
                 f"{row['epsilon_unit']!r} is printed, but {row['cell_attack']!r} is in {run.space} space",

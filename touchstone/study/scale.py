@@ -9,17 +9,18 @@ UNITS = {"fraction": 1.0, "percent": 100.0, "x1e-1": 10.0, "x1e-2": 100.0, "rati
 
 
 class RadiusUnit(NamedTuple):
-    """What a printed epsilon is measured in: the space of a threat, and how often the unit holds ours."""
+    """What a printed epsilon is measured in: spaces of a threat that it can mean, and how often it holds our unit."""
 
-    space: str
+    spaces: tuple[str, ...]
     size: float
 
 
 EPSILON_UNITS = {
-    "pixel01": RadiusUnit("pixel", 1.0),
-    "255": RadiusUnit("pixel", 255.0),
-    "count": RadiusUnit("pixel", 1.0),
-    "normalized": RadiusUnit("normalized", 1.0),
+    "pixel01": RadiusUnit(("pixel",), 1.0),
+    "255": RadiusUnit(("pixel",), 255.0),
+    "count": RadiusUnit(("pixel",), 1.0),
+    # of inputs as the net sees them, or nobody said of which
+    "normalized": RadiusUnit(("normalized", "whitened", "pixel"), 1.0),
 }
 FLOOR = 0.005  # accuracy: what is left under an attack that breaks all but a few, as many attacks would
 LITTLE = 0.05  # accuracy: the most that "a little" is, averaged over attacks

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstrai
 from touchstone import recipe
 from touchstone.attacks import attack_spec
 from touchstone.data import DATASETS, READERS, reader
-from touchstone.ranges import Positive
+from touchstone.ranges import Positive, Space
 from touchstone.recipe import Phase
 from touchstone.registry import BudgetRule, DatasetSpec, is_own
 from touchstone.study.config import Count, Definition, Once, Slug, Strict
@@ -65,8 +65,10 @@ class Standardize(Strict):
 class ModelDef(Open):
     """An architecture and its options; `normalize` is its first layer, with the dataset's constants or none."""
 
-    normalize: Literal["dataset", "none"] | Standardize = Field(
-        default="dataset", description="first layer: the dataset's mean and standard deviation, none, or {mean, std}"
+    normalize: Literal["dataset", "none", "whitened"] | Standardize = Field(
+        default="dataset",
+        description="first layer: the dataset's mean and standard deviation, none, whitened (contrast normalisation "
+        "and ZCA, fitted on the training images), or {mean, std}",
     )
 
 
@@ -223,8 +225,8 @@ class ThreatDef(Strict):
     """A norm with its radii per dataset."""
 
     norm: Norm = Field(description="of the perturbation")
-    space: Literal["pixel", "normalized"] = Field(
-        description="where it is measured: pixel, or normalized (after the first layer)"
+    space: Space | dict[Slug, Space] = Field(
+        description="where it is measured: pixel, normalized or whitened (after such a first layer); or one per dataset"
     )
     bounds: Literal["data", "none"] = Field(
         default="data", description="data: points stay valid images; none: they need not"

@@ -29,12 +29,17 @@ class Attacks:
         """Check the threats and attacks of the study."""
         for name, threat in self.study.threats.items():
             self.check.per_dataset(("threats", name, "epsilons"), threat.epsilons, self.study)
+            self.check.per_dataset(("threats", name, "space"), threat.space, self.study)
+            if threat.bounds == "data" and "whitened" in each(threat.space):
+                text = "must be none in whitened space, where a box of pixels is no box"
+                self.check.add(("threats", name, "bounds"), text)
             for dataset, grid in threat.epsilons.items():
                 if list(distinct_radii(grid)) != grid:
                     self.check.add(("threats", name, "epsilons", dataset), f"must rise without repeats, got {grid}")
                 known = self.study.known_datasets.get(dataset)
-                if known and threat.bounds == "data" and grid[-1] > (most := widest(threat, known)):
-                    text = f"no {threat.norm} distance in {threat.space} space exceeds {most:g}, got {grid[-1]:g}"
+                if known and threat.bounds == "data" and grid[-1] > (most := widest(threat, dataset, known)):
+                    space = space_on(dataset, threat.space)
+                    text = f"no {threat.norm} distance in {space} space exceeds {most:g}, got {grid[-1]:g}"
                     self.check.add(("threats", name, "epsilons", dataset), text)
         self._worst()
         if self.study.plain is not None:
@@ -51,6 +56,11 @@ class Attacks:
                     measured = self.study.threats[name].norm
                     if measured != norm:
                         self.check.add(key, f"{name!r} is measured in {measured}, not in {norm}")
+            known = [self.study.threats[name] for name in covered if name in self.study.threats]
+            for dataset in self.study.recipes if known else ():
+                if all(space_on(dataset, threat.space) == "whitened" for threat in known):
+                    text = f"has no radius in pixels on {dataset!r}: all of these threats are in whitened space there"
+                    self.check.add(("worst", norm), text)
 
     def _attack(self, key: Key, name: str, attack: AttackDef) -> None:
         if name in map(worst_slug, NORMS):
@@ -191,11 +201,16 @@ class Attacks:
             self.check.add(key, f"{name!r} does not work in norm {norm!r}; allowed: {', '.join(allowed)}")
 
 
-def widest(threat: ThreatDef, spec: DatasetSpec) -> float:
+def space_on(dataset: str, written: Any) -> str:
+    """Return the space on a dataset; of one that is left out, which is said elsewhere, pixel."""
+    return str(written.get(dataset, "pixel") if isinstance(written, Mapping) else written)
+
+
+def widest(threat: ThreatDef, dataset: str, spec: DatasetSpec) -> float:
     """Return the largest distance between two images of a dataset in the norm and space of a threat."""
     height, width = spec.shape[1:]
     # of one value, for each channel; normalisation stretches it
-    spans = [1 / std if threat.space == "normalized" else 1.0 for std in spec.std]
+    spans = [1 / std if space_on(dataset, threat.space) == "normalized" else 1.0 for std in spec.std]
     sizes = {
         "linf": max(spans),
         "l2": math.sqrt(height * width * sum(span**2 for span in spans)),

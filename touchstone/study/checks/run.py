@@ -1,6 +1,6 @@
 """One run: the names in its config against its studies."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +16,12 @@ from touchstone.study.suites import PLAIN, Suites, norm_of, worst_slug
 OF_TRAINING = ("epochs", "attack_steps")  # limits on a training, which no attack belongs to
 
 
-def check_config(check: Checker, config: Config, studies: Mapping[str, Study], suites: Suites) -> None:
-    """Check a run's config, adding what is wrong to `check`."""
+def check_config(
+    check: Checker, config: Config, studies: Mapping[str, Study], suites: Suites, used: Collection[str]
+) -> None:
+    """Check a run's config, adding what is wrong to `check`; `used` are the datasets that the studies run on."""
     names = Names(check, config, studies)
-    Data(check, config, studies, names.of["dataset"]).run()
+    Data(check, config, studies, names.of["dataset"], used).run()
     WorstCases(check, config, studies, suites).run()
     Device(check, config).run()
     names.run()
@@ -66,6 +68,7 @@ class Data:
     config: Config
     studies: Mapping[str, Study]
     datasets: set[str]
+    used: Collection[str]
 
     @cached_property
     def rows(self) -> dict[str, DatasetSpec]:
@@ -81,7 +84,7 @@ class Data:
         """Check stand-ins and sources."""
         for dataset, actual in self.config.stand_in.items():
             self._stand_in(dataset, actual)
-        run = self.datasets.intersection(self.config.only.datasets or self.datasets)
+        run = set(self.used).intersection(self.config.only.datasets or self.used)
         for actual in sorted({self.config.stand_in.get(dataset, dataset) for dataset in run}):
             if actual not in self.config.data:
                 self.check.add(("data",), f"no source for dataset {actual!r}; write `{actual}: {{source: ...}}`")

@@ -12,8 +12,9 @@ from touchstone.models import MODELS, model_spec
 from touchstone.paths import StudyFiles
 from touchstone.registry import OWN, is_own
 from touchstone.report.plots import PLOTS, READS, TABLES
+from touchstone.study.alike import spelled_out
 from touchstone.study.captions import captions
-from touchstone.study.checks.attacks import Attacks
+from touchstone.study.checks.attacks import Attacks, space_on
 from touchstone.study.checks.checker import Checker, each
 from touchstone.study.checks.printed import Captions, Printed
 from touchstone.study.checks.recipes import Recipes
@@ -55,7 +56,7 @@ def checked_study(files: StudyFiles, printed: Sheet | None, suites: Suites | Non
         ConfigError: with every problem found, each with file, line, key, value and what is allowed.
     """
     values, lines = read(files.definition)
-    study = parse(Study, values, lines)
+    study = parse(Study, spelled_out(values, lines), lines)
     check = Checker(lines)
     if study.study != files.study:
         check.add(("study",), f"must equal the folder's name {files.study!r}, got {study.study!r}")
@@ -108,6 +109,9 @@ class Datasets:
                     self.check.add((*key, part), f"needs {data.shape[0]} values, got {len(values)}")
 
 
+FIRST_LAYERS = {"normalized": "dataset", "whitened": "whitened"}  # space -> the `normalize` that it is behind
+
+
 @dataclass(frozen=True)
 class Models:
     """Checks the architectures."""
@@ -128,8 +132,17 @@ class Models:
         self.check.options(key, spec.fn, model.options, leave_out=set(spec.preset))
         if isinstance(model.normalize, Standardize):
             self._standardize((*key, "normalize"), name, model.normalize)
-        if model.normalize != "dataset" and any(t.space == "normalized" for t in self.study.threats.values()):
-            self.check.add((*key, "normalize"), "must be dataset where a threat is in normalized space")
+        for space in sorted(self._spaces(name) & FIRST_LAYERS.keys()):
+            if model.normalize != (needed := FIRST_LAYERS[space]):
+                self.check.add((*key, "normalize"), f"must be {needed} where a threat or defense is in {space} space")
+
+    def _spaces(self, name: str) -> set[str]:
+        """Return the spaces of the threats and defenses that meet a model."""
+        study = self.study
+        defenses = {one for cells in study.cells if name in cells.models for one in cells.defenses}
+        options = [study.defenses[one].options.get("space", "pixel") for one in defenses & study.defenses.keys()]
+        written = [*(threat.space for threat in study.threats.values()), *options]
+        return {space_on(dataset, space) for space in written for dataset in datasets_of(study, name)}
 
     def _standardize(self, key: Key, name: str, normalize: Standardize) -> None:
         known = self.study.known_datasets
