@@ -518,3 +518,13 @@ def test_a_batch_is_a_model_or_an_attack(demo: Plan, paper: Plan) -> None:
 def test_an_adaptive_attack_that_cannot_run_is_reported(edited: Edit, adaptive: str, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         edited(("  std: {fn: ce}", f"  std: {{fn: ce, adaptive: {adaptive}}}"))
+
+
+# ---- what differs by model, and by attack
+
+PGD = "pgd40-linf: {fn: pgd, threat: linf, steps: 40, step_size: 0.01}"
+
+
+def by_defense(**values: object) -> str:
+    names = ("std", "std+l1", "std+l2", "adv", "minmax-printed", "minmax-coded")
+    return "{" + ", ".join(f"{name}: {values.get(name.replace('+', '_'), values['other'])}" for name in names) + "}"

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from touchstone import records
 from touchstone.cell import ModelId, ThreatSpec
 from touchstone.files import DamagedError, read_sealed, verified
-from touchstone.findings.weights import FIRST_CONV, read
+from touchstone.findings.weights import read
 from touchstone.paths import ModelFiles, model_files
 from touchstone.records import Attacked, Batch, Flag, Preflight
+from touchstone.study.schema import FIRST_CONV
 
 
 @dataclass(frozen=True)

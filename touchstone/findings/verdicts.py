@@ -61,6 +61,13 @@ STANDS = {
     "not tested": "no worst case of ours bounds it, or not closely enough",
 }
 
+# verdict on the difference of two attacks on one net -> meaning
+PAIRED = {
+    **{word: VERDICTS[word].meaning for word in ("reproduced", "higher", "lower", "inconclusive", "not run", "failed")},
+    "not comparable": "no net of ours has the published clean and robust accuracy to 2 points",
+    "too small to test": "the published difference is no larger than the tolerance of one such number",
+}
+
 
 def known(word: str, words: Collection[str]) -> str:
     """Return a word of VERDICTS or STANDS as it is.

@@ -12,7 +12,7 @@ from touchstone.study import statements
 from touchstone.study.claims import CELL, Tried
 from touchstone.study.config import ConfigError
 from touchstone.study.scale import COMPARED
-from touchstone.study.schema import Study, for_dataset
+from touchstone.study.schema import Study, for_cell
 
 
 class Asked(NamedTuple):
@@ -61,19 +61,22 @@ def asked(folder: Path, study: Study) -> list[Asked]:
     return found
 
 
-def tried(study: Study) -> dict[tuple[str, str], Tried]:
-    """(dataset, attack) -> how the study runs it; attacks whose definition is faulty are left out."""
-    found: dict[tuple[str, str], Tried] = {}
+def tried(study: Study) -> dict[tuple[str, str, str], Tried]:
+    """(dataset, defense, attack) -> how the study runs it; attacks whose definition is faulty are left out."""
+    found: dict[tuple[str, str, str], Tried] = {}
     for slug, attack in study.attacks.items():
         if attack.fn not in ATTACKS:
             continue
         kind, threat = ATTACKS[attack.fn].kind, study.threats.get(attack.threat or "")
-        if kind == "none":
-            found |= {(dataset, slug): Tried(kind, "none", "", ()) for dataset in study.recipes}
-        elif threat is not None:
-            read = kind != "minimal" or attack.rule == "shrink_and_retest"
-            for dataset in study.recipes:
-                radii = threat.epsilons.get(dataset, ()) if read else ()
-                steps = for_dataset(attack.options.get("steps"), dataset)
-                found[dataset, slug] = Tried(kind, threat.norm, threat.space, tuple(radii), steps)
+        for dataset, defense in product(study.recipes, study.defenses):
+            if kind == "none":
+                found[dataset, defense, slug] = Tried(kind, "none", "", ())
+            elif threat is not None:
+                minimal = kind == "minimal"
+                read = minimal and attack.rule == "distance" and threat.space == "pixel"  # as records hold distances
+                radii = (
+                    threat.radii(dataset, defense) if read or not minimal or attack.rule == "shrink_and_retest" else ()
+                )
+                steps = for_cell(attack.options.get("steps"), dataset, defense)
+                found[dataset, defense, slug] = Tried(kind, threat.norm, threat.space, tuple(radii), steps, read)
     return found

@@ -20,7 +20,7 @@ from touchstone.data import DATASETS
 from touchstone.defenses import DEFENSES
 from touchstone.models import model_spec
 from touchstone.recipe import Phase
-from touchstone.registry import AttackSpec, DatasetSpec, ModelSpec, RawFile
+from touchstone.registry import AttackSpec, BudgetRule, DatasetSpec, ModelSpec, RawFile
 
 Options = dict[str, Any]  # keyword arguments of a function that a study names
 Facts = dict[str, Any]  # what a table says of one of its rows
@@ -156,13 +156,18 @@ class Member:
     fn: str
     options: Options
     grid: dict[str, list[Any]] = field(default_factory=dict)
-    budget_rule: str | None = None
+    budget_rule: BudgetRule | None = None
     substitute: Substitute | None = None
 
     @property
     def spec(self) -> AttackSpec:
         """What the table says of it."""
         return ATTACKS[self.fn]
+
+    @property
+    def rule(self) -> Literal["ball"] | BudgetRule:
+        """How its points count at a radius: the study's word, or what is usual for it."""
+        return self.budget_rule or self.spec.budget_rule
 
 
 @dataclass(frozen=True)
@@ -175,11 +180,13 @@ class AttackJob:
         members: what runs. Nothing else walks a suite.
         suite: where they are from, "" for a published attack.
         threat: None for the clean pass.
-        samples: how many test images, in the order of `touchstone.data.prepare.spread`; None for all.
+        population: the first so many test images are what the published number is about; None for all.
+        samples: how many of these, in the order of `touchstone.data.prepare.spread`; None for all.
         seed: of the draws.
         objective: what the model was trained with, where a member climbs that loss.
         facts: what the tables say of the members, the substitutes' models and the data.
         code: of the members and the models.
+        chosen_by: whose choice of a grid on the same model its one member takes; it runs before.
     """
 
     attack: str
@@ -187,11 +194,13 @@ class AttackJob:
     suite: str
     members: tuple[Member, ...]
     threat: ThreatSpec | None
+    population: int | None
     samples: int | None
     seed: int
     objective: Objective | None
     facts: tuple[Facts, ...]
     code: Code
+    chosen_by: "AttackJob | None" = None
 
     @property
     def kind(self) -> Literal["none", "fixed", "minimal"]:
@@ -338,6 +347,7 @@ class CutShort:
         model: changes what is attacked: epochs, a dataset that stands in.
         attack: changes the attack: steps, restarts.
         size: fewer samples or seeds, which only widen the interval.
+        population: the first so many test images are what the numbers are about; None for all.
     """
 
     dataset: str
@@ -345,6 +355,7 @@ class CutShort:
     defense: str
     slug: str
     data: str
+    population: int | None = None
     model: tuple[str, ...] = ()
     attack: tuple[str, ...] = ()
     size: tuple[str, ...] = ()

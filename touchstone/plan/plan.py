@@ -22,7 +22,7 @@ from touchstone.registry import SourceError
 from touchstone.study.checks import Checker, check_config, load_study
 from touchstone.study.config import Config, ConfigError
 from touchstone.study.config import load as load_config
-from touchstone.study.schema import MemberDef, Study, for_dataset, starts
+from touchstone.study.schema import First, MemberDef, Study, for_cell, starts
 from touchstone.study.suites import PLAIN, Suites, load_suites, norm_of, worst_slug
 
 ALL = "all"  # the batch of all attacks on a model, `jobs: per_model`
@@ -117,13 +117,31 @@ class Plan:
         study, only = self.studies[model.study], self.config.only.attacks
         wanted = self._asked_of[model[:-1]] | {worst_slug(norm) for norm in study.worst}
         wanted = (wanted & set(only) if only else wanted) | {"clean"}
+        wanted |= {source for attack in wanted if (source := self.grid_from(model, attack))}
         every = [*study.attacks, *map(worst_slug, study.worst)]
         return [a for a in every if a in wanted and model.seed < self.seeds(model, a)]
 
     def batches(self, model: ModelId) -> dict[str, list[str]]:
-        """Return the attacks on a model by the job that runs them."""
+        """Return the attacks on a model by the job that runs them; one that chooses for others runs with them."""
         attacks = self.attacks(model)
-        return {ALL: attacks} if self.config.jobs == "per_model" else {attack: [attack] for attack in attacks}
+        if self.config.jobs == "per_model":
+            return {ALL: attacks}
+        found = defaultdict[str, list[str]](list)
+        for attack in attacks:
+            found[self.grid_from(model, attack) or attack].append(attack)
+        return dict(found)
+
+    def grid_from(self, model: ModelId, attack: str) -> str | None:
+        """Return the attack whose choice of a grid another one takes over, None if it takes none."""
+        study = self.studies[model.study]
+        return study.attacks[attack].grid_from if attack in study.attacks else None
+
+    def population(self, model: ModelId, attack: str) -> int | None:
+        """Return how many of the first test images an attack's published numbers are about, None for all of them."""
+        study = self.studies[model.study]
+        own = study.attacks[attack].samples if attack in study.attacks else None
+        given = own or study.samples
+        return given.first if isinstance(given, First) else None
 
     def members(self, model: ModelId, attack: str) -> dict[str, MemberDef]:
         """Return what an attack consists of: itself, or a suite and what is meant for the model's defense."""
@@ -148,7 +166,7 @@ class Plan:
         With a single seed, 0, substitutes have seed 1.
         """
         given = self.studies[model.study].plain if member.substitute == PLAIN else member.substitute
-        name, _, defense = str(for_dataset(given, model.dataset)).partition("/")
+        name, _, defense = str(for_cell(given, model.dataset, model.defense)).partition("/")
         other = model._replace(model=name, defense=defense)
         return other._replace(seed=(model.seed + 1) % max(self.seeds(other), 2))
 
@@ -159,23 +177,23 @@ class Plan:
         study = self.studies[model.study]
         norm = norm_of(study, attack)
         if norm is not None:
-            covered = (self.pixel_radii(model.study, name, model.dataset) for name in study.worst[norm])
+            covered = (self.pixel_radii(model, name) for name in study.worst[norm])
             return ThreatSpec(norm, epsilons=tuple(sorted({r for radii in covered for r in radii.values()})))
         name = study.attacks[attack].threat
         if name is None:
             return None
         threat = study.threats[name]
-        return ThreatSpec(threat.norm, threat.space, threat.bounds, tuple(threat.epsilons[model.dataset]))
+        return ThreatSpec(threat.norm, threat.space, threat.bounds, tuple(threat.radii(model.dataset, model.defense)))
 
-    def pixel_radii(self, study: str, threat: str, dataset: str) -> dict[float, float]:
-        """Map each radius of a threat to the radius of the largest pixel ball inside it.
+    def pixel_radii(self, model: ModelId, threat: str) -> dict[float, float]:
+        """Map each radius of a threat on a model to the radius of the largest pixel ball inside it.
 
         In normalised space a step of r in every channel is r * std_c in pixels, so the ball of radius
         r * min(std) in pixels lies inside for every norm: an attack that succeeds there succeeds under the threat.
         """
-        definition = self.studies[study].threats[threat]
-        scale = min(DATASETS[self.data(dataset)].std) if definition.space == "normalized" else 1.0
-        return {e: round(e * scale, 6) for e in definition.epsilons[dataset]}
+        definition = self.studies[model.study].threats[threat]
+        scale = min(DATASETS[self.data(model.dataset)].std) if definition.space == "normalized" else 1.0
+        return {e: round(e * scale, 6) for e in definition.radii(model.dataset, model.defense)}
 
 
 def make_plan(root: Path, config_file: Path) -> Plan:

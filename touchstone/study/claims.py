@@ -31,37 +31,51 @@ PUBLISHED = [
 ]
 COLUMNS = ["id", *PUBLISHED, *CELL, "cell_epsilon", "cell_metric", "out_of_scope"]
 # the number under another reading of a doubtful label, several: "a;b"; whose number it is where the paper repeats it
-OPTIONAL = ["alternative", "cited"]
+# slug of the attack with whose number of the same table it is compared
+OPTIONAL = ["alternative", "cited", "against"]
 CERTAINTY = ("certain", "inferred", "uncertain")
 HEADLINE = "headline"
 
 
 class Measure(NamedTuple):
-    """A metric that a re-run gives: the kinds of attack that it comes from, and its range in our unit."""
+    """A metric that a re-run gives: the kinds of attack that it comes from, and its range in our unit.
+
+    at_radius: it is measured at the radii of its attack, where that has any. norm: the only one in which it is.
+    """
 
     kinds: Collection[str]
     low: float
     high: float
+    at_radius: bool = False
+    norm: str = ""
 
 
 _ANY = ("none", "fixed", "minimal")
+_SIZE = Measure(["minimal"], 0.0, math.inf)
 MEASURES = {
-    "accuracy": Measure(_ANY, 0.0, 1.0),
-    "error": Measure(_ANY, 0.0, 1.0),
+    "accuracy": Measure(_ANY, 0.0, 1.0, at_radius=True),
+    "accuracy_values": Measure(["minimal"], 0.0, 1.0, at_radius=True, norm="l0"),
+    "error": Measure(_ANY, 0.0, 1.0, at_radius=True),
+    "confidence": Measure(_ANY, 0.0, 1.0, at_radius=True),
+    "confidence_gap": Measure(["none"], -1.0, 1.0),
     "success_rate": Measure(["minimal"], 0.0, 1.0),
-    "mean_dist": Measure(["minimal"], 0.0, math.inf),
-    "median_dist": Measure(["minimal"], 0.0, math.inf),
-    "common_mean_dist": Measure(["minimal"], 0.0, math.inf),
+    **dict.fromkeys(["mean_dist", "median_dist", "common_mean_dist"], _SIZE),
+    **dict.fromkeys(["mean_dist_values", "median_dist_values"], _SIZE._replace(norm="l0")),
+    **dict.fromkeys(["rho_adv", "rho_adv_ends", "rho_adv_all", "rho_adv_all_ends"], _SIZE._replace(norm="l2")),
     "clean_accuracy_drop": Measure(["none"], -1.0, 1.0),
     "fuzziness": Measure(["none"], 0.0, math.inf),
     "near_zero_ratio": Measure(["none"], 0.0, math.inf),
 }
-# what papers call them -> their name here
+# what papers call them -> their names here, of which a study takes the one that the paper means
 SAID = {
-    "adv_error": "error",
-    "mean_norm": "mean_dist",
-    "clean_accuracy_drop_vs_std": "clean_accuracy_drop",
-    "near_zero_param_ratio_vs_std": "near_zero_ratio",
+    "accuracy": ("accuracy", "accuracy_values"),
+    "adv_error": ("error",),
+    "avg_confidence": ("confidence",),
+    "mean_norm": ("mean_dist", "mean_dist_values"),
+    "prob_gap": ("confidence_gap",),
+    "rho_adv": ("rho_adv", "rho_adv_ends", "rho_adv_all", "rho_adv_all_ends"),
+    "clean_accuracy_drop_vs_std": ("clean_accuracy_drop",),
+    "near_zero_param_ratio_vs_std": ("near_zero_ratio",),
 }
 NORMS = ("linf", "l2", "l1", "l0", "none", "unknown")
 
@@ -83,9 +97,10 @@ ROUNDED = 1e-4  # 8/255 is written 0.031373
 
 
 class Tried(NamedTuple):
-    """An attack as a study runs it on a dataset: kind of attack, norm and space of its threat, its radii and steps.
+    """An attack as a study runs it on a defense: kind of attack, norm and space of its threat, its radii and steps.
 
     norm: none without a threat. epsilons: none for an attack without a budget. steps: None where the study names none.
+    read: its radii are those at which distances are read, so that it has numbers without a radius too.
     """
 
     kind: str
@@ -93,13 +108,15 @@ class Tried(NamedTuple):
     space: str
     epsilons: Collection[float]
     steps: int | None = None
+    read: bool = False
 
 
 Known = Mapping[str, Collection[str]]  # slot -> slugs that are defined
-AllTried = Mapping[tuple[str, str], Tried]  # by dataset and attack
+AllTried = Mapping[tuple[str, str, str], Tried]  # by dataset, defense and attack
 Readings = Mapping[str, Mapping[str, Any]]  # as for `expand`
 Lines = list[tuple[int, dict[str, str]]]  # line number and row
 
+_RESTARTS = re.compile(r"(?:^|;)restarts=([^;]+)")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -126,7 +143,7 @@ def load(
     Args:
         folder: of the study, with claims.csv.
         known: for each of SLOTS the slugs that are defined.
-        tried: (dataset, attack) -> how it is run; what is not there is not checked.
+        tried: (dataset, defense, attack) -> how it is run; what is not there is not checked.
         readings: as for `expand`: the cell of a claim has to make sense in each of them.
         required: whether the file has to be there; without it there are no claims.
 
@@ -145,6 +162,7 @@ def load(
         if (earlier := first.setdefault(row["id"], line)) != line:
             found.append(("id", f"must be unique, {row['id']!r} is already on line {earlier}"))
         problems += [f"{path}:{line}: {key}: {text}" for key, text in found]
+    problems += [f"{path}:{line}: against: {text}" for line, text in _against_problems(rows)]
     if problems:
         raise ConfigError(problems)
     return _join_intervals(path, rows)
@@ -215,6 +233,32 @@ def _row_problems(
             yield from ((key, f"in the reading {name!r}: {text}") for key, text in found)
 
 
+PAIRS = ("accuracy", "accuracy_values", "success_rate", "mean_dist", "mean_dist_values")  # metrics that are paired
+
+
+def _against_problems(rows: Lines) -> Iterator[tuple[int, str]]:
+    """A claim names an attack with one number in its table, on the same net with the same restarts."""
+    same = ["source_table", "cell_dataset", "cell_model", "cell_defense", "cell_epsilon", "cell_metric"]
+    for line, row in rows:
+        if not row["against"]:
+            continue
+        place = [row[key] for key in same]
+        others = [other for _, other in rows if other["cell_attack"] == row["against"]]
+        others = [other for other in others if [other[key] for key in same] == place]
+        restarts = {found[1] for one in (row, *others) if (found := _RESTARTS.search(one["attack_params"]))}
+        if row["cell_metric"] not in PAIRS:
+            yield line, f"is for {', '.join(PAIRS)}, not for {row['cell_metric']!r}"
+        elif row["against"] == row["cell_attack"]:
+            yield line, f"{row['against']!r} is compared with itself"
+        elif len(others) != 1:
+            yield (
+                line,
+                f"expected one number of {row['against']!r} in the same table on the same cell, got {len(others)}",
+            )
+        elif len(restarts) > 1:
+            yield line, f"{row['against']!r} has other restarts: {', '.join(sorted(restarts))}"
+
+
 def _number(text: str) -> float | None:
     """Return a finite decimal number, None for anything else."""
     value = float(text) if _NUMBER.fullmatch(text) else math.inf
@@ -259,15 +303,20 @@ def _cell_problems(row: Mapping[str, str], known: Known, tried: AllTried) -> Ite
 def _run_problems(row: Mapping[str, str], tried: AllTried) -> Iterator[tuple[str, str]]:
     """Say where the attack of a cell is not run at its radius, in the printed norm, or does not give its metric."""
     attack, given = row["cell_attack"], row["cell_epsilon"]
-    run, radius = tried.get((row["cell_dataset"], attack)), _number(given)
+    run, radius = tried.get(_tried_key(row)), _number(given)
+    measure = MEASURES.get(row["cell_metric"])
     if run is None or (given and radius is None):
         return
+    read_at = measure is None or measure.at_radius or run.kind != "minimal"
     if not run.epsilons and given:
         yield "cell_epsilon", f"{attack!r} has no budget: leave it empty, got {given!r}"
-    if run.epsilons and (radius is None or radius_index(run.epsilons, radius) is None):
+    elif not read_at and given:
+        yield "cell_epsilon", f"{row['cell_metric']!r} is at no radius: leave it empty, got {given!r}"
+    elif run.epsilons and read_at and (given or not run.read) and radius_index(run.epsilons, _or_nan(radius)) is None:
         allowed = ", ".join(f"{eps:g}" for eps in run.epsilons)
         yield "cell_epsilon", f"{attack!r} is not run at {given!r}; allowed: {allowed}"
-    measure = MEASURES.get(row["cell_metric"])
+    if measure and measure.norm not in ("", run.norm):
+        yield "cell_metric", f"{row['cell_metric']!r} is of an attack in {measure.norm}; {attack!r} is in {run.norm}"
     if measure and run.kind not in measure.kinds:
         kinds = " or ".join(measure.kinds)
         yield "cell_metric", f"{row['cell_metric']!r} is of an attack of kind {kinds}; {attack!r} is of kind {run.kind}"
@@ -275,19 +324,27 @@ def _run_problems(row: Mapping[str, str], tried: AllTried) -> Iterator[tuple[str
         yield "norm", f"{row['norm']!r} is printed, but {attack!r} works in {run.norm!r}"
 
 
+def _tried_key(row: Mapping[str, str]) -> tuple[str, str, str]:
+    return row["cell_dataset"], row["cell_defense"], row["cell_attack"]
+
+
+def _or_nan(radius: float | None) -> float:
+    return math.nan if radius is None else radius
+
+
 def _disagreements(row: Mapping[str, str], known: Known, tried: AllTried) -> Iterator[tuple[str, str]]:
     """Say where the printed columns and those of the cell contradict each other."""
     printed = re.sub("_(lo|hi)$", "", row["metric"])
-    name = SAID.get(printed, printed)
-    if name not in MEASURES:
+    names = SAID.get(printed, (printed,))
+    if not set(names) & MEASURES.keys():
         yield "metric", f"unknown metric {printed!r} with a cell; {nearest(printed, [*MEASURES, *SAID])}"
-    elif row["cell_metric"] in MEASURES and row["cell_metric"] != name:
+    elif row["cell_metric"] in MEASURES and row["cell_metric"] not in names:
         yield "cell_metric", f"{row['cell_metric']!r}, but {row['metric']!r} is printed"
     for slot in SLOTS:
         word, slug = row[slot], row[f"cell_{slot}"]
         if word in known[slot] and slug in known[slot] and word != slug:
             yield f"cell_{slot}", f"{slug!r}, but {word!r} is printed, which is another {slot} of the study"
-    run, unit = tried.get((row["cell_dataset"], row["cell_attack"])), EPSILON_UNITS.get(row["epsilon_unit"])
+    run, unit = tried.get(_tried_key(row)), EPSILON_UNITS.get(row["epsilon_unit"])
     steps = re.search(r"(?:^|;)steps=(\d+)(?:;|$)", row["attack_params"])
     if run and run.steps is not None and steps and int(steps[1]) != run.steps:
         yield "cell_attack", f"{row['cell_attack']!r} takes {run.steps} steps, but steps={steps[1]} is printed"
@@ -336,7 +393,7 @@ def _join_intervals(path: Path, rows: Lines) -> pd.DataFrame:
 
 def _swaps(reading: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
     """Return the slugs that a reading swaps, by column of the claims."""
-    return {f"cell_{slot}": reading.get(slot) or {} for slot in SLOTS}
+    return {f"cell_{slot}": reading.get(slot) or {} for slot in [*SLOTS, "metric"]}
 
 
 def expand(claims: pd.DataFrame, readings: Readings) -> pd.DataFrame:
@@ -344,7 +401,7 @@ def expand(claims: pd.DataFrame, readings: Readings) -> pd.DataFrame:
 
     Args:
         claims: as `load` returns them.
-        readings: name -> {slot of SLOTS: {slug: slug that stands in}, "mark": words of the verdict}.
+        readings: name -> {slot of SLOTS, or metric: {word: word that stands in}, "mark": words of the verdict}.
             `headline` keeps every claim as it is; another reading has the claims whose cell it changes.
 
     Raises:
@@ -359,6 +416,7 @@ def expand(claims: pd.DataFrame, readings: Readings) -> pd.DataFrame:
         if not reading.get("mark"):
             raise ValueError(f"readings: {name}: expected a mark, the words of its verdict, got none")
         changed = claims.assign(**{key: claims[key].replace(swap) for key, swap in _swaps(reading).items()})
-        touched = (changed[CELL] != claims[CELL]).any(axis=1)
+        words = [*CELL, "cell_metric"]
+        touched = (changed[words] != claims[words]).any(axis=1)
         parts.append(changed[touched].assign(reading=name, mark=reading["mark"]))
     return pd.concat(parts, ignore_index=True)

@@ -75,7 +75,12 @@ METRICS = {
     "mean_dist": Metric(_relative(0.10), "measured", LOG),
     "median_dist": Metric(_relative(0.10), "measured", LOG),
     "common_mean_dist": Metric(_relative(0.10), "measured", LOG),
-    "rho_adv": Metric(_relative(0.10), "measured", LOG),
+    "accuracy_values": SHARE,
+    "mean_dist_values": Metric(_relative(0.10), "measured", LOG),
+    "median_dist_values": Metric(_relative(0.10), "measured", LOG),
+    **dict.fromkeys(
+        ["rho_adv", "rho_adv_ends", "rho_adv_all", "rho_adv_all_ends"], Metric(_relative(0.10), "measured", LOG)
+    ),
     "confidence": Metric(_absolute(0.02), "measured", PLAIN),
     "confidence_gap": Metric(_absolute(0.02), "measured", PLAIN),
     "fuzziness": Metric(_relative(0.25), "none", LOG),

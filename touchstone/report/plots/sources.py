@@ -13,8 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from touchstone.findings.inputs import Run, read_run, read_table
-from touchstone.findings.weights import FIRST_CONV
 from touchstone.paths import model_files
+from touchstone.study.schema import FIRST_CONV
 
 T = TypeVar("T")
 Sources = Mapping[str, Sequence[str]]  # label -> folders of trained models, or one CSV file

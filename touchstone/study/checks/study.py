@@ -16,9 +16,10 @@ from touchstone.study.captions import captions
 from touchstone.study.checks.attacks import Attacks
 from touchstone.study.checks.checker import Checker, each
 from touchstone.study.checks.recipes import Recipes
-from touchstone.study.claims import COLUMNS, HEADLINE, OPTIONAL, read_rows
+from touchstone.study.claims import COLUMNS, HEADLINE, MEASURES, OPTIONAL, read_rows
 from touchstone.study.config import ConfigError, Key, parse, read
 from touchstone.study.schema import (
+    FIRST_CONV,
     RESULT_TABLES,
     CellsDef,
     FigureDef,
@@ -98,8 +99,8 @@ def _printed(check: Checker, study: Study, path: Path) -> None:
             text = f"claims.csv has no claim of {table.source_table!r} on {table.dataset!r}"
             check.add(("tables", name, "dataset"), text)
     for name, reading in study.readings.items():
-        swaps = bool(reading.defense or reading.attack)
-        if swaps and not any(reading.changes(row["cell_defense"], row["cell_attack"]) for row in rows):
+        cells = ([row[f"cell_{word}"] for word in ("defense", "attack", "metric")] for row in rows)
+        if reading.swaps and not any(reading.changes(*words) for words in cells):
             check.add(("readings", name), "changes no claim: it swaps slugs that no cell of claims.csv has")
     words = {row[column] for row in rows for column in ("dataset", "model", "defense", "attack")}
     for word in study.labels:
@@ -192,10 +193,12 @@ class References:
         if self.study.selection:
             self._selection(self.study.selection)
         self._readings()
+        for number, name in enumerate(self.study.paired.match if self.study.paired else []):
+            self.check.known(("paired", "match", number), name, self.study.attacks, "attack")
         near_zero = self.study.near_zero
         if near_zero and near_zero.headline not in near_zero.thresholds:
             self.check.add(("near_zero", "headline"), f"must be one of the thresholds {near_zero.thresholds}")
-        if near_zero:
+        if near_zero and FIRST_CONV in near_zero.parameters:
             self._has_conv1(("near_zero",))
         for name, table in self.study.tables.items():
             if table.dataset:
@@ -233,14 +236,18 @@ class References:
 
     def _reading(self, key: Key, reading: Reading, *, headline: bool) -> None:
         """The headline takes the paper as it is; another one swaps something, and has words for its verdict."""
-        swaps = bool(reading.defense or reading.attack)
-        if headline and (swaps or reading.mark):
+        if headline and (reading.swaps or reading.mark):
             self.check.add(key, "is the paper's own: it swaps nothing and has no mark")
-        if not headline and not swaps:
+        if not headline and not reading.swaps:
             self.check.add(key, "swaps nothing, and is the headline once more")
         if not headline and not reading.mark:
             self.check.add(key, "a mark is required, the words of its verdict")
-        for kind, defined in (("defense", self.study.defenses), ("attack", self.study.attacks)):
+        words: dict[str, Collection[str]] = {
+            "metric": MEASURES,
+            "defense": self.study.defenses,
+            "attack": self.study.attacks,
+        }
+        for kind, defined in words.items():
             for ours, other in getattr(reading, kind).items():
                 place = (*key, kind, ours)
                 known = [self.check.known(place, name, defined, kind) for name in (ours, other)]
