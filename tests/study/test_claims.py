@@ -173,7 +173,7 @@ def test_what_is_printed_and_its_cell_agree(tmp_path: Path, changes: dict[str, s
             "cell_attack: 'pgd40-linf' takes 40 steps, but steps=200 is pr",
         ),
         ({"alternative": "0.4;40"}, "alternative: expected 0 to 1 for accuracy in fraction, got '40'"),
-        ({"metric": "rho_adv", "cell_metric": "rho_adv"}, "cell_metric: unknown metric 'rho'; allowed: accuracy"),
+        ({"metric": "rho_adv", "cell_metric": "rho"}, "cell_metric: unknown metric 'rho'; allowed: accuracy"),
         ({"cell_metric": "worst_accuracy"}, "cell_metric: unknown metric 'worst_accuracy'"),
     ],
 )

@@ -139,11 +139,15 @@ class MemberDef(Open):
     )
 
 
+def _list_or_dict(value: Any) -> str:
+    return "dict" if isinstance(value, dict) else "list"
+
+
 Phases = Annotated[list[PhaseDef], Field(min_length=1)]
 # by its kind, so that what is wrong is said of the form that was meant
 PerDataset = Annotated[
     Annotated[Phases, Tag("list")] | Annotated[dict[Slug, Phases], Tag("dict")],
-    Discriminator(lambda value: "dict" if isinstance(value, dict) else "list"),
+    Discriminator(_list_or_dict),
 ]
 
 
@@ -179,6 +183,9 @@ class CellsDef(Strict):
 
 
 Radii = Annotated[list[Positive], Field(min_length=1)]
+PerDefense = Annotated[
+    Annotated[Radii, Tag("list")] | Annotated[dict[Slug, Radii], Tag("dict")], Discriminator(_list_or_dict)
+]
 
 
 class ThreatDef(Strict):
@@ -191,7 +198,7 @@ class ThreatDef(Strict):
     bounds: Literal["data", "none"] = Field(
         default="data", description="data: points stay valid images; none: they need not"
     )
-    epsilons: dict[Slug, Radii | dict[Slug, Radii]] = Field(
+    epsilons: dict[Slug, PerDefense] = Field(
         description="dataset -> radii, rising, or {defense: radii} where the models have their own"
     )
 
