@@ -32,6 +32,8 @@ NEEDED: dict[str, Any] = {
 }
 OPTIONAL: dict[str, Any] = {
     "redraws": 1,
+    "samples": {"first": 4},
+    "paired": {"match": ["clean"]},
     "selection": {
         **{"reference": "std", "tolerance": {"mnist": 0.1}, "seed": 1000, "epochs": {"mnist": 1}},
         **{"probe": "pgd2", "probe_samples": 10},
