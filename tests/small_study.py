@@ -38,6 +38,8 @@ OPTIONAL: dict[str, Any] = {
     },
     "weights": [GIVEN | {"files": [{"file": "adv.safetensors", "sha256": "0" * 64}]}],
     "redraws": 1,
+    "samples": {"first": 4},
+    "paired": {"match": ["clean"]},
     "selection": {
         **{"reference": "std", "tolerance": {"mnist": 0.1}, "seed": 1000, "epochs": {"mnist": 1}},
         **{"probe": "pgd2", "probe_samples": 10},

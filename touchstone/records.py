@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from touchstone.cell import ModelId, ThreatSpec
 from touchstone.files import DamagedError, write_bytes
+from touchstone.registry import BudgetRule
 
 # Distances are in [0, 1] pixels of the judged point, whatever space the attack worked in, but for `dist`.
 COLUMNS = {
@@ -77,6 +78,7 @@ class Header:
         kind: none (clean samples), fixed (rows per epsilon) or minimal (rows without an epsilon).
         members: slug -> {fn, options}: the attack itself, or those of a suite in their order.
         suite: its name, "" for a published attack.
+        budget_rule: how the points of a published minimal-norm attack count at a radius; ball for all others.
         threat: None for the clean pass.
         samples: how many were attacked.
         status: "ok", or "failed": without rows, for `reason`.
@@ -96,12 +98,18 @@ class Header:
     threat: ThreatSpec | None
     samples: int
     suite: str = ""
+    budget_rule: Literal["ball"] | BudgetRule = "ball"
     status: Literal["ok", "failed"] = "ok"
     reason: str = ""
     flags: list[Flag] = field(default_factory=list)
     grid: list[dict[str, Any]] = field(default_factory=list)
     doubled_steps_gain: float | None = None
     made: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def norm(self) -> str:
+        """The norm of the threat; none without one."""
+        return self.threat.norm if self.threat else "none"
 
 
 class Attacked(NamedTuple):

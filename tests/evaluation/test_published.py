@@ -200,6 +200,27 @@ def test_a_grid_keeps_at_each_epsilon_the_values_that_break_most() -> None:
     assert json.loads(json.dumps(info)) == info
 
 
+def test_a_choice_is_taken_over_from_another_run() -> None:
+    model, threat = conv(), Threat("linf", (0.03, 0.2))
+    _, _, first = attack(model, threat=threat, options=STRAIGHT, grid={"step_size": SIZES})
+    chosen = {row["epsilon"]: row["options"] for row in first["grid"] if row["chosen"]}
+    assert len({size["step_size"] for size in chosen.values()}) == 2
+    table, _, info = attack(model, threat=threat, options=STRAIGHT | {"steps": 4}, chosen=first["grid"])
+    assert {row["epsilon"]: row["options"] for row in info["grid"]} == chosen
+    for epsilon, options in chosen.items():
+        alone, _, _ = attack(model, threat=threat, options=STRAIGHT | {"steps": 4} | options)
+        assert (at(alone, epsilon) == at(table, epsilon)).all()
+    assert set(table["backwards"]) == {4}, "nothing else is tried"
+
+
+def test_a_choice_without_a_budget_is_taken_over_too() -> None:
+    model = conv()
+    _, _, first = attack(model, "ddn", Threat("l2"), options={"steps": 6}, grid={"init_eps": [0.1, 1.0]})
+    _, _, info = attack(model, "ddn", Threat("l2"), options={"steps": 8}, chosen=first["grid"])
+    (kept,) = [row for row in first["grid"] if row["chosen"]]
+    assert [(row["options"], row["chosen"]) for row in info["grid"]] == [(kept["options"], True)]
+
+
 def test_a_grid_is_chosen_by_its_mean_and_not_sample_by_sample() -> None:
     model, threat, sizes = conv(), Threat("linf", (0.1,)), [0.05, 0.2]
     chosen, _, _ = attack(model, threat=threat, options={"steps": 3}, grid={"step_size": sizes})

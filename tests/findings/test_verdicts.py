@@ -88,7 +88,7 @@ def test_an_unknown_word_is_an_error_everywhere() -> None:
         ("fuzziness", 0.0016, 0.0004),
         ("near_zero_param_ratio_vs_std", 18.0, 4.5),
         ("clean_accuracy_drop_vs_std", 0.089, 0.02),
-        ("confidence", 0.95, 0.02),
+        ("avg_confidence", 0.95, 0.02),
         ("prob_gap", 0.9, 0.02),
     ],
 )

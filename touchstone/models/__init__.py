@@ -2,6 +2,8 @@
 
 from touchstone.registry import ModelSpec, is_own
 
+FIRST_CONV = "net.conv1.weight"  # of every net in this table that has one
+
 _MATYASKO = "Matyasko (2020), Towards deep neural networks robust to adversarial examples"
 _LI = "Li et al. (2021), Probabilistically compact loss with logit constraints"
 _XU = "Xu et al. (2021), Weight penalization on the classification layer"

@@ -40,7 +40,7 @@ from touchstone.recipe import Phase
 from touchstone.registry import OWN, DatasetSpec
 from touchstone.report.plots import PLOTS, READS
 from touchstone.study import claims
-from touchstone.study.schema import DefenseDef, FigureDef, MemberDef, Selection, for_dataset, resolved_phases
+from touchstone.study.schema import DefenseDef, FigureDef, MemberDef, Selection, for_cell, resolved_phases
 from touchstone.study.suites import norm_of, worst_slug
 
 _code = cache(Code.of)  # thousands of jobs share a few sets of functions
@@ -58,10 +58,10 @@ def net(plan: Plan, model: ModelId) -> Net:
     return Net(definition.fn, definition.model_dump()["normalize"], definition.options, data)
 
 
-def _on(dataset: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Return options with what may differ by dataset resolved, also inside `grid` and wrapped `options`."""
-    inside = ("grid", "options")
-    return {k: _on(dataset, v or {}) if k in inside else for_dataset(v, dataset) for k, v in options.items()}
+def _on(model: ModelId, options: dict[str, Any]) -> dict[str, Any]:
+    """Return options with what may differ by dataset and defense resolved, also inside `grid` and wrapped `options`."""
+    inside, cell = ("grid", "options"), (model.dataset, model.defense)
+    return {k: _on(model, v or {}) if k in inside else for_cell(v, *cell) for k, v in options.items()}
 
 
 # ---- trainings
@@ -82,7 +82,7 @@ def phases(plan: Plan, model: ModelId, epochs: int | None = None) -> tuple[tuple
 
 def _objective(plan: Plan, model: ModelId) -> tuple[Objective, tuple[str, ...]]:
     definition: DefenseDef = plan.studies[model.study].defenses[model.defense]
-    done = cut(defense_spec(definition.fn), _on(model.dataset, definition.options), plan.limits(model), model.defense)
+    done = cut(defense_spec(definition.fn), _on(model, definition.options), plan.limits(model), model.defense)
     return Objective(definition.fn, done.options), done.caps
 
 
@@ -182,7 +182,7 @@ def _members(plan: Plan, model: ModelId, attack: str) -> tuple[tuple[Member, ...
     for slug, definition in plan.members(model, attack).items():
         published = study.attacks[attack] if norm_of(study, attack) is None else None
         grid = {"grid": dict(published.grid)} if published else {}
-        done: Cut = cut(attack_spec(definition.fn), _on(model.dataset, {**definition.options, **grid}), limits, slug)
+        done: Cut = cut(attack_spec(definition.fn), _on(model, {**definition.options, **grid}), limits, slug)
         caps += done.caps
         start = _substitute(plan, model, definition)
         if start is not None:
@@ -202,6 +202,7 @@ def _substitute(plan: Plan, model: ModelId, member: MemberDef) -> Substitute | N
 def attack_job(plan: Plan, model: ModelId, attack: str) -> AttackJob:
     """Return one attack on one model."""
     members, _ = _members(plan, model, attack)
+    population, chooser = plan.population(model, attack), plan.grid_from(model, attack)
     climbs_own = any(OWN in (m.options.get("loss"), *m.grid.get("loss", ())) for m in members)
     objective = _objective(plan, model)[0] if climbs_own else None
     nets = [net(plan, model), *(m.substitute.net for m in members if m.substitute)]
@@ -214,12 +215,20 @@ def attack_job(plan: Plan, model: ModelId, attack: str) -> AttackJob:
         suite=plan.config.suite if worst else "",
         members=members,
         threat=plan.threat(model, attack),
-        samples=plan.limits(model, attack)["samples"],
+        population=population,
+        samples=_samples(plan, model, attack, population),
+        chosen_by=attack_job(plan, model, chooser) if chooser else None,
         seed=model.seed,
         objective=objective,
         facts=table_facts(plan.dataset(plan.data(model.dataset)), nets, members),
         code=_code("touchstone.jobs.attack:attack", *targets),
     )
+
+
+def _samples(plan: Plan, model: ModelId, attack: str, population: int | None) -> int | None:
+    """Return how many images a cap leaves of a population (None: the test set), None for all of it."""
+    cap = plan.limits(model, attack)["samples"]
+    return None if cap is None or (population is not None and cap >= population) else cap
 
 
 @cache
@@ -253,6 +262,7 @@ def tables_job(plan: Plan, study: str) -> TablesJob:
         near_zero=definition.near_zero,
         tables=definition.tables,
         labels=definition.labels,
+        match=tuple(definition.paired.match if definition.paired else ()),
         readings={name: reading.model_dump() for name, reading in definition.readings.items()},
         worst=tuple(
             found
@@ -274,24 +284,27 @@ def _worst_case(plan: Plan, study: str, dataset: str, attack: str) -> WorstCase 
         return WorstCase(dataset, attack, why_not=f"{attack} is unbounded, so no radius bounds a worst case")
     for norm, covered in definition.worst.items():
         if published.threat in covered:
-            radii = plan.pixel_radii(study, published.threat, dataset)
+            models = [ModelId(study, dataset, "", defense, 0) for defense in definition.defenses]
+            radii = dict(pair for m in models for pair in plan.pixel_radii(m, published.threat).items())
             if not radii:
                 return WorstCase(dataset, attack, why_not=f"{attack} works in whitened space, the worst case in pixels")
-            return WorstCase(dataset, attack, tuple(Judge(e, worst_slug(norm), r) for e, r in radii.items()))
+            return WorstCase(dataset, attack, tuple(Judge(e, worst_slug(norm), r) for e, r in sorted(radii.items())))
     return None
 
 
 def _cut_short(plan: Plan, model: ModelId, attack: str) -> CutShort:
     wanted, seeds = plan.wanted_seeds(model), plan.seeds(model, attack)
-    samples, data = plan.limits(model, attack)["samples"], plan.data(model.dataset)
+    population, data = plan.population(model, attack), plan.data(model.dataset)
+    samples = _samples(plan, model, attack, population)
     stand_in = (f"{data} stands in for {model.dataset}",) if plan.stand_in(model.dataset) else ()
     images = (f"at most {samples} test images",) if samples else ()
     trained = (f"{seeds} of {wanted} seeds",) if seeds < wanted else ()
     training, cuts = _training_caps(plan, model), _members(plan, model, attack)[1]
     names = (model.dataset, model.model, model.defense, attack)
-    return CutShort(
-        *names, data=data, model=stand_in + training, attack=cuts, size=images + trained, given=plan.is_given(model)
-    )
+    given = plan.is_given(model)
+    other = ("other weights",) if plan.studies[model.study].paired and not given else ()
+    changed = stand_in + training + other
+    return CutShort(*names, data, population, model=changed, attack=cuts, size=images + trained, given=given)
 
 
 def figure_sources(plan: Plan, study: str, figure: FigureDef) -> dict[str, tuple[ModelId, ...]]:

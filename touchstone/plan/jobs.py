@@ -19,7 +19,7 @@ from touchstone.cell import ModelId, ThreatSpec
 from touchstone.defenses import defense_spec
 from touchstone.models import model_spec
 from touchstone.recipe import Phase
-from touchstone.registry import AttackSpec, DatasetSpec, ModelSpec, RawFile
+from touchstone.registry import AttackSpec, BudgetRule, DatasetSpec, ModelSpec, RawFile
 
 Options = dict[str, Any]  # keyword arguments of a function that a study names
 Facts = dict[str, Any]  # what a table says of one of its rows
@@ -156,7 +156,7 @@ class Member:
     fn: str
     options: Options
     grid: dict[str, list[Any]] = field(default_factory=dict)
-    budget_rule: str | None = None
+    budget_rule: BudgetRule | None = None
     substitute: Substitute | None = None
 
     @property
@@ -169,6 +169,11 @@ class Member:
         """The functions that run it: its own, and the foreign one that this calls."""
         return (self.spec.fn, *([self.options["target"]] if self.spec.foreign else []))
 
+    @property
+    def rule(self) -> Literal["ball"] | BudgetRule:
+        """How its points count at a radius: the study's word, or what is usual for it."""
+        return self.budget_rule or self.spec.budget_rule
+
 
 @dataclass(frozen=True)
 class AttackJob:
@@ -180,11 +185,13 @@ class AttackJob:
         members: what runs. Nothing else walks a suite.
         suite: where they are from, "" for a published attack.
         threat: None for the clean pass.
-        samples: how many test images, in the order of `touchstone.data.prepare.spread`; None for all.
+        population: the first so many test images are what the published number is about; None for all.
+        samples: how many of these, in the order of `touchstone.data.prepare.spread`; None for all.
         seed: of the draws.
         objective: what the model was trained with, where a member climbs that loss.
         facts: what the tables say of the members, the substitutes' models and the data.
         code: of the members and the models.
+        chosen_by: whose choice of a grid on the same model its one member takes; it runs before.
     """
 
     attack: str
@@ -192,11 +199,13 @@ class AttackJob:
     suite: str
     members: tuple[Member, ...]
     threat: ThreatSpec | None
+    population: int | None
     samples: int | None
     seed: int
     objective: Objective | None
     facts: tuple[Facts, ...]
     code: Code
+    chosen_by: "AttackJob | None" = None
 
     @property
     def kind(self) -> Literal["none", "fixed", "minimal"]:

@@ -25,10 +25,11 @@ from touchstone.study.config import Config, ConfigError
 from touchstone.study.config import load as load_config
 from touchstone.study.schema import (
     FileDef,
+    First,
     MemberDef,
     Study,
     begins_with_weights,
-    for_dataset,
+    for_cell,
     starts,
     weights_of,
 )
@@ -161,13 +162,31 @@ class Plan:
         study, only = self.studies[model.study], self.config.only.attacks
         wanted = self._asked_of[model[:-1]] | {worst_slug(norm) for norm in study.worst}
         wanted = (wanted & set(only) if only else wanted) | {"clean"}
+        wanted |= {source for attack in wanted if (source := self.grid_from(model, attack))}
         every = [*study.attacks, *map(worst_slug, study.worst)]
         return [a for a in every if a in wanted and model.seed < self.seeds(model, a)]
 
     def batches(self, model: ModelId) -> dict[str, list[str]]:
-        """Return the attacks on a model by the job that runs them."""
+        """Return the attacks on a model by the job that runs them; one that chooses for others runs with them."""
         attacks = self.attacks(model)
-        return {ALL: attacks} if self.config.jobs == "per_model" else {attack: [attack] for attack in attacks}
+        if self.config.jobs == "per_model":
+            return {ALL: attacks}
+        found = defaultdict[str, list[str]](list)
+        for attack in attacks:
+            found[self.grid_from(model, attack) or attack].append(attack)
+        return dict(found)
+
+    def grid_from(self, model: ModelId, attack: str) -> str | None:
+        """Return the attack whose choice of a grid another one takes over, None if it takes none."""
+        study = self.studies[model.study]
+        return study.attacks[attack].grid_from if attack in study.attacks else None
+
+    def population(self, model: ModelId, attack: str) -> int | None:
+        """Return how many of the first test images an attack's published numbers are about, None for all of them."""
+        study = self.studies[model.study]
+        own = study.attacks[attack].samples if attack in study.attacks else None
+        given = own or study.samples
+        return given.first if isinstance(given, First) else None
 
     def members(self, model: ModelId, attack: str) -> dict[str, MemberDef]:
         """Return what an attack on a model consists of: itself, or the attacks behind a worst case."""
@@ -187,7 +206,7 @@ class Plan:
         With a single seed, 0, substitutes have seed 1. Of given weights there are no others than the given ones.
         """
         given = self.studies[model.study].plain if member.substitute == PLAIN else member.substitute
-        name, _, defense = str(for_dataset(given, model.dataset)).partition("/")
+        name, _, defense = str(for_cell(given, model.dataset, model.defense)).partition("/")
         other = model._replace(model=name, defense=defense)
         seeds = self.seeds(other) if self.is_given(other) else max(self.seeds(other), 2)
         return other._replace(seed=(model.seed + 1) % seeds)
@@ -199,28 +218,28 @@ class Plan:
         study = self.studies[model.study]
         norm = norm_of(study, attack)
         if norm is not None:
-            covered = (self.pixel_radii(model.study, name, model.dataset) for name in study.worst[norm])
+            covered = (self.pixel_radii(model, name) for name in study.worst[norm])
             return ThreatSpec(norm, epsilons=distinct_radii(r for radii in covered for r in radii.values()))
         name = study.attacks[attack].threat
         if name is None:
             return None
         threat = study.threats[name]
-        space = for_dataset(threat.space, model.dataset)
-        return ThreatSpec(threat.norm, space, threat.bounds, tuple(threat.epsilons[model.dataset]))
+        space = for_cell(threat.space, model.dataset, model.defense)
+        return ThreatSpec(threat.norm, space, threat.bounds, tuple(threat.radii(model.dataset, model.defense)))
 
-    def pixel_radii(self, study: str, threat: str, dataset: str) -> dict[float, float]:
-        """Map each radius of a threat to the radius of the largest pixel ball inside it.
+    def pixel_radii(self, model: ModelId, threat: str) -> dict[float, float]:
+        """Map each radius of a threat on a model to the radius of the largest pixel ball inside it.
 
         In normalised space a step of r in every channel is r * std_c in pixels, so the ball of radius
         r * min(std) in pixels lies inside for every norm: an attack that succeeds there succeeds under the threat.
         In whitened space, where contrast has no bound, none does: the map is empty.
         """
-        definition = self.studies[study].threats[threat]
-        space = for_dataset(definition.space, dataset)
+        definition = self.studies[model.study].threats[threat]
+        space = for_cell(definition.space, model.dataset, model.defense)
         if space == "whitened":
             return {}
-        scale = min(self.dataset(self.data(dataset)).std) if space == "normalized" else 1.0
-        return {e: e * scale for e in definition.epsilons[dataset]}
+        scale = min(self.dataset(self.data(model.dataset)).std) if space == "normalized" else 1.0
+        return {e: e * scale for e in definition.radii(model.dataset, model.defense)}
 
 
 def make_plan(root: Path, config_file: Path) -> Plan:

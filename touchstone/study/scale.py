@@ -95,8 +95,13 @@ METRICS = {
     "mean_norm": Metric(_relative(0.10), "measured", LOG),
     "median_norm": Metric(_relative(0.10), "measured", LOG),
     "common_mean_norm": Metric(_relative(0.10), "measured", LOG),
-    "rho_adv": Metric(_relative(0.10), "measured", LOG),
-    "confidence": Metric(_absolute(0.02), "measured", PLAIN),
+    "accuracy_values": SHARE,
+    "mean_norm_values": Metric(_relative(0.10), "measured", LOG),
+    "median_norm_values": Metric(_relative(0.10), "measured", LOG),
+    **dict.fromkeys(
+        ["rho_adv", "rho_adv_ends", "rho_adv_all", "rho_adv_all_ends"], Metric(_relative(0.10), "measured", LOG)
+    ),
+    "avg_confidence": Metric(_absolute(0.02), "measured", PLAIN),
     "prob_gap": Metric(_absolute(0.02), "measured", PLAIN),
     "fuzziness": Metric(_relative(0.25), "none", LOG),
     "near_zero_param_ratio_vs_std": Metric(_relative(0.25), "none", LOG),

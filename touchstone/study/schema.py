@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstrai
 from touchstone import recipe
 from touchstone.attacks import attack_spec
 from touchstone.data import DATASETS, READERS, reader
+from touchstone.models import FIRST_CONV
 from touchstone.ranges import Positive, Space
 from touchstone.recipe import Phase
 from touchstone.registry import BudgetRule, DatasetSpec, is_own
@@ -20,7 +21,18 @@ Slugs = Annotated[list[Slug], Field(min_length=1), Once]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # PyTorch keeps it in 64 bits
 LIMITS = ("steps", "attack_steps", "restarts", "binary_steps", "queries")  # options that a cap may lower
 WEIGHTS = "weights"  # a first phase's start: what the study gives
-RESULT_TABLES = ("cells", "claims", "qualitative", "flags", "selection", "failures", "worst", "attacks", "paper")
+RESULT_TABLES = (
+    "cells",
+    "claims",
+    "qualitative",
+    "flags",
+    "selection",
+    "failures",
+    "worst",
+    "attacks",
+    "paper",
+    "paired",
+)
 
 
 class Open(BaseModel):
@@ -153,6 +165,10 @@ class MemberDef(Open):
     )
 
 
+def _list_or_dict(value: Any) -> str:
+    return "dict" if isinstance(value, dict) else "list"
+
+
 class FileDef(Strict):
     """A file of weights that somebody else trained."""
 
@@ -186,7 +202,7 @@ Phases = Annotated[list[PhaseDef], Field(min_length=1)]
 # by its kind, so that what is wrong is said of the form that was meant
 PerDataset = Annotated[
     Annotated[Phases, Tag("list")] | Annotated[dict[Slug, Phases], Tag("dict")],
-    Discriminator(lambda value: "dict" if isinstance(value, dict) else "list"),
+    Discriminator(_list_or_dict),
 ]
 
 
@@ -221,8 +237,14 @@ class CellsDef(Strict):
     attacks: Slugs = Field(default=["clean"], description="of the study")
 
 
+Radii = Annotated[list[Positive], Field(min_length=1)]
+PerDefense = Annotated[
+    Annotated[Radii, Tag("list")] | Annotated[dict[Slug, Radii], Tag("dict")], Discriminator(_list_or_dict)
+]
+
+
 class ThreatDef(Strict):
-    """A norm with its radii per dataset."""
+    """A norm with its radii per dataset, and per defense where those differ."""
 
     norm: Norm = Field(description="of the perturbation")
     space: Space | dict[Slug, Space] = Field(
@@ -231,19 +253,47 @@ class ThreatDef(Strict):
     bounds: Literal["data", "none"] = Field(
         default="data", description="data: points stay valid images; none: they need not"
     )
-    epsilons: dict[Slug, Annotated[list[Positive], Field(min_length=1)]] = Field(description="dataset -> radii, rising")
+    epsilons: dict[Slug, PerDefense] = Field(
+        description="dataset -> radii, rising, or {defense: radii} where the models have their own"
+    )
+
+    def radii(self, dataset: str, defense: str) -> list[float]:
+        """Return the radii on a model of a defense."""
+        found: list[float] = for_cell(self.epsilons, dataset, defense)
+        return found
+
+    def on(self, dataset: str) -> list[list[float]]:
+        """Return every list of radii on a dataset, one unless the models have their own."""
+        given = self.epsilons[dataset]
+        return list(given.values()) if isinstance(given, dict) else [given]
+
+
+class First(Strict):
+    """The test images that a published number is about: the first so many."""
+
+    first: Count = Field(description="how many")
+
+
+Population = First | Literal["all"]
 
 
 class AttackDef(MemberDef):
     """An attack as a paper ran it, under one threat.
 
-    `grid` maps options to values of which one is chosen for all samples, see `touchstone.evaluation.published`.
+    `grid` maps options to values of which one is chosen for all samples, see `touchstone.evaluation.published`;
+    `grid_from` takes over what was chosen so for another attack.
     `budget_rule` is for a minimal-norm attack, where the paper read its epsilons in another way than is usual for it.
     """
 
     threat: Slug | None = Field(default=None, description="what it may do; none for the clean pass")
-    grid: dict[str, list[Any] | dict[Slug, list[Any]]] = Field(
+    grid: dict[str, list[Any] | dict[Slug, list[Any] | dict[Slug, list[Any]]]] = Field(
         default={}, description="option -> values, of which one is chosen for all samples together"
+    )
+    grid_from: Slug | None = Field(
+        default=None, description="an attack of the same function, on whose grid these values were chosen"
+    )
+    samples: Population | None = Field(
+        default=None, description="{first: 1000} or all: the test images that its numbers are about, if not the study's"
     )
     budget_rule: BudgetRule | None = Field(
         default=None,
@@ -276,19 +326,36 @@ class Reading(Strict):
     """Another reading of the claims: which slugs stand in for the headline's."""
 
     mark: str = Field(default="", description="what a verdict says if only this reading reproduces the claim")
+    metric: dict[str, str] = Field(default={}, description="headline's metric -> this reading's")
     defense: dict[Slug, Slug] = Field(default={}, description="headline's defense -> this reading's")
     attack: dict[Slug, Slug] = Field(default={}, description="headline's attack -> this reading's")
 
-    def changes(self, defense: str, attack: str) -> bool:
-        """Say whether it swaps a slug of a cell."""
-        return defense in self.defense or attack in self.attack
+    @property
+    def swaps(self) -> bool:
+        """Whether it is about anything."""
+        return bool(self.metric or self.defense or self.attack)
+
+    def changes(self, defense: str, attack: str, metric: str) -> bool:
+        """Say whether it swaps a word of a cell."""
+        return defense in self.defense or attack in self.attack or metric in self.metric
 
 
 class NearZero(Strict):
-    """Thresholds under which a weight counts as near zero; a study that gives them measures the first convolution."""
+    """Thresholds under which a weight counts as near zero; a study that gives them measures weights."""
 
     headline: Positive = Field(description="the threshold of claims and tables")
     thresholds: Annotated[list[Positive], Once] = Field(description="all that are measured")
+    parameters: Annotated[list[str], Field(min_length=1), Once] = Field(
+        default=[FIRST_CONV], description="names of the tensors that are measured; claims are about the first"
+    )
+
+
+class Pairs(Strict):
+    """What nets of other weights than the published ones can be asked: how two attacks compare on one of them."""
+
+    match: Slugs = Field(
+        description="attacks, clean among them, under which a net must have the published accuracy to 2 points"
+    )
 
 
 class TableDef(Strict):
@@ -318,6 +385,9 @@ class Study(Strict):
     citation: str = Field(description="the work")
     headline: str = Field(description="which reading of the paper is the headline, fixed before anything is run")
     seeds: Annotated[int, Field(ge=1, le=1000)] = Field(description="trainings per model")
+    samples: Population = Field(
+        default="all", description="{first: 1000} or all: the test images that the published numbers are about"
+    )
     redraws: Annotated[int, Field(ge=0, le=100)] = Field(
         default=0, description="how often an initialisation that learns nothing in its first epoch is drawn again"
     )
@@ -341,7 +411,11 @@ class Study(Strict):
         default={"headline": Reading()}, description="ways to take the paper; headline is its own"
     )
     near_zero: NearZero | None = Field(
-        default=None, description="under what a weight of the first convolution counts as near zero"
+        default=None, description="under what a weight counts as near zero, and of which layers"
+    )
+    paired: Pairs | None = Field(
+        default=None,
+        description="the published nets cannot be trained again: absolute numbers are not comparable, pairs are tested",
     )
     labels: dict[str, str] = Field(
         default={}, description="a word of claims.csv -> what the paper calls it in its tables"
@@ -363,9 +437,11 @@ class Study(Strict):
         return self.selection.reference if self.selection else ""
 
 
-def for_dataset(value: Any, dataset: str) -> Any:
-    """Pick this dataset's value where it is written {dataset: value, ...}."""
-    return value[dataset] if isinstance(value, Mapping) else value
+def for_cell(value: Any, dataset: str, defense: str) -> Any:
+    """Pick the value of a model where it is written {dataset: value, ...}, and that {defense: value, ...}."""
+    for name in (dataset, defense):
+        value = value[name] if isinstance(value, Mapping) else value
+    return value
 
 
 def phases_of(study: Study, defense: str, dataset: str) -> list[PhaseDef]:

@@ -33,7 +33,7 @@ class Attacks:
             if threat.bounds == "data" and "whitened" in each(threat.space):
                 text = "must be none in whitened space, where a box of pixels is no box"
                 self.check.add(("threats", name, "bounds"), text)
-            for dataset, grid in threat.epsilons.items():
+            for dataset, grid in ((name, radii) for name in threat.epsilons for radii in threat.on(name)):
                 if list(distinct_radii(grid)) != grid:
                     self.check.add(("threats", name, "epsilons", dataset), f"must rise without repeats, got {grid}")
                 known = self.study.known_datasets.get(dataset)
@@ -71,6 +71,7 @@ class Attacks:
         if attack.budget_rule and spec.kind != "minimal":
             self.check.add((*key, "budget_rule"), "is for a minimal-norm attack")
         self._grid(key, attack, spec)
+        self._grid_from((*key, "grid_from"), name, attack)
         if spec.kind == "none":
             if attack.threat or attack.options or attack.substitute:
                 self.check.add(key, f"{attack.fn!r} takes no threat and no options")
@@ -143,6 +144,22 @@ class Attacks:
                     self.check.add(where, "needs at least one value")
                 for value in choice:
                     self.check.value(where, value, allowed[option])
+
+    def _grid_from(self, key: Key, name: str, attack: AttackDef) -> None:
+        """A choice is taken over from an attack of the same kind under the same threat, which makes one itself."""
+        study, source = self.study, attack.grid_from
+        if source is None or not self.check.known(key, source, study.attacks, "attack"):
+            return
+        other = study.attacks[source]
+        same = [key for key in ("fn", "threat") if getattr(other, key) != getattr(attack, key)]
+        if attack.grid:
+            self.check.add(key, f"{name!r} has a grid of its own")
+        if not other.grid:
+            self.check.add(key, f"{source!r} has no grid to choose from")
+        for option in same:
+            self.check.add(key, f"{source!r} has another {option}: {getattr(other, option)!r}")
+        for option in sorted(other.grid.keys() & attack.options.keys()):
+            self.check.add((*key[:-1], option), f"is set here, and chosen on the grid of {source!r} already")
 
     def _substitute(self, key: Key, definition: MemberDef) -> None:
         """An attack that starts from another model names it, and no other attack does."""

@@ -52,13 +52,20 @@ class Checker:
         return found
 
     def per_dataset(self, key: Key, value: Any, study: Study) -> None:
-        """Note where a value written per dataset leaves one of the recipes out, or names another."""
+        """Note where a value written per dataset, or there per defense, leaves one out, or names another."""
         if not isinstance(value, Mapping):
             return
+        self._each_of(key, value, study.recipes, "dataset")
+        for name, own in value.items():
+            if isinstance(own, Mapping):
+                self._each_of((*key, name), own, study.defenses, "defense")
+
+    def _each_of(self, key: Key, value: Mapping[str, Any], names: Collection[str], what: str) -> None:
         for name in value:
-            self.known((*key, name), str(name), study.recipes, "dataset")
-        for name in study.recipes.keys() - value.keys():
-            self.add(key, f"no value for dataset {name!r}")
+            self.known((*key, name), str(name), names, what)
+        for name in names:
+            if name not in value:
+                self.add(key, f"no value for {what} {name!r}")
 
     def options(
         self,
@@ -78,7 +85,7 @@ class Checker:
             given: option -> value, with `by_dataset` also {dataset: value}.
             leave_out: arguments that are no options.
             elsewhere: options that are given in another place.
-            by_dataset: whether a value may differ by dataset.
+            by_dataset: whether a value may differ by dataset, and there by defense.
         """
         allowed = {k: v for k, v in options(target).items() if k not in leave_out}
         for name, value in given.items():
@@ -91,8 +98,10 @@ class Checker:
     def value(self, key: Key, value: Any, option: Option, *, by_dataset: bool = False) -> None:
         """Note that a value, or one of those written {dataset: value}, is none that an option may have."""
         if by_dataset and isinstance(value, Mapping):
-            for dataset, single in value.items():
-                self.value((*key, dataset), single, option)
+            for dataset, own in value.items():
+                singles = own.items() if isinstance(own, Mapping) else [("", own)]
+                for defense, single in singles:
+                    self.value((*key, dataset, *([defense] if defense else [])), single, option)
             return
         try:
             problem = mismatch(value, hint(option.annotation))
@@ -104,5 +113,5 @@ class Checker:
 
 
 def each(value: Any) -> list[Any]:
-    """Return the values of what may differ by dataset, {dataset: value, ...}, or the one value."""
-    return list(value.values()) if isinstance(value, Mapping) else [value]
+    """Return the values of what may differ by dataset, {dataset: value, ...}, and by defense, or the one value."""
+    return [one for own in value.values() for one in each(own)] if isinstance(value, Mapping) else [value]

@@ -8,7 +8,7 @@ from pathlib import Path
 from touchstone.attacks import ATTACKS, attack_spec
 from touchstone.data import DATASETS, READERS, reader
 from touchstone.defenses import DEFENSES, defense_spec
-from touchstone.models import MODELS, model_spec
+from touchstone.models import FIRST_CONV, MODELS, model_spec
 from touchstone.paths import StudyFiles
 from touchstone.registry import OWN, is_own
 from touchstone.report.plots import PLOTS, READS, TABLES
@@ -18,7 +18,7 @@ from touchstone.study.checks.attacks import Attacks, space_on
 from touchstone.study.checks.checker import Checker, each
 from touchstone.study.checks.printed import Captions, Printed
 from touchstone.study.checks.recipes import Recipes
-from touchstone.study.claims import HEADLINE, Sheet
+from touchstone.study.claims import HEADLINE, MEASURES, Sheet
 from touchstone.study.claims import read as read_claims
 from touchstone.study.config import ConfigError, Key, parse, read
 from touchstone.study.schema import (
@@ -241,10 +241,12 @@ class References:
         if self.study.selection:
             self._selection(self.study.selection)
         self._readings()
+        for number, name in enumerate(self.study.paired.match if self.study.paired else []):
+            self.check.known(("paired", "match", number), name, self.study.attacks, "attack")
         near_zero = self.study.near_zero
         if near_zero and near_zero.headline not in near_zero.thresholds:
             self.check.add(("near_zero", "headline"), f"must be one of the thresholds {near_zero.thresholds}")
-        if near_zero:
+        if near_zero and FIRST_CONV in near_zero.parameters:
             self._has_conv1(("near_zero",))
         for name, table in self.study.tables.items():
             if table.dataset:
@@ -282,14 +284,18 @@ class References:
 
     def _reading(self, key: Key, reading: Reading, *, headline: bool) -> None:
         """The headline takes the paper as it is; another one swaps something, and has words for its verdict."""
-        swaps = bool(reading.defense or reading.attack)
-        if headline and (swaps or reading.mark):
+        if headline and (reading.swaps or reading.mark):
             self.check.add(key, "is the paper's own: it swaps nothing and has no mark")
-        if not headline and not swaps:
+        if not headline and not reading.swaps:
             self.check.add(key, "swaps nothing, and is the headline once more")
         if not headline and not reading.mark:
             self.check.add(key, "a mark is required, the words of its verdict")
-        for kind, defined in (("defense", self.study.defenses), ("attack", self.study.attacks)):
+        words: dict[str, Collection[str]] = {
+            "metric": MEASURES,
+            "defense": self.study.defenses,
+            "attack": self.study.attacks,
+        }
+        for kind, defined in words.items():
             for ours, other in getattr(reading, kind).items():
                 place = (*key, kind, ours)
                 known = [self.check.known(place, name, defined, kind) for name in (ours, other)]
