@@ -48,8 +48,8 @@ def model_of(wildcards):
     )
 
 
-def data_of(wildcards):
-    return paths.prepared(PLAN.data(wildcards.dataset)).data
+def prepared(wildcards):
+    return paths.prepared(PLAN.data(wildcards.dataset))
 
 
 def trained(*models):
@@ -61,9 +61,10 @@ def train_inputs(wildcards):
     model = model_of(wildcards)
     chosen = [RESULTS.selection(model).choice] if PLAN.selects(model) else []
     return {
-        "data": data_of(wildcards),
+        "data": prepared(wildcards).data,
         "selection": chosen,
         "start": trained(*PLAN.start(model)),
+        "weights": PLAN.weights_files(model),
     }
 
 
@@ -72,7 +73,7 @@ def attack_inputs(wildcards):
     attacks = PLAN.batches(model)[wildcards.batch]
     others = [s for attack in attacks for s in PLAN.substitutes(model, attack)]
     return {
-        "data": data_of(wildcards),
+        "data": prepared(wildcards).data,
         "model": trained(model),
         "substitutes": trained(*dict.fromkeys(others)),
     }
@@ -86,7 +87,6 @@ def existing(*files):
 def tables_inputs(wildcards):
     models = [m for m in PLAN.models if m.study == wildcards.study]
     written = paths.study_files(wildcards.study, ROOT)
-    datasets = {PLAN.data(m.dataset) for m in models}
     return {
         "claims": existing(written.claims),
         "statements": existing(written.statements),
@@ -94,7 +94,7 @@ def tables_inputs(wildcards):
         "weights": [RESULTS.model(m).weights for m in models],
         "runs": [RESULTS.model(m).run for m in models],
         "selections": [s.sensitivity for s in targets.selections(PLAN, models)],
-        "prepared": sorted(paths.prepared(dataset).facts for dataset in datasets),
+        "prepared": sorted({prepared(m).facts for m in models}),
     }
 
 

@@ -22,7 +22,7 @@ rule fetch:
 rule prepare:
     input:
         # not ancient(): what a changed param triggers would be missed in a run that also fetches
-        paths.raw("{dataset}").fetched,
+        lambda w: build.raw(PLAN, w.dataset).fetched,
     output:
         **paths.prepared("{dataset}")._asdict(),
     log:
@@ -37,6 +37,7 @@ rule prepare:
         runtime=30,
         gpu=0,
     params:
-        job=lambda w: build.prepare_job(w.dataset).to_params(),
+        job=lambda w: build.prepare_job(w.dataset, PLAN.own_data(w.dataset)).to_params(),
+        raw=manner(lambda w: str(build.raw(PLAN, w.dataset).folder)),
     script:
         "../workflow/scripts/prepare.py"

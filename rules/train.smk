@@ -1,6 +1,6 @@
 rule select:
     input:
-        data=data_of,
+        data=lambda w: prepared(w).data,
     output:
         choice=RESULTS.selection(MODEL).choice,
         weights=RESULTS.selection(MODEL).weights,
@@ -24,7 +24,7 @@ rule select:
 # apart from `select`, or another probe would train again what waits for the choice
 rule sensitivity:
     input:
-        data=data_of,
+        data=lambda w: prepared(w).data,
         choice=RESULTS.selection(MODEL).choice,
         weights=RESULTS.selection(MODEL).weights,
     output:

@@ -31,8 +31,15 @@ NEEDED: dict[str, Any] = {
     "threats": {"linf": PIXELS},
     "attacks": {"clean": {"fn": "clean"}, **{f"pgd{n}": {"fn": "pgd", "threat": "linf", "steps": n} for n in (2, 4)}},
 }
+GIVEN = {"dataset": "mnist", "model": "lenet", "defense": "adv"}
 OPTIONAL: dict[str, Any] = {
+    "datasets": {
+        "own": {"fn": "npz", "sha256": "0" * 64, "shape": [1, 8, 8], "classes": 2, "mean": [0.5], "std": [0.5]},
+    },
+    "weights": [GIVEN | {"files": [{"file": "adv.safetensors", "sha256": "0" * 64}]}],
     "redraws": 1,
+    "samples": {"first": 4},
+    "paired": {"match": ["clean"]},
     "selection": {
         **{"reference": "std", "tolerance": {"mnist": 0.1}, "seed": 1000, "epochs": {"mnist": 1}},
         **{"probe": "pgd2", "probe_samples": 10},
@@ -66,6 +73,7 @@ def write_study(root: Path, without: Collection[str]) -> None:
     folder.mkdir(parents=True)
     study = NEEDED | {name: value for name, value in OPTIONAL.items() if name not in without}
     (folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+    (folder / "adv.safetensors").touch()  # nothing is trained or read here
     claims = [CLAIM, CLAIM | {"id": "b", "defense": "adv", "cell_defense": "adv"}]
     if "claims.csv" not in without:
         write(folder, *claims)

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from touchstone.cell import ModelId
 from touchstone.files import sum_of, write_sealed
-from touchstone.findings import flags, tables
+from touchstone.findings import flags, paired, tables
 from touchstone.findings.cells import Cell
 from touchstone.findings.flags import Flagged
 from touchstone.findings.vocabulary import ELSEWHERE
@@ -140,6 +140,7 @@ def make_tables(results: Results, study: Study, seeds: int) -> dict[Path, pd.Dat
         "flags": _flags(seeds),
         "selection": _selection(),
         "failures": tables.failures(cells, Results.of(results.root.name), {}),
+        "paired": paired.table(()),
         "worst": tables.worst_cases(cells),
         "attacks": tables.attacks(cells),
         "paper": tables.paper(claims, study.tables, {}),

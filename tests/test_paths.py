@@ -39,6 +39,7 @@ NO_TREE = {
     "registry.py": "finds the source of modules",
     "provenance.py": "finds the source of modules",
     "data/prepare.py": "the two files of a dataset lie where a user says",
+    "data/own.py": "a user's folder, a class in each of its folders",
     "data/sources.py": "downloads, and reads a user's folder",
     "training/checkpoint.py": "removes what a kill left beside a file",
     "report/render.py": "a notebook and its images lie where a user says",

@@ -13,7 +13,8 @@ from touchstone.report.plots import PLOTS
 from touchstone.study.checks.attacks import CONTRACT
 
 TARGETS = sorted({spec.fn for table in (ATTACKS, DEFENSES, MODELS) for spec in table.values()} | set(PLOTS.values()))
-LOOKED_UP = {"attack", "name"}  # of wrapped attacks, which the check of attacks knows; of other libraries' nets
+# of wrapped and foreign attacks, which the check of attacks knows; of other libraries' nets
+LOOKED_UP = {"attack", "target", "radius", "name"}
 
 
 EVERY = [

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from touchstone.attacks.high_confidence import high_confidence
 from touchstone.models.classifier import Classifier, Normalize
+from touchstone.models.whitening import Whiten
 from touchstone.query import Query
 from touchstone.types import MinNorm
 
@@ -40,6 +41,13 @@ def conv(seed: int = 0) -> Classifier:
     torch.manual_seed(seed)
     layers = (nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(96, CLASSES))
     return classifier(nn.Sequential(*layers))
+
+
+def whitened(seed: int = 0) -> Classifier:
+    """`conv` behind a whitening of random images."""
+    layer = Whiten((3, 4, 4))
+    layer.fit(torch.randint(0, 256, (500, 3, 4, 4), generator=torch.Generator().manual_seed(0), dtype=torch.uint8))
+    return Classifier(layer, conv(seed).net)
 
 
 def samples(model: nn.Module, count: int = 40, wrong: int = 4, seed: int = 1) -> tuple[Tensor, Tensor]:

@@ -66,8 +66,7 @@ def verified(path: Path, sha256: str, rule: Rule) -> Path:
         DamagedError: if the file is missing or has another sum.
     """
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = sum_of_file(path)
     except OSError as error:
         raise DamagedError(path, rule, error) from error
     if found != sha256:
@@ -78,6 +77,12 @@ def verified(path: Path, sha256: str, rule: Rule) -> Path:
 def sum_of(content: bytes) -> str:
     """Return the sha256 of what is to be written, as hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
+
+
+def sum_of_file(path: Path) -> str:
+    """Return the sha256 of a file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _own_sum(content: Mapping[str, Any]) -> str:
@@ -92,10 +97,17 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write bytes beside the target and rename."""
+    with beside(path) as aside:
+        aside.write_bytes(content)
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """Give a place beside a file to write to; what is written there becomes the file if nothing is raised."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        aside.write_bytes(content)
+        yield aside
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)

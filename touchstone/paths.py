@@ -73,6 +73,10 @@ class StudyFiles:
     figures: Path
     captions: Path
 
+    def beside(self, name: str) -> Path:
+        """Return where a file lies that the definition names: relative to its folder, or anywhere."""
+        return self.definition.parent / Path(name).expanduser()
+
 
 class Raw(NamedTuple):
     """A dataset as it is published: the folder of its files, and what says that they are there."""

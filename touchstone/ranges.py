@@ -24,7 +24,7 @@ AtLeastOne = Annotated[float, Ge(1), FINITE]
 Share = Annotated[float, Ge(0), Le(1)]
 BelowOne = Annotated[float, Ge(0), Lt(1)]  # a share that is never all
 PrintedOrCoded = Literal["printed", "coded"]  # the paper's text, the authors' code
-Space = Literal["pixel", "normalized"]
+Space = Literal["pixel", "normalized", "whitened"]  # touchstone.threat.SPACES
 
 # what the text of an annotation may use, besides None
 NAMES: dict[str, Any] = {

@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 
 from touchstone.cell import ModelId, ThreatSpec
 from touchstone.files import DamagedError, write_bytes
+from touchstone.registry import BudgetRule
 
-# Distances are in [0, 1] pixels of the judged point, whatever space the attack worked in.
+# Distances are in [0, 1] pixels of the judged point, whatever space the attack worked in, but for `dist`.
 COLUMNS = {
     "sample": "int",  # index in the test set
     "label": "int",
@@ -30,6 +31,7 @@ COLUMNS = {
     "clean_conf": "float",
     "clean_gap": "float",  # clean probability of the label minus the largest other one
     "x_l2": "float",
+    "x_l2_space": "float",  # in the space of the threat
     "adv_pred": "int",
     "adv_conf": "float",
     "adv_margin": "float",  # largest other logit minus the label's
@@ -37,6 +39,7 @@ COLUMNS = {
     "success": "bool",  # the judge's word: criterion met, inside the threat
     "found": "bool",  # the attack's own word
     "carried": "bool",  # the point comes from a smaller epsilon
+    "dist": "float",  # in the norm and the space of the threat
     "dist_linf": "float",
     "dist_l2": "float",
     "dist_l1": "float",
@@ -75,6 +78,7 @@ class Header:
         kind: none (clean samples), fixed (rows per epsilon) or minimal (rows without an epsilon).
         members: slug -> {fn, options}: the attack itself, or those of a suite in their order.
         suite: its name, "" for a published attack.
+        budget_rule: how the points of a published minimal-norm attack count at a radius; ball for all others.
         threat: None for the clean pass.
         samples: how many were attacked.
         status: "ok", or "failed": without rows, for `reason`.
@@ -94,12 +98,18 @@ class Header:
     threat: ThreatSpec | None
     samples: int
     suite: str = ""
+    budget_rule: Literal["ball"] | BudgetRule = "ball"
     status: Literal["ok", "failed"] = "ok"
     reason: str = ""
     flags: list[Flag] = field(default_factory=list)
     grid: list[dict[str, Any]] = field(default_factory=list)
     doubled_steps_gain: float | None = None
     made: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def norm(self) -> str:
+        """The norm of the threat; none without one."""
+        return self.threat.norm if self.threat else "none"
 
 
 class Attacked(NamedTuple):

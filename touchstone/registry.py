@@ -10,6 +10,7 @@ import difflib
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -40,6 +41,7 @@ class AttackSpec:
     budget_rule: Literal["ball"] | BudgetRule = "ball"  # a study may give a minimal-norm attack another one
     droppable: bool = True  # solved rows may leave the block
     coupled: bool = False  # rows influence one another: fixed batches, own forked RNG
+    foreign: bool = False  # runs its option `target`, "module:function" of a library, with `options`
     wraps: tuple[str, ...] = ()  # attacks that its option `attack` may name (the first if none), run with `options`
 
 
@@ -77,15 +79,23 @@ class RawFile:
     Attributes:
         path: below the folder of the dataset's raw files, with "/".
         md5: of its bytes, 32 hexadecimal digits.
+        contents: md5 of what a gzip file holds, by which the same contents in another wrapping are known; "" where
+            the file is no gzip file, or the sum is not known.
     """
 
     path: str
     md5: str
+    contents: str = ""
 
     @property
     def name(self) -> str:
         """The last part of the path."""
         return self.path.rpartition("/")[2]
+
+    @property
+    def unpacked(self) -> "RawFile | None":
+        """What a gzip file holds, as a file beside it; None where its sum is not known."""
+        return RawFile(self.path.removesuffix(".gz"), self.contents) if self.contents else None
 
 
 @dataclass(frozen=True)
@@ -104,6 +114,7 @@ class DatasetSpec:
         archive: a tar that holds the files at their paths, where they are not published one by one.
         mirrors: URLs of folders, each ending with "/", of which any holds the archive, or the files, by name; tried in
             order. None if one cannot just download it.
+        options: further keyword arguments of the reader, of data of the user's own.
     """
 
     fn: str
@@ -116,6 +127,7 @@ class DatasetSpec:
     files: tuple[RawFile, ...] = ()
     archive: RawFile | None = None
     mirrors: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def embedded(self) -> bool:
@@ -129,6 +141,11 @@ class Option(NamedTuple):
     required: bool
     annotation: str
     default: Any = None
+
+
+def is_own(name: str) -> bool:
+    """Say whether a name stands for a function of the user's own, "module:function", and for no row of a table."""
+    return ":" in name
 
 
 def load(target: str) -> Callable[..., Any]:
@@ -165,6 +182,53 @@ def options(target: str) -> dict[str, Option]:
     Raises:
         SourceError: if there is no such function, or its file is not Python.
     """
+    node, tree, module = _defined(target)
+    if isinstance(node, ast.FunctionDef):
+        pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+        return {a.arg: _option(a.annotation, d) for a, d in pairs}
+    inherited = [options(base) for base in reversed(_bases(node, tree, module))]
+    fields = [(s.target, s) for s in node.body if isinstance(s, ast.AnnAssign)]
+    own = {name.id: _option(s.annotation, s.value) for name, s in fields if isinstance(name, ast.Name)}
+    return {k: option for part in (*inherited, own) for k, option in part.items()}
+
+
+@cache
+def constants(target: str) -> dict[str, Any]:
+    """Read the constants `name = literal` in the body of the class "module:class" from its source; none of a function.
+
+    Raises:
+        SourceError: as `options` does.
+    """
+    node, _, _ = _defined(target)
+    plain = [s for s in node.body if isinstance(s, ast.Assign)] if isinstance(node, ast.ClassDef) else []
+    found: dict[str, Any] = {}
+    for statement in plain:
+        with suppress(ValueError):  # of what is no literal
+            value = ast.literal_eval(statement.value)
+            found |= {name.id: value for name in statement.targets if isinstance(name, ast.Name)}
+    return found
+
+
+@cache
+def keywords(target: str) -> frozenset[str] | None:
+    """Read which keyword arguments "module:function" takes, or a class when it is made; None if it takes any.
+
+    It may be imported into the module from elsewhere in its package, as libraries do.
+
+    Raises:
+        SourceError: if there is no such function.
+    """
+    node, _, _ = _defined(target)
+    made = node
+    if isinstance(node, ast.ClassDef):
+        made = next((s for s in node.body if isinstance(s, ast.FunctionDef) and s.name == "__init__"), node)
+    if not isinstance(made, ast.FunctionDef) or made.args.kwarg:
+        return None
+    return frozenset(argument.arg for argument in (*made.args.args, *made.args.kwonlyargs))
+
+
+def _defined(target: str) -> tuple[ast.FunctionDef | ast.ClassDef, ast.Module, str]:
+    """Return the definition of a function or class, the content of the file that it stands in, and that module."""
     module, _, name = target.partition(":")
     path = module_path(module)
     try:
@@ -174,15 +238,26 @@ def options(target: str) -> dict[str, Option]:
     except (ValueError, RecursionError) as error:
         raise SourceError(f"{path}: not valid Python: {error}") from error
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and node.name == name:
-            pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
-            return {a.arg: _option(a.annotation, d) for a, d in pairs}
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            inherited = [options(base) for base in reversed(_bases(node, tree, module))]
-            fields = [(s.target, s) for s in node.body if isinstance(s, ast.AnnAssign)]
-            own = {name.id: _option(s.annotation, s.value) for name, s in fields if isinstance(name, ast.Name)}
-            return {k: option for part in (*inherited, own) for k, option in part.items()}
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            return node, tree, module
+    if (origin := _origin(tree, path, module, name)) is not None:
+        return _defined(origin)
     raise SourceError(f"no function or class {name!r} in module {module!r}")
+
+
+def _origin(tree: ast.Module, path: Path, module: str, name: str) -> str | None:
+    """Say what a name of a module was imported as, or stands for, "module:name"; None if it was not."""
+    parts = module.split(".")
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom):
+            home = parts[: len(parts) - node.level + (path.name == "__init__.py")] if node.level else []
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return f"{'.'.join([*home, *filter(None, [node.module])])}:{alias.name}"
+        match node:
+            case ast.Assign([ast.Name(given)], ast.Name(other)) if given == name:
+                return f"{module}:{other}"
+    return None
 
 
 def _bases(node: ast.ClassDef, tree: ast.Module, module: str) -> list[str]:

@@ -7,61 +7,117 @@ gives the attack a model that takes points of that space, so that no attack has 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
-import torch
 from torch import Tensor, nn
 
-from touchstone.models.classifier import Classifier
+from touchstone.models.classifier import Classifier, Normalize
+from touchstone.models.whitening import Whiten
 from touchstone.registry import NORMS, nearest
 from touchstone.types import UNIT, Bounds
 
 UNBOUNDED = Bounds(-math.inf, math.inf)
+First = TypeVar("First", Normalize, Whiten)
+
+
+class Layer(Protocol):
+    """What maps pixels into a space: the first layer of a model."""
+
+    def __call__(self, x: Tensor, /) -> Tensor:
+        """Map pixels x (B, *shape) into the space."""
+
+    def inverse(self, z: Tensor, x: Tensor | None, /) -> Tensor:
+        """Return the pixels (B, *shape) of points z that images x (B, *shape) were moved to."""
+
+
+class Pixels:
+    """The space of the pixels themselves."""
+
+    def __call__(self, x: Tensor, /) -> Tensor:
+        """Return x."""
+        return x
+
+    def inverse(self, z: Tensor, _x: Tensor | None, /) -> Tensor:
+        """Return z."""
+        return z
+
+
+PIXELS = Pixels()
 
 
 @dataclass(frozen=True)
 class View:
-    """A model seen from the space of a threat: z = (x - mean) / std.
+    """A model seen from the space of a threat.
 
     Args:
         model: z (B, *shape) -> logits (B, classes).
         bounds: box of valid z; tensors that broadcast against z where it differs by channel.
-        mean: what pixel 0 is measured from, broadcastable to z.
-        std: pixels per unit of z, broadcastable to z.
+        layer: from pixels to z and back.
     """
 
     model: nn.Module
     bounds: Bounds
-    mean: Tensor
-    std: Tensor
+    layer: Layer = PIXELS
 
     def from_pixels(self, x: Tensor) -> Tensor:
         """Map pixels (B, *shape) into the space; the identity in pixel space, to the last bit."""
-        return (x - self.mean) / self.std
+        return self.layer(x)
 
-    def to_pixels(self, z: Tensor) -> Tensor:
-        """Map points of the space (B, *shape) back to pixels."""
-        return z * self.std + self.mean
+    def to_pixels(self, z: Tensor, x: Tensor | None = None) -> Tensor:
+        """Map points of the space (B, *shape) back to pixels.
+
+        Args:
+            z: points.
+            x: pixels (B, *shape) of the images that were moved there, for whitened space: there an image is seen
+                without its mean and contrast, and gets those back. So is the image that is shown and measured; the
+                model was asked about the point itself, as where images are whitened before they are attacked.
+
+        Raises:
+            ValueError: if the space needs the images.
+        """
+        return self.layer.inverse(z, x)
 
 
 def _pixel(model: nn.Module, bounds: Bounds) -> View:
-    like = next(model.parameters(), torch.zeros(()))
-    return View(model, bounds, like.new_zeros(()), like.new_ones(()))
+    return View(model, bounds)
 
 
 def _normalized(model: nn.Module, bounds: Bounds) -> View:
-    if not hasattr(model, "normalize") or not hasattr(model, "net"):
+    layer = _first_layer(model, "normalized", Normalize)
+    lower, upper = ((layer.mean.new_tensor(edge) - layer.mean) / layer.std for edge in bounds)
+    return View(_behind(model), Bounds(lower, upper), layer)
+
+
+def _whitened(model: nn.Module, bounds: Bounds) -> View:
+    layer = _first_layer(model, "whitened", Whiten)
+    if bounds != UNBOUNDED:
+        raise ValueError(f"a box of pixels is none in whitened space, got the bounds {list(bounds)}; give none")
+    return View(_behind(model), bounds, layer)
+
+
+def _first_layer(model: nn.Module, space: str, kind: type[First]) -> First:
+    """Return what a model's space begins with."""
+    layer = getattr(model, "normalize", None)
+    if not isinstance(layer, kind) or not hasattr(model, "net"):
         raise ValueError(
-            f"space 'normalized' needs a touchstone.models Classifier (normalize, then net), got "
-            f"{type(model).__name__}; use space 'pixel' for a model without a normalisation layer"
+            f"space {space!r} needs a touchstone.models Classifier that begins with {kind.__name__}, got "
+            f"{type(model).__name__}; use space 'pixel' for a model without such a layer"
         )
-    mean, std = model.normalize.mean, model.normalize.std
-    lower, upper = ((mean.new_tensor(edge) - mean) / std for edge in bounds)
+    return layer
+
+
+def _behind(model: nn.Module) -> Classifier:
+    """Return the part of a Classifier behind its first layer."""
     behind = Classifier(nn.Identity(), model.net)
     behind.logits = getattr(model, "logits", behind.logits)  # whoever watches the logits sees these too
-    return View(behind, Bounds(lower, upper), mean, std)
+    return behind
 
 
-SPACES: dict[str, Callable[[nn.Module, Bounds], View]] = {"pixel": _pixel, "normalized": _normalized}
+SPACES: dict[str, Callable[[nn.Module, Bounds], View]] = {
+    "pixel": _pixel,
+    "normalized": _normalized,
+    "whitened": _whitened,
+}
 
 
 @dataclass(frozen=True)
@@ -72,7 +128,8 @@ class Threat:
         norm: one of NORMS.
         epsilons: radii in units of the space, >= 0; kept in ascending order.
         space: a name in SPACES.
-        bounds: box of valid pixels, or None for no box; in another space it is moved along.
+        bounds: box of valid pixels, or None for no box, as it has to be in whitened space; in normalised space it is
+            moved along.
 
     Raises:
         ValueError: for an unknown norm or space, a repeated or negative radius, or an empty box.
@@ -102,13 +159,13 @@ class Threat:
 def in_space(model: nn.Module, threat: Threat) -> View:
     """Return the model as the threat sees it.
 
-    In normalised space that is the part behind the normalisation, so nothing is normalised twice.
+    In another space that is the part behind the first layer, so nothing is normalised twice.
 
     Args:
         model: pixels (B, C, H, W) -> logits; a Classifier unless the space is "pixel".
         threat: its space and box are used.
 
     Raises:
-        ValueError: if the space needs a normalisation layer and the model has none.
+        ValueError: if the space needs a first layer that the model has not, or no box.
     """
     return SPACES[threat.space](model, UNBOUNDED if threat.bounds is None else threat.bounds)

@@ -15,8 +15,9 @@ Options = Mapping[str, Any]
 # What multiplying all logits by 2^-10 or 2^10 does. BITS: nothing, to the last bit. POINTS: hardly anything, since a
 # small constant stands beside the logits (1e-12 in DLR) or their gradient (1e-8 in Adam). NORMS: other iterates, but
 # norms within 2 % given the steps to converge, and for the search for the weight to cover the range (test_scale.py).
-# MEANT: another problem, since the attack asks for a confidence.
-BITS, POINTS, NORMS, MEANT = "bits", "points", "norms", "meant"
+# COUNTS: other iterates, but hardly other numbers of pixels (test_sigma_zero.py). MEANT: another problem, since the
+# attack asks for a confidence.
+BITS, POINTS, NORMS, COUNTS, MEANT = "bits", "points", "norms", "counts", "meant"
 ANY, ANY_IN_BOX, REACHED = "any", "any whatever the walls", "reached"
 
 
@@ -100,6 +101,7 @@ CENTRE = {
 }
 SATURATING = "needs a saturating activation: attacks/test_bpda.py"
 COMPILED = "its solver is slow where it is not compiled: attacks/test_brendel_bethge.py"
+FOREIGN, HERE = "is the library's: attacks/test_external.py", "test_external.py"
 ORACLE, EDGES, MINIMAL, CONTRACT = "test_oracle.py", "test_edges.py", "test_minimal.py", "test_contract.py"
 
 # On the optima. DeepFool goes to the nearest class, so it is held to the best of all; the 1.05 is its overshoot of 0.02
@@ -110,8 +112,8 @@ ORACLE, EDGES, MINIMAL, CONTRACT = "test_oracle.py", "test_edges.py", "test_mini
 # them all, so it has no such excuse. PDGD and PDPGD, whose loss is the margin, are held to the class they reach as
 # well; as coded to 1.1, since the smooth loss pulls beyond the boundary until the price has settled, which the 500
 # steps of the thesis do not quite see. The number of pixels is an integer, and its optimum here is often 1. The
-# smallest l2 window of Square has three pixels a side, most of these images. A step of APGD in l1 changes two thirds as
-# many values as the best point so far, so it comes near the sparse optimum but not onto it.
+# smallest l2 or l1 window of Square has three pixels a side, most of these images. A step of APGD in l1 changes two
+# thirds as many values as the best point so far, so it comes near the sparse optimum but not onto it.
 CASES: dict[str, Case] = {
     "clean": Case(
         quick={},
@@ -205,6 +207,7 @@ CASES: dict[str, Case] = {
         mutants=(
             Mutant("bisection.py", "(lower + upper) / 2, self", "(lower + upper) / 4, self", (MINIMAL, "-k", "cw")),
             Mutant("cw.py", ".mul_(hinge).add_(", ".mul_(-hinge).add_(", (MINIMAL, "-k", "cw")),
+            Mutant("cw.py", "(True, True): odds,", "(True, True): odds_of_another,", (MINIMAL, "-k", "cw")),
             Mutant("adam.py", "value=-lr / (1 -", "value=-lr / (2 -", ("test_adam.py",)),
         ),
     ),
@@ -214,7 +217,11 @@ CASES: dict[str, Case] = {
         scaled=(BITS, {}),
         trained={"steps": 15},
         optima=tuple(Optimum(norm, {}, 1.05, 4, ANY) for norm in ("linf", "l2")),
-        mutants=(Mutant("boundary.py", "away.argmin(dim=1)", "away.argmax(dim=1)", (MINIMAL,)),),
+        mutants=(
+            Mutant("boundary.py", "away.argmin(dim=1)", "away.argmax(dim=1)", (MINIMAL,)),
+            Mutant("boundary.py", "reach.clamp_max(longest or torch.inf)", "reach", (MINIMAL, "-k", "deepfool")),
+            Mutant("deepfool.py", "best.x_adv[rows] = z", "best.x_adv[rows] = x", (MINIMAL, "-k", "deepfool")),
+        ),
     ),
     "ddn": Case(
         quick={"steps": 20},
@@ -239,6 +246,7 @@ CASES: dict[str, Case] = {
         mutants=(
             Mutant("fab.py", "beta * offset[fooled]", "offset[fooled]", ("test_fab.py", ORACLE, "-k", "fab")),
             Mutant("fab.py", "fooled = value > aim / 2", "fooled = value > 0 * aim", ("test_fab.py",)),
+            Mutant("fab.py", "before.clamp_max(start_radius)", "before.clamp_max(1)", ("test_fab.py", "-k", "start")),
             Mutant("fab.py", "if last_search and len(nearer)", "if len(nearer)", ("test_fab.py",)),
         ),
     ),
@@ -257,6 +265,23 @@ CASES: dict[str, Case] = {
         trained={"steps": 8, "boundary_steps": 8},
         optima="exact with reach 1, in test_sparsefool.py",
         mutants=(Mutant("sparsefool.py", 'task.bounds, "l1")', 'task.bounds, "linf")', ("test_sparsefool.py",)),),
+    ),
+    "sigma-zero": Case(
+        quick={"steps": 20},
+        edges={"steps": 60},
+        scaled=(COUNTS, {}),
+        trained={"steps": 30},
+        optima=(Optimum("l0", {"steps": 200}, 2.0),),
+        mutants=(
+            Mutant("sigma_zero.py", "gap > 0, pace, -pace", "gap > 0, -pace, pace", ("test_sigma_zero.py",)),
+            Mutant(
+                "sigma_zero.py",
+                "sum(dim=1, keepdim=True) if",
+                "sum(dim=1, keepdim=True) if not",
+                ("test_sigma_zero.py",),
+            ),
+            Mutant("sigma_zero.py", "value=2 * sigma / count", "value=-2 * sigma / count", ("test_sigma_zero.py",)),
+        ),
     ),
     "jsma": Case(
         quick={"theta": 0.4},
@@ -339,10 +364,29 @@ CASES: dict[str, Case] = {
         edges={"queries": 200},
         scaled=(BITS, {}),
         trained={"queries": 60},
-        optima=(Optimum("linf", {"queries": 600}, 1.05), Optimum("l2", {"queries": 400}, 2.2)),
+        optima=(
+            Optimum("linf", {"queries": 600}, 1.05),
+            Optimum("l2", {"queries": 400}, 2.2),
+            Optimum("l1", {"queries": 400}, 3.5),
+        ),
         mutants=(
             Mutant("square.py", "better = value > best[tile]", "better = value < best[tile]", ("test_square.py",)),
+            Mutant("square.py", 'channels if norm == "l1" else 1', "1", ("test_square.py", "-k", "l1")),
             Mutant("square.py", "draws = task.rng.at(rows)", "draws = draws.at(0 * rows)", (CONTRACT, "-k", "square")),
+        ),
+    ),
+    "sparse-rs": Case(
+        quick={"queries": 60},
+        edges={"queries": 200},
+        scaled=(BITS, {}),
+        trained={"queries": 60},
+        optima=(Optimum("l0", {"queries": 400}, 3.0),),
+        mutants=(
+            Mutant(
+                "sparse_rs.py", "better = value > best[tile]", "better = value < best[tile]", ("test_sparse_rs.py",)
+            ),
+            Mutant("sparse_rs.py", "chosen[tile] & ~gone | new", "chosen[tile] | new", ("test_sparse_rs.py",)),
+            Mutant("sparse_rs.py", "torch.minimum(swaps, free)", "swaps", ("test_sparse_rs.py",)),
         ),
     ),
     "onepixel": Case(
@@ -446,6 +490,34 @@ CASES: dict[str, Case] = {
         trained={"version": "custom", "attacks": ("apgd-ce", "fab-t"), "steps": 5},
         optima="is pyautoattack's; test_autoattack.py",
         mutants=(Mutant("autoattack.py", "left = left[~fooled]", "left = left[fooled]", ("test_autoattack.py",)),),
+        box=r"the query's bounds must be \(0, 1\)",
+    ),
+    "external": Case(
+        quick={"target": "toy_attacks:climb", "convention": "call"},
+        edges=FOREIGN,
+        scaled=FOREIGN,
+        trained=FOREIGN,
+        optima=FOREIGN,
+        mutants=(
+            Mutant(
+                "external.py", "distance(points[rows] - task.x[rows], norm), fooled", "fooled.float(), fooled", (HERE,)
+            ),
+        ),
+        weak=True,
+        box=r"the query's bounds must be \(0, 1\)",
+    ),
+    "external-fixed": Case(
+        quick={"target": "toy_attacks:climb", "convention": "call"},
+        edges=FOREIGN,
+        scaled=FOREIGN,
+        trained=FOREIGN,
+        optima=FOREIGN,
+        mutants=(
+            Mutant(
+                "external.py", "return confine(x_adv, task.x, task.eps, norm, task.bounds)", "return x_adv", (HERE,)
+            ),
+        ),
+        weak=True,
         box=r"the query's bounds must be \(0, 1\)",
     ),
 }

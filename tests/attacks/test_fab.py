@@ -13,6 +13,7 @@ from touchstone.attacks.rows import Best
 from touchstone.losses import margin, misclassified
 from touchstone.norms import distance
 from touchstone.query import Query
+from touchstone.types import Bounds
 
 NORMS = pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 
@@ -146,3 +147,29 @@ def test_whoever_gets_across_goes_part_of_the_way_back() -> None:
         torch.testing.assert_close(after, expected)
         across += int(fooled.sum())
     assert across > 10
+
+
+class Watched(nn.Module):
+    """A model that remembers what it saw."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net, self.seen = net, []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(x.detach().clone())
+        return self.net(x)
+
+
+@NORMS
+def test_later_starts_lie_half_of_the_start_radius_away_or_of_the_best_point(norm: str) -> None:
+    model, x, y = setting()
+    free = Query(Watched(model), bounds=Bounds(-torch.inf, torch.inf))
+    once = fab(free, x, y, norm=norm, rng=0, steps=5, last_search=0)
+    for radius in (None, 1e-3, 1e3):
+        free.model.seen.clear()
+        fab(free, x, y, norm=norm, rng=0, steps=5, restarts=2, last_search=0, start_radius=radius)
+        start = free.model.seen[1 + 2 * 5]  # after x, and a gradient and a look per step
+        expected = once.dist.clamp_max(radius or {"linf": 0.3, "l2": 1.0, "l1": 5.0}[norm]) / 2
+        away = distance(start - x, norm)
+        torch.testing.assert_close(away, expected)

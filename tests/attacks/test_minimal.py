@@ -1,6 +1,7 @@
 """C&W, DDN and DeepFool against plain versions of the published code, one image at a time."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -75,6 +76,48 @@ def test_cw_reaches_its_confidence_and_not_much_more(kappa: float) -> None:
     assert found.all()
     assert (achieved >= kappa).all()
     assert (achieved < kappa + 0.1).all()
+
+
+@pytest.mark.parametrize("sure", [0.6, 0.95, 0.999999999])
+@pytest.mark.parametrize("target", [None, 0, 2])
+def test_cw_reaches_the_probability_asked_for_and_not_much_more(sure: float, target: int | None) -> None:
+    model, x, y = setting()
+    model[3].weight.data *= 8  # so that a tanh net can be as sure as that
+    model[3].bias.data *= 8
+    free = Query(model, bounds=Bounds(-torch.inf, torch.inf))
+    options = {"steps": 150, "lr": 0.05, "init_const": 0.1, "binary_steps": 6, "target_class": target}
+    x_adv, dist, found = cw(free, x, y, norm="l2", rng=0, target_confidence=sure, **options)
+    assert torch.equal(found, y != target if target is not None else torch.ones_like(found))
+    assert torch.equal(x_adv[~found], x[~found])
+    assert dist[~found].isinf().all()
+    probability, reached = model(x_adv).softmax(dim=1).max(dim=1)
+    assert (reached != y)[found].all()
+    assert target is None or (reached == target)[found].all()
+    assert (probability >= sure - 1e-12)[found].all()
+    assert (1 - probability > 0.7 * (1 - sure))[found].all()
+
+
+def test_cw_to_a_class_goes_to_its_boundary_and_leaves_other_mistakes_behind() -> None:
+    model, x, y = setting(12)
+    y[:3] = (y[:3] + 1) % 4  # misclassified already
+    x_adv, dist, found = cw(model, x, y, norm="l2", rng=0, steps=100, lr=0.05, init_const=0.1, target_class=1)
+    predicted = model(x).argmax(dim=1)
+    assert torch.equal(dist == 0, (predicted == 1) & (y != 1))
+    assert not found[y == 1].any()
+    reached = model(x_adv[found])
+    assert (reached.argmax(dim=1) == 1).all()
+    moved = dist[found] > 0
+    others = reached.scatter(1, torch.ones(len(reached), 1, dtype=torch.int64), -math.inf).amax(dim=1)
+    assert ((reached[:, 1] - others)[moved] < 0.05).all()
+    assert moved.sum() > 3
+
+
+def test_cw_refuses_two_confidences_at_once_and_a_class_that_is_not_there() -> None:
+    model, x, y = setting()
+    with pytest.raises(ValueError, match="confidence must be 0 where there is a target_confidence"):
+        cw(model, x, y, norm="l2", rng=0, confidence=1.0, target_confidence=0.9)
+    with pytest.raises(ValueError, match=r"target_class must be in \[0, 3\], got 4"):
+        cw(model, x, y, norm="l2", rng=0, target_class=4)
 
 
 def test_cw_gives_up_row_by_row() -> None:
@@ -152,36 +195,101 @@ def test_ddn_is_the_published_attack_row_by_row() -> None:
         assert ours.dist.tolist() == pytest.approx(theirs, rel=1e-9)
 
 
-def plain_deepfool(model: nn.Module, x: Tensor, y: int, norm: str) -> Tensor:
-    """The authors' loop on one image, in a box."""
+def plain_deepfool(
+    model: nn.Module,
+    x: Tensor,
+    y: int,
+    norm: str,
+    *,
+    steps: int = 50,
+    nudge: float = 1e-4,
+    longest: float = math.inf,
+    candidates: int = 4,
+    stretched: bool = True,
+    fixed_class: bool = False,
+) -> tuple[Tensor, bool]:
+    """The authors' loop on one image, in a box: the last point, and whether it is misclassified."""
     total, z = torch.zeros_like(x), x
-    for _ in range(50):
-        jac = torch.autograd.functional.jacobian(lambda v: model(v[None])[0], z)
-        logits = model(z[None])[0].detach()
-        if int(logits.argmax()) != y:
-            break
-        steps = []
-        for k in range(4):
-            if k != y:
-                w, f = jac[k] - jac[y], float((logits[k] - logits[y]).abs())
-                size = float(w.norm() if norm == "l2" else w.abs().sum())
-                steps.append((f / size, w / size if norm == "l2" else w.sign()))
-        length, direction = min(steps, key=lambda step: step[0])
-        total = total + (length + 1e-4) * direction
+    allowed = [k for k in model(x[None])[0].argsort(descending=True).tolist()[:candidates] if k != y]
+    for _ in range(steps):
+        if int(model(z[None])[0].argmax()) != y:
+            return z, True
+        at = z if stretched else x + total
+        jac = torch.autograd.functional.jacobian(lambda v: model(v[None])[0], at)
+        logits = model(at[None])[0].detach()
+        ways = {}
+        for k in allowed:
+            w, f = jac[k] - jac[y], float((logits[k] - logits[y]).abs())
+            size = float(w.norm() if norm == "l2" else w.abs().sum())
+            ways[k] = (f / size, w / size if norm == "l2" else w.sign())
+        nearest = min(ways, key=lambda k: ways[k][0])
+        allowed = [nearest] if fixed_class else allowed
+        length, direction = ways[nearest]
+        total = total + (min(length, longest) + nudge) * direction
         z = (x + 1.02 * total).clamp(0, 1)
-    return z
+        total = total if stretched else (z - x) / 1.02
+    return z, int(model(z[None])[0].argmax()) != y
+
+
+def uneven() -> tuple[nn.Module, Tensor, Tensor]:
+    """The net with a class so steep that its boundary may be nearest though its logit is the smallest."""
+    model, x, _ = setting(12)
+    model[3].weight.data[0] *= 4
+    model[3].bias.data -= model(x).mean(dim=0)
+    return model, x, model(x).argmax(dim=1)
+
+
+MARGIN_CODED = {"nudge": 0.0, "longest": 0.05, "stretched": False}  # as in chapter 3 of the thesis, with shorter steps
+CRITIC_CODED = {"longest": 0.02, "stretched": False, "fixed_class": True}  # as in chapter 4
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_deepfool_is_the_published_attack_row_by_row(norm: str) -> None:
-    model, x, y = setting(12)
-    ours = deepfool(Query(model, batch_size=5), x, y, norm=norm, rng=0)
+@pytest.mark.parametrize("more", [{}, MARGIN_CODED, CRITIC_CODED, {"candidates": 2}, {"candidates": 3}], ids=str)
+def test_deepfool_is_the_published_attack_row_by_row(norm: str, more: dict[str, Any]) -> None:
+    model, x, y = uneven()
+    ours = deepfool(Query(model, batch_size=5), x, y, norm=norm, rng=0, **more)
     for row in range(len(x)):
-        torch.testing.assert_close(
-            ours.x_adv[row], plain_deepfool(model, x[row], int(y[row]), norm), rtol=0, atol=1e-12
-        )
+        theirs, found = plain_deepfool(model, x[row], int(y[row]), norm, **more)
+        assert found
+        torch.testing.assert_close(ours.x_adv[row], theirs, rtol=0, atol=1e-12)
     torch.testing.assert_close(ours.dist, distance(ours.x_adv - x, norm))
     assert ours.found.all()
+
+
+@pytest.mark.parametrize("more", [{}, {"longest": 0.01}, MARGIN_CODED, CRITIC_CODED, {"candidates": 2}], ids=str)
+def test_each_reading_of_deepfool_is_another_attack(more: dict[str, Any]) -> None:
+    """Else the rows above would compare the same points."""
+    model, x, y = uneven()
+    points = [deepfool(model, x, y, norm="l2", rng=0, **given).x_adv for given in ({}, more)]
+    assert torch.equal(*points) == (not more)
+
+
+def test_where_deepfool_fails_its_last_iterate_is_kept_for_whoever_counts_it() -> None:
+    model, x, y = setting(12)
+    y[3] = (y[3] + 1) % 4  # misclassified already
+    few = {"norm": "l2", "rng": 0, "steps": 2, "longest": 0.02}
+    dropped, kept = (deepfool(Query(model, batch_size=5), x, y, keep_last=keep, **few) for keep in (False, True))
+    assert torch.equal(kept.found, dropped.found)
+    assert kept.found.any()
+    assert not kept.found.all()
+    assert torch.equal(kept.dist, dropped.dist)
+    assert torch.equal(kept.x_adv[kept.found], dropped.x_adv[kept.found])
+    assert torch.equal(kept.x_adv[3], x[3])
+    for row in (~kept.found).nonzero().flatten().tolist():
+        last, found = plain_deepfool(model, x[row], int(y[row]), "l2", steps=2, longest=0.02)
+        assert not found
+        torch.testing.assert_close(kept.x_adv[row], last, rtol=0, atol=1e-12)
+        assert distance(last[None] - x[row : row + 1], "l2") > 0.03
+
+
+def test_a_fixed_class_costs_one_gradient_a_step_and_candidates_one_each() -> None:
+    model, x, y = setting(12)
+    for more, first, each in (({}, 0, 3), ({"candidates": 3}, 0, 2), ({"fixed_class": True}, 3, 1)):
+        query = Query(model)
+        deepfool(query, x, y, norm="l2", rng=0, **more)
+        steps = (query.backwards - first) // each
+        assert torch.equal(query.backwards, first + each * steps)
+        assert steps.min() > 0
 
 
 def test_deepfool_spends_one_jacobian_per_step_and_row() -> None:

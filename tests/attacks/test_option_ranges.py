@@ -58,6 +58,27 @@ def test_an_option_out_of_range_is_a_value_error(name: str, option: str, value: 
         load(spec.fn)(model, x, torch.zeros(2, dtype=torch.int64), norm=spec.norms[0], rng=0, **budget, **given)
 
 
+TENTH = {"steps": 10, "step_size": 0.1, "relative": True}  # a tenth of the radius
+ASKED = [
+    ("pgd", TENTH),
+    ("mim", TENTH),
+    ("spsa", {"steps": 10, "directions": 128, "lr": 0.01}),
+    *((name, {"restarts": count}) for name in ("pgd", "daa", "fab", "pdgd", "pdpgd") for count in (1, 10, 100)),
+    *(("fab", {"start_radius": radius, "last_search": 0}) for radius in (0.02, 0.15, 0.3, 0.5, 2.0, 4.0, 10.0, 40.0)),
+    *(("brendel-bethge", {"steps": 1000, "lr_decays": count}) for count in (50, 10, 20, 100)),  # printed, coded
+    ("deepfool", {"longest": 0.5, "nudge": 0.0, "stretched": False, "keep_last": True}),
+    ("deepfool", {"longest": 0.1, "stretched": False, "fixed_class": True}),
+    ("deepfool", {"candidates": 10}),
+    ("cw", {"target_class": 7, "target_confidence": 0.95}),
+]
+
+
+@pytest.mark.parametrize(("name", "given"), ASKED, ids=str)
+def test_what_papers_ran_can_be_written_in_a_study(name: str, given: dict[str, Any]) -> None:
+    known = options(ATTACKS[name].fn)
+    assert [mismatch(value, hint(known[option].annotation)) for option, value in given.items()] == [""] * len(given)
+
+
 def test_every_kind_of_option_is_looked_at() -> None:
     tried = {param.values[1] for param in OUTSIDE}
     assert {"steps", "step_sizes", "variant", "loss", "population", "target_confidence", "attacks"} <= tried

@@ -26,6 +26,7 @@ from touchstone.attacks.ead import ead
 from touchstone.attacks.fab import fab
 from touchstone.attacks.pgd import bim, fgsm, pgd
 from touchstone.attacks.primal_dual import pdgd, pdpgd
+from touchstone.attacks.sigma_zero import sigma_zero
 from touchstone.attacks.square import square
 from touchstone.losses import misclassified
 from touchstone.norms import distance
@@ -210,13 +211,23 @@ def test_apgd_leaves_what_the_authors_code_leaves(norm: str, eps: float, loss: s
     assert abs(kept(model, ours, y) - kept(model, theirs, y)) <= 3.5 / COUNT
 
 
-@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.15), ("l2", 2.0)])
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.15), ("l2", 2.0), ("l1", 24.0)])
 def test_square_leaves_what_the_authors_code_leaves(norm: str, eps: float) -> None:
     model, x, y = single()
     attack = peer("pyautoattack.square").SquareAttack
     theirs = attack(model, norm=norm.capitalize(), eps=eps, n_queries=300, seed=0, device="cpu").perturb(x, y)
     ours = square(model, x, y, norm=norm, eps=eps, rng=0, queries=300)
     assert abs(kept(model, ours, y) - kept(model, theirs, y)) <= 4.5 / COUNT
+
+
+def test_sigma_zero_finds_what_the_library_finds() -> None:
+    """Which tests no last iterate; with one channel a pixel is a value."""
+    model, x, y = setting()
+    theirs = distance(advlib("sigma_zero", num_steps=100) - x, "l0")
+    ours = sigma_zero(model, x, y, norm="l0", rng=0, steps=100)
+    assert ours.found.all()
+    assert (ours.dist <= theirs).all()
+    assert (ours.dist == theirs).double().mean() > 0.8
 
 
 GAMES = [

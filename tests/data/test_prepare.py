@@ -1,17 +1,21 @@
 import dataclasses
 import hashlib
+import io
 import json
 import pickle
 import random
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from miniature import Mini
+from PIL import Image
 from sklearn.datasets import load_digits
 from torch.nn.functional import interpolate
 
@@ -19,11 +23,15 @@ from touchstone.data import DATASETS, readers
 from touchstone.data.prepare import Dataset, load, prepare, spread, to_float
 
 BOTH = pytest.mark.parametrize("mini", ["mnist", "cifar10"], indirect=True)
+EVERY = pytest.mark.parametrize(
+    "mini", ["mnist", "kmnist", "fmnist", "cifar10", "cifar100", "svhn", "tinyimagenet"], indirect=True
+)
 EMBEDDED = pytest.mark.parametrize("name", ["digits", "digits-rgb"])
 PREPARED = {  # sha256 of the prepared files: every result rests on these bytes
     "digits": "1ca2e38ea6b434c9808b2d8858e5a592eecff6276c695fd4934886546ec7cc1d",
     "digits-rgb": "397e69a7b0aa2bf6cc6467327b04350e5e789b217c7a5cd1ee61c75ea046ce50",
     "mnist": "9d71c3174b009aa6c2d4cb2d2c0b07df26bb7524b9c88acb3bc8975430381a64",
+    "fmnist": "860a66af07012eace7c32a73fa8283640962de974c6ddcff2f126d18c3f5d792",
     "cifar10": "d81c243b82aec929ed390e6e3e385e6ac8bfe5662162f05f21b2d376ffc8f6fd",
 }
 
@@ -138,7 +146,7 @@ def test_the_json_describes_the_file(name: str, embedded: dict[str, Path]) -> No
     assert facts["sha256"] == data.sha256 == hashlib.sha256(embedded[name].read_bytes()).hexdigest() == PREPARED[name]
 
 
-@BOTH
+@EVERY
 def test_the_published_files_are_read_as_they_are(mini: Mini, tmp_path: Path) -> None:
     prepare(mini.name, mini.root, tmp_path / "out")
     data = load(tmp_path / "out.safetensors")
@@ -152,7 +160,7 @@ def test_the_published_files_are_read_as_they_are(mini: Mini, tmp_path: Path) ->
     assert (tmp_path / "out.safetensors").read_bytes() == before
 
 
-@BOTH
+@EVERY
 def test_preparing_leaves_the_raw_folder_alone(mini: Mini, tmp_path: Path) -> None:
     before = sorted(mini.root.rglob("*"))
     prepare(mini.name, mini.root, tmp_path / "out")
@@ -166,7 +174,7 @@ def test_extracted_files_beside_the_archives_are_not_trusted(mini_mnist: Mini, t
     assert np.array_equal(load(tmp_path / "out.safetensors").train.x.numpy(), mini_mnist.x["train"])
 
 
-@BOTH
+@EVERY
 def test_a_bad_raw_file_is_reported_with_both_sums(mini: Mini, tmp_path: Path) -> None:
     victim = mini.root / mini.files[-1]
     expected = mini.md5(mini.files[-1])
@@ -180,6 +188,63 @@ def test_a_bad_raw_file_is_reported_with_both_sums(mini: Mini, tmp_path: Path) -
         prepare(mini.name, mini.root, tmp_path / "out")
     assert str(victim) in str(caught.value)
     assert not (tmp_path / "out.json").exists()
+
+
+def zipped(mini: Mini, members: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put another zip, with the sum that its row has then, in the place of Tiny ImageNet's."""
+    with zipfile.ZipFile(mini.root / mini.files[0], "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    row = dataclasses.replace(DATASETS[mini.name], files=mini.raw_files())
+    monkeypatch.setitem(DATASETS, mini.name, row)
+
+
+def members_of(mini: Mini) -> dict[str, bytes]:
+    with zipfile.ZipFile(mini.root / mini.files[0]) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+@pytest.mark.parametrize(
+    ("lost", "named"),
+    [
+        ("wnids.txt", "wnids.txt"),
+        ("val/val_annotations.txt", "val/val_annotations.txt"),
+        ("val/images/val_3.JPEG", "val/images/val_3.JPEG"),
+        ("train/n00000004/", r"train/n00000004/images/\*.JPEG"),
+    ],
+)
+def test_what_a_zip_does_not_hold_is_named(
+    lost: str, named: str, mini_tinyimagenet: Mini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = f"tiny-imagenet-200/{lost}"
+    kept = {name: content for name, content in members_of(mini_tinyimagenet).items() if not name.startswith(lost)}
+    zipped(mini_tinyimagenet, kept, monkeypatch)
+    with pytest.raises(ValueError, match=f"tiny-imagenet-200.zip does not hold tiny-imagenet-200/{named}"):
+        prepare("tinyimagenet", mini_tinyimagenet.root, tmp_path / "out")
+
+
+def test_an_image_of_another_size_is_named(
+    mini_tinyimagenet: Mini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (65, 64)).save(out, "JPEG")
+    name = "tiny-imagenet-200/train/n00000004/images/n00000004_1.JPEG"
+    zipped(mini_tinyimagenet, {**members_of(mini_tinyimagenet), name: out.getvalue()}, monkeypatch)
+    with pytest.raises(ValueError, match=rf"{name} in .*zip must be 64 x 64 pixels, got \(65, 64\)"):
+        prepare("tinyimagenet", mini_tinyimagenet.root, tmp_path / "out")
+
+
+def test_a_zip_writes_nothing_outside_its_folder(
+    mini_tinyimagenet: Mini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evil = {"../evil": b"x", "/tmp/evil": b"x", "tiny-imagenet-200/train/n00000004/images/../../../evil.JPEG": b"x"}
+    members = members_of(mini_tinyimagenet)
+    zipped(mini_tinyimagenet, {**dict(list(evil.items())[:2]), **members}, monkeypatch)
+    prepare("tinyimagenet", mini_tinyimagenet.root, tmp_path / "out")
+    zipped(mini_tinyimagenet, {**members, **evil}, monkeypatch)
+    with pytest.raises(ValueError, match=r"evil.JPEG in .*zip is no image"):
+        prepare("tinyimagenet", mini_tinyimagenet.root, tmp_path / "out")
+    assert not list(tmp_path.rglob("evil*"))
 
 
 class Bomb:
@@ -248,15 +313,15 @@ def test_a_preparation_that_fails_leaves_the_old_file(
     before = [path.read_bytes() for path in files]
     monkeypatch.setitem(DATASETS, "mnist", dataclasses.replace(DATASETS["mnist"], validation=30))
 
-    def full(path: Path, content: bytes) -> int:
-        with path.open("wb") as file:
-            file.write(content[: len(content) // 2])
+    def full(_tensors: dict[str, torch.Tensor], path: Path) -> None:
+        path.write_bytes(b"half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
     with pytest.raises(OSError, match="no space"):
         prepare("mnist", mini_mnist.root, tmp_path / "out")
     assert [path.read_bytes() for path in files] == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.json", "out.safetensors", "published"]
 
 
 def test_an_unknown_dataset_gets_the_nearest_name(tmp_path: Path) -> None:
@@ -360,7 +425,11 @@ def test_importing_stays_light(module: str, absent: set[str]) -> None:
 
 @pytest.mark.parametrize(
     ("name", "sizes"),
-    [("mnist", (60000, 10000)), pytest.param("cifar10", (50000, 10000), marks=pytest.mark.slow)],
+    [
+        ("mnist", (60000, 10000)),
+        ("fmnist", (60000, 10000)),
+        pytest.param("cifar10", (50000, 10000), marks=pytest.mark.slow),
+    ],
 )
 def test_the_real_data(name: str, sizes: tuple[int, int], shared: Path, scratch: Path) -> None:
     prepare(name, shared, scratch / name)
@@ -373,6 +442,6 @@ def test_the_real_data(name: str, sizes: tuple[int, int], shared: Path, scratch:
     mean = [data.train.x[:, c].double().mean() / 255 for c in range(spec.shape[0])]
     assert spec.mean == tuple(round(float(value), 4) for value in mean)
     # MNIST's std is over all pixels; the one in use for CIFAR-10 is the mean of the images' own.
-    dims = {"mnist": (0, 1, 2), "cifar10": (1, 2)}[name]
+    dims = (1, 2) if name == "cifar10" else (0, 1, 2)
     std = [(data.train.x[:, c].float() / 255).std(dims).mean() for c in range(spec.shape[0])]
     assert spec.std == tuple(round(float(value), 4) for value in std)

@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import io
 import re
@@ -14,6 +15,7 @@ from loopback import Server, page
 from miniature import Mini
 
 from touchstone.data import DATASETS, sources
+from touchstone.data.prepare import prepare
 from touchstone.data.sources import FetchError, fetch
 from touchstone.registry import RawFile
 
@@ -21,7 +23,15 @@ BOTH = pytest.mark.parametrize("mini", ["mnist", "cifar10"], indirect=True)
 HTML = b"<!DOCTYPE html><html>please log in</html>"
 TRIES = 4  # one, and one after each pause
 NOT_FOUND = page(404, b"no such file")
-FOLDER = {"mnist": "/MNIST/raw/", "cifar10": "/"}  # where on the test's server the downloads lie
+EVERY = pytest.mark.parametrize(
+    "mini", ["mnist", "kmnist", "fmnist", "cifar10", "cifar100", "svhn", "tinyimagenet"], indirect=True
+)
+# where on the test's server the downloads lie
+FOLDER = dict.fromkeys(("cifar10", "cifar100", "svhn", "tinyimagenet"), "/") | {
+    "mnist": "/MNIST/raw/",
+    "kmnist": "/KMNIST/raw/",
+    "fmnist": "/FashionMNIST/raw/",
+}
 
 
 def md5(content: bytes) -> str:
@@ -43,9 +53,9 @@ def patched(name: str, monkeypatch: pytest.MonkeyPatch, **facts: Any) -> None:
 def served(mini: Mini, server: Server, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Make the server the one mirror of a dataset; return path on the server -> address of each download."""
     spec = DATASETS[mini.name]
-    patched(mini.name, monkeypatch, mirrors=(f"{server.url}{FOLDER[mini.name]}",))
+    patched(mini.name, monkeypatch, mirrors=(f"{server.url}{FOLDER.get(mini.name, '/')}",))
     downloads = (spec.archive,) if spec.archive else spec.files
-    return {FOLDER[mini.name] + file.name: f"{server.url}{FOLDER[mini.name]}{file.name}" for file in downloads}
+    return {FOLDER[mini.name] + file.name: f"{server.url}{FOLDER.get(mini.name, '/')}{file.name}" for file in downloads}
 
 
 class Log(list):
@@ -130,6 +140,100 @@ def test_home_is_expanded(mini_mnist: Mini, raw: Path, log: Log, monkeypatch: py
     monkeypatch.setenv("HOME", str(mini_mnist.root.parent))
     fetch("mnist", {"local": f"~/{mini_mnist.root.name}"}, raw, log=log)
     assert contents(raw) == published(mini_mnist)
+
+
+@EVERY
+@pytest.mark.parametrize("kind", ["local", "mirror", "download"])
+def test_every_dataset_is_had_from_every_source(
+    mini: Mini, raw: Path, log: Log, kind: str, serve: Callable[[Path], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(mini.root)
+    served(mini, server, monkeypatch)
+    places = {"local": str(mini.root), "mirror": server.url}
+    fetch(mini.name, {kind: places[kind]} if kind in places else kind, raw, log=log)
+    assert contents(raw) == published(mini)
+
+
+# --- the same contents in another wrapping -----------------------------------------------------------------
+
+
+def unpacked(mini: Mini) -> dict[str, bytes]:
+    return {file: gzip.decompress(content) for file, content in published(mini).items()}
+
+
+@pytest.fixture
+def known(mini_fmnist: Mini, monkeypatch: pytest.MonkeyPatch) -> Mini:
+    """Small Fashion-MNIST, whose row has the sums of what its files hold."""
+    held = unpacked(mini_fmnist)
+    files = tuple(replace(file, contents=md5(held[file.path])) for file in mini_fmnist.raw_files())
+    patched("fmnist", monkeypatch, files=files)
+    return mini_fmnist
+
+
+def leave_unpacked(mini: Mini) -> None:
+    for file, content in unpacked(mini).items():
+        (mini.root / file).unlink()
+        (mini.root / file.removesuffix(".gz")).write_bytes(content)
+
+
+def test_a_folder_of_unpacked_files_will_do(known: Mini, raw: Path, tmp_path: Path, log: Log) -> None:
+    held = unpacked(known)
+    prepare("fmnist", known.root, tmp_path / "packed")
+    leave_unpacked(known)
+    before = contents(known.root)
+    fetch("fmnist", {"local": str(known.root)}, raw, log=log)
+    assert {file: gzip.decompress(content) for file, content in contents(raw).items()} == held
+    assert contents(known.root) == before
+    times = {file: (raw / file).stat().st_mtime_ns for file in known.files}
+    fetch("fmnist", {"local": str(known.root)}, raw, log=log)
+    assert {file: (raw / file).stat().st_mtime_ns for file in known.files} == times
+    prepare("fmnist", raw, tmp_path / "unpacked")
+    for suffix in (".safetensors", ".json"):
+        assert (tmp_path / f"packed{suffix}").read_bytes() == (tmp_path / f"unpacked{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["local", "mirror", "download"])
+def test_another_gzip_wrapping_will_do(
+    known: Mini, raw: Path, log: Log, kind: str, serve: Callable[[Path], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file, content in unpacked(known).items():
+        (known.root / file).write_bytes(gzip.compress(content, compresslevel=1, mtime=7))
+    server = serve(known.root)
+    patched("fmnist", monkeypatch, mirrors=(f"{server.url}/FashionMNIST/raw/",))
+    places = {"local": str(known.root), "mirror": server.url}
+    fetch("fmnist", {kind: places[kind]} if kind in places else kind, raw, log=log)
+    assert contents(raw) == published(known)
+
+
+@pytest.mark.parametrize("damage", [lambda packed: packed[:-9], lambda packed: packed + b"more", lambda _: b"\x1f\x8b"])
+def test_a_damaged_wrapping_is_reported_with_both_sums(
+    known: Mini, raw: Path, log: Log, damage: Callable[[bytes], bytes]
+) -> None:
+    victim = known.root / known.files[0]
+    expected = known.md5(known.files[0])
+    victim.write_bytes(damage(victim.read_bytes()))
+    with pytest.raises(FetchError, match="put the published file there") as caught:
+        fetch("fmnist", {"local": str(known.root)}, raw, log=log)
+    for part in (str(victim), expected, md5(victim.read_bytes())):
+        assert part in str(caught.value)
+
+
+def test_an_unpacked_file_with_other_contents_is_reported_with_both_sums(known: Mini, raw: Path, log: Log) -> None:
+    expected = md5(unpacked(known)[known.files[0]])
+    leave_unpacked(known)
+    victim = known.root / known.files[0].removesuffix(".gz")
+    victim.write_bytes(b"rotten")
+    with pytest.raises(FetchError, match="put the published file there") as caught:
+        fetch("fmnist", {"local": str(known.root)}, raw, log=log)
+    for part in (str(victim), expected, md5(b"rotten")):
+        assert part in str(caught.value)
+    assert contents(raw) == {}
+
+
+def test_an_unpacked_file_whose_sum_nobody_knows_is_missing(mini_fmnist: Mini, raw: Path, log: Log) -> None:
+    leave_unpacked(mini_fmnist)
+    with pytest.raises(FetchError, match=f"no file {mini_fmnist.root / mini_fmnist.files[0]}"):
+        fetch("fmnist", {"local": str(mini_fmnist.root)}, raw, log=log)
 
 
 # --- what is already there ---------------------------------------------------------------------------------
@@ -399,7 +503,7 @@ def test_the_second_mirror_is_used_and_why_is_logged(
     mini: Mini, raw: Path, log: Log, serve: Callable[[Path], Server], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = serve(mini.root)
-    good = f"{server.url}{FOLDER[mini.name]}"
+    good = f"{server.url}{FOLDER.get(mini.name, '/')}"
     patched(mini.name, monkeypatch, mirrors=(f"{server.url}/empty/", good))
     fetch(mini.name, "download", raw, log=log)
     assert contents(raw) == published(mini)
@@ -531,7 +635,7 @@ def test_what_is_published_nowhere_cannot_be_downloaded(
 # --- the real files ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "count"), [("mnist", 4), ("cifar10", 7)])
+@pytest.mark.parametrize(("name", "count"), [("mnist", 4), ("fmnist", 4), ("cifar10", 7)])
 @pytest.mark.parametrize("kind", ["local", "mirror"])
 def test_the_real_files_match_the_sums_of_their_row(
     name: str, count: int, kind: str, shared: Path, scratch: Path, log: Log, serve: Callable[[Path], Server]
@@ -541,3 +645,5 @@ def test_the_real_files_match_the_sums_of_their_row(
     found = [str(path.relative_to(scratch)) for path in scratch.rglob("*") if path.is_file()]
     assert sorted(found) == sorted(file.path for file in DATASETS[name].files)
     assert len(found) == count
+    for file in DATASETS[name].files:
+        assert not file.contents or md5(gzip.decompress((scratch / file.path).read_bytes())) == file.contents

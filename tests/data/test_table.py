@@ -4,7 +4,7 @@ import re
 from pathlib import PurePosixPath
 
 import pytest
-from torchvision.datasets import CIFAR10, MNIST
+from torchvision.datasets import CIFAR10, CIFAR100, KMNIST, MNIST, SVHN, FashionMNIST
 
 from touchstone.data import DATASETS, dataset_spec
 from touchstone.registry import DatasetSpec, RawFile
@@ -16,6 +16,8 @@ def test_rows_are_well_formed(spec: DatasetSpec) -> None:
     everything = [*spec.files, *([spec.archive] if spec.archive else [])]
     for file in everything:
         assert re.fullmatch(r"[0-9a-f]{32}", file.md5)
+        assert re.fullmatch(r"[0-9a-f]{32}|", file.contents)
+        assert file.path.endswith(".gz") or not file.contents
         path = PurePosixPath(file.path)
         assert not path.is_absolute()
         assert ".." not in path.parts
@@ -26,19 +28,28 @@ def test_rows_are_well_formed(spec: DatasetSpec) -> None:
     assert spec.files or not (spec.archive or spec.mirrors)
 
 
-def test_mnist_is_as_torchvision_lists_it() -> None:
-    spec = DATASETS["mnist"]
-    assert spec.files == tuple(RawFile(f"MNIST/raw/{file}", md5) for file, md5 in MNIST.resources)
+@pytest.mark.parametrize(("name", "listed"), [("mnist", MNIST), ("kmnist", KMNIST), ("fmnist", FashionMNIST)])
+def test_the_mnist_family_is_as_torchvision_lists_it(name: str, listed: type[MNIST]) -> None:
+    spec = DATASETS[name]
+    known = [(f"{listed.__name__}/raw/{file}", md5) for file, md5 in listed.resources]
+    assert [(file.path, file.md5) for file in spec.files] == known
     assert spec.archive is None
-    assert list(spec.mirrors) == MNIST.mirrors
+    assert list(spec.mirrors) == listed.mirrors
 
 
-def test_cifar10_is_as_torchvision_lists_it() -> None:
-    spec = DATASETS["cifar10"]
-    listed = [*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])]
-    assert spec.files == tuple(RawFile(f"{CIFAR10.base_folder}/{file}", md5) for file, md5 in listed)
-    assert spec.archive == RawFile(CIFAR10.filename, CIFAR10.tgz_md5)
-    assert [mirror + spec.archive.name for mirror in spec.mirrors] == [CIFAR10.url]
+@pytest.mark.parametrize(("name", "listed"), [("cifar10", CIFAR10), ("cifar100", CIFAR100)])
+def test_cifar_is_as_torchvision_lists_it(name: str, listed: type[CIFAR10]) -> None:
+    spec = DATASETS[name]
+    known = [*listed.train_list, *listed.test_list, (listed.meta["filename"], listed.meta["md5"])]
+    assert spec.files == tuple(RawFile(f"{listed.base_folder}/{file}", md5) for file, md5 in known)
+    assert spec.archive == RawFile(listed.filename, listed.tgz_md5)
+    assert [mirror + spec.archive.name for mirror in spec.mirrors] == [listed.url]
+
+
+def test_both_splits_of_svhn_are_as_torchvision_lists_them() -> None:
+    spec = DATASETS["svhn"]
+    known = [SVHN.split_list[part] for part in ("train", "test")]
+    assert [(spec.mirrors[0] + file.path, file.path, file.md5) for file in spec.files] == [tuple(row) for row in known]
 
 
 def test_an_unknown_dataset_gets_the_nearest_name() -> None:

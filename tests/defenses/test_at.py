@@ -1,8 +1,11 @@
 """Adversarial training in one step: what is attacked, how, and what the terms are."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small import Small, assert_same, images, steps
+from tiny_nets import samples, whitened
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -117,3 +120,17 @@ def test_a_combination_checks_the_constants_of_both() -> None:
         AdversarialPC(**PGD, variant="coded", xi=-1.0)
     with pytest.raises(ValueError, match="adversarial must be finite float >= 0"):
         AdversarialPC(**PGD, variant="coded", adversarial=-1.0)
+
+
+def test_whitened_space_is_that_of_images_whitened_beforehand() -> None:
+    model = whitened()
+    x, y = samples(model, count=6, wrong=2)
+    defense = Adversarial(**FGSM, box=False, space="whitened", clean=1.0)
+    (step,) = steps(defense, model, (x, y))
+    (behind,) = steps(replace(defense, space="pixel"), model.net, (model.normalize(x), y))
+    assert_same(step.loss, behind.loss, model.net)
+
+
+def test_whitened_space_has_no_box() -> None:
+    with pytest.raises(ValueError, match="space 'whitened' has no box"):
+        Adversarial(**FGSM, space="whitened")

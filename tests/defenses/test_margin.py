@@ -1,8 +1,11 @@
 """Margin maximisation against loops over samples and classes, and against its closed form on a linear net."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small import Small, assert_same, gradients, images, steps
+from tiny_nets import conv, samples, whitened
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -81,3 +84,17 @@ def test_the_image_needs_no_gradient_and_gets_none() -> None:
 def test_constants_are_checked(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         MarginMaximization(**{"variant": "coded", "norm": "l2", "c": 1.0, **options})
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+@pytest.mark.parametrize("space", ["normalized", "whitened"])
+def test_the_gradient_is_taken_in_the_space(space: str, norm: str) -> None:
+    """As if the images were moved there beforehand, and the net alone were trained on them."""
+    model = {"normalized": conv, "whitened": whitened}[space]()
+    x, y = samples(model, count=6, wrong=2)
+    defense = MarginMaximization(variant="printed", norm=norm, c=0.3, data="ce")
+    (behind,) = steps(defense, model.net, (model.normalize(x), y))
+    (step,) = steps(replace(defense, space=space), model, (x, y))
+    assert_same(step.loss, behind.loss, model.net)
+    (pixels,) = steps(defense, model, (x, y))
+    assert not torch.isclose(pixels.terms["sensitivity"], step.terms["sensitivity"], rtol=0.05)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from tiny_nets import Lambda, classifier, conv, linear, samples
+from tiny_nets import Lambda, classifier, conv, linear, samples, whitened
 from torch import Tensor, nn
 
 from touchstone.evaluation.judge import BATCH, SURE, distances, judge, log_odds, logits, margin, predict
@@ -149,6 +149,36 @@ def test_normalized_space_agrees_with_pixels() -> None:
     assert further["rejected"].all()
 
 
+def test_whitened_space_is_measured_there_and_in_pixels() -> None:
+    model = whitened()
+    x, y = samples(model)
+    threat = Threat("l2", (0.5,), space="whitened", bounds=None)
+    view = in_space(model, threat)
+    z = view.from_pixels(x)
+    step = torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
+    z_adv = z + 0.5 * step / step.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    columns = judge(view, z, y, z_adv, threat, 0.5, images=x)
+    with torch.no_grad():
+        assert torch.equal(columns["adv_pred"] != y, model.net(z_adv).argmax(1) != y)
+    torch.testing.assert_close(columns["dist"], torch.full((40,), 0.5, dtype=torch.float64), atol=1e-6, rtol=0)
+    torch.testing.assert_close(columns["x_l2_space"], z.flatten(1).norm(dim=1).double(), atol=1e-4, rtol=1e-6)
+    torch.testing.assert_close(columns["x_l2"], x.flatten(1).norm(dim=1).double(), atol=1e-4, rtol=1e-6)
+    contrast = (x - x.mean((1, 2, 3), keepdim=True)).flatten(1).norm(dim=1)
+    moved = ((z_adv - z).flatten(1) @ model.normalize.inverse_matrix) * (contrast / 55)[:, None]
+    torch.testing.assert_close(columns["dist_l2"], moved.norm(dim=1).double(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(columns["dist_linf"], moved.abs().amax(1).double(), atol=1e-5, rtol=1e-4)
+    assert not columns["rejected"].any()
+    assert judge(view, z, y, z_adv, threat, 0.499, images=x)["rejected"].all()
+
+
+def test_the_distance_in_the_space_of_the_threat_is_that_in_pixels_there() -> None:
+    model = conv()
+    x, y = samples(model)
+    columns = judge(in_space(model, PIXEL), x, y, (x + 0.1).clamp(0, 1), PIXEL, math.inf)
+    assert torch.equal(columns["dist"], columns[f"dist_{PIXEL.norm}"])
+    assert torch.equal(columns["x_l2_space"], columns["x_l2"])
+
+
 def test_unchanged_values_stay_unchanged_in_every_space() -> None:
     model = conv()
     x, y = samples(model)
@@ -215,7 +245,7 @@ def test_batches_have_a_fixed_size() -> None:
 
 
 def test_points_of_another_shape_are_refused() -> None:
-    view = View(Fixed(), PIXEL.bounds, torch.zeros(()), torch.ones(()))
+    view = View(Fixed(), PIXEL.bounds)
     with pytest.raises(ValueError, match=r"points of shape \(1, 3\), got \(2, 3\)"):
         judge(view, torch.zeros(1, 3), torch.tensor([0]), torch.zeros(2, 3), PIXEL, 0.1)
 

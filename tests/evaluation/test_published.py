@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from evaluating import EPSILONS, L0, LINF, ONE_PIXEL, PGD, SIZES, STRAIGHT, at, attack, confident, suite
-from tiny_nets import CLASSES, conv, linear, samples
+from tiny_nets import CLASSES, conv, linear, samples, whitened
 from torch import nn
 
 from touchstone import records
@@ -200,6 +200,27 @@ def test_a_grid_keeps_at_each_epsilon_the_values_that_break_most() -> None:
     assert json.loads(json.dumps(info)) == info
 
 
+def test_a_choice_is_taken_over_from_another_run() -> None:
+    model, threat = conv(), Threat("linf", (0.03, 0.2))
+    _, _, first = attack(model, threat=threat, options=STRAIGHT, grid={"step_size": SIZES})
+    chosen = {row["epsilon"]: row["options"] for row in first["grid"] if row["chosen"]}
+    assert len({size["step_size"] for size in chosen.values()}) == 2
+    table, _, info = attack(model, threat=threat, options=STRAIGHT | {"steps": 4}, chosen=first["grid"])
+    assert {row["epsilon"]: row["options"] for row in info["grid"]} == chosen
+    for epsilon, options in chosen.items():
+        alone, _, _ = attack(model, threat=threat, options=STRAIGHT | {"steps": 4} | options)
+        assert (at(alone, epsilon) == at(table, epsilon)).all()
+    assert set(table["backwards"]) == {4}, "nothing else is tried"
+
+
+def test_a_choice_without_a_budget_is_taken_over_too() -> None:
+    model = conv()
+    _, _, first = attack(model, "ddn", Threat("l2"), options={"steps": 6}, grid={"init_eps": [0.1, 1.0]})
+    _, _, info = attack(model, "ddn", Threat("l2"), options={"steps": 8}, chosen=first["grid"])
+    (kept,) = [row for row in first["grid"] if row["chosen"]]
+    assert [(row["options"], row["chosen"]) for row in info["grid"]] == [(kept["options"], True)]
+
+
 def test_a_grid_is_chosen_by_its_mean_and_not_sample_by_sample() -> None:
     model, threat, sizes = conv(), Threat("linf", (0.1,)), [0.05, 0.2]
     chosen, _, _ = attack(model, threat=threat, options={"steps": 3}, grid={"step_size": sizes})
@@ -373,3 +394,21 @@ def test_what_means_nothing_is_refused(wrong: dict, message: str) -> None:
 def test_bounds_of_the_threat_reach_the_attack() -> None:
     table, _, _ = attack(conv(), threat=Threat("linf", (0.1,), bounds=Bounds(-5.0, 5.0)), options=PGD)
     assert table["dist_linf"].min() == pytest.approx(0.1, abs=1e-6)  # nothing is clipped
+
+
+@pytest.mark.parametrize(("name", "norm"), [("fgsm", "linf"), ("deepfool", "l2")])
+def test_an_attack_in_whitened_space_is_recorded_there_and_in_pixels(name: str, norm: str) -> None:
+    model = whitened()
+    threat = Threat(norm, (0.05,) if name == "fgsm" else (), space="whitened", bounds=None)
+    table, shown, _ = attack(model, name, threat)
+    x, _ = samples(model)
+    right = table[(table["clean_pred"] == table["label"]) & table["success"]]
+    assert len(right) > 1
+    if name == "fgsm":
+        assert right["dist"].to_numpy() == pytest.approx(0.05, abs=1e-5)
+    assert (right["dist_l2"] < right["dist"] * np.sqrt(48)).all()
+    (points,) = shown.values()
+    rows = table.head(len(points))
+    measured = (points - x[torch.tensor(rows["sample"].tolist())]).flatten(1)
+    expected = measured.abs().amax(1) if norm == "linf" else measured.norm(dim=1)
+    np.testing.assert_allclose(expected, rows[f"dist_{norm}"], atol=1e-5)

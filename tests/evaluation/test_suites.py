@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
+import torch
 from digit_nets import held_out, large_margin, saturated, trained
 from robust_nets import first_images, small_cnn
 from torch import Tensor, nn
 
 from touchstone.evaluation import cascade
 from touchstone.evaluation.result import Member
+from touchstone.losses import margin
 from touchstone.study.suites import load_suites
 from touchstone.threat import Threat
 
@@ -27,8 +29,26 @@ def left(net: nn.Module, x: Tensor, y: Tensor, attacks: list[Member], norm: str,
     return 1 - float(records.groupby("sample")["success"].any().mean())
 
 
-@pytest.mark.parametrize("suite", ["quick", "full"])
-@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.3), ("l2", 3.0), ("l1", 40.0)])
+class Binary(nn.Module):
+    """A net behind inputs that are rounded to 0 or 1, through which no gradient comes."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x.detach().round())
+
+
+RADII = {"linf": 0.3, "l2": 3.0, "l1": 40.0, "l0": 60.0}
+CONTROLS = [
+    pytest.param(suite, norm, eps, marks=[pytest.mark.slow] if (suite, norm) == ("full", "l0") else [])
+    for suite in ("quick", "full")
+    for norm, eps in RADII.items()
+]
+
+
+@pytest.mark.parametrize(("suite", "norm", "eps"), CONTROLS)
 @pytest.mark.parametrize("net", [trained, large_margin])
 def test_a_plain_net_falls_to_zero(root: Path, suite: str, norm: str, eps: float, net: object) -> None:
     x, y = held_out(30)
@@ -36,10 +56,30 @@ def test_a_plain_net_falls_to_zero(root: Path, suite: str, norm: str, eps: float
     assert left(net(), x, y, members(root, suite, norm), norm, eps) == 0
 
 
+SPARSE = [("l1", 20.0), ("l0", 30.0)]
+FLOOR = "noise"  # it must gain nothing, and says how little is left to chance
+
+
 @pytest.mark.slow
-def test_a_plain_net_falls_to_zero_where_pixels_are_counted(root: Path) -> None:
-    x, y = held_out(10)
-    assert left(trained(), x, y, members(root, "quick", "l0"), "l0", 150) == 0
+@pytest.mark.parametrize(("norm", "eps"), SPARSE)
+def test_no_member_is_useless(root: Path, norm: str, eps: float) -> None:
+    """Alone, on images near another class, at a radius at which the best of them leaves nothing."""
+    x, y = held_out(100)
+    gap = margin(trained()(x), y)
+    near = gap.where(gap < 0, -torch.inf).argsort(descending=True)[:5]
+    alone = {one.slug: left(trained(), x[near], y[near], [one], norm, eps) for one in members(root, "full", norm)}
+    assert min(alone.values()) == 0
+    assert {slug for slug, share in alone.items() if share == 1} == {FLOOR}
+
+
+@pytest.mark.parametrize(("norm", "eps"), SPARSE)
+def test_what_asks_for_logits_only_finds_what_is_there_without_a_gradient(root: Path, norm: str, eps: float) -> None:
+    """Binary inputs cut the graph: all that climbs stays at x, and the search does not."""
+    x, y = held_out(6)
+    x, cut = x.round(), Binary(trained())
+    climb, search = {"l1": ("apgd-ce", "square"), "l0": ("sigma-zero", "sparse-rs")}[norm]
+    blind, seeing = (left(cut, x, y, members(root, "quick", norm, slug), norm, 2 * eps) for slug in (climb, search))
+    assert seeing < blind
 
 
 @pytest.mark.slow

@@ -52,12 +52,12 @@ def attacks() -> list[Attacked]:
 def test_cells_hold_every_number_of_the_records() -> None:
     found = table(*attacks())
     assert list(found) == cells.COLUMNS
-    one = number(found, attack="clean")
+    one = number(found, attack="clean", metric="accuracy")
     assert (one["value"], one["n"], one["norm"]) == (0.75, 4, "none")
     assert (one["dataset"], one["stand_in"], one["space"]) == ("mnist", "digits", "")
     assert cells.rows(found)[0].model_id == MODEL
-    assert number(found, attack="pgd-px", epsilon=0.3)["value"] == 0.5
-    assert number(found, attack="pgd-far", epsilon=0.3)["value"] == 0.0
+    assert number(found, attack="pgd-px", epsilon=0.3, metric="accuracy")["value"] == 0.5
+    assert number(found, attack="pgd-far", epsilon=0.3, metric="accuracy")["value"] == 0.0
     assert number(found, attack="cw", metric="accuracy")["value"] == 0.25
     assert math.isnan(number(found, attack="cw", metric="accuracy")["epsilon"])
     assert number(found, attack="cw", metric="success_rate")["value"] == 0.75
@@ -144,7 +144,7 @@ def test_a_mean_carries_its_half_width_over_samples_and_a_share_does_not() -> No
     assert (mean["n"], mean["met"]) == (3, 4)
     assert mean["half"] == pytest.approx(4.302652729911275 * np.std([1, 2, 4], ddof=1) / math.sqrt(3))
     assert math.isnan(number(found, attack="cw", metric="success_rate")["half"])
-    assert math.isnan(number(found, attack="clean")["half"])
+    assert math.isnan(number(found, attack="clean", metric="accuracy")["half"])
 
 
 def test_points_cut_back_to_a_budget_are_no_minimal_norms() -> None:
@@ -159,6 +159,53 @@ def test_points_cut_back_to_a_budget_are_no_minimal_norms() -> None:
     assert number(found, metric="accuracy", epsilon=0.1)["value"] == 0.0
 
 
+def l0_and_l2(**changes: Any) -> list[Attacked]:
+    far = {"epsilon": [np.nan] * 3, "success": [True, True, False], "x_l2": [4.0] * 3}
+    l2 = points(**far, dist_l2=[1.0, 2.0, 0.0])
+    l0 = points(**far, dist_l0=[1.0, 2.0, 0.0], dist_l0_values=[3.0, 5.0, 0.0])
+    about: dict[str, Any] = {"kind": "minimal", "budget_rule": "distance"} | changes
+    return [
+        Attacked(header("df", threat=ThreatSpec("l2", epsilons=(1.0, 2.0)), **about), l2),
+        Attacked(header("jsma", threat=ThreatSpec("l0", epsilons=(2.0, 3.0)), **about), l0),
+    ]
+
+
+def test_distances_are_read_at_the_radii_of_the_threat() -> None:
+    found = table(*l0_and_l2())
+    read = {eps: number(found, attack="df", metric="accuracy", epsilon=eps)["value"] for eps in (1.0, 2.0)}
+    assert read == {1.0: pytest.approx(2 / 3), 2.0: pytest.approx(1 / 3)}
+    assert number(found, attack="df", metric="mean_norm")["value"] == 1.5
+    assert number(found, attack="df", metric="rho_adv")["value"] == pytest.approx(0.375)
+    for rule in ("unbounded", "shrink_and_retest"):
+        other = table(*l0_and_l2(budget_rule=rule))
+        assert other.loc[other["metric"] == "accuracy", "epsilon"].isna().all(), rule
+    elsewhere = [Attacked(replace(a.header, threat=replace(a.header.threat, space="normalized")), a.frame)  # type: ignore[type-var]
+                 for a in l0_and_l2()]  # fmt: skip
+    assert table(*elsewhere).query("metric == 'accuracy'")["epsilon"].isna().all(), "records hold pixels alone"
+
+
+def test_an_l0_is_counted_in_pixels_and_in_values() -> None:
+    found = table(*l0_and_l2())
+    assert number(found, attack="jsma", metric="mean_norm")["value"] == 1.5
+    assert number(found, attack="jsma", metric="mean_norm_values")["value"] == 4.0
+    assert number(found, attack="jsma", metric="accuracy", epsilon=2.0)["value"] == pytest.approx(1 / 3)
+    assert number(found, attack="jsma", metric="accuracy_values", epsilon=3.0)["value"] == pytest.approx(2 / 3)
+    assert "mean_norm_values" not in set(found.loc[found["attack"] == "df", "metric"])
+
+
+def test_a_read_accuracy_has_a_worst_case_too() -> None:
+    suite = points(epsilon=[1.0] * 3, success=[True, True, True], dist_l2=[0.5] * 3, member="pgd")
+    judge = header("worst-l2", protocol="worst", threat=ThreatSpec("l2", epsilons=(1.0,)))
+    found = table(l0_and_l2()[0], Attacked(judge, suite), judges={"df": {1.0: ("worst-l2", 1.0)}})
+    assert number(found, attack="df", metric="attack_gap")["value"] == pytest.approx(2 / 3)
+
+
+def test_every_attack_has_a_confidence() -> None:
+    found = table(*attacks())
+    assert set(found.loc[found["metric"] == "avg_confidence", "attack"]) == {"clean", "pgd-px", "pgd-far", "cw"}
+    assert number(found, metric="prob_gap")["attack"] == "clean"
+
+
 def test_a_failed_model_leaves_rows_without_a_value(tmp_path: Path) -> None:
     failed: dict[str, Any] = {"status": "failed", "reason": "loss is nan in epoch 3"}
     headers = [clean(**failed), header("pgd", **failed), header("cw", kind="minimal", **failed), worst(**failed)]
@@ -168,9 +215,10 @@ def test_a_failed_model_leaves_rows_without_a_value(tmp_path: Path) -> None:
     assert set(found["status"]) == {"failed"}
     assert set(found["reason"]) == {"loss is nan in epoch 3"}
     assert found["value"].isna().all()
-    assert set(found.loc[found["attack"] == "cw", "metric"]) == {"accuracy", *metrics.NORM_METRICS, metrics.COMMON_NORM}
+    of_cw = {"accuracy", "avg_confidence", *metrics.NORM_METRICS, metrics.COMMON_NORM}
+    assert set(found.loc[found["attack"] == "cw", "metric"]) == of_cw
     assert found.loc[found["attack"] == "cw", "epsilon"].isna().all()
-    assert found.loc[found["attack"] == "pgd", "epsilon"].tolist() == [0.1, 0.3]
+    assert found.loc[found["attack"] == "pgd", "epsilon"].tolist() == [0.1, 0.3] * 2
     assert set(found.loc[found["attack"] == "worst-linf", "metric"]) == {"worst_accuracy"}
     assert "near_zero_0.01" in set(found["metric"])
 
@@ -190,6 +238,16 @@ def test_weights_are_measured_beside_their_run(tmp_path: Path) -> None:
     assert set(found["attack"]) == {"clean"}
     assert set(found["stand_in"]) == {"digits"}
     assert found["n"].tolist() == [4] * 5
+
+
+def test_other_layers_are_measured_under_their_names(tmp_path: Path) -> None:
+    key = "net.conv1.weight"
+    found = cells.table(cells.of_weights(read_run(save_run(tmp_path, [0.001, 1.0])), [0.01], [key, key]))
+    assert len(found) == 8
+    failed = read_run(save_run(tmp_path / "b", [np.nan], status="failed", reason="nan"))
+    names = cells.table(cells.of_weights(failed, [0.01], [key, "net.conv2.weight"]))["metric"]
+    assert "near_zero_0.01" in set(names)
+    assert "near_zero_0.01@net.conv2.weight" in set(names)
 
 
 def test_cells_do_not_depend_on_the_order_of_the_attacks() -> None:

@@ -216,3 +216,41 @@ def test_the_reach_of_an_attack_is_in_its_own_space() -> None:
     )
     assert metrics.reach(own, NORMALIZED).tolist() == [0.3, math.inf, math.inf]
     assert metrics.reach(own, ThreatSpec("linf", bounds="none")).tolist() == [0.05, math.inf, 0.04]
+
+
+# ---- what else is read from records
+
+
+def test_rho_is_over_what_is_right_or_over_everyone_and_with_or_without_end_points() -> None:
+    frame = points(
+        x_l2=[10.0, 10.0, 5.0, 10.0, 0.0],
+        dist_l2=[1.0, 3.0, 2.0, 0.0, 1.0],
+        success=[True, False, True, True, True],
+        clean_pred=[0, 0, 0, 1, 0],
+    )
+    found = {name: metrics.rho(frame, over)[:2] for name, over in metrics.RHO.items()}
+    assert found == {
+        "rho_adv": (pytest.approx((0.1 + 0.4) / 2), 2),
+        "rho_adv_ends": (pytest.approx((0.1 + 0.3 + 0.4) / 3), 3),
+        "rho_adv_all": (pytest.approx((0.1 + 0.4 + 0.0) / 3), 3),
+        "rho_adv_all_ends": (pytest.approx((0.1 + 0.3 + 0.4 + 0.0) / 4), 4),
+    }
+    still = points(x_l2=[10.0], dist_l2=[0.0], success=[False])
+    assert metrics.rho(still, metrics.RHO["rho_adv_ends"]).n == 0, "an attack that ended where it began"
+
+
+def test_confidence_is_that_of_the_prediction() -> None:
+    frame = points(
+        clean_conf=[0.9, 0.7, 0.5], adv_conf=[0.6, 0.8, 1.0], clean_pred=[0, 0, 1], success=[True, False, True]
+    )
+    assert metrics.confidence(frame, clean=True)[:2] == (pytest.approx(0.7), 3)
+    assert metrics.confidence(frame)[:2] == (0.6, 1), "of what is broken and was right"
+    assert metrics.confidence(frame).half != metrics.confidence(frame, clean=True).half
+    assert metrics.prob_gap(points(clean_gap=[0.5, -0.1]))[:2] == (pytest.approx(0.2), 2)
+
+
+def test_a_minimal_norm_is_read_at_a_radius() -> None:
+    frame = points(epsilon=[math.nan] * 3, dist_l2=[0.0, 1.0, 2.0], success=[True, True, False], clean_pred=[1, 0, 0])
+    read = metrics.within(frame, (0.5, 1.0, 3.0), "l2")
+    assert metrics.accuracy(read)["value"].tolist() == pytest.approx([2 / 3, 1 / 3, 1 / 3])
+    assert metrics.within(frame, (), "l2").empty

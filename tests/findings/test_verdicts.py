@@ -88,7 +88,7 @@ def test_an_unknown_word_is_an_error_everywhere() -> None:
         ("fuzziness", 0.0016, 0.0004),
         ("near_zero_param_ratio_vs_std", 18.0, 4.5),
         ("clean_accuracy_drop_vs_std", 0.089, 0.02),
-        ("confidence", 0.95, 0.02),
+        ("avg_confidence", 0.95, 0.02),
         ("prob_gap", 0.9, 0.02),
     ],
 )
@@ -320,6 +320,26 @@ def test_deviations_are_pooled_under_one_attack_at_one_radius_only(tmp_path: Pat
     found = judged(tmp_path, [ROW], [*seeds(0.5, 0.504), *wild]).iloc[0]
     alone = judged(tmp_path, [ROW], seeds(0.5, 0.504)).iloc[0]
     assert found["h"] == alone["h"] < 0.1
+
+
+@pytest.mark.parametrize(
+    ("ours", "n", "verdict", "stands"),
+    [
+        (0.97, 10000, "reproduced", "stands"),  # all there is to know of one net
+        (0.90, 10000, "lower", "attack gap"),
+        (0.97, 100, "inconclusive", "attack gap"),  # but for the samples
+    ],
+)
+def test_one_net_that_others_trained_is_enough(tmp_path: Path, ours: float, n: int, verdict: str, stands: str) -> None:
+    """Whoever has the net that the paper measured need not train others."""
+    claim, gap = ROW | {"value": "0.97"}, 0.9 if stands == "attack gap" else 0.0
+    cells = [*seeds(ours, n=n), *worst(ours - gap, gap=gap, n=n)]
+    caps = {("mnist", "lenet", "std", a): Caps(population=10000, given=True) for a in ("pgd40-linf", "worst-linf")}
+    row = judged(tmp_path, [claim], cells, caps=caps).iloc[0]
+    assert (row["verdict"], row["stands"], row["caps"]) == (verdict, stands, "given weights")
+    assert "seeds" not in row["why"]
+    trained = judged(tmp_path, [claim], cells, caps={}).iloc[0]
+    assert (trained["verdict"], trained["caps"]) == ("inconclusive", "")
 
 
 def test_one_seed_convicts_nobody(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The attacks that really ran."""
     names: list[str] = []
     real = attack.attack
-    monkeypatch.setattr(attack, "attack", lambda job, scene: names.append(job.attack) or real(job, scene))
+    monkeypatch.setattr(attack, "attack", lambda job, *rest: names.append(job.attack) or real(job, *rest))
     return names
 
 
@@ -112,7 +112,7 @@ def run_and_count(job: BatchJob, together: Any, count: Any) -> None:
 
 @pytest.mark.usefixtures("std")
 def test_batches_of_one_model_beside_each_other_measure_it_once(plan: Plan, results: Results) -> None:
-    names, here = ("fgsm-linf", "bim10-linf"), multiprocessing.get_context("spawn")
+    names, here = ("fgsm-linf", "linfbia"), multiprocessing.get_context("spawn")
     jobs = [replace(batch(plan, one(plan, name)), batch=name) for name in names]
     together, count = here.Barrier(2), here.Value("i", 0)
     processes = [here.Process(target=run_and_count, args=(job, together, count)) for job in jobs]
@@ -124,6 +124,34 @@ def test_batches_of_one_model_beside_each_other_measure_it_once(plan: Plan, resu
     assert count.value == 1
     first, second = (records.read(results.attack(model_id(), name).records).preflights for name in names)
     assert first == second
+
+
+@pytest.mark.usefixtures("std")
+def test_an_attack_takes_over_what_another_one_chose(plan: Plan, results: Results, ran: list[str]) -> None:
+    tuned = replace(one(plan, "fgsm-linf"), attack="tuned")
+    member = Member("tuned", "bim", {"steps": 2}, {"step_size": [0.0, 0.2]})
+    tuned = replace(tuned, members=(member,))
+    taker = replace(tuned, attack="taker", members=(Member("taker", "bim", {"steps": 3}),), chosen_by=tuned)
+    first, second = run(batch(plan, taker, tuned), results).attacks
+    assert ran == ["tuned", "taker"], "what chooses runs first"
+    assert (first.header.attack, second.header.attack) == ("tuned", "taker")
+    assert [row["options"] for row in second.header.grid] == [{"step_size": 0.2}]
+    other = replace(tuned, members=(replace(member, grid={"step_size": [0.0]}),))
+    run(batch(plan, other, replace(taker, chosen_by=other)), results)
+    assert ran[2:] == ["tuned", "taker"], "another choice, other rows"
+    with pytest.raises(ExceptionGroup) as caught:
+        run(batch(plan, replace(taker, chosen_by=replace(tuned, attack="gone"))), results)
+    assert "taker takes the choice of gone, which has not run" in str(caught.value.exceptions[0])
+
+
+@pytest.mark.usefixtures("std")
+def test_samples_are_drawn_from_the_population(plan: Plan, results: Results) -> None:
+    part = replace(one(plan, "fgsm-linf"), population=40, samples=None)
+    (whole,) = run(batch(plan, part), results).attacks
+    assert sorted(whole.frame["sample"].unique()) == list(range(40))
+    (some,) = run(batch(plan, replace(part, samples=15)), results).attacks
+    assert some.frame["sample"].nunique() == 15
+    assert set(some.frame["sample"]) < set(range(40))
 
 
 @pytest.mark.parametrize("change", ["weights", "data", "options"])

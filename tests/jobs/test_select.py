@@ -60,7 +60,7 @@ def test_a_candidate_never_sees_the_validation_rows_or_the_test_set(plan: Plan) 
     data = Dataset("digits", Split(x, labels), empty, validation, "")
     job = build.select_job(plan, model_id("minmax-printed"))
     job = replace(job, phases=(replace(job.phases[0], epochs=15, batch_size=8),), redraws=0)
-    found, _ = try_out(job, Objective("ce", {}), {}, data, torch.device("cpu"))
+    found, _ = try_out(job, Objective("ce", {}), {}, data)
     assert found["status"] == "ok"
     assert found["validation_accuracy"] == 0.0
     assert found["epochs"] == 15

@@ -53,6 +53,7 @@ def job(study: str = "minmax", worst: tuple[WorstCase, ...] = (), cut: tuple[Cut
         readings=PLAIN,
         worst=worst,
         cut_short=cut,
+        match=tuple(defined.paired.match if defined.paired else ()),
     )
 
 
@@ -106,6 +107,7 @@ def test_cells_are_those_of_all_batches_and_of_the_weights(made: Path) -> None:
     found = cells[cells["attack"] != "clean"][["attack", "metric", "epsilon", "value", "stand_in"]]
     assert found.to_numpy().tolist() == [
         ["pgd40-linf", "accuracy", "0.3", 0.6, "digits"],
+        ["pgd40-linf", "avg_confidence", "0.3", 0.0, "digits"],
         ["pgd40-linf", "attack_gap", "0.3", 0.2, "digits"],
         ["pgd40-linf", "worst_under_threat", "0.3", 0.4, "digits"],
         ["worst-linf", "worst_accuracy", "0.3", 0.4, "digits"],
@@ -123,6 +125,35 @@ def test_every_claim_has_a_verdict_that_is_a_word(made: Path) -> None:
     assert (pgd["verdict"], pgd["why"], pgd["ours"]) == ("not comparable", "digits stands in for mnist", "0.6")
     assert (pgd["stands"], pgd["overstated_by"], pgd["worst"]) == ("attack gap", "", "0.4")
     assert (float(pgd["attack_gap"]), float(pgd["replication_gap"])) == (pytest.approx(20.0), pytest.approx(-0.72))
+
+
+def test_a_claim_that_names_another_attack_is_judged_as_a_pair(tmp_path: Path, results: Results) -> None:
+    """On 100 images of a population of 100, one net, whose clean accuracy is the published one."""
+    (tmp_path / "studies").unlink()
+    folder = tmp_path / "studies" / "minmax"
+    shutil.copytree(STUDY.parent, folder.parent)
+    text = (folder / "study.yaml").read_text()
+    (folder / "study.yaml").write_text(text + "\npaired: {match: [clean]}\n")
+    claims = pd.read_csv(folder / "claims.csv", dtype=str, keep_default_na=False).assign(against="")
+    claims.loc[claims["id"] == "t1-std-pgd", "against"] = "fgsm-linf"
+    claims.to_csv(folder / "claims.csv", index=False)
+    printed = claims.set_index("id")["value"].astype(float)
+    wrong = {"clean_pred": (np.arange(100) >= 99).astype(int), "epsilon": [np.nan] * 100, "norm": "none"}
+    pgd, fgsm = (attack(header(slug, model=STD), n) for slug, n in (("pgd40-linf", 60), ("fgsm-linf", 20)))
+    save(file := results.attack(STD, "all").records, attack(clean(model=STD), 0, **wrong), pgd, fgsm)
+    run = save_run(results.model(STD).run.parent, np.full((6, 1, 5, 5), 0.5), STD)
+    tables(job(), records=[file], runs=[run], selections=[], prepared=[], **written())
+    (row,) = pd.read_csv(results.table("minmax", "paired")).to_dict("records")
+    assert (row["id"], row["attack"], row["against"], row["nets"], row["n"]) == (
+        "t1-std-pgd",
+        "pgd40-linf",
+        "fgsm-linf",
+        1,
+        100,
+    )
+    assert row["published"] == pytest.approx(printed["t1-std-pgd"] - printed["t1-std-fgsm"])
+    assert row["ours"] == pytest.approx(-0.4)
+    assert row["why"] == "on our net"
 
 
 def test_flags_are_those_of_trainings_preflights_and_attacks(made: Path) -> None:
@@ -163,7 +194,8 @@ def test_a_study_of_cells_alone_has_empty_tables_of_claims(tmp_path: Path, resul
     run = save_run(results.model(mlp).run.parent, model=mlp)
     tables(job("margin"), records=[records], runs=[run], selections=[], prepared=[], **written("margin"))
     cells = pd.read_csv(results.table("margin", "cells"))
-    assert cells[["model", "attack", "metric"]].to_numpy().tolist() == [["mlp-1000", "clean", "accuracy"]]
+    names = ("accuracy", "avg_confidence", "prob_gap")
+    assert cells[["model", "attack", "metric"]].to_numpy().tolist() == [["mlp-1000", "clean", name] for name in names]
     for name in ("claims", "qualitative", "paper"):
         assert pd.read_csv(results.table("margin", name)).empty
     assert pd.read_csv(results.table("margin", "attacks"))["attack"].tolist() == ["clean"]

@@ -20,6 +20,7 @@ from toy_jobs import flip, model_id, say, trained, training
 from touchstone import paths
 from touchstone.data.prepare import load as load_dataset
 from touchstone.jobs.common import load_weights, make_model
+from touchstone.models.whitening import Whiten
 from touchstone.paths import Results
 from touchstone.plan.jobs import Code, Net, Objective, TrainJob
 from touchstone.plan.plan import Plan
@@ -50,6 +51,29 @@ def test_a_net_of_the_users_own_may_share_weights(plan: Plan, results: Results) 
     run = trained(replace(training(plan), net=net), results)
     assert run["status"] == "ok"
     load_weights(make_model(net, "digits", seed=1), results.model(model_id()).weights, run["model_sha256"])
+
+
+def test_whitening_is_fitted_on_the_rows_trained_on_and_saved_with_the_weights(plan: Plan, results: Results) -> None:
+    job = training(plan)
+    job = replace(
+        job, net=replace(job.net, normalize="whitened"), phases=(replace(job.phases[0], validation_share=0.2),)
+    )
+    run = trained(job, results)
+    assert run["status"] == "ok"
+    model = make_model(job.net, "digits", seed=0)
+    load_weights(model, results.model(model_id()).weights, run["model_sha256"])
+    rows, _ = load_dataset(paths.prepared("digits").data).held_out(0.2)
+    expected = Whiten((1, 28, 28))
+    expected.fit(rows.x)
+    torch.testing.assert_close(model.normalize.matrix, expected.matrix, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model.normalize.mean, expected.mean)
+    # who starts from its weights has its whitening too
+    start = replace(training(plan, seed=1), net=job.net, start=model_id(), phases=job.phases)
+    again = trained(start, results)
+    assert again["status"] == "ok"
+    other = make_model(job.net, "digits", seed=0)
+    load_weights(other, results.model(start.subject.model).weights, again["model_sha256"])
+    assert torch.equal(other.normalize.matrix, model.normalize.matrix)
 
 
 def test_training_twice_gives_the_same_bytes(plan: Plan, results: Results) -> None:

@@ -440,9 +440,9 @@ def test_full_contains_the_standard_autoattack_and_what_sees_through_masked_grad
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1", "l0"])
 def test_full_misses_nothing_of_quick(paper: Plan, norm: str) -> None:
-    """But that a search by queries or by generations is one longer run."""
+    """But that a search by queries, by generations or by many small steps is one longer run."""
     quick, full = (list(paper.suites.members(suite, norm).values()) for suite in ("quick", "full"))
-    longer = {"square", "onepixel", "pdpgd"}
+    longer = {"square", "onepixel", "sparse-rs", "sigma-zero"}
     assert all(one in full or one.fn in longer & {m.fn for m in full} for one in quick)
 
 
@@ -525,3 +525,70 @@ def test_a_batch_is_a_model_or_an_attack(demo: Plan, paper: Plan) -> None:
 def test_an_adaptive_attack_that_cannot_run_is_reported(edited: Edit, adaptive: str, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         edited(("  std: {fn: ce}", f"  std: {{fn: ce, adaptive: {adaptive}}}"))
+
+
+# ---- what differs by model, and by attack
+
+PGD = "pgd40-linf: {fn: pgd, threat: linf, steps: 40, step_size: 0.01}"
+NAMES = ("std", "std+l1", "std+l2", "adv", "minmax-printed", "minmax-coded")
+
+
+def by_defense(value: object, **values: object) -> str:
+    return "{" + ", ".join(f"{name}: {values.get(name, value)}" for name in NAMES) + "}"
+
+
+def test_a_model_has_radii_and_options_of_its_own(edited: Edit) -> None:
+    radii = f"epsilons: {{mnist: {by_defense([0.3], adv=[0.3, 0.5])}, cifar10: [0.03]}}}}"
+    steps = f"step_size: {{mnist: {by_defense(0.01, adv=0.02)}, cifar10: 0.003}}}}"
+    threat = ("linf: {norm: linf, space: normalized, epsilons: {mnist: [0.3], cifar10: [0.03]}}",
+              f"linf: {{norm: linf, space: normalized, {radii}")  # fmt: skip
+    plan = edited(threat, (PGD, PGD.replace("step_size: 0.01}", steps)))
+    for dataset, defense, epsilons, size in (
+        ("mnist", "adv", (0.3, 0.5), 0.02),
+        ("mnist", "std", (0.3,), 0.01),
+        ("cifar10", "adv", (0.03,), 0.003),
+    ):
+        job = attack(plan, dataset, defense, "pgd40-linf")
+        assert job.threat == ThreatSpec("linf", "normalized", epsilons=epsilons)
+        full, capped = 40, job.members[0].options["steps"]
+        assert job.members[0].options["step_size"] == pytest.approx(size * full / capped)
+    worst = {defense: attack(plan, "mnist", defense, "worst-linf").threat for defense in ("adv", "std")}
+    assert len(worst["adv"].epsilons) == len(worst["std"].epsilons) + 1
+    (judged,) = [w for w in build.tables_job(plan, "minmax").worst if (w.dataset, w.attack) == ("mnist", "pgd40-linf")]
+    assert [judge.epsilon for judge in judged.judges] == [0.3, 0.5]
+
+
+def test_numbers_are_about_the_first_images_where_a_study_says_so(edited: Edit) -> None:
+    samples = ("\nseeds:", "\nsamples: {first: 50}\nseeds:")
+    whole = PGD.replace("step_size: 0.01}", "step_size: 0.01, samples: all}")
+    plan = edited(samples, (PGD, whole), config=[("caps:", "caps:\n  - {where: {attack: linfbia}, samples: 20}")])
+    found = {name: attack(plan, "mnist", "std", name) for name in ("clean", "fgsm-linf", "pgd40-linf", "linfbia")}
+    assert (found["clean"].population, found["clean"].samples) == (50, None)
+    assert (found["pgd40-linf"].population, found["pgd40-linf"].samples) == (None, found["pgd40-linf"].samples)
+    assert (found["linfbia"].population, found["linfbia"].samples) == (50, 20)
+    cuts = {c.slug: c for c in build.tables_job(plan, "minmax").cut_short if (c.dataset, c.defense) == ("mnist", "std")}
+    assert cuts["clean"].population == 50
+    assert not any("test images" in words for words in cuts["clean"].size), "a cap that is no less cuts nothing"
+    assert "at most 20 test images" in cuts["linfbia"].size
+
+
+def test_an_attack_that_takes_a_choice_over_runs_after_the_one_that_makes_it(edited: Edit) -> None:
+    grid = PGD.replace("step_size: 0.01}", "grid: {step_size: [0.01, 0.02]}}")
+    more = grid.replace("grid: {step_size: [0.01, 0.02]}", "restarts: 3, grid_from: pgd40-linf")
+    listed = "cells: [{datasets: [mnist], models: [lenet], defenses: [std], attacks: [many]}]\n"
+    probe = ("probe: pgd40-linf", "probe: fgsm-linf")
+    both = (PGD, f"{grid}\n  {more.replace('pgd40-linf: {', 'many: {')}")
+    config = [("jobs: per_model", "jobs: per_attack\nonly: {attacks: [many]}")]
+    plan = edited(probe, both, ("\nattacks:", f"\n{listed}\nattacks:"), config=config)
+    model = of(plan, "mnist", "std")
+    assert plan.attacks(model) == ["clean", "pgd40-linf", "many"], "what chooses runs with it"
+    assert plan.batches(model) == {"clean": ["clean"], "pgd40-linf": ["pgd40-linf", "many"]}
+    job = build.attack_job(plan, model, "many")
+    assert job.chosen_by == build.attack_job(plan, model, "pgd40-linf")
+    batch = build.batch_job(plan, model, "pgd40-linf")
+    assert type(batch).from_params(batch.to_params()) == batch
+
+
+def test_a_net_of_other_weights_has_no_absolute_number(edited: Edit) -> None:
+    plan = edited(("\nseeds:", "\npaired: {match: [clean]}\nseeds:"))
+    assert all("other weights" in cut.model for cut in build.tables_job(plan, "minmax").cut_short)

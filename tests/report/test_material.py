@@ -25,7 +25,7 @@ def test_everything_is_read_as_written(results: Results) -> None:
     assert (found.config.run, found.config.caps[0].epochs, found.config.caps[0].samples) == ("demo", 10, 300)
     assert found.provenance["cores"] == 2
     assert set(found.tables) == {
-        *["cells", "claims", "qualitative", "flags", "selection", "failures", "worst", "attacks", "paper"]
+        *["cells", "claims", "qualitative", "flags", "selection", "failures", "worst", "attacks", "paper", "paired"]
     }
     assert found.tables["claims"]["value"][5] == "0.7610"  # with its last digit
     assert len(found.runs) == 12

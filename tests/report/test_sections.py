@@ -246,7 +246,7 @@ def numbered(material: Material) -> list[str]:
 
 def test_an_unknown_verdict_is_an_error_wherever_it_is_shown(material: Material) -> None:
     claims = material.tables["claims"].assign(verdict="reproducd", only="")
-    for show in (report.kinds, report.beyond, report.readings, report.claims, report.verdicts):
+    for show in (report.kinds, report.beyond, report.readings, report.claims_tables, report.verdicts):
         with pytest.raises(ValueError, match="unknown verdict 'reproducd'"):
             show(changed(material, claims=claims))
 

@@ -131,7 +131,7 @@ def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_syntax_error_in_a_model_of_ones_own_is_named(project: Path, broken: str) -> None:
     put(project / STUDY, ("models", "lenet", "fn"), broken)
-    with pytest.raises(ConfigError, match=r"models\.lenet\.fn: 'broken:f' cannot be read: .*broken\.py:2: not valid"):
+    with pytest.raises(ConfigError, match=r"models\.lenet\.fn: 'broken:f' cannot be used: .*broken\.py:2: not valid"):
         make_plan(project, project / CONFIG)
 
 

@@ -1,4 +1,5 @@
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from toy_claims import (
 )
 from toy_records import clean, header, points, save_run
 
-from touchstone.cell import ModelId
+from touchstone.cell import ModelId, ThreatSpec
 from touchstone.findings.cells import Cell, derive, of_attacks, of_weights, table
 from touchstone.findings.inputs import read_run
 from touchstone.records import Attacked, Batch
@@ -103,10 +104,10 @@ def test_a_wrong_field_is_named(tmp_path: Path, changes: dict[str, str], message
 
 
 TRIED = {
-    ("mnist", "clean"): Tried("none", "none", "", ()),
-    ("mnist", "pgd40-linf"): Tried("fixed", "linf", "normalized", (0.1, 0.3), steps=40),
-    ("mnist", "pgd40-linf-px"): Tried("fixed", "linf", "pixel", (0.031373, 0.3)),
-    ("mnist", "cw-l2"): Tried("minimal", "l2", "normalized", ()),
+    ("mnist", "std", "clean"): Tried("none", "none", "", ()),
+    ("mnist", "std", "pgd40-linf"): Tried("fixed", "linf", "normalized", (0.1, 0.3), steps=40),
+    ("mnist", "std", "pgd40-linf-px"): Tried("fixed", "linf", "pixel", (0.031373, 0.3)),
+    ("mnist", "std", "cw-l2"): Tried("minimal", "l2", "normalized", ()),
 }
 CW = {"attack": "cw", "norm": "l2", "cell_attack": "cw-l2", "cell_epsilon": ""}
 PIXEL = {"epsilon_unit": "pixel01", "cell_attack": "pgd40-linf-px"}
@@ -179,7 +180,7 @@ def test_what_is_printed_and_its_cell_agree(tmp_path: Path, changes: dict[str, s
             "cell_attack: 'pgd40-linf' takes 40 steps, but steps=200 is pr",
         ),
         ({"alternative": "0.4;40"}, "alternative: expected 0 to 1 for accuracy in fraction, got '40'"),
-        ({"metric": "rho_adv", "cell_metric": "rho_adv"}, "cell_metric: unknown metric 'rho_adv'; allowed: accuracy"),
+        ({"metric": "rho_adv", "cell_metric": "rho"}, "cell_metric: unknown metric 'rho'; allowed: accuracy"),
         ({"cell_metric": "worst_accuracy"}, "cell_metric: unknown metric 'worst_accuracy'"),
     ],
 )
@@ -199,7 +200,7 @@ def test_what_is_printed_and_its_cell_may_not_disagree(tmp_path: Path, changes: 
 )
 def test_a_reading_swaps_an_attack_for_one_of_its_kind(tmp_path: Path, other: str, message: str) -> None:
     more = {"small": Tried("fixed", "linf", "pixel", (0.1,)), "round": Tried("fixed", "l2", "pixel", (0.3,))}
-    tried = TRIED | {("mnist", name): one for name, one in more.items()}
+    tried = TRIED | {("mnist", "std", name): one for name, one in more.items()}
     readings = {"headline": {}, "other": {"attack": {"pgd40-linf": other}}}
     with pytest.raises(ConfigError, match=rf"claims\.csv:2: {message}"):
         load(tmp_path, ROW, tried=tried, readings=readings)
@@ -213,7 +214,10 @@ def test_every_metric_of_a_claim_is_one_that_something_produces(tmp_path: Path) 
     assert claims.MEASURES.keys() - set(made["metric"]) == set()
     for name, measure in claims.MEASURES.items():
         rows = made[made["metric"] == name]
-        kinds = {{"clean": "none", "pgd": "fixed", "cw": "minimal"}[attack] for attack in rows["attack"]}
+        kinds = {
+            {"clean": "none", "pgd": "fixed", "cw-l2": "minimal", "cw-l0": "minimal"}[attack]
+            for attack in rows["attack"]
+        }
         assert kinds == set(measure.kinds), name
 
 
@@ -225,7 +229,14 @@ def attacked() -> list[Cell]:
         batch = [
             Attacked(clean(model=model), points(epsilon=[math.nan] * 4)),
             Attacked(header("pgd", model=model), points(epsilon=[0.3] * 4)),
-            Attacked(header("cw", model=model, kind="minimal"), points(epsilon=[math.nan] * 4)),
+            *(
+                Attacked(
+                    header(f"cw-{norm}", model=model, kind="minimal", budget_rule="distance", threat=threat),
+                    points(epsilon=[math.nan] * 4),
+                )
+                for norm in ("l2", "l0")
+                for threat in [ThreatSpec(norm, epsilons=(1.0,))]
+            ),
         ]
         found += of_attacks(Batch(batch, []), {})
     return found
@@ -342,3 +353,38 @@ def test_readings_need_a_headline_and_marks(tmp_path: Path) -> None:
         claims.expand(loaded, {"coded": {}})
     with pytest.raises(ValueError, match="readings: coded: expected a mark"):
         claims.expand(loaded, {"headline": {}, "coded": {"defense": {}}})
+
+
+READ = Tried("minimal", "l2", "pixel", (0.5, 1.0), read=True)
+MINIMAL = {"attack": "df", "norm": "l2", "epsilon": "", "epsilon_unit": "", "cell_attack": "cw-l2", "cell_epsilon": ""}
+NORM = {"metric": "mean_norm", "cell_metric": "mean_norm", "unit": "raw"}
+RATIO = {"metric": "rho_adv", "unit": "ratio"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cell_epsilon": "0.5"}, ""),
+        ({}, ""),
+        ({"cell_epsilon": "0.7"}, "cell_epsilon: 'cw-l2' is not run at '0.7'; allowed: 0.5, 1"),
+        (NORM, ""),
+        (NORM | {"cell_epsilon": "0.5"}, "cell_epsilon: 'mean_norm' is at no radius"),
+        (RATIO | {"cell_metric": "rho_adv_all"}, ""),
+        (NORM | {"cell_metric": "mean_norm_values"}, "'mean_norm_values' is of an attack in l0; 'cw-l2' is in l2"),
+        (RATIO | {"cell_metric": "mean_norm"}, "cell_metric: 'mean_norm', but 'rho_adv' is printed"),
+    ],
+)
+def test_a_radius_may_be_read_and_may_be_left_out(tmp_path: Path, changes: dict[str, str], message: str) -> None:
+    tried = {("mnist", "std", "cw-l2"): READ}
+    if not message:
+        assert len(load(tmp_path, ROW | MINIMAL | changes, tried=tried)) == 1
+        return
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        load(tmp_path, ROW | MINIMAL | changes, tried=tried)
+
+
+def test_a_reading_may_swap_the_metric(tmp_path: Path) -> None:
+    row = ROW | MINIMAL | RATIO | {"cell_metric": "rho_adv"}
+    readings = {"headline": {}, "coded": {"mark": "only as coded", "metric": {"rho_adv": "rho_adv_ends"}}}
+    rows = claims.expand(load(tmp_path, row), readings)
+    assert rows["cell_metric"].tolist() == ["rho_adv", "rho_adv_ends"]

@@ -44,3 +44,27 @@ def test_gce_with_adversarial_training_has_the_recipe_of_the_paper(study: Study)
     assert study.readings["recipe"].defense == {"gce+at": "gce+at-chen"}
     (theirs,) = resolved_phases(study, "gce+at-chen", "mnist")
     assert (theirs.lr, theirs.betas, theirs.batch_size, theirs.epochs) == (0.001, (0.9, 0.99), 64, 20)
+
+
+def test_every_dataset_of_the_paper_has_its_recipe(study: Study) -> None:
+    """Section "Experiments": two times 50 epochs on grey images, two times 150 on others."""
+    assert study.recipes["kmnist"] == study.recipes["fmnist"] == study.recipes["mnist"]
+    assert study.recipes["cifar100"] == study.recipes["cifar10"]
+    for name, half in {"mnist": 50, "kmnist": 50, "fmnist": 50}.items() | {
+        (name, 150) for name in ("cifar10", "cifar100", "svhn", "tinyimagenet")
+    }:
+        (whole,), (first,) = (resolved_phases(study, defense, name) for defense in ("ce", "ce-warm"))
+        (second,) = resolved_phases(study, "pc-printed", name)
+        assert (whole.epochs, first.epochs, second.epochs) == (2 * half, half, half)
+        assert {(p.optimizer, p.lr, p.batch_size) for p in (whole, first, second)} == {("adam", 0.01, 256)}
+    flips = {name: bool(recipe.augment and recipe.augment.flip) for name, recipe in study.recipes.items()}
+    assert {name for name, flip in flips.items() if flip} == {"cifar10", "cifar100", "tinyimagenet"}
+    assert study.recipes["svhn"].augment is None
+
+
+def test_radii_differ_on_the_large_datasets_only(study: Study) -> None:
+    """Tables 1 and 4."""
+    radii = study.threats["linf"].epsilons
+    assert radii["kmnist"] == radii["fmnist"] == radii["mnist"] == [0.1, 0.2, 0.3]
+    assert radii["svhn"] == radii["cifar10"] == [0.04, 0.12, 0.2]
+    assert radii["cifar100"] == radii["tinyimagenet"] == [0.005, 0.01, 0.015]

@@ -12,7 +12,7 @@ from touchstone.study.schema import (
     RuleDef,
     Study,
     TrainingDef,
-    for_dataset,
+    for_cell,
     resolved_phases,
     starts,
 )
@@ -24,8 +24,8 @@ def study(request: pytest.FixtureRequest) -> Study:
 
 
 def test_values_by_dataset() -> None:
-    assert for_dataset({"mnist": 0.3, "cifar10": 0.03}, "cifar10") == 0.03
-    assert for_dataset(0.3, "cifar10") == 0.3
+    assert for_cell({"mnist": 0.3, "cifar10": 0.03}, "cifar10", "std") == 0.03
+    assert for_cell(0.3, "cifar10", "std") == 0.3
 
 
 def test_what_a_defense_starts_from(study: Study) -> None:

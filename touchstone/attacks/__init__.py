@@ -3,9 +3,10 @@
 What all of them promise and ask for is said in `contract.py`, what is special to one in its docstring.
 """
 
+import ast
 from typing import Literal
 
-from touchstone.registry import AttackSpec, BudgetRule
+from touchstone.registry import NORMS, AttackSpec, BudgetRule, SourceError, is_own, options
 
 
 def _fixed(
@@ -37,6 +38,15 @@ def _minimal(
     return AttackSpec(f"{__name__}.{fn}", "minimal", norms, source, *facts)
 
 
+WITHOUT_KEYWORD = ("foolbox",)  # conventions of foreign attacks that tell a radius in another way than by a keyword
+
+
+def _foreign(fn: str, kind: Literal["fixed", "minimal"], budget_rule: Literal["ball", "distance"]) -> AttackSpec:
+    """An attack of another library, whose rows may influence one another."""
+    fn, source = f"{__name__}.{fn}", "that of the attack which its option `target` names"
+    return AttackSpec(fn, kind, NORMS, source, budget_rule=budget_rule, droppable=False, coupled=True, foreign=True)
+
+
 ATTACKS: dict[str, AttackSpec] = {
     "clean": AttackSpec(
         fn="touchstone.attacks.clean:clean", kind="none", norms=("linf", "l2", "l1", "l0"), source="no attack"
@@ -55,6 +65,7 @@ ATTACKS: dict[str, AttackSpec] = {
     "sparsefool": _minimal(
         "sparsefool:sparsefool", norms=("l1", "l0"), source="Modas, Moosavi-Dezfooli, Frossard (2019)"
     ),
+    "sigma-zero": _minimal("sigma_zero:sigma_zero", norms=("l0",), source="Cina et al. (2025)"),
     "jsma": _minimal("jsma:jsma", norms=("l0",), source="Papernot et al. (2016)"),
     "pdgd": _minimal("primal_dual:pdgd", norms=("l2",), source="Matyasko (2020), algorithm 2"),
     "pdpgd": _minimal("primal_dual:pdpgd", norms=("linf", "l1", "l0"), source="Matyasko (2020), algorithm 3"),
@@ -66,7 +77,10 @@ ATTACKS: dict[str, AttackSpec] = {
         budget_rule="unbounded",
         source="Matyasko (2020), algorithm 1",
     ),
-    "square": _fixed("square:square", norms=("linf", "l2"), source="Andriushchenko et al. (2020)"),
+    "square": _fixed(
+        "square:square", norms=("linf", "l2", "l1"), source="Andriushchenko et al. (2020); l1: Croce, Hein (2021)"
+    ),
+    "sparse-rs": _fixed("sparse_rs:sparse_rs", norms=("l0",), source="Croce et al. (2022)"),
     "onepixel": _fixed("onepixel:onepixel", norms=("l0",), source="Su, Vargas, Sakurai (2019)"),
     "noise": _fixed(
         "noise:noise", norms=("linf", "l2", "l1", "l0"), source="uniform random points: the floor under every attack"
@@ -97,4 +111,38 @@ ATTACKS: dict[str, AttackSpec] = {
         source="Croce, Hein (2020), pyautoattack",
         coupled=True,
     ),
+    "external": _foreign("external:external", "minimal", "distance"),
+    "external-fixed": _foreign("external:external_fixed", "fixed", "ball"),
 }
+
+
+def attack_spec(name: str) -> AttackSpec:
+    """Return the row of the table, or what the signature of the user's own attack, "module:function", says of it.
+
+    One that takes `eps` has a fixed budget, any other looks for the nearest point. Its norms are those of the
+    annotation `norm: Literal["linf", "l2"]`; all of them if that is none.
+
+    Raises:
+        KeyError: for a name that is neither.
+        SourceError: if there is no such function, or it does not take what an attack is given.
+    """
+    if not is_own(name):
+        return ATTACKS[name]
+    taken = options(name)
+    kind: Literal["fixed", "minimal"] = "fixed" if "eps" in taken else "minimal"
+    wanted = {"fixed": ("norm", "eps", "rng", "stop"), "minimal": ("norm", "rng")}[kind]
+    if missing := [one for one in wanted if one not in taken]:
+        raise SourceError(f"an attack takes keyword-only {', '.join(wanted)}; missing: {', '.join(missing)}")
+    rule: Literal["ball", "distance"] = "ball" if kind == "fixed" else "distance"
+    return AttackSpec(name, kind, _norms(name, taken["norm"].annotation), "the user's own", budget_rule=rule)
+
+
+def _norms(name: str, annotation: str) -> tuple[str, ...]:
+    """Read the norms of `Literal["linf", "l2"]`; any other annotation says nothing of them."""
+    _, is_literal, inside = annotation.partition("Literal[")
+    if not is_literal:
+        return NORMS
+    found = ast.literal_eval(f"({inside.rstrip(']')},)")
+    if unknown := [norm for norm in found if norm not in NORMS]:
+        raise SourceError(f"{name} has unknown norms {unknown}; allowed: {', '.join(NORMS)}")
+    return tuple(found)

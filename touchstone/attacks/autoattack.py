@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from touchstone.attacks.balls import confine
 from touchstone.attacks.contract import Problem, between, choose, prepare
-from touchstone.attacks.wrapping import wrapped
+from touchstone.attacks.wrapping import Counted, share_out, wrapped
 from touchstone.losses import misclassified
 from touchstone.query import Query
 from touchstone.ranges import Count
@@ -79,20 +79,6 @@ def autoattack(
     return confine(x_adv, task.x, task.eps, norm, task.bounds)
 
 
-class Counted(nn.Module):
-    """The model as pyautoattack sees it: float32 images in, float32 logits out, all passes counted for one sample."""
-
-    def __init__(self, query: Query, like: Tensor) -> None:
-        super().__init__()
-        self.query, self.like = query, like
-        query.reserve(1, like.device)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits (B, C) of x (B, C, H, W)."""
-        inputs = x.to(self.like.dtype).view(len(x), *self.like.shape[1:])
-        return self.query.attached(inputs, rows=torch.zeros(len(x), dtype=torch.int64, device=x.device)).to(x.dtype)
-
-
 def build(
     query: Query,
     task: Problem,
@@ -112,7 +98,7 @@ def build(
     """
     classes, side = task.query.classes, min(image(task.x).shape[2:])
     ensemble = wrapped("pyautoattack.autoattack").AutoAttack(
-        Counted(query, task.x),
+        Counted(query, task.x, task.x.dtype),
         attacks=list(attacks) or None,
         device=task.x.device,
         eps=eps,
@@ -168,13 +154,6 @@ def cascade(ensemble: Any, counts: Query, task: Problem, rows: Tensor) -> Tensor
 def image(x: Tensor) -> Tensor:
     """Return x (B, *shape) as images (B, C, H, W)."""
     return x if x.ndim == 4 else x.flatten(1)[:, None, None]
-
-
-def share_out(total: Tensor, counter: Tensor, rows: Tensor) -> None:
-    """Move total (1,) to counter (N,), evenly over rows (K,), the remainder one by one to the first of them."""
-    each, rest = divmod(int(total), len(rows))
-    counter[rows] += each + (torch.arange(len(rows), device=rows.device) < rest).long()
-    total.zero_()
 
 
 @contextmanager

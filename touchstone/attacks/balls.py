@@ -31,6 +31,29 @@ def confine(z: Tensor, x: Tensor, eps: Tensor, norm: str, bounds: Bounds) -> Ten
     return bounds.clip(project(delta, eps, norm).add_(x))
 
 
+def into_l1_ball(delta: Tensor, x: Tensor, eps: Tensor, bounds: Bounds) -> Tensor:
+    """Return the point nearest to x + delta in the box and within the l1 distance eps (B,) of x.
+
+    The nearest point moves value i by clip(|delta_i| - t, 0, room_i), where room_i is the way to the wall and
+    t >= 0 the smallest number that brings the sum down to eps (Croce and Hein 2021, prop. 2.1). As t falls, a
+    value starts to move at |delta_i| and stops at |delta_i| - room_i, so between two such levels the sum is
+    linear: sorted, they give t exactly.
+    """
+    size = delta.flatten(1).double().abs()  # float32 would miss the radius, as in touchstone.norms
+    room = torch.where(delta > 0, bounds.upper - x, x - bounds.lower).flatten(1).double().clamp_min_(0)
+    levels = torch.cat([size, (size - room).clamp_min_(0)], dim=1)
+    levels, order = levels.sort(dim=1, descending=True)
+    moving = torch.where(order < size.shape[1], 1, -1).cumsum(dim=1)[:, :-1]
+    sums = (levels[:, :-1] - levels[:, 1:]).mul_(moving).cumsum(dim=1)  # at levels 1, 2, ...
+    after = (sums <= eps[:, None]).sum(dim=1, keepdim=True).clamp_max_(sums.shape[1] - 1)  # segment in which t lies
+    before = torch.where(after > 0, sums.gather(1, (after - 1).clamp_min(0)), 0.0)
+    t = levels.gather(1, after) - (eps[:, None] - before) / moving.gather(1, after).clamp_min(1)
+    length = torch.minimum((size - t.clamp_min_(0)).clamp_min_(0), room).to(delta.dtype).view_as(delta)
+    z = bounds.clip(x + length.copysign(delta))
+    # Adding x rounds; over a thousand values that would carry the point out of the ball.
+    return torch.where((z - x).abs() > length, torch.nextafter(z, x), z)
+
+
 def in_unit_ball(rng: SampleRng, like: Tensor, norm: str, *, restart: int = 0, stream: int = 0) -> Tensor:
     """Draw one point per row, shaped like `like` (B, *shape), uniform in the unit ball of linf, l2 or l1."""
     choose("norm", norm, BALLS)

@@ -14,16 +14,28 @@ from touchstone.types import Bounds
 NUDGE = 1e-4  # added to a step, as in DeepFool's code: a point exactly on the boundary has to leave it
 
 
+def rivals(logits: Tensor, y: Tensor, candidates: int | None = None) -> Tensor:
+    """Return the classes (K, M) but y (K,) among those of largest logits (K, C), in the order of their numbers.
+
+    Where y is among the `candidates` largest, as it is where the prediction is right, M is one less; None is all.
+    """
+    likely = logits.scatter(1, y[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)
+    return likely[:, : min(candidates or logits.shape[1], logits.shape[1]) - 1].sort(dim=1).values
+
+
 def nearest_boundary(
-    query: Query, z: Tensor, y: Tensor, rows: Tensor, norm: str
+    query: Query, z: Tensor, y: Tensor, rows: Tensor, norm: str, others: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Linearise at z (K, *shape) and find the class whose boundary to y (K,) is nearest; the box is not looked at.
+
+    The class is one of others (K, M), or any but y.
 
     Returns: the class (K,), its logit less that of y (K,), the distance of the boundary (K,), inf where the model is
     flat or not finite, and the slope of that difference (K, *shape).
     """
-    others = torch.arange(query.classes - 1, device=z.device).expand(len(z), -1)
-    others = others + (others >= y[:, None])  # all but y
+    if others is None:
+        others = torch.arange(query.classes - 1, device=z.device).expand(len(z), -1)
+        others = others + (others >= y[:, None])
     logits, slope = query.jacobian(z, others, rows=rows, less=y)
     lead = logits.gather(1, others) - logits.gather(1, y[:, None])
     steepness = distance(slope.flatten(0, 1), DUAL[norm]).view_as(lead)
@@ -32,10 +44,24 @@ def nearest_boundary(
     return others[one, nearest], lead[one, nearest], away[one, nearest], slope[one, nearest]
 
 
-def boundary_step(query: Query, z: Tensor, y: Tensor, rows: Tensor, norm: str) -> Tensor:
-    """Return the shortest step (K, *shape) to a boundary of the classifier linearised at z; zero where it is flat."""
-    _, _, reach, slope = nearest_boundary(query, z, y, rows, norm)
-    length = torch.where(reach.isfinite(), reach + NUDGE, 0.0)
+def boundary_step(
+    query: Query,
+    z: Tensor,
+    y: Tensor,
+    rows: Tensor,
+    norm: str,
+    others: Tensor | None = None,
+    *,
+    nudge: float = NUDGE,
+    longest: float | None = None,
+) -> Tensor:
+    """Return the shortest step (K, *shape) to a boundary of the classifier linearised at z; zero where it is flat.
+
+    Its length is that of the way to the boundary, cut to `longest`, plus `nudge`; others (K, M) as in
+    `nearest_boundary`.
+    """
+    _, _, reach, slope = nearest_boundary(query, z, y, rows, norm, others)
+    length = torch.where(reach.isfinite(), reach.clamp_max(longest or torch.inf) + nudge, 0.0)
     return steepest(slope, norm) * rowwise(length, z)
 
 

@@ -61,7 +61,8 @@ def brendel_bethge(
         steps: of the walk, >= 1.
         lr: radius of the trust region, > 0: a share of the width of the box times the number of values.
         lr_decay: what the radius is multiplied by at a decay, in [0, 1].
-        lr_decays: how many decays there are, evenly spaced over the steps, >= 1.
+        lr_decays: how many decays there are, evenly spaced over the steps, >= 1. Matyasko (2020), chapter 5, prints a
+            decay every 20 or 100 of 1000 steps, which is 50 or 10; the code has 20 or 100 decays.
         momentum: weight of earlier estimates of the boundary's normal, in [0, 1].
         overshoot: a step goes to the boundary (1) or beyond it (> 1), >= 0.
         starts: random images to try, >= 0.

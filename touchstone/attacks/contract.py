@@ -22,7 +22,8 @@ Args:
 Returns:
     x_adv (B, *shape), detached, inside the box, of the type of x. A fixed attack keeps it within eps of x; a minimal
     one returns its distance dist (B,) from x too, in that norm and in the query's space, and whether one was found
-    (B,) bool: where not, x_adv is x and dist is inf. What is misclassified already is found at distance zero.
+    (B,) bool: where not, dist is inf and x_adv is x, but for an option that says otherwise. What is misclassified
+    already is found at distance zero.
     Everything else stays as it was: x, y, the model with its mode and gradients, the global generators.
 
 Raises:

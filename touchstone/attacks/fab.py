@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from touchstone.attacks.boundary import nearest_boundary, onto_plane
-from touchstone.attacks.contract import Problem, between, prepare
+from touchstone.attacks.contract import Problem, between, positive, prepare
 from touchstone.attacks.rows import Best
 from touchstone.losses import margin, margin_targeted, misclassified
 from touchstone.norms import distance, rowwise, unit
 from touchstone.query import Query, tiles
-from touchstone.ranges import AtLeastOne, Count, Share, Whole
+from touchstone.ranges import AtLeastOne, Count, Positive, Share, Whole
 from touchstone.rng import SampleRng
 from touchstone.types import MinNorm
 
-START_RADIUS = {"linf": 0.3, "l2": 1.0, "l1": 5.0}  # largest perturbation whose half a random start takes
+START_RADIUS = {"linf": 0.3, "l2": 1.0, "l1": 5.0}  # the authors' start_radius
 SLACK = 1e-5  # margin of the nearest point, in gaps of the three largest logits at x: at zero, rounding would decide
 TINY = 1e-8  # keeps the ratio of two step lengths defined
 
@@ -36,13 +36,16 @@ def fab(
     eta: AtLeastOne = 1.05,
     beta: Share = 0.9,
     last_search: Whole = 3,
+    start_radius: Positive | None = None,
 ) -> MinNorm:
     """Return the nearest misclassified point of a walk along the boundary to the nearest linearised class.
 
     Source: Croce and Hein (2020), "Minimally distorted adversarial examples with a fast adaptive boundary attack",
     alg. 1 and section 2; defaults and random starts of the authors' code. Deviation: the last search follows the
     margin instead of the class reached first, and all boundaries are those of a small margin (SLACK), not of zero.
-    The first start is x itself, further ones are drawn. As in Matyasko (2020), chapter 5: last_search=0.
+    The first start is x itself, further ones are drawn. As in Matyasko (2020), chapter 5: last_search=0, and a
+    start_radius for each net; that its code mixes all rows of a batch as the first one needs, which makes it weaker,
+    is not followed.
 
     Options:
         steps: linearisations per restart, >= 1.
@@ -51,11 +54,13 @@ def fab(
         eta: steps are stretched by this factor to get over the boundary, >= 1.
         beta: a misclassified iterate goes back to this share of its distance from x, in [0, 1].
         last_search: secant steps after each restart between x and its best point (section 2.4), >= 0; 0 for none.
+        start_radius: later starts lie no further from x than half of this, > 0, in the units of x; None is 0.3 in linf,
+            1 in l2 and 5 in l1.
     """
     task = prepare(model, x, y, norm=norm, norms=START_RADIUS, rng=rng)
-    check(steps, restarts, alpha_max, eta, beta, last_search)
+    check(steps, restarts, alpha_max, eta, beta, last_search, start_radius)
     go = partial(walk, task, norm=norm, steps=steps, alpha_max=alpha_max, eta=eta, beta=beta)
-    return search(task, go, [None], norm, restarts, last_search)
+    return search(task, go, [None], norm, restarts, last_search, start_radius or START_RADIUS[norm])
 
 
 def fab_t(
@@ -72,6 +77,7 @@ def fab_t(
     eta: AtLeastOne = 1.05,
     beta: Share = 0.9,
     last_search: Whole = 3,
+    start_radius: Positive | None = None,
 ) -> MinNorm:
     """Return the nearest misclassified point of walks along the boundary to one likely class after another.
 
@@ -85,18 +91,28 @@ def fab_t(
             there are fewer.
     """
     task = prepare(model, x, y, norm=norm, norms=START_RADIUS, rng=rng)
-    check(steps, restarts, alpha_max, eta, beta, last_search)
+    check(steps, restarts, alpha_max, eta, beta, last_search, start_radius)
     between(1, targets=targets)
     places = range(min(targets, (task.query.classes or 1) - 1))  # an empty block has no classes
     go = partial(walk, task, norm=norm, steps=steps, alpha_max=alpha_max, eta=eta, beta=beta)
-    return search(task, go, places, norm, restarts, last_search)
+    return search(task, go, places, norm, restarts, last_search, start_radius or START_RADIUS[norm])
 
 
-def check(steps: int, restarts: int, alpha_max: float, eta: float, beta: float, last_search: int) -> None:
+def check(
+    steps: int,
+    restarts: int,
+    alpha_max: float,
+    eta: float,
+    beta: float,
+    last_search: int,
+    start_radius: float | None,
+) -> None:
     """Raise ValueError for an option of either variant that is out of range."""
     between(1, steps=steps, restarts=restarts, eta=eta)
     between(0, 1, alpha_max=alpha_max, beta=beta)
     between(0, last_search=last_search)
+    if start_radius is not None:
+        positive(start_radius=start_radius)
 
 
 def search(
@@ -106,6 +122,7 @@ def search(
     norm: str,
     restarts: int,
     last_search: int,
+    start_radius: float,
 ) -> MinNorm:
     """Walk towards the classes at those places in the order of their logits at x; None is the nearest class."""
     best, logits = Best(task.x), task.query.logits(task.x)
@@ -117,7 +134,8 @@ def search(
         target = None if place is None else likely[:, place]
         for restart in range(number * restarts, (number + 1) * restarts):
             before = best.dist[rows]
-            start = task.x[rows] if restart == number * restarts else random_start(task, rows, before, norm, restart)
+            first, reach = restart == number * restarts, before.clamp_max(start_radius)
+            start = task.x[rows] if first else random_start(task, rows, reach, norm, restart)
             go(best, rows, start, target, aim)
             nearer = rows[best.dist[rows] < before]
             task.query.restarts[nearer] = restart
@@ -126,13 +144,13 @@ def search(
     return best.result()
 
 
-def random_start(task: Problem, rows: Tensor, dist: Tensor, norm: str, restart: int) -> Tensor:
-    """Draw a point for each of rows (K,) at half of the distance (K,) of the best one, then clip it to the box."""
+def random_start(task: Problem, rows: Tensor, reach: Tensor, norm: str, restart: int) -> Tensor:
+    """Draw a point for each of rows (K,) at half of the distance reach (K,), then clip it to the box."""
     x, draws = task.x[rows], task.rng.at(rows)
     draw = draws.uniform if norm == "linf" else draws.normal
     noise = draw(tuple(x.shape[1:]), restart=restart, dtype=x.dtype)
     direction = unit(2 * noise - 1 if norm == "linf" else noise, norm)
-    return task.bounds.clip(x + direction * rowwise(dist.clamp_max(START_RADIUS[norm]) / 2, x))
+    return task.bounds.clip(x + direction * rowwise(reach / 2, x))
 
 
 def walk(

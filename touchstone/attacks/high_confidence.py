@@ -10,7 +10,7 @@ from annotated_types import Gt, Lt
 from torch import Tensor, nn
 
 from touchstone.attacks.boundary import NUDGE, nearest_boundary
-from touchstone.attacks.contract import between, prepare
+from touchstone.attacks.contract import between, positive, prepare
 from touchstone.attacks.rows import Best, compact
 from touchstone.losses import ce64, misclassified
 from touchstone.norms import distance, rowwise, steepest
@@ -52,8 +52,8 @@ def high_confidence(
     task = prepare(model, x, y, norm=norm, norms=("l2",), rng=rng)
     between(1, steps=steps)
     between(0, overshoot=overshoot)
-    if longest is not None and not longest > 0:
-        raise ValueError(f"longest must be > 0, got {longest}")
+    if longest is not None:
+        positive(longest=longest)
     if target_confidence is not None and not 0 < target_confidence < 1:
         raise ValueError(f"target_confidence must be in (0, 1), got {target_confidence}")
     query, best, rows = task.query, Best(task.x), task.everyone

@@ -38,7 +38,8 @@ def jsma(
     decreasing map of section IV-C; gradients are those of logits, as there. The best of all pairs is found, not
     an approximation. As in the paper the values of an image are changed one by one, each channel on its own, whereas
     the distance counts pixels. Any misclassification counts, not only the target. A search ends where no pair has
-    both signs right, and where it cannot beat the nearest point so far. Nothing is drawn.
+    both signs right, and where it cannot beat the nearest point so far. Nothing is drawn. Matyasko (2020), chapter 5,
+    ran another library's, and took the target of fewest changes whether or not it was fooled.
 
     Options:
         theta: how far a value moves, in the units of x, > 0; a value at its wall is not chosen again.

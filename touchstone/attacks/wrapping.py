@@ -9,9 +9,11 @@ from collections.abc import Callable, Collection, Mapping
 from types import ModuleType
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from touchstone.attacks.contract import choose
+from touchstone.query import Query
 
 
 def extra(attack: Callable[..., Tensor], options: Mapping[str, Any] | None, given: Collection[str]) -> dict[str, Any]:
@@ -30,3 +32,31 @@ def wrapped(module: str) -> ModuleType:
             return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error}: this attack needs pip install 'touchstone[wrapped]'") from error
+
+
+class Counted(nn.Module):
+    """The model as a library sees it: float32 images in, float32 logits out, all passes counted for one sample.
+
+    Args:
+        query: that counts.
+        like: (K, *shape) of which shape and on which device the images are.
+        dtype: in which the model is asked.
+    """
+
+    def __init__(self, query: Query, like: Tensor, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.query, self.shape, self.dtype = query, like.shape[1:], dtype
+        self.place = nn.Parameter(like.new_empty(0), requires_grad=False)  # libraries ask a parameter for the device
+        query.reserve(1, like.device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (B, C) of x (B, C, H, W)."""
+        inputs = x.to(self.dtype).view(len(x), *self.shape)
+        return self.query.attached(inputs, rows=torch.zeros(len(x), dtype=torch.int64, device=x.device)).to(x.dtype)
+
+
+def share_out(total: Tensor, counter: Tensor, rows: Tensor) -> None:
+    """Move total (1,) to counter (N,), evenly over rows (K,), the remainder one by one to the first of them."""
+    each, rest = divmod(int(total), len(rows))
+    counter[rows] += each + (torch.arange(len(rows), device=rows.device) < rest).long()
+    total.zero_()

@@ -10,7 +10,7 @@ from torch import Tensor
 from touchstone import registry
 from touchstone.data import dataset_spec
 from touchstone.data.verify import require_verified
-from touchstone.files import read_sealed, sum_of, verified, write_bytes, write_sealed
+from touchstone.files import beside, read_sealed, sum_of_file, verified, write_sealed
 from touchstone.registry import DatasetSpec
 from touchstone.rng import SampleRng
 
@@ -72,26 +72,29 @@ def spread(y: Tensor) -> Tensor:
     return shuffled[place[shuffled].argsort(stable=True)]
 
 
-def prepare(name: str, raw_dir: str | Path, out: str | Path) -> None:
+def prepare(name: str, raw_dir: str | Path, out: str | Path, own: DatasetSpec | None = None) -> None:
     """Read the raw files under `raw_dir` and write <out>.safetensors and <out>.json.
 
     The bytes depend on the dataset alone: not on seeds, the machine, or where the raw files came from.
 
     Args:
-        name: a name in DATASETS.
-        raw_dir: what `fetch` filled; not read for embedded data.
+        name: a name in DATASETS, or that of the user's own data.
+        raw_dir: what `fetch` filled; not read for embedded data. Where the user's own data lie.
         out: data/prepared/<dataset>, with or without ".safetensors".
+        own: what the user's own data are; None for a name in DATASETS.
 
     Raises:
         ValueError: unknown dataset; a raw file is missing or has another md5; its reader contradicts its row.
     """
-    spec, raw_dir = dataset_spec(name), Path(raw_dir)
+    spec, raw_dir = own or dataset_spec(name), Path(raw_dir)
     require_verified(spec.files, raw_dir)  # before anything is unpacked or unpickled
-    parts = registry.load(spec.fn)(raw_dir, spec.validation)
+    parts = registry.load(spec.fn)(raw_dir, spec.validation, **spec.options)
     _require_as_told(f"{spec.fn}, training part", spec, parts.train_x, parts.train_y)
     _require_as_told(f"{spec.fn}, test part", spec, parts.test_x, parts.test_y)
-    content = safetensors.torch.save({key: part.contiguous() for key, part in parts._asdict().items()})
     labels = {"train": parts.train_y, "validation": parts.train_y[parts.validation], "test": parts.test_y}
+    data, meta = _paths(out)
+    with beside(data) as aside:  # straight from the tensors: the largest are more than a gigabyte
+        safetensors.torch.save_file({key: part.contiguous() for key, part in parts._asdict().items()}, aside)
     facts = {
         "name": name,
         "source": spec.source,
@@ -99,10 +102,8 @@ def prepare(name: str, raw_dir: str | Path, out: str | Path) -> None:
         "classes": spec.classes,
         "counts": {part: len(y) for part, y in labels.items()},  # validation is a part of train
         "per_class": {part: y.bincount(minlength=spec.classes).tolist() for part, y in labels.items()},
-        "sha256": sum_of(content),
+        "sha256": sum_of_file(data),
     }
-    data, meta = _paths(out)
-    write_bytes(data, content)
     write_sealed(meta, facts)
 
 
@@ -113,7 +114,7 @@ def _require_as_told(whose: str, spec: DatasetSpec, x: Tensor, y: Tensor) -> Non
         raise ValueError(f"{whose}: images must be torch.uint8 (N, {shape}), got {x.dtype} {tuple(x.shape)}")
     if y.dtype != torch.int64 or y.shape != x.shape[:1]:
         raise ValueError(f"{whose}: labels must be torch.int64 ({len(x)},), got {y.dtype} {tuple(y.shape)}")
-    if not 0 <= y.min() <= y.max() < spec.classes:
+    if len(y) and not 0 <= y.min() <= y.max() < spec.classes:
         raise ValueError(f"{whose}: labels must be in [0, {spec.classes}), got [{y.min()}, {y.max()}]")
 
 

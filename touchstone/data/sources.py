@@ -1,11 +1,12 @@
 """Get the raw files of a dataset, verified, from where the config says they are.
 
 Which files those are, and where they are published, stands in the dataset's row. A file reaches `raw_dir` by a
-rename, after its md5 has matched.
+rename, after its sum has matched.
 """
 
-import hashlib
+import gzip
 import os
+import shutil
 import tarfile
 import tempfile
 import time
@@ -18,7 +19,7 @@ from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 from touchstone.data import dataset_spec
-from touchstone.data.verify import md5_of, mismatch
+from touchstone.data.verify import sum_problem
 from touchstone.registry import DatasetSpec, RawFile
 
 PAUSES = (2.0, 8.0, 30.0)  # seconds before each of the retries
@@ -41,18 +42,18 @@ class TransientError(FetchError):
 def fetch(name: str, source: str | Mapping[str, str], raw_dir: str | Path, *, log: Log) -> None:
     """Make the raw files of a dataset present and verified under `raw_dir`, at the paths that its row gives them.
 
-    Files that are there with the right md5 stay; files with another md5 are deleted and fetched again.
+    Files that are there with the right sum stay; files with another one are deleted and fetched again.
 
     Args:
         name: a name in DATASETS.
         source: "embedded" (no files), "download" (from the mirrors of the row), {"mirror": URL} or {"local": DIR};
-            the last two hold the files at their paths.
+            the last two hold the files at their paths; DIR may hold what is in a gzip file instead, unpacked beside it.
         raw_dir: where the files go, for example data/raw/mnist.
         log: called with one line of text per event.
 
     Raises:
         ValueError: unknown dataset or source, or a source that this dataset does not have.
-        FetchError: a file could not be had or has another md5, after the retries.
+        FetchError: a file could not be had or has another sum, after the retries.
     """
     files = dataset_spec(name).files
     kind, place = parse_source(name, source)
@@ -60,7 +61,7 @@ def fetch(name: str, source: str | Mapping[str, str], raw_dir: str | Path, *, lo
     raw_dir.mkdir(parents=True, exist_ok=True)
     if kind == "local":
         _refuse_overlap(Path(place).expanduser(), raw_dir, files)
-    missing = [file for file in files if not _is_verified(raw_dir / file.path, file.md5, log)]
+    missing = [file for file in files if not _is_verified(raw_dir / file.path, file, log)]
     if missing:
         FETCHERS[kind](name, place, missing, raw_dir, log)
     log(f"{name}: {len(files)} raw files verified in {raw_dir}, {len(missing)} of them fetched now")
@@ -91,26 +92,31 @@ def _placed(spec: DatasetSpec) -> dict[str, bool]:
 
 
 def _fetch_local(name: str, place: str, files: Files, raw_dir: Path, log: Log) -> None:
-    """Copy from a directory; its files are only read."""
+    """Copy from a directory; its files are only read. What is there unpacked only is packed again."""
     directory = Path(place).expanduser()
-    absent = [str(directory / file.path) for file in files if not (directory / file.path).is_file()]
+    forms = {file: _form(directory, file) for file in files}
+    absent = [str(directory / file.path) for file, form in forms.items() if form is None]
     if absent:
         what = f"no file {', '.join(absent)}" if directory.is_dir() else f"no directory {directory}"
         raise FetchError(f"{what}; {_advice(name)}")
-    for file in files:
-        origin = directory / file.path
-        try:
-            with origin.open("rb") as stream:
-                _store(stream, raw_dir / file.path, file.md5, str(origin))
-        except FetchError as error:
-            raise FetchError(f"{error}; put the published file there") from error
+    for file, form in forms.items():
+        origin = directory / form.path
+        if problem := sum_problem(origin, form):
+            raise FetchError(f"{origin}: {problem}; put the published file there")
+        with origin.open("rb") as stream:
+            _store(stream, raw_dir / file.path, file, str(origin), pack=form != file)
         log(f"{name}: copied {origin}")
+
+
+def _form(directory: Path, file: RawFile) -> RawFile | None:
+    """Return the form in which a directory holds a file: as published, or unpacked; None if it does not."""
+    return next((form for form in (file, file.unpacked) if form and (directory / form.path).is_file()), None)
 
 
 def _fetch_mirror(name: str, place: str, files: Files, raw_dir: Path, log: Log) -> None:
     """Download file by file from a copy of the raw folder."""
     for file in files:
-        _download(name, [f"{place.rstrip('/')}/{quote(file.path)}"], raw_dir / file.path, file.md5, log)
+        _download(name, [f"{place.rstrip('/')}/{quote(file.path)}"], raw_dir / file.path, file, log)
 
 
 def _fetch_published(name: str, _place: str, files: Files, raw_dir: Path, log: Log) -> None:
@@ -118,11 +124,11 @@ def _fetch_published(name: str, _place: str, files: Files, raw_dir: Path, log: L
     spec = dataset_spec(name)
     if spec.archive is None:
         for file in files:
-            _download(name, _addresses(spec, file), raw_dir / file.path, file.md5, log)
+            _download(name, _addresses(spec, file), raw_dir / file.path, file, log)
         return
     with tempfile.TemporaryDirectory(prefix=".download-", dir=raw_dir) as staging:
         archive = Path(staging) / spec.archive.name
-        _download(name, _addresses(spec, spec.archive), archive, spec.archive.md5, log)
+        _download(name, _addresses(spec, spec.archive), archive, spec.archive, log)
         _unpack(name, archive, files, raw_dir, log)
 
 
@@ -143,24 +149,24 @@ def _addresses(spec: DatasetSpec, file: RawFile) -> list[str]:
     return [mirror + quote(file.name) for mirror in spec.mirrors]
 
 
-def _download(name: str, urls: Sequence[str], target: Path, md5: str, log: Log) -> None:
+def _download(name: str, urls: Sequence[str], target: Path, file: RawFile, log: Log) -> None:
     """Download a file from the first address that gives it; after a failure that may pass, ask all of them again."""
     for pause in PAUSES:
         try:
-            return _first_of(name, urls, target, md5, log)
+            return _first_of(name, urls, target, file, log)
         except TransientError as error:
             log(f"{error}; trying again in {pause:g} s")
         time.sleep(pause)
-    return _first_of(name, urls, target, md5, log)
+    return _first_of(name, urls, target, file, log)
 
 
-def _first_of(name: str, urls: Sequence[str], target: Path, md5: str, log: Log) -> None:
+def _first_of(name: str, urls: Sequence[str], target: Path, file: RawFile, log: Log) -> None:
     failures: list[FetchError] = []
     for url in urls:
         if failures:
             log(f"{failures[-1]}; trying {url}")
         try:
-            _get(url, target, md5)
+            _get(url, target, file)
         except FetchError as error:
             failures.append(error)
         else:
@@ -170,11 +176,11 @@ def _first_of(name: str, urls: Sequence[str], target: Path, md5: str, log: Log) 
     raise kind("; ".join([*map(str, failures), _advice(name)])) from failures[-1]
 
 
-def _get(url: str, target: Path, md5: str) -> None:
+def _get(url: str, target: Path, file: RawFile) -> None:
     request = Request(url, headers={"User-Agent": "touchstone"})
     try:
         with urlopen(request, timeout=TIMEOUT) as stream:
-            _store(stream, target, md5, url)
+            _store(stream, target, file, url)
     except FetchError as error:  # damaged on its way, perhaps
         raise TransientError(str(error)) from error
     except HTTPError as error:
@@ -189,7 +195,7 @@ def _get(url: str, target: Path, md5: str) -> None:
 
 def _unpack(name: str, archive: Path, files: Files, raw_dir: Path, log: Log) -> None:
     """Take files out of a verified tar archive: nothing else in it is written anywhere."""
-    wanted = {file.path: file.md5 for file in files}
+    wanted = {file.path: file for file in files}
     try:
         with tarfile.open(archive) as tar:
             for member in tar:  # in the archive's order: to go back is to decompress it again
@@ -203,32 +209,28 @@ def _unpack(name: str, archive: Path, files: Files, raw_dir: Path, log: Log) -> 
         raise FetchError(f"{name}: {archive.name} does not hold {', '.join(wanted)}; {_advice(name)}")
 
 
-def _store(stream: IO[bytes], target: Path, md5: str, origin: str) -> None:
-    """Write a stream beside `target` and rename it if its md5 is right; else delete our copy and raise."""
+def _store(stream: IO[bytes], target: Path, file: RawFile, origin: str, *, pack: bool = False) -> None:
+    """Write a stream, packed if asked, beside `target` and rename it if its sum is right; else delete it and raise."""
     target.parent.mkdir(parents=True, exist_ok=True)
     copy = target.with_name(f".{target.name}.{os.getpid()}.part")
-    digest = hashlib.md5(usedforsecurity=False)
     try:
-        with copy.open("wb") as file:
-            while chunk := stream.read(CHUNK):
-                digest.update(chunk)
-                file.write(chunk)
-        if digest.hexdigest() != md5:
-            raise FetchError(f"{origin}: {mismatch(md5, digest.hexdigest(), copy)}")
+        with gzip.open(copy, "wb", compresslevel=1) if pack else copy.open("wb") as out:
+            shutil.copyfileobj(stream, out, CHUNK)
+        if problem := sum_problem(copy, file):
+            raise FetchError(f"{origin}: {problem}")
         os.replace(copy, target)
     finally:
         copy.unlink(missing_ok=True)
 
 
-def _is_verified(path: Path, md5: str, log: Log) -> bool:
-    """Say whether a raw file is there with its md5; delete it if it is there with another."""
+def _is_verified(path: Path, file: RawFile, log: Log) -> bool:
+    """Say whether a raw file is there with its sum; delete it if it is there with another."""
     if not path.is_file():
         return False
-    actual = md5_of(path)
-    if actual != md5:
-        log(f"{path}: {mismatch(md5, actual, path)}; deleted, to be fetched again")
+    if problem := sum_problem(path, file):
+        log(f"{path}: {problem}; deleted, to be fetched again")
         path.unlink()
-    return actual == md5
+    return not problem
 
 
 def _refuse_overlap(directory: Path, raw_dir: Path, files: Files) -> None:

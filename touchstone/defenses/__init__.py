@@ -1,6 +1,6 @@
 """The table of training objectives. Importing it does not import torch."""
 
-from touchstone.registry import DefenseSpec
+from touchstone.registry import DefenseSpec, constants, is_own
 
 DEFENSES: dict[str, DefenseSpec] = {
     "ce": DefenseSpec(fn="touchstone.defenses.ce:CrossEntropy", source="Shen et al. (2020), eq. 2 and section 5.1"),
@@ -36,3 +36,19 @@ DEFENSES: dict[str, DefenseSpec] = {
     "mart": DefenseSpec(fn="touchstone.defenses.mart:Mart", source="Wang et al. (2020), algorithm 1"),
     "vat": DefenseSpec(fn="touchstone.defenses.vat:VirtualAdversarial", source="Miyato et al. (2016), algorithm 1"),
 }
+
+
+def defense_spec(name: str) -> DefenseSpec:
+    """Return the row of the table, or what the class of the user's own objective, "module:class", says of itself.
+
+    `groups = ("critic",)` and `compiles = True` in its body are what a row says. Without a word it is not compiled,
+    which serves every objective.
+
+    Raises:
+        KeyError: for a name that is neither.
+        SourceError: if there is no such class.
+    """
+    if not is_own(name):
+        return DEFENSES[name]
+    said = constants(name)
+    return DefenseSpec(name, "the user's own", tuple(said.get("groups", ())), bool(said.get("compiles", False)))

@@ -41,8 +41,8 @@ class Adversarial(Objective):
         clean: weight of the clean term, >= 0; with 0 no clean pass is made.
         adversarial: weight of the other term, >= 0.
         attack_loss: what PGD climbs, of touchstone.registry.LOSSES; "own" is the loss that is trained.
-        space: "pixel" or "normalized".
-        box: keep perturbed inputs inside [0, 1].
+        space: "pixel", "normalized" or "whitened".
+        box: keep perturbed inputs inside [0, 1]; not in whitened space.
 
     Raises:
         ValueError: for a constant outside what is said above; at the first step, for what only PGD knows.
@@ -66,6 +66,8 @@ class Adversarial(Objective):
         super().__post_init__()
         if self.eps_low is not None and self.eps_low > self.eps:
             raise ValueError(f"eps_low must be in [0, eps={self.eps}], got {self.eps_low}")
+        if self.space == "whitened" and self.box:
+            raise ValueError("space 'whitened' has no box: give box: false")
 
     def setup(self, model: nn.Module, seed: int) -> Threat:  # noqa: ARG002
         """Return the threat the batches are perturbed under."""

@@ -16,7 +16,8 @@ from touchstone.defenses.base import Objective, means, step
 from touchstone.losses import margin
 from touchstone.norms import distance
 from touchstone.query import channels_last
-from touchstone.ranges import NotNegative, PrintedOrCoded
+from touchstone.ranges import NotNegative, PrintedOrCoded, Space
+from touchstone.threat import Threat, in_space
 from touchstone.types import Step
 
 # (variant, norm) -> size (B,) of a gradient (B, *shape)
@@ -26,6 +27,8 @@ SIZES: dict[tuple[str, str], Callable[[Tensor], Tensor]] = {
     ("coded", "l2"): lambda gradient: gradient.flatten(1).square().sum(dim=1),
     ("coded", "l1"): lambda gradient: distance(gradient, "l1"),
 }
+
+DUALS = {"l2": "l2", "l1": "linf"}  # norm of a gradient -> of the distances that it bounds
 
 DATA_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "hinge": lambda logits, y: F.relu(1 + margin(logits, y)),
@@ -47,8 +50,9 @@ class MarginMaximization(Objective):
     Args:
         variant: "printed" or "coded".
         norm: "l2" or "l1", of the gradient: distances to the boundary grow in l2, or in linf.
-        c: weight of the sensitivity, >= 0; gradients are per unit of pixel value.
+        c: weight of the sensitivity, >= 0; gradients are per unit of `space`.
         data: "hinge", or "ce" (section 3.5.2, for NIN).
+        space: "pixel", "normalized" or "whitened": where gradients are taken.
 
     Raises:
         ValueError: for an unknown word or a negative weight.
@@ -58,18 +62,24 @@ class MarginMaximization(Objective):
     norm: Literal["l2", "l1"]
     c: NotNegative
     data: Literal["hinge", "ce"] = "hinge"
+    space: Space = "pixel"
+
+    def setup(self, model: nn.Module, seed: int) -> Threat:  # noqa: ARG002
+        """Return the threat in whose space the margin is."""
+        return Threat(DUALS[self.norm], space=self.space, bounds=None)
 
     def parts(self, logits: Tensor, y: Tensor) -> dict[str, Tensor]:
         """Return the hinge or the cross-entropy: the sensitivity is no function of the logits."""
         return {self.data: DATA_LOSSES[self.data](logits, y)}
 
-    def steps(self, model: nn.Module, extra: None, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
+    def steps(self, model: nn.Module, extra: Threat, x: Tensor, y: Tensor, *, seed: int, epoch: int) -> Iterator[Step]:  # noqa: ARG002
         """Yield one step on the batch."""
-        x = channels_last(x.detach()).requires_grad_()  # grey images are left in rows otherwise: 1.1 times as long
-        logits = model(x)
+        view = in_space(model, extra)
+        z = channels_last(view.from_pixels(x.detach())).requires_grad_()  # grey images in rows take 1.1 times as long
+        logits = view.model(z)
         terms = means(self.parts(logits, y))
         if self.c:
-            terms["sensitivity"] = self.c * self.sensitivity(logits, x, y).mean()
+            terms["sensitivity"] = self.c * self.sensitivity(logits, z, y).mean()
         yield step(model, **terms)
 
     def sensitivity(self, logits: Tensor, x: Tensor, y: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ class Block:
         view: the model in that space.
         threat: norm, epsilons, space and box.
         x: (n, *shape) samples.
+        pixels: (n, *shape) the same samples as images.
         y: (n,) true classes.
         index: (n,) places in the test set.
         clean: (n, classes) logits of x, on the CPU.
@@ -48,6 +49,7 @@ class Block:
     view: View
     threat: Threat
     x: Tensor
+    pixels: Tensor
     y: Tensor
     index: Tensor
     clean: Tensor
@@ -68,15 +70,17 @@ class Block:
         """Return the part with those rows (k,) int64; what a sample meets does not depend on who is left."""
         here = rows.cpu()
         goal = None if self.goal is None else self.goal[here]
-        return replace(self, x=self.x[rows], y=self.y[rows], index=self.index[rows], clean=self.clean[here], goal=goal)
+        moved = {name: getattr(self, name)[rows] for name in ("x", "pixels", "y", "index")}
+        return replace(self, **moved, clean=self.clean[here], goal=goal)
 
     def judge(self, points: Tensor, eps: float = math.inf) -> Columns:
         """Judge one point per sample."""
-        return judge(self.view, self.x, self.y, points, self.threat, eps, clean=self.clean, goal=self.goal)
+        known = {"images": self.pixels, "clean": self.clean, "goal": self.goal}
+        return judge(self.view, self.x, self.y, points, self.threat, eps, **known)
 
     def images(self, points: Tensor, count: int) -> Tensor:
         """Return the first points as pixels, on the CPU."""
-        return self.view.to_pixels(points[:count]).cpu()
+        return self.view.to_pixels(points[:count], self.pixels[:count]).cpu().clone()  # in pixels they are the points
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def make_block(
     places = torch.arange(len(x), device=x.device) if index is None else index.to(x.device)
     clean = logits(view.model, z)
     below(y, clean.shape[1])
-    return Block(view, threat, z, y, places, clean, seed, batch_size, own_loss=own_loss)
+    return Block(view, threat, z, x, y, places, clean, seed, batch_size, own_loss=own_loss)
 
 
 def _pixels(x: Tensor, threat: Threat) -> None:

@@ -63,6 +63,7 @@ QUERY = {  # what an attack leaves in Query.flags
     "contiguous_memory": "the model flattens with `view`, so it was asked in contiguous memory: slower, other bits",
     "randomised": "the model answers the same point in two ways: Brendel & Bethge cannot walk its boundary, use others",
     "margin_instead_of_dlr": "the DLR loss needs 3 classes, the targeted one 4: the margin was climbed instead",
+    "left_the_ball": "a foreign attack left its ball, and its points were brought back: does it measure another norm?",
     "solver_failed": "the solver of Brendel & Bethge had no answer for some steps, which were left out; try another lr",
 }
 

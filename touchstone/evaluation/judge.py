@@ -108,6 +108,7 @@ def judge(
     threat: Threat,
     eps: float,
     *,
+    images: Tensor | None = None,
     clean: Tensor | None = None,
     goal: Tensor | None = None,
 ) -> dict[str, Tensor]:
@@ -120,6 +121,7 @@ def judge(
         x_adv: (B, *shape) what the attack proposes, in that space.
         threat: its norm counts.
         eps: radius of the ball in units of the threat's space; inf where the attack has no budget.
+        images: (B, *shape) the same samples in pixels, from which points of whitened space have mean and contrast.
         clean: logits (B, classes) of x if they are known, as `logits` returns them.
         goal: (B,) log-odds that a point must give the class it is taken for, see `log_odds`; if not given it is
             enough that this class is not y.
@@ -127,11 +129,11 @@ def judge(
     Returns:
         Columns (B,) on the CPU. Confidences and the gap are probabilities; clean_gap is p_y - max_{j != y} p_j.
         adv_margin is in logits, > 0 where misclassified. adv_rank is the place (1 = first) of the class
-        adv_pred among the classes of x, by logits. x_l2 and dist_* are in pixels, `dist` is the distance in
-        the threat's norm and space. `rejected`: the point is not finite, leaves the box, or is further than
-        eps. `success`: not rejected, another class is strictly ahead of y, and its log-odds are at least the goal
-        less SURE; NaN logits are a failure of the attack, unless x itself gets NaN: there is nothing left to
-        attack there.
+        adv_pred among the classes of x, by logits. x_l2 and dist_* are in pixels; `dist` is the distance in the
+        threat's norm and space, x_l2_space the l2 norm of x there. `rejected`: the point is not finite, leaves the
+        box, or is further than eps. `success`: not rejected, another class is strictly ahead of y, and its log-odds
+        are at least the goal less SURE; NaN logits are a failure of the attack, unless x itself gets NaN: there is
+        nothing left to attack there.
 
     Raises:
         ValueError: if the shapes of x and x_adv differ.
@@ -142,7 +144,7 @@ def judge(
     attacked, label = logits(view.model, x_adv), y.cpu()
     clean_pred, adv_pred = predict(clean, label), predict(attacked, label)
     clean_prob, adv_prob = clean.double().softmax(1), attacked.double().softmax(1)
-    geometry = _geometry(view, x, x_adv, threat.norm)
+    geometry = _geometry(view, x, x_adv, images, threat.norm)
     rejected = ~(geometry.pop("valid") & (geometry["dist"] <= eps + TOLERANCE))
     achieved = (adv_pred != label) & (adv_pred != NO_ANSWER)
     if goal is not None:
@@ -161,21 +163,24 @@ def judge(
     }
 
 
-def _geometry(view: View, x: Tensor, x_adv: Tensor, norm: str) -> dict[str, Tensor]:
+def _geometry(view: View, x: Tensor, x_adv: Tensor, images: Tensor | None, norm: str) -> dict[str, Tensor]:
     """Everything that needs no model, in batches: float64 copies of a whole test set are large."""
-    parts = [_measure(view, *pair, norm) for pair in zip(x.split(BATCH), x_adv.split(BATCH), strict=True)]
+    shown = images.split(BATCH) if images is not None else [None] * len(x.split(BATCH))
+    batches = zip(x.split(BATCH), x_adv.split(BATCH), shown, strict=True)
+    parts = [_measure(view, *batch, norm) for batch in batches]
     return {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
 
 
-def _measure(view: View, x: Tensor, x_adv: Tensor, norm: str) -> dict[str, Tensor]:
+def _measure(view: View, x: Tensor, x_adv: Tensor, images: Tensor | None, norm: str) -> dict[str, Tensor]:
     lower, upper = (torch.as_tensor(edge, device=x.device) for edge in view.bounds)
     inside = (x_adv >= lower - TOLERANCE) & (x_adv <= upper + TOLERANCE) & x_adv.isfinite()
-    pixels = distances(x.double() * view.std, x_adv.double() * view.std)  # the mean cancels; zeros stay zeros
+    pixels, pixels_adv = (view.to_pixels(z.double(), images) for z in (x, x_adv))  # what is equal stays equal
     return {
         "valid": inside.flatten(1).all(1),
         "dist": distances(x, x_adv)[norm],
-        "x_l2": view.to_pixels(x.double()).flatten(1).norm(dim=1),
-        **{f"dist_{name}": value for name, value in pixels.items()},
+        "x_l2": pixels.flatten(1).norm(dim=1),
+        "x_l2_space": x.double().flatten(1).norm(dim=1),
+        **{f"dist_{name}": value for name, value in distances(pixels, pixels_adv).items()},
     }
 
 

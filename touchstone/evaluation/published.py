@@ -31,9 +31,14 @@ class Request:
 
     member: Member
     choices: Sequence[Mapping[str, Any]]  # of which the best are kept; [{}] if there is no choice
+    chosen: Mapping[float, Mapping[str, Any]]  # radius (inf: none) -> the choice that was made before, in their place
     budget_rule: str
     examples: int
     progress: Progress | None
+
+    def at(self, eps: float) -> Sequence[Mapping[str, Any]]:
+        """Return the options to choose from at a radius."""
+        return [self.chosen[eps]] if self.chosen else self.choices
 
 
 def run(
@@ -47,6 +52,7 @@ def run(
     batch_size: int,
     grid: Mapping[str, Sequence[Any]] | None = None,
     budget_rule: BudgetRule | None = None,
+    chosen: Sequence[Mapping[str, Any]] | None = None,
     own_loss: Loss | None = None,
     progress: Progress | None = None,
     index: Tensor | None = None,
@@ -69,6 +75,8 @@ def run(
             in chapter 5), then of smallest median over those that were right, a failure counting as infinite. The
             first of equals. The cost in the records is that of all of them.
         budget_rule: of a minimal-norm attack; the usual one of the attack if not given.
+        chosen: what a run of the same attack tried of its grid (`Result.grid`): what it kept is taken over, at each
+            epsilon its own.
         own_loss: the loss that the model was trained with, which attacks know as the loss "own".
         progress: called with (stages done, stages in all, what was done and at what rate).
         index: (n,) int64 places of the samples in the test set; 0..n-1 if not given.
@@ -90,7 +98,8 @@ def run(
     with undisturbed(x.device), own_generator(x.device, seed):
         block = make_block(model, x, y, threat or Threat("linf"), seed, batch_size, index, own_loss)
         block = replace(block, goal=_GOALS[spec.criterion](block.clean, member.options))
-        request = Request(member, _combinations(grid or {}), budget_rule or spec.budget_rule, examples, progress)
+        taken = _taken(chosen or [])
+        request = Request(member, _combinations(grid or {}), taken, budget_rule or spec.budget_rule, examples, progress)
         found = _RUNS[spec.kind](block, request)
         if probes and spec.kind == "fixed":
             chosen = {row["epsilon"]: row["options"] for row in found.grid if row["chosen"]}
@@ -151,7 +160,7 @@ def _chosen(
     best: tuple[tuple[float, ...], int, Proposal, Columns] | None = None
     costs: dict[str, Any] = dict.fromkeys(COSTS, 0)
     rows: list[dict[str, Any]] = []
-    for options in request.choices:
+    for options in request.at(eps):
         proposal = propose(block, member.spec, {**member.options, **options}, eps=eps)
         columns = block.judge(proposal.points, eps)
         report(place + " ".join([member.slug, *(f"{name}={value}" for name, value in options.items())]), columns)
@@ -164,12 +173,17 @@ def _chosen(
     assert best is not None  # there is always a choice, if only that of no further option
     _, winner, proposal, columns = best
     rows = [{**row, "chosen": number == winner} for number, row in enumerate(rows)]
-    return replace(proposal, **costs), columns, rows if any(request.choices) else []
+    return replace(proposal, **costs), columns, rows if any(request.at(eps)) else []
 
 
 def _combinations(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """Return every combination of the values, the last option changing fastest; [{}] for no grid."""
     return [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+
+
+def _taken(tried: Sequence[Mapping[str, Any]]) -> dict[float, Mapping[str, Any]]:
+    """Return what an earlier run kept, by radius, inf where it had none."""
+    return {math.inf if row["epsilon"] is None else row["epsilon"]: row["options"] for row in tried if row["chosen"]}
 
 
 def _nearest(columns: Columns) -> Tensor:

@@ -9,11 +9,11 @@ import pandas as pd
 from torch import Tensor
 
 from touchstone import records
-from touchstone.attacks import ATTACKS
+from touchstone.attacks import ATTACKS, attack_spec
 from touchstone.evaluation import flags
 from touchstone.evaluation.block import Columns
 from touchstone.evaluation.flags import Flag
-from touchstone.registry import AttackSpec, nearest
+from touchstone.registry import AttackSpec, is_own, nearest
 from touchstone.threat import Threat
 
 EXAMPLES = 16  # points that are kept as images
@@ -31,8 +31,8 @@ class Member:
 
     @property
     def spec(self) -> AttackSpec:
-        """What the table says of it."""
-        return ATTACKS[self.fn]
+        """What the table, or its signature, says of it."""
+        return attack_spec(self.fn)
 
     def check(self, threat: Threat | None) -> AttackSpec:
         """Return its spec.
@@ -40,7 +40,7 @@ class Member:
         Raises:
             ValueError: if it is unknown, or cannot run under the threat.
         """
-        if self.fn not in ATTACKS:
+        if not is_own(self.fn) and self.fn not in ATTACKS:
             raise ValueError(f"unknown attack {self.fn!r}; {nearest(self.fn, ATTACKS)}")
         if self.spec.kind == "none":
             return self.spec

@@ -14,6 +14,7 @@ from touchstone.findings import metrics
 from touchstone.findings import weights as weights_of
 from touchstone.findings.inputs import Run
 from touchstone.findings.intervals import share_margins
+from touchstone.models import FIRST_CONV
 from touchstone.records import Attacked, Batch, Header
 
 # metrics of protocol `worst`
@@ -42,9 +43,10 @@ class Cell(NamedTuple):
         space: in which the attack worked; "" without one.
         norm: of the attack; none without one.
         epsilon: nan for an attack without a budget.
-        metric: accuracy (protocol published); one of JUDGING (protocol worst); for a minimal norm success_rate,
-            median_norm, mean_norm, common_mean_norm; of weights fuzziness, near_zero_<threshold>, max_abs_conv,
-            rho_extreme.
+        metric: accuracy, avg_confidence (protocol published); without an attack prob_gap too; one of JUDGING
+            (protocol worst); for a minimal norm success_rate, median_norm, mean_norm, common_mean_norm, in l2 those of
+            `metrics.RHO`, in l0 those of `metrics.VALUE_METRICS`; of weights fuzziness, near_zero_<threshold>,
+            max_abs_conv, rho_extreme.
         value: nan where nothing was measured.
         n: samples (or weights) behind it.
         status: incomplete says that `reason` is missing from it.
@@ -174,7 +176,7 @@ def _cell(
     failed: str = "",
 ) -> Cell:
     """Return a number of an attack; `failed` says why there is none although the attack itself did not fail."""
-    space, norm = (header.threat.space, header.threat.norm) if header.threat else ("", "none")
+    space, norm = header.threat.space if header.threat else "", header.norm
     failed = header.reason if header.status == "failed" else failed
     status: Status = "failed" if failed else "incomplete" if missing else "ok"
     about = (header.stand_in, header.attack, protocol or header.protocol, space, norm)
@@ -194,16 +196,74 @@ def _cell(
 
 def _published(attacked: Attacked) -> Iterator[Cell]:
     header, frame = attacked
-    minimal = header.kind == "minimal"
+    clean = header.kind == "none"
     if header.status == "failed":
-        yield from _failed(header, "accuracy", *((*metrics.NORM_METRICS, metrics.COMMON_NORM) if minimal else ()))
+        yield from _failed(header, *_names(header))
+        for eps in _read_at(header):
+            yield _cell(header, "accuracy", metrics.Number(math.nan, 0), epsilon=eps)
         return
-    for epsilon, value, n in metrics.accuracy(frame, clean=header.kind == "none").itertuples(index=False, name=None):
-        yield _cell(header, "accuracy", metrics.Number(value, n), met=n, epsilon=epsilon)
-    if minimal and header.threat:
-        own = _without_budget(frame)
-        for name, number in metrics.norms(own, header.threat.norm).items():
-            yield _cell(header, name, number, met=own["sample"].nunique())
+    everywhere = at_radii(attacked)
+    yield from _accuracies(header, "accuracy", everywhere)
+    for _, here in everywhere.groupby("epsilon", dropna=False):
+        number, met = metrics.confidence(here, clean=clean), here["sample"].nunique()
+        yield _cell(header, "avg_confidence", number, met=met, epsilon=here["epsilon"].iloc[0])
+    if clean:
+        yield _cell(header, "prob_gap", metrics.prob_gap(frame), met=frame["sample"].nunique())
+    if header.kind == "minimal" and header.threat:
+        yield from _minimal(header, _without_budget(frame))
+
+
+def _minimal(header: Header, frame: pd.DataFrame) -> Iterator[Cell]:
+    """Return what the distances of a minimal-norm attack give; frame: its rows without a budget."""
+    norm, met = header.norm, frame["sample"].nunique()
+    numbers = metrics.norms(frame, norm)
+    if norm == "l2":
+        numbers |= {name: metrics.rho(frame, over) for name, over in metrics.RHO.items()}
+    if norm == "l0":
+        values = metrics.norms(frame, metrics.VALUES)
+        numbers |= {f"{name}_values": values[name] for name in ("median_norm", "mean_norm")}
+        read = metrics.within(frame, _read_at(header), metrics.VALUES)
+        yield from _accuracies(header, "accuracy_values", read)
+    for name, number in numbers.items():
+        yield _cell(header, name, number, met=met)
+
+
+def _accuracies(header: Header, metric: str, frame: pd.DataFrame) -> Iterator[Cell]:
+    found = metrics.accuracy(frame, clean=header.kind == "none")
+    for epsilon, value, n in found.itertuples(index=False, name=None):
+        yield _cell(header, metric, metrics.Number(value, n), met=n, epsilon=epsilon)
+
+
+def _names(header: Header) -> tuple[str, ...]:
+    """Return the metrics of a published attack, but for its radii."""
+    names: tuple[str, ...] = ("accuracy", "avg_confidence")
+    if header.kind == "none":
+        return (*names, "prob_gap")
+    if header.kind == "fixed":
+        return names
+    of_norm = {"l2": tuple(metrics.RHO), "l0": metrics.VALUE_METRICS}
+    return (*names, *metrics.NORM_METRICS, metrics.COMMON_NORM, *of_norm.get(header.norm, ()))
+
+
+def _read_at(header: Header) -> tuple[float, ...]:
+    """Return the radii at which a minimal-norm attack's distances are read; none where its points count otherwise.
+
+    Records hold distances in pixels alone, so in another space nothing is read.
+    """
+    threat = header.threat
+    return threat.epsilons if threat and header.budget_rule == "distance" and threat.space == "pixel" else ()
+
+
+def at_radii(attacked: Attacked, *, values: bool = False) -> pd.DataFrame:
+    """Return the rows of an attack at every radius that it has: its own, and those at which distances are read.
+
+    Args:
+        attacked: the attack.
+        values: read an l0 distance in values instead of pixels.
+    """
+    header, frame = attacked
+    radii, norm = _read_at(header), metrics.VALUES if values else header.norm
+    return pd.concat([frame, metrics.within(frame, radii, norm)], ignore_index=True) if radii else frame
 
 
 def _without_budget(frame: pd.DataFrame) -> pd.DataFrame:
@@ -245,7 +305,7 @@ def _worst(attacked: Attacked, together: _Together) -> Iterator[Cell]:
 
 def _under_threat(attacked: Attacked, together: _Together, judges: Mapping[float, tuple[str, float]]) -> Iterator[Cell]:
     """Say at each radius what the worst case leaves of a published accuracy; nothing where none was run."""
-    header, frame = attacked
+    header = attacked.header
     for epsilon, (slug, radius) in judges.items():
         suite = together.all.get(slug)
         if suite is None or suite.header.threat is None or header.threat is None:
@@ -256,7 +316,7 @@ def _under_threat(attacked: Attacked, together: _Together, judges: Mapping[float
                 yield _cell(header, name, nothing, epsilon=epsilon, protocol="worst", failed=failed)
             continue
         pixels, reached = together.nearest(suite.header, suite.header.threat.norm), together.reached(header.threat)
-        found = metrics.under_threat(frame, reached, pixels, epsilon=epsilon, radius=radius)
+        found = metrics.under_threat(at_radii(attacked), reached, pixels, epsilon=epsilon, radius=radius)
         if found is None:
             continue
         missing = metrics.incomplete(found.accuracy, together.images, list(suite.header.members))
@@ -265,14 +325,22 @@ def _under_threat(attacked: Attacked, together: _Together, judges: Mapping[float
             yield _cell(header, name, share, met=found.n, epsilon=epsilon, protocol="worst", missing=missing)
 
 
-def of_weights(run: Run, thresholds: Sequence[float], key: str = weights_of.FIRST_CONV) -> list[Cell]:
-    """Return what the weights of one layer give; nan for a training that failed.
+def of_weights(run: Run, thresholds: Sequence[float], parameters: Sequence[str] = (FIRST_CONV,)) -> list[Cell]:
+    """Return what the weights of some layers give; nan for a training that failed.
 
     Args:
         run: of the training.
         thresholds: under which a weight counts as near zero, a metric each.
-        key: tensor that is measured.
+        parameters: tensors that are measured; the metrics of all but the first are named metric@tensor.
     """
+    return [
+        cell._replace(metric=cell.metric if key == parameters[0] else f"{cell.metric}@{key}")
+        for key in parameters
+        for cell in _of_layer(run, thresholds, key)
+    ]
+
+
+def _of_layer(run: Run, thresholds: Sequence[float], key: str) -> list[Cell]:
     names = ["fuzziness", *(f"near_zero_{t:g}" for t in thresholds), "max_abs_conv", "rho_extreme"]
     values, n = [math.nan] * len(names), 0
     if run.status == "ok":

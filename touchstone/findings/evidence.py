@@ -28,6 +28,7 @@ Worst = Mapping[tuple[str, str, str], Mapping[float, tuple[str, float]] | str]
 JUDGED = METRICS | {UNDER_THREAT: SHARE, ATTACK_GAP: SHARE}  # what numbers of ours may be
 # accuracies and errors: without an attack; under one that leaves FLOOR at most, as many attacks would; all others
 KINDS = ("clean", "floor", "informative")
+NO_SCATTER = Deviation(0.0, 1)  # of one net that others trained: no other one is meant
 SEPARATOR = "; "  # between the texts of a column that holds several: why, caps, stands_why
 
 
@@ -36,17 +37,18 @@ class Caps(NamedTuple):
 
     `model`: changes what is attacked (epochs, a dataset that stands in). `attack`: changes the attack (steps,
     restarts). `size`: fewer samples or seeds, which only widen the interval. `population`: size of the whole
-    test set.
+    test set. `given`: others trained the nets, and the number is of these and no others.
     """
 
     model: tuple[str, ...] = ()
     attack: tuple[str, ...] = ()
     size: tuple[str, ...] = ()
     population: int | None = None
+    given: bool = False
 
     def text(self) -> str:
         """All of them in one line."""
-        return SEPARATOR.join([*self.model, *self.attack, *self.size])
+        return SEPARATOR.join([*self.model, *self.attack, *self.size, *(["given weights"] if self.given else [])])
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,7 @@ class Evidence:
             attack=_each_once([*own.attack, *base.attack]),
             size=_each_once([*own.size, *base.size]),
             population=own.population,
+            given=own.given,
         )
 
     def measured(self, place: Place, epsilon: float, population: int | None) -> Measured:
@@ -210,7 +213,8 @@ class Evidence:
         reasons = [f"{lost} of {len(seeds)} seeds failed: {SEPARATOR.join(failures)}"] if lost else []
         reasons += _each_once(sorted(cell.reason for cell in good))
         values, samples = [cell.value for cell in good], _samples(place.metric, good, population)
-        value, pooled = float(np.mean(values)), self._deviation(place, epsilon, good)
+        given = self.caps.get((place.dataset, place.model, place.defense, place.attack), Caps()).given
+        value, pooled = float(np.mean(values)), NO_SCATTER if given else self._deviation(place, epsilon, good)
         return Measured(
             value=value,
             seeds=len(good),

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from touchstone.attacks import ATTACKS
+from touchstone.attacks import attack_spec
 from touchstone.cell import ModelId, ThreatSpec
 from touchstone.evaluation import flags as rules
 from touchstone.findings.inputs import Run
@@ -73,4 +73,4 @@ def _between(attacks: Iterable[Attacked]) -> Iterator[Flagged]:
 def _comparable(header: Header) -> bool:
     """Say whether the attack ran as published and breaks what it misclassifies."""
     ran = header.protocol == "published" and header.status == "ok"
-    return ran and all(ATTACKS[member["fn"]].criterion == "misclassified" for member in header.members.values())
+    return ran and all(attack_spec(member["fn"]).criterion == "misclassified" for member in header.members.values())

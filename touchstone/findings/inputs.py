@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from touchstone import records
 from touchstone.cell import ModelId, ThreatSpec
 from touchstone.files import DamagedError, read_sealed, verified
-from touchstone.findings.weights import FIRST_CONV, read
+from touchstone.findings.weights import read
+from touchstone.models import FIRST_CONV
 from touchstone.paths import ModelFiles, model_with
 from touchstone.records import Attacked, Batch, Flag, Preflight
 

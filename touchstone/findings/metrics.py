@@ -16,6 +16,8 @@ from touchstone.records import NO_ANSWER, TOLERANCE
 
 NORM_METRICS = ("success_rate", "median_norm", "mean_norm")
 COMMON_NORM = "common_mean_norm"
+VALUES = "l0_values"  # counted as another norm: an l0 of values, where a pixel has one per channel
+VALUE_METRICS = ("accuracy_values", "median_norm_values", "mean_norm_values")
 NO_SAMPLE = "no sample met every attack"
 
 
@@ -75,13 +77,91 @@ def norms(records: pd.DataFrame, norm: str) -> dict[str, Number]:
     Returns:
         success_rate; median_norm, where a failure counts as inf; mean_norm, over the successes alone. nan over none.
     """
-    dist = distances(records, norm)[_correct(records)]
+    dist = distances(records, norm)[correct(records)]
     broken = dist[np.isfinite(dist)]
     return {
         "success_rate": Number(len(broken) / len(dist) if len(dist) else math.nan, len(dist)),
         "median_norm": Number(float(dist.median()), len(dist), median_half(dist)),
         "mean_norm": Number(float(broken.mean()), len(broken), mean_half(broken)),
     }
+
+
+class Rho(NamedTuple):
+    """Over which samples the mean of ||r|| / ||x|| is taken.
+
+    Attributes:
+        everyone: the whole test set, a clean error with r = 0; else the samples that are right.
+        ends: also those that the attack does not break, with the point where it ended; else they are left out, as no
+            minimal r is known there.
+    """
+
+    everyone: bool
+    ends: bool
+
+
+RHO = {
+    "rho_adv": Rho(everyone=False, ends=False),  # Matyasko (2020), eq. 3.20
+    "rho_adv_ends": Rho(everyone=False, ends=True),  # as its code: what was moved, however far it came
+    "rho_adv_all": Rho(everyone=True, ends=False),  # eq. 4.9
+    "rho_adv_all_ends": Rho(everyone=True, ends=True),  # as its code
+}
+
+
+def rho(records: pd.DataFrame, over: Rho) -> Number:
+    """Return the mean of ||r||_2 / ||x||_2, both in pixels, by which DeepFool's authors compare nets.
+
+    A black image has no such ratio and is left out; so is, among the samples that are right, one whose attack ended
+    where it began.
+
+    Args:
+        records: rows of one minimal-norm attack in l2; of several rows of a sample the nearest that breaks it counts.
+        over: which samples.
+    """
+    dist, right = distances(records, "l2"), correct(records)
+    if over.ends:
+        ended = records["dist_l2"].astype(float).groupby(records["sample"]).min()
+        dist = dist.where(np.isfinite(dist), ended.where(ended > 0.0, np.inf))
+    dist = dist.where(right, 0.0 if over.everyone else np.inf)
+    size = records["x_l2"].astype(float).groupby(records["sample"]).first()
+    ratio = (dist / size)[np.isfinite(dist) & (size > 0.0)]
+    return _mean(ratio)
+
+
+def confidence(records: pd.DataFrame, *, clean: bool = False) -> Number:
+    """Return the mean probability of the class that is predicted.
+
+    Args:
+        records: rows of one attack at one radius.
+        clean: at x, over all samples; else at the points that break a sample which was right.
+    """
+    if clean:
+        return _mean(records["clean_conf"])
+    broken = records["success"] & (records["clean_pred"] == records["label"])
+    return _mean(records["adv_conf"][broken].groupby(records["sample"]).mean())
+
+
+def prob_gap(records: pd.DataFrame) -> Number:
+    """Return the mean of the true class' probability at x minus the largest other one, over all samples."""
+    return _mean(records["clean_gap"])
+
+
+def _mean(values: "pd.Series[float]") -> Number:
+    """Return the mean of what is known; nan over none."""
+    known = values.dropna()
+    return Number(float(known.mean()), len(known), mean_half(known))
+
+
+def within(records: pd.DataFrame, radii: Sequence[float], norm: str) -> pd.DataFrame:
+    """Return a minimal-norm attack's rows at each radius: its point breaks a sample if it lies within that.
+
+    Args:
+        records: rows without a budget.
+        radii: in pixels.
+        norm: in which the distance is read; VALUES too.
+    """
+    dist = records[f"dist_{norm}"]
+    parts = [records.assign(epsilon=eps, success=records["success"] & (dist <= eps + TOLERANCE)) for eps in radii]
+    return pd.concat(parts, ignore_index=True) if parts else records.head(0)
 
 
 def common_norms(frames: Mapping[str, pd.DataFrame], norm: str) -> dict[str, Number]:
@@ -91,12 +171,12 @@ def common_norms(frames: Mapping[str, pd.DataFrame], norm: str) -> dict[str, Num
         frames: attack slug -> its records on one model, without those cut back to a budget.
         norm: as in `norms`.
     """
-    table = pd.concat({slug: distances(frame, norm)[_correct(frame)] for slug, frame in frames.items()}, axis=1)
+    table = pd.concat({slug: distances(frame, norm)[correct(frame)] for slug, frame in frames.items()}, axis=1)
     common = table[np.isfinite(table).all(axis=1)]  # nan where a sample was not met
     return {slug: Number(float(common[slug].mean()), len(common), mean_half(common[slug])) for slug in frames}
 
 
-def _correct(records: pd.DataFrame) -> pd.Series:
+def correct(records: pd.DataFrame) -> pd.Series:
     """Say per sample whether the model classifies it correctly at x."""
     return (records["clean_pred"] == records["label"]).groupby(records["sample"]).all()
 
@@ -119,7 +199,7 @@ def worst_distances(frames: Mapping[str, pd.DataFrame], norm: str, *, over: Coll
         return pd.Series(dtype=float)
     nearest = {}
     for slug, records in frames.items():
-        nearest[slug] = distances(records, norm, misclassified(records)).where(_correct(records), 0.0)
+        nearest[slug] = distances(records, norm, misclassified(records)).where(correct(records), 0.0)
     table = pd.concat(nearest, axis=1)
     met = table.index[table[list(frames if over is None else over)].notna().all(axis=1)]
     return table.loc[met].min(axis=1)

@@ -178,7 +178,7 @@ def worst_cases(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _is_clean(cell: Cell) -> bool:
-    return cell.metric == "accuracy" and cell.norm == "none"
+    return cell.metric == "accuracy" and cell.attack == "clean"  # not a pass over a part that a study names
 
 
 def _measured(seeds: Iterable[Cell]) -> list[Cell]:

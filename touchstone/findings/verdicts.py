@@ -59,6 +59,7 @@ class Precision:
         margin: 95 % half-width over the samples, which all nets share; 0 for a population met whole, nan if not known.
         runs: r, behind the published number; 1 if it is not said.
         printed: s_p, the published deviation over them; None if none is printed, and they scatter like ours.
+        given: whether others trained the nets, so that a single one is all that is meant.
     """
 
     seeds: int
@@ -66,6 +67,12 @@ class Precision:
     margin: float = 0.0
     runs: int = 1
     printed: float | None = None
+    given: bool = False
+
+    @property
+    def few(self) -> bool:
+        """Whether there are too few nets for a verdict."""
+        return self.seeds < LEAST_SEEDS and not self.given
 
     @property
     def half(self) -> float:
@@ -99,7 +106,7 @@ class Precision:
     def beyond(self, difference: float, tau: float) -> float:
         """Return the two-sided p-value of a difference that is truly tau at most; nan below LEAST_SEEDS."""
         error, excess = self.error, abs(difference) - tau
-        if error is None or self.seeds < LEAST_SEEDS or math.isnan(self.margin):
+        if error is None or self.few or math.isnan(self.margin):
             return math.nan
         total = math.hypot(error.value, self.margin / quantile(error.freedom))
         if excess <= SLACK:
@@ -136,7 +143,7 @@ def decide(difference: float, tau: float, precision: Precision) -> str:
         precision: of both, in the same unit.
     """
     size, h, wide, single = abs(difference), precision.half, precision.wide, precision.single
-    if precision.seeds < LEAST_SEEDS or math.isnan(h):
+    if precision.few or math.isnan(h):
         return "inconclusive"
     if size <= tau + SLACK and h <= tau + SLACK:
         return "reproduced"
@@ -153,7 +160,7 @@ def verdict(difference: float, tau: float, precision: Precision, sampled: Sample
         return Verdict(word, (f"one run lies within ±{precision.single:.3g}, the tolerance is {tau:.3g}",))
     if word != "inconclusive":
         return Verdict(word)
-    if precision.seeds < LEAST_SEEDS:
+    if precision.few:
         known_to = f"{precision.seeds} of at least {LEAST_SEEDS} seeds"
     elif math.isnan(precision.half):
         known_to = "our number has no interval"
@@ -177,11 +184,13 @@ def telling(difference: float, tau: float, precision: Precision, sampled: Sample
 
     if precision.spread is None or math.isnan(precision.margin):
         return ()
-    if found := seeds(precision.margin):
+    if not precision.given and (found := seeds(precision.margin)):
         return (f"about {found} seeds would tell",)
-    if precision.seeds >= LEAST_SEEDS and tells(sampled.everything):
+    if not precision.few and tells(sampled.everything):
         enough = bisect_left(range(sampled.everything), True, lo=sampled.met, key=tells)
         return (f"about {enough} samples would tell",)
+    if precision.given:
+        return ()
     if found := seeds(0.0):
         return (f"about {found} seeds on all {sampled.everything} samples would tell",)
     return (f"{MOST_SEEDS} seeds would not tell",)
@@ -351,6 +360,7 @@ def _first(claim: Claim, evidence: Evidence, cut: Caps) -> tuple[Verdict, Ours]:
         margin=margin(samples.met),
         runs=claim.runs,
         printed=claim.deviation,
+        given=cut.given,
     )
     ours = Ours(
         ours=value,

@@ -63,6 +63,14 @@ VERDICTS = {
 }
 
 
+# verdict on the difference of two attacks on one net -> meaning
+PAIRED = {
+    **{word: VERDICTS[word].meaning for word in ("reproduced", "higher", "lower", "inconclusive", "not run", "failed")},
+    "not comparable": "no net of ours has the published clean and robust accuracy to 2 points",
+    "too small to test": "the published difference is no larger than the tolerance of one such number",
+}
+
+
 class Standing(NamedTuple):
     """A second verdict, on a robust accuracy or an error under attack.
 

@@ -8,8 +8,8 @@ from safetensors import SafetensorError, safe_open
 from scipy.special import xlogy
 
 from touchstone.files import DamagedError
+from touchstone.models import FIRST_CONV
 
-FIRST_CONV = "net.conv1.weight"
 EXTREME = 0.05  # rho within this of 0 or 1 counts as extreme (the reading of Min-Max fig. 6 that we test)
 
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from touchstone.threat import in_space
 
 log = logging.getLogger(__name__)
 
+Grid = list[dict[str, Any]]  # what was tried of options that a paper tuned, as a header has it
 LIBRARIES = ("python", "torch", "torchvision", "timm", "numpy", "foolbox", "pyautoattack")  # other ones, other numbers
 
 
@@ -34,7 +36,6 @@ class Scene:
     job: BatchJob
     device: torch.device
     data: Dataset
-    order: Tensor  # (n,) test images, every prefix stands for the whole
     target: Trained
     substitutes: Mapping[ModelId, Trained]
     versions: Mapping[str, str]
@@ -45,9 +46,14 @@ class Scene:
         files = {"data": self.data.sha256, "model": self.target.sha256, **others}
         return self.job.key(attack, **files, **{name: self.versions[name] for name in LIBRARIES})
 
-    def images(self, count: int | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the first images (n, *shape) in [0, 1] of the order, their classes and places in the test set."""
-        index = self.order[:count]
+    def images(self, population: int | None, count: int | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return images (n, *shape) in [0, 1], their classes and places in the test set.
+
+        Args:
+            population: they are of the first so many; None for all.
+            count: how many, in an order of which every prefix stands for the whole; None for all.
+        """
+        index = spread(self.data.test.y[:population].cpu()).to(self.device)[:count]
         return to_float(self.data.test.x[index]), self.data.test.y[index], index
 
 
@@ -64,9 +70,11 @@ def run(job: BatchJob, results: Results) -> None:
     done: list[tuple[Attacked, Examples]] = []
     preflights: dict[ThreatSpec, Preflight] = {}
     errors: list[Exception] = []
-    for one in job.attacks:
+    grids: dict[str, Grid] = {}
+    for one in sorted(job.attacks, key=lambda attack: attack.chosen_by is not None):
         try:
-            done.append(_part(one, scene, parts))
+            done.append(_part(one, scene, parts, grids))
+            grids[one.attack] = done[-1][0].header.grid
             if one.threat is not None and one.threat not in preflights and scene.target.run["status"] == "ok":
                 preflights[one.threat] = _preflight(one, scene, parts)
         except Exception as error:  # raised below, when the others have run
@@ -84,29 +92,32 @@ def run(job: BatchJob, results: Results) -> None:
 def _scene(job: BatchJob, results: Results) -> Scene:
     device = set_up(job.device, job.threads)
     data = load_data(job.subject.data, device)
-    order = spread(data.test.y.cpu()).to(device)
     target = load_trained(results, job.subject.model, job.net, data.name, device)
     others = {s.model: load_trained(results, s.model, s.net, data.name, device) for s in job.substitutes}
-    return Scene(job, device, data, order, target, others, provenance.versions())
+    return Scene(job, device, data, target, others, provenance.versions())
 
 
-def _part(job: AttackJob, scene: Scene, parts: Parts) -> tuple[Attacked, Examples]:
-    """Return an attack that was kept, or run it and keep it."""
+def _part(job: AttackJob, scene: Scene, parts: Parts, grids: Mapping[str, Grid]) -> tuple[Attacked, Examples]:
+    """Return an attack that was kept, or run it and keep it; `grids`: what attacks before it tried."""
     key = scene.key(job)
     kept = parts.load(key)
     if kept is not None:
         log.info("%s is there already", job.attack)
         return kept
-    attacked, examples = attack(job, scene)
+    attacked, examples = attack(job, scene, grids)
     parts.keep(key, attacked, examples)
     return attacked, examples
 
 
-def attack(job: AttackJob, scene: Scene) -> tuple[Attacked, Examples]:
-    """Run one attack over all its radii; a model or substitute whose training failed gives no rows, and the reason."""
-    x, y, index = scene.images(job.samples)
+def attack(job: AttackJob, scene: Scene, grids: Mapping[str, Grid]) -> tuple[Attacked, Examples]:
+    """Run one attack over all its radii; a model or substitute whose training failed gives no rows, and the reason.
+
+    Raises:
+        ValueError: if the attack on whose grid its options are chosen is not among `grids`.
+    """
+    x, y, index = scene.images(job.population, job.samples)
     reason = _failure(job, scene)
-    found = failed(reason) if reason else _attacked(job, scene, x, y, index)
+    found = failed(reason) if reason else _attacked(job, scene, x, y, index, grids)
     subject = scene.job.subject
     header = Header(
         run=subject.run,
@@ -119,6 +130,7 @@ def attack(job: AttackJob, scene: Scene) -> tuple[Attacked, Examples]:
         threat=job.threat,
         samples=len(index),
         suite=job.suite,
+        budget_rule=job.members[0].rule if job.kind == "minimal" else "ball",
         status=found.status,
         reason=found.reason,
         flags=list(found.flags),
@@ -147,7 +159,16 @@ def _failure(job: AttackJob, scene: Scene) -> str:
     return "; ".join(f"the substitute {m} failed: {run['reason']}" for m, run in runs.items() if run["status"] != "ok")
 
 
-def _attacked(job: AttackJob, scene: Scene, x: Tensor, y: Tensor, index: Tensor) -> Result:
+def _choice(job: AttackJob, grids: Mapping[str, Grid]) -> Grid | None:
+    """Return what was tried for the attack whose choice this one takes, None if it takes none."""
+    if job.chosen_by is None:
+        return None
+    if job.chosen_by.attack not in grids:
+        raise ValueError(f"{job.attack} takes the choice of {job.chosen_by.attack}, which has not run")
+    return grids[job.chosen_by.attack]
+
+
+def _attacked(job: AttackJob, scene: Scene, x: Tensor, y: Tensor, index: Tensor, grids: Mapping[str, Grid]) -> Result:
     threat = make_threat(job.threat) if job.threat else None
     chosen = scene.target.run["selected_options"]
     about = {
@@ -170,19 +191,28 @@ def _attacked(job: AttackJob, scene: Scene, x: Tensor, y: Tensor, index: Tensor)
     if job.protocol == "worst":
         return cascade.run(model, x, y, members, threat=threat, **about)
     (only,) = job.members
-    tuned = {"grid": only.grid, "budget_rule": only.budget_rule}
+    tuned = {"grid": only.grid, "budget_rule": only.budget_rule, "chosen": _choice(job, grids)}
     return published.run(model, x, y, members[0], threat=threat, **tuned, **about)
 
 
 def _preflight(job: AttackJob, scene: Scene, parts: Parts) -> Preflight:
     """Return what was measured of the model under the threat of an attack; only the first batch that asks measures."""
     code = Code.of("touchstone.evaluation.preflight:preflight", scene.job.net.target)
-    asks = replace(job, attack="preflight", protocol="published", suite="", members=(), samples=SAMPLES, objective=None)
+    asks = replace(
+        job,
+        attack="preflight",
+        protocol="published",
+        suite="",
+        members=(),
+        samples=SAMPLES,
+        objective=None,
+        chosen_by=None,
+    )
     key = scene.key(replace(asks, facts=(), code=code))
     with parts.alone(key):
         found = parts.load_preflight(key)
         if found is None:
-            x, y, _ = scene.images(SAMPLES)
+            x, y, _ = scene.images(job.population, SAMPLES)
             about = {"seed": job.seed, "batch_size": scene.job.batch_size}
             measured = preflight(scene.target.model.eval(), x, y, threat=make_threat(job.threat), **about)
             found = Preflight(job.threat, measured, flags.preflight(measured))

@@ -8,7 +8,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from touchstone import paths
 from touchstone.cell import ModelId, ThreatSpec
@@ -17,7 +17,8 @@ from touchstone.data.prepare import Dataset
 from touchstone.data.prepare import load as load_dataset
 from touchstone.defenses.base import Defense
 from touchstone.files import DamagedError, read_sealed, verified
-from touchstone.models.classifier import Classifier, build
+from touchstone.models.classifier import Classifier, Given, build
+from touchstone.models.whitening import Whiten
 from touchstone.paths import Results
 from touchstone.plan.jobs import Net, Objective, Options
 from touchstone.registry import load
@@ -49,9 +50,20 @@ def make_defense(objective: Objective, more: Options | None = None) -> Defense:
     return load(objective.target)(**objective.options, **(more or {}))
 
 
-def make_model(net: Net, data: str, seed: int) -> Classifier:
-    """Build an untrained model for the dataset in use."""
-    return build(net.fn, DATASETS[data], seed=seed, normalize=net.normalize, **net.options)
+def make_model(net: Net, data: str, seed: int, given: Given | None = None) -> Classifier:
+    """Build an untrained model for the dataset in use, or one that begins with given weights."""
+    return build(net.fn, net.data or DATASETS[data], seed=seed, normalize=net.normalize, given=given, **net.options)
+
+
+def make_fresh(net: Net, data: str, seed: int, images: Tensor, given: Given | None = None) -> Classifier:
+    """Build a model that is to be trained, where the images (N, C, H, W) uint8 are; its first layer may learn of them.
+
+    A first layer that comes with given weights is kept.
+    """
+    model = make_model(net, data, seed, given).to(images.device)
+    if isinstance(model.normalize, Whiten) and not (given is not None and given.of_classifier):
+        model.normalize.fit(images)
+    return model
 
 
 def make_threat(spec: ThreatSpec) -> Threat:

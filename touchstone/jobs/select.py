@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import safetensors.torch
-import torch
 from torch import Tensor
 
 from touchstone.data.prepare import Dataset
 from touchstone.files import sum_of, write_bytes, write_sealed
-from touchstone.jobs.common import load_data, make_defense, make_model, set_up
+from touchstone.jobs.common import load_data, make_defense, make_fresh, set_up
 from touchstone.paths import Results
 from touchstone.plan.jobs import Objective, Options, SelectJob
 from touchstone.training import accuracy, fit_redrawn
@@ -34,8 +33,8 @@ def select(job: SelectJob, results: Results) -> None:
     """
     device = set_up(job.device, job.threads)
     data = load_data(job.subject.data, device)
-    reference, weights = try_out(job, job.reference, {}, data, device)
-    trained = [try_out(job, job.objective, options, data, device) for options in job.candidates]
+    reference, weights = try_out(job, job.reference, {}, data)
+    trained = [try_out(job, job.objective, options, data) for options in job.candidates]
     tried = [candidate for candidate, _ in trained]
     accuracy = reference["validation_accuracy"]
     index = choose(tried, accuracy, job.tolerance) if reference["status"] == "ok" else None
@@ -71,9 +70,7 @@ def choose(candidates: Sequence[Candidate], reference_accuracy: float, tolerance
     return good[-1] if good else None
 
 
-def try_out(
-    job: SelectJob, objective: Objective, options: Options, data: Dataset, device: torch.device
-) -> tuple[Candidate, Weights]:
+def try_out(job: SelectJob, objective: Objective, options: Options, data: Dataset) -> tuple[Candidate, Weights]:
     """Train one candidate on the training part less the validation split; its accuracy is that on this split.
 
     The test part is not touched.
@@ -82,7 +79,7 @@ def try_out(
     rows, validation = data.held_out()
     defense = make_defense(objective, options)
     model, result = fit_redrawn(
-        lambda seed: make_model(job.net, data.name, seed).to(device),
+        lambda seed: make_fresh(job.net, data.name, seed, rows.x),
         defense,
         rows.x,
         rows.y,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from touchstone.files import read_sealed, write_bytes
-from touchstone.findings import cells, flags, selection, verdicts
+from touchstone.findings import cells, flags, paired, selection, verdicts
 from touchstone.findings import statements as answers
 from touchstone.findings import tables as people
 from touchstone.findings.evidence import Caps, Worst
@@ -40,21 +40,27 @@ def tables(
     sizes = {facts["name"]: facts["counts"]["test"] for facts in (read_sealed(p, "prepare") for p in prepared)}
     results = Results.of(job.run)
     files, near_zero = list(records), job.near_zero
+    published = claim_table.load(claim_table.read(claims) if claims else None, job.study, job.slugs)
+    pairs = paired.pairs(published, job.readings)
+    apart: dict[paired.Pair, list[paired.Difference]] = {pair: [] for pair in pairs}
     numbers: list[cells.Cell] = []
     flagged: list[flags.Flagged] = []
     for run in map(read_run, runs):
-        numbers += cells.of_weights(run, near_zero.thresholds) if near_zero else []
+        numbers += cells.of_weights(run, near_zero.thresholds, near_zero.parameters) if near_zero else []
         flagged += flags.of_training(run)
     for batch in by_model(files):
         numbers += cells.of_attacks(batch, _judges(job, batch))
         flagged += flags.of_attacks(batch)
+        for pair, found in paired.measure(batch, pairs):
+            apart[pair].append(found)
     measured = cells.table(numbers)
 
-    published = claim_table.load(claim_table.read(claims) if claims else None, job.study, job.slugs)
     said = written.load(written.read(statements) if statements else None, job.study, job.slugs)
     about = {"near_zero": f"near_zero_{near_zero.headline:g}" if near_zero else "", "reference": job.reference}
     worst = _worst(job)
-    judged = verdicts.verdicts(published, measured, readings=job.readings, worst=worst, caps=_caps(job, sizes), **about)
+    caps = _caps(job, sizes)
+    judged = verdicts.verdicts(published, measured, readings=job.readings, worst=worst, caps=caps, **about)
+    nets = paired.matching(published, cells.index(measured), job.match)
     frames = {
         "cells": measured,
         "claims": judged,
@@ -65,6 +71,10 @@ def tables(
         "worst": people.worst_cases(measured),
         "attacks": people.attacks(measured),
         "paper": people.paper(judged, job.tables, job.labels),
+        "paired": paired.table(
+            (pair, paired.decide(pair, found, nets.get(pair.place[:3]), caps.get(pair.place[:4], Caps()).population))
+            for pair, found in apart.items()
+        ),
     }
     for name, frame in frames.items():
         write_bytes(results.table(job.study, name), frame.to_csv(index=False).encode())
@@ -87,6 +97,7 @@ def _worst(job: TablesJob) -> Worst:
 
 def _caps(job: TablesJob, sizes: Mapping[str, int]) -> dict[tuple[str, str, str, str], Caps]:
     def caps(cut: CutShort) -> Caps:
-        return Caps(cut.model, cut.attack, cut.size, sizes[cut.data])
+        everything = sizes[cut.data]
+        return Caps(cut.model, cut.attack, cut.size, min(cut.population or everything, everything), cut.given)
 
     return {(cut.dataset, cut.name, cut.defense, cut.slug): caps(cut) for cut in job.cut_short}

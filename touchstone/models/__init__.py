@@ -1,6 +1,8 @@
 """The table of architectures. Importing it does not import torch."""
 
-from touchstone.registry import ModelSpec
+from touchstone.registry import ModelSpec, is_own
+
+FIRST_CONV = "net.conv1.weight"  # of every net in this table that has one
 
 _MATYASKO = "Matyasko (2020), Towards deep neural networks robust to adversarial examples"
 _LI = "Li et al. (2021), Probabilistically compact loss with logit constraints"
@@ -112,4 +114,4 @@ def model_spec(name: str) -> ModelSpec:
     Raises:
         KeyError: for a name that is neither.
     """
-    return ModelSpec(fn=name, source="the user's own") if ":" in name else MODELS[name]
+    return ModelSpec(fn=name, source="the user's own") if is_own(name) else MODELS[name]

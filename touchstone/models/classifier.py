@@ -1,13 +1,28 @@
 """A classifier on pixels in [0, 1]: normalisation is its first layer, so epsilon is always in input units."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from touchstone.models import model_spec
+from touchstone.models.given import fit_into
 from touchstone.models.net import Net, split
+from touchstone.models.whitening import Whiten
 from touchstone.registry import DatasetSpec, load
+
+
+class Given(NamedTuple):
+    """Weights that a model begins with, name -> tensor, and whose they are, for messages."""
+
+    state: Mapping[str, Tensor]
+    whose: str
+
+    @property
+    def of_classifier(self) -> bool:
+        """Whether they were saved by this project: those of a whole Classifier."""
+        return "normalize.mean" in self.state and any(name.startswith("net.") for name in self.state)
 
 
 class Normalize(nn.Module):
@@ -29,6 +44,10 @@ class Normalize(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map x (B, C, H, W) in pixels to normalised units."""
         return (x - self.mean) / self.std
+
+    def inverse(self, z: Tensor, x: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        """Return the pixels (B, C, H, W) of points z, whatever images x they come from."""
+        return z * self.std + self.mean
 
 
 class Classifier(nn.Module):
@@ -73,6 +92,7 @@ def build(
     *,
     seed: int,
     normalize: str | Mapping[str, Sequence[float]] = "dataset",
+    given: Given | None = None,
     **options: object,
 ) -> Classifier:
     """Build an architecture for a dataset, initialised from `seed`; the global RNG is left alone.
@@ -82,22 +102,32 @@ def build(
         dataset: decides shape and classes.
         seed: of the initial weights.
         normalize: the first layer: "dataset" subtracts the dataset's mean and divides by its standard deviation,
-            "none" leaves the pixels as they are, {mean, std} gives other constants.
+            "none" leaves the pixels as they are, "whitened" is to be fitted on the training images (`Whiten`), {mean,
+            std} gives other constants.
+        given: weights to begin with: those of the net as its author names them, or of a whole Classifier, with its
+            first layer.
         options: of the architecture.
 
     Raises:
-        ValueError: if the number of constants is not that of the channels.
+        ValueError: if the number of constants is not that of the channels, or the weights do not fit.
     """
     spec = model_spec(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = load(spec.fn)(dataset.shape, dataset.classes, **spec.preset, **options)
+        if given is not None and not given.of_classifier:
+            fit_into(net, given.state, given.whose)  # before `split` gives its layers other names
         if not isinstance(net, Net):
             net = split(net, dataset.shape, dataset.classes)
-    return Classifier(_first_layer(dataset, normalize), net, dataset.shape)
+    model = Classifier(_first_layer(dataset, normalize), net, dataset.shape)
+    if given is not None and given.of_classifier:
+        fit_into(model, given.state, given.whose)
+    return model
 
 
-def _first_layer(dataset: DatasetSpec, normalize: str | Mapping[str, Sequence[float]]) -> Normalize:
+def _first_layer(dataset: DatasetSpec, normalize: str | Mapping[str, Sequence[float]]) -> Normalize | Whiten:
+    if normalize == "whitened":
+        return Whiten(dataset.shape)
     if isinstance(normalize, Mapping):
         mean, std = normalize["mean"], normalize["std"]
     else:

@@ -5,14 +5,15 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from touchstone.attacks import ATTACKS
+from touchstone.attacks import ATTACKS, attack_spec
 from touchstone.paths import StudyFiles
+from touchstone.registry import is_own
 from touchstone.study import claims as claim_table
 from touchstone.study import statements
 from touchstone.study.claims import CELL, Sheet, Tried
 from touchstone.study.config import ConfigError
 from touchstone.study.scale import COMPARED
-from touchstone.study.schema import Study, for_dataset
+from touchstone.study.schema import Study, for_cell
 
 
 class Asked(NamedTuple):
@@ -69,19 +70,23 @@ def asked(files: StudyFiles, study: Study, printed: Sheet | None) -> list[Asked]
     return found
 
 
-def tried(study: Study) -> dict[tuple[str, str], Tried]:
-    """(dataset, attack) -> how the study runs it; attacks whose definition is faulty are left out."""
-    found: dict[tuple[str, str], Tried] = {}
+def tried(study: Study) -> dict[tuple[str, str, str], Tried]:
+    """(dataset, defense, attack) -> how the study runs it; attacks whose definition is faulty are left out."""
+    found: dict[tuple[str, str, str], Tried] = {}
     for slug, attack in study.attacks.items():
-        if attack.fn not in ATTACKS:
+        if not is_own(attack.fn) and attack.fn not in ATTACKS:
             continue
-        kind, threat = ATTACKS[attack.fn].kind, study.threats.get(attack.threat or "")
-        if kind == "none":
-            found |= {(dataset, slug): Tried(kind, "none", "", ()) for dataset in study.recipes}
-        elif threat is not None:
-            read = kind != "minimal" or attack.rule == "shrink_and_retest"
-            for dataset in study.recipes:
-                radii = threat.epsilons.get(dataset, ()) if read else ()
-                steps = for_dataset(attack.options.get("steps"), dataset)
-                found[dataset, slug] = Tried(kind, threat.norm, threat.space, tuple(radii), steps)
+        kind, threat = attack_spec(attack.fn).kind, study.threats.get(attack.threat or "")
+        for dataset, defense in product(study.recipes, study.defenses):
+            if kind == "none":
+                found[dataset, defense, slug] = Tried(kind, "none", "", ())
+            elif threat is not None:
+                space = for_cell(threat.space, dataset, defense)
+                minimal = kind == "minimal"
+                read = minimal and attack.rule == "distance" and space == "pixel"
+                radii = (
+                    threat.radii(dataset, defense) if read or not minimal or attack.rule == "shrink_and_retest" else ()
+                )
+                steps = for_cell(attack.options.get("steps"), dataset, defense)
+                found[dataset, defense, slug] = Tried(kind, threat.norm, space, tuple(radii), steps, read)
     return found

@@ -2,12 +2,14 @@
 
 import os
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-from touchstone.attacks import ATTACKS
+from touchstone import paths
+from touchstone.attacks import attack_spec
 from touchstone.cell import ModelId
 from touchstone.data import DATASETS
-from touchstone.defenses import DEFENSES
+from touchstone.defenses import defense_spec
 from touchstone.plan.caps import Cut, Limits, cut
 from touchstone.plan.jobs import (
     AttackJob,
@@ -27,6 +29,7 @@ from touchstone.plan.jobs import (
     Subject,
     Substitute,
     TrainJob,
+    Weights,
     WriteJob,
     facts,
     table_facts,
@@ -34,10 +37,10 @@ from touchstone.plan.jobs import (
 from touchstone.plan.plan import Plan
 from touchstone.plan.tables import CutShort, Judge, TablesJob, WorstCase
 from touchstone.recipe import Phase
-from touchstone.registry import OWN
+from touchstone.registry import OWN, DatasetSpec
 from touchstone.report.plots import PLOTS, READS
 from touchstone.study import claims
-from touchstone.study.schema import DefenseDef, FigureDef, MemberDef, Selection, for_dataset, resolved_phases
+from touchstone.study.schema import DefenseDef, FigureDef, MemberDef, Selection, for_cell, resolved_phases
 from touchstone.study.suites import norm_of, worst_slug
 
 _code = cache(Code.of)  # thousands of jobs share a few sets of functions
@@ -51,13 +54,14 @@ def subject(plan: Plan, model: ModelId) -> Subject:
 def net(plan: Plan, model: ModelId) -> Net:
     """Return the untrained model."""
     definition = plan.studies[model.study].models[model.model]
-    return Net(definition.fn, definition.model_dump()["normalize"], definition.options)
+    data = plan.own_data(plan.data(model.dataset))
+    return Net(definition.fn, definition.model_dump()["normalize"], definition.options, data)
 
 
-def _on(dataset: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Return options with what may differ by dataset resolved, also inside `grid` and wrapped `options`."""
-    inside = ("grid", "options")
-    return {k: _on(dataset, v or {}) if k in inside else for_dataset(v, dataset) for k, v in options.items()}
+def _on(model: ModelId, options: dict[str, Any]) -> dict[str, Any]:
+    """Return options with what may differ by dataset and defense resolved, also inside `grid` and wrapped `options`."""
+    inside, cell = ("grid", "options"), (model.dataset, model.defense)
+    return {k: _on(model, v or {}) if k in inside else for_cell(v, *cell) for k, v in options.items()}
 
 
 # ---- trainings
@@ -66,6 +70,8 @@ def _on(dataset: str, options: dict[str, Any]) -> dict[str, Any]:
 def phases(plan: Plan, model: ModelId, epochs: int | None = None) -> tuple[tuple[Phase, ...], tuple[str, ...]]:
     """Return the phases of a training and in words what caps did to them; `epochs` replaces the recipe's."""
     limits, out, caps = plan.limits(model), [], []
+    if plan.is_given(model):
+        return (), ()
     for full in resolved_phases(plan.studies[model.study], model.defense, model.dataset):
         allowed = limits.capped("epochs", epochs or full.epochs)
         if epochs is None and allowed < full.epochs:
@@ -76,7 +82,7 @@ def phases(plan: Plan, model: ModelId, epochs: int | None = None) -> tuple[tuple
 
 def _objective(plan: Plan, model: ModelId) -> tuple[Objective, tuple[str, ...]]:
     definition: DefenseDef = plan.studies[model.study].defenses[model.defense]
-    done = cut(DEFENSES[definition.fn], _on(model.dataset, definition.options), plan.limits(model), model.defense)
+    done = cut(defense_spec(definition.fn), _on(model, definition.options), plan.limits(model), model.defense)
     return Objective(definition.fn, done.options), done.caps
 
 
@@ -84,6 +90,11 @@ def _training_caps(plan: Plan, model: ModelId) -> tuple[str, ...]:
     """Return in words what is cut short of a training, its starts included."""
     starts = tuple(f"start {words}" for start in plan.start(model) for words in _training_caps(plan, start))
     return phases(plan, model)[1] + starts + _objective(plan, model)[1]
+
+
+def _weights(plan: Plan, model: ModelId) -> Weights | None:
+    given = plan.weights(model)
+    return Weights(given.sha256, given.form, given.key) if given else None
 
 
 @cache
@@ -98,13 +109,14 @@ def train_job(plan: Plan, model: ModelId) -> TrainJob:
         objective=objective,
         selects=plan.selects(model),
         start=next(iter(plan.start(model)), None),
+        weights=_weights(plan, model),
         phases=phases(plan, model)[0],
         redraws=plan.studies[model.study].redraws,
         amp=plan.config.amp,
-        compile=plan.config.compile and DEFENSES[objective.fn].compiles,
+        compile=plan.config.compile and defense_spec(objective.fn).compiles,
         device=plan.config.device,
         threads=plan.config.threads,
-        facts=table_facts(whose.data, [untrained]),
+        facts=table_facts(plan.dataset(whose.data), [untrained]),
     )
 
 
@@ -136,7 +148,7 @@ def select_job(plan: Plan, model: ModelId) -> SelectJob:
         amp=plan.config.amp,
         device=plan.config.device,
         threads=plan.config.threads,
-        facts=table_facts(whose.data, [untrained]),
+        facts=table_facts(plan.dataset(whose.data), [untrained]),
     )
 
 
@@ -149,14 +161,14 @@ def sensitivity_job(plan: Plan, model: ModelId) -> SensitivityJob:
         raise ValueError(f"{model.study}: the probe {criterion.probe!r} has no threat")
     samples = Limits.where(plan.config.caps).capped("samples", criterion.probe_samples)
     return SensitivityJob(
-        code=_code("touchstone.jobs.sensitivity:sensitivity", untrained.target, member.spec.fn),
+        code=_code("touchstone.jobs.sensitivity:sensitivity", untrained.target, *member.targets),
         subject=whose,
         net=untrained,
         probe=Probe(member, threat, samples, plan.config.batch_size),
         near_zero=study.near_zero.headline if study.near_zero else None,
         device=plan.config.device,
         threads=plan.config.threads,
-        facts=table_facts(whose.data, [untrained], [member]),
+        facts=table_facts(plan.dataset(whose.data), [untrained], [member]),
     )
 
 
@@ -170,7 +182,7 @@ def _members(plan: Plan, model: ModelId, attack: str) -> tuple[tuple[Member, ...
     for slug, definition in plan.members(model, attack).items():
         published = study.attacks[attack] if norm_of(study, attack) is None else None
         grid = {"grid": dict(published.grid)} if published else {}
-        done: Cut = cut(ATTACKS[definition.fn], _on(model.dataset, {**definition.options, **grid}), limits, slug)
+        done: Cut = cut(attack_spec(definition.fn), _on(model, {**definition.options, **grid}), limits, slug)
         caps += done.caps
         start = _substitute(plan, model, definition)
         if start is not None:
@@ -190,10 +202,12 @@ def _substitute(plan: Plan, model: ModelId, member: MemberDef) -> Substitute | N
 def attack_job(plan: Plan, model: ModelId, attack: str) -> AttackJob:
     """Return one attack on one model."""
     members, _ = _members(plan, model, attack)
+    population, chooser = plan.population(model, attack), plan.grid_from(model, attack)
     climbs_own = any(OWN in (m.options.get("loss"), *m.grid.get("loss", ())) for m in members)
     objective = _objective(plan, model)[0] if climbs_own else None
     nets = [net(plan, model), *(m.substitute.net for m in members if m.substitute)]
-    targets = [*(n.target for n in nets), *(m.spec.fn for m in members), *([objective.target] if objective else [])]
+    run = (target for member in members for target in member.targets)
+    targets = [*(n.target for n in nets), *run, *([objective.target] if objective else [])]
     worst = norm_of(plan.studies[model.study], attack) is not None
     return AttackJob(
         attack=attack,
@@ -201,12 +215,20 @@ def attack_job(plan: Plan, model: ModelId, attack: str) -> AttackJob:
         suite=plan.config.suite if worst else "",
         members=members,
         threat=plan.threat(model, attack),
-        samples=plan.limits(model, attack)["samples"],
+        population=population,
+        samples=_samples(plan, model, attack, population),
+        chosen_by=attack_job(plan, model, chooser) if chooser else None,
         seed=model.seed,
         objective=objective,
-        facts=table_facts(plan.data(model.dataset), nets, members),
+        facts=table_facts(plan.dataset(plan.data(model.dataset)), nets, members),
         code=_code("touchstone.jobs.attack:attack", *targets),
     )
+
+
+def _samples(plan: Plan, model: ModelId, attack: str, population: int | None) -> int | None:
+    """Return how many images a cap leaves of a population (None: the test set), None for all of it."""
+    cap = plan.limits(model, attack)["samples"]
+    return None if cap is None or (population is not None and cap >= population) else cap
 
 
 @cache
@@ -240,6 +262,7 @@ def tables_job(plan: Plan, study: str) -> TablesJob:
         near_zero=definition.near_zero,
         tables=definition.tables,
         labels=definition.labels,
+        match=tuple(definition.paired.match if definition.paired else ()),
         readings={name: reading.model_dump() for name, reading in definition.readings.items()},
         worst=tuple(
             found
@@ -261,20 +284,27 @@ def _worst_case(plan: Plan, study: str, dataset: str, attack: str) -> WorstCase 
         return WorstCase(dataset, attack, why_not=f"{attack} is unbounded, so no radius bounds a worst case")
     for norm, covered in definition.worst.items():
         if published.threat in covered:
-            radii = plan.pixel_radii(study, published.threat, dataset)
-            return WorstCase(dataset, attack, tuple(Judge(e, worst_slug(norm), r) for e, r in radii.items()))
+            models = [ModelId(study, dataset, "", defense, 0) for defense in definition.defenses]
+            radii = dict(pair for m in models for pair in plan.pixel_radii(m, published.threat).items())
+            if not radii:
+                return WorstCase(dataset, attack, why_not=f"{attack} works in whitened space, the worst case in pixels")
+            return WorstCase(dataset, attack, tuple(Judge(e, worst_slug(norm), r) for e, r in sorted(radii.items())))
     return None
 
 
 def _cut_short(plan: Plan, model: ModelId, attack: str) -> CutShort:
-    wanted, seeds = plan.studies[model.study].seeds, plan.seeds(model, attack)
-    samples, data = plan.limits(model, attack)["samples"], plan.data(model.dataset)
+    wanted, seeds = plan.wanted_seeds(model), plan.seeds(model, attack)
+    population, data = plan.population(model, attack), plan.data(model.dataset)
+    samples = _samples(plan, model, attack, population)
     stand_in = (f"{data} stands in for {model.dataset}",) if plan.stand_in(model.dataset) else ()
     images = (f"at most {samples} test images",) if samples else ()
     trained = (f"{seeds} of {wanted} seeds",) if seeds < wanted else ()
     training, cuts = _training_caps(plan, model), _members(plan, model, attack)[1]
     names = (model.dataset, model.model, model.defense, attack)
-    return CutShort(*names, data=data, model=stand_in + training, attack=cuts, size=images + trained)
+    given = plan.is_given(model)
+    other = ("other weights",) if plan.studies[model.study].paired and not given else ()
+    changed = stand_in + training + other
+    return CutShort(*names, data, population, model=changed, attack=cuts, size=images + trained, given=given)
 
 
 def figure_sources(plan: Plan, study: str, figure: FigureDef) -> dict[str, tuple[ModelId, ...]]:
@@ -318,10 +348,19 @@ def source(plan: Plan, dataset: str) -> str | dict[str, str]:
     return found
 
 
-def prepare_job(dataset: str) -> PrepareJob:
-    """Return how a dataset's raw files become one."""
-    spec = DATASETS[dataset]
-    return PrepareJob(code=_code("touchstone.data.prepare:prepare", spec.fn), dataset=dataset, facts=facts(spec))
+def prepare_job(dataset: str, own: DatasetSpec | None = None) -> PrepareJob:
+    """Return how a dataset's raw files, or data of the user's own, become one."""
+    spec = own or DATASETS[dataset]
+    code = _code("touchstone.data.prepare:prepare", spec.fn)
+    return PrepareJob(code=code, dataset=dataset, facts=facts(spec), own=own)
+
+
+def raw(plan: Plan, dataset: str) -> paths.Raw:
+    """Return where a dataset's raw files are fetched to, or where data of the user's own lie, which nothing fetches."""
+    if plan.own_data(dataset) is None:
+        return paths.raw(dataset)
+    place = Path(plan.config.data[dataset].model_dump()["source"]["local"]).expanduser()
+    return paths.Raw(place, place)
 
 
 def config_job(plan: Plan) -> WriteJob:

@@ -14,13 +14,12 @@ from typing import Any, Literal, Self
 from pydantic import TypeAdapter
 
 from touchstone import provenance
-from touchstone.attacks import ATTACKS
+from touchstone.attacks import attack_spec
 from touchstone.cell import ModelId, ThreatSpec
-from touchstone.data import DATASETS
-from touchstone.defenses import DEFENSES
+from touchstone.defenses import defense_spec
 from touchstone.models import model_spec
 from touchstone.recipe import Phase
-from touchstone.registry import AttackSpec, DatasetSpec, ModelSpec, RawFile
+from touchstone.registry import AttackSpec, BudgetRule, DatasetSpec, ModelSpec, RawFile
 
 Options = dict[str, Any]  # keyword arguments of a function that a study names
 Facts = dict[str, Any]  # what a table says of one of its rows
@@ -109,8 +108,9 @@ class Net:
     """An untrained model: a name of MODELS or "module:function", its options, and the constants of its first layer."""
 
     fn: str
-    normalize: Literal["dataset", "none"] | dict[str, list[float]]
+    normalize: Literal["dataset", "none", "whitened"] | dict[str, list[float]]
     options: Options
+    data: DatasetSpec | None = None  # what it is built for, if those are data of the user's own
 
     @property
     def target(self) -> str:
@@ -120,7 +120,7 @@ class Net:
 
 @dataclass(frozen=True)
 class Objective:
-    """A defense: a name of DEFENSES and its options."""
+    """A defense: a name of DEFENSES or "module:class", and its options."""
 
     fn: str
     options: Options
@@ -128,7 +128,7 @@ class Objective:
     @property
     def target(self) -> str:
         """The function that builds it."""
-        return DEFENSES[self.fn].fn
+        return defense_spec(self.fn).fn
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class Member:
 
     Attributes:
         slug: its name in the records.
-        fn: a name of ATTACKS.
+        fn: a name of ATTACKS or "module:function".
         options: its keyword arguments.
         grid: further ones to choose from.
         budget_rule: how its points count at a radius, where the study says so.
@@ -156,13 +156,23 @@ class Member:
     fn: str
     options: Options
     grid: dict[str, list[Any]] = field(default_factory=dict)
-    budget_rule: str | None = None
+    budget_rule: BudgetRule | None = None
     substitute: Substitute | None = None
 
     @property
     def spec(self) -> AttackSpec:
-        """What the table says of it."""
-        return ATTACKS[self.fn]
+        """What the table, or its signature, says of it."""
+        return attack_spec(self.fn)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The functions that run it: its own, and the foreign one that this calls."""
+        return (self.spec.fn, *([self.options["target"]] if self.spec.foreign else []))
+
+    @property
+    def rule(self) -> Literal["ball"] | BudgetRule:
+        """How its points count at a radius: the study's word, or what is usual for it."""
+        return self.budget_rule or self.spec.budget_rule
 
 
 @dataclass(frozen=True)
@@ -175,11 +185,13 @@ class AttackJob:
         members: what runs. Nothing else walks a suite.
         suite: where they are from, "" for a published attack.
         threat: None for the clean pass.
-        samples: how many test images, in the order of `touchstone.data.prepare.spread`; None for all.
+        population: the first so many test images are what the published number is about; None for all.
+        samples: how many of these, in the order of `touchstone.data.prepare.spread`; None for all.
         seed: of the draws.
         objective: what the model was trained with, where a member climbs that loss.
         facts: what the tables say of the members, the substitutes' models and the data.
         code: of the members and the models.
+        chosen_by: whose choice of a grid on the same model its one member takes; it runs before.
     """
 
     attack: str
@@ -187,11 +199,13 @@ class AttackJob:
     suite: str
     members: tuple[Member, ...]
     threat: ThreatSpec | None
+    population: int | None
     samples: int | None
     seed: int
     objective: Objective | None
     facts: tuple[Facts, ...]
     code: Code
+    chosen_by: "AttackJob | None" = None
 
     @property
     def kind(self) -> Literal["none", "fixed", "minimal"]:
@@ -235,13 +249,29 @@ class BatchJob(Job):
 
 
 @dataclass(frozen=True)
+class Weights:
+    """Weights that somebody else trained. Where the file lies decides nothing.
+
+    Attributes:
+        sha256: of the file.
+        form: how it is written.
+        key: the file's entry that holds them, "" if it holds nothing else.
+    """
+
+    sha256: str
+    form: Literal["safetensors", "torch"]
+    key: str = ""
+
+
+@dataclass(frozen=True)
 class TrainJob(Job):
-    """The training of one model.
+    """The training of one model, or what stands in its place: given weights without a phase.
 
     Attributes:
         subject: the model; its seed is that of the training.
         selects: whether options of the objective come from selection.json.
         start: the model whose weights it starts from.
+        weights: given ones that it starts from, or without phases ends with.
         redraws: how often an initialisation that stays at chance is drawn again.
     """
 
@@ -250,6 +280,7 @@ class TrainJob(Job):
     objective: Objective
     selects: bool
     start: ModelId | None
+    weights: Weights | None
     phases: tuple[Phase, ...]
     redraws: int
     amp: Literal["bf16"] | None
@@ -343,6 +374,7 @@ class PrepareJob(Job):
 
     dataset: str
     facts: Facts
+    own: DatasetSpec | None = None  # what data of the user's own are
 
 
 @dataclass(frozen=True)
@@ -360,10 +392,10 @@ class WriteJob(Job):
     values: dict[str, Any] = field(default_factory=dict)
 
 
-def table_facts(data: str, nets: Iterable[Net], members: Iterable[Member] = ()) -> tuple[Facts, ...]:
+def table_facts(data: DatasetSpec, nets: Iterable[Net], members: Iterable[Member] = ()) -> tuple[Facts, ...]:
     """Return what the tables say of a dataset, of attacks and of models."""
     return (
-        facts(DATASETS[data]),
+        facts(data),
         *(facts(m.spec) for m in members),
         *(facts(model_spec(net.fn)) for net in nets),
     )

@@ -18,12 +18,21 @@ from touchstone.paths import Results
 from touchstone.plan.asked import Asked, asked
 from touchstone.plan.caps import Limits
 from touchstone.plan.reach import check_reach
-from touchstone.registry import SourceError
+from touchstone.registry import DatasetSpec, SourceError
 from touchstone.study import claims
 from touchstone.study.checks import Checker, check_config, checked_study
 from touchstone.study.config import Config, ConfigError
 from touchstone.study.config import load as load_config
-from touchstone.study.schema import MemberDef, Study, for_dataset, starts
+from touchstone.study.schema import (
+    FileDef,
+    First,
+    MemberDef,
+    Study,
+    begins_with_weights,
+    for_cell,
+    starts,
+    weights_of,
+)
 from touchstone.study.suites import PLAIN, Suites, load_suites, norm_of, worst_slug
 
 ALL = "all"  # the batch of all attacks on a model, `jobs: per_model`
@@ -52,6 +61,15 @@ class Plan:
         """Return the dataset in use for one of a study."""
         return self.stand_in(dataset) or dataset
 
+    def dataset(self, name: str) -> DatasetSpec:
+        """Return what a dataset is: a row of the table, or one of the studies' own."""
+        return self.own_data(name) or DATASETS[name]
+
+    def own_data(self, name: str) -> DatasetSpec | None:
+        """Return what data of the user's own are, None for a name of the table."""
+        rows = (study.datasets[name].spec for study in self.studies.values() if name in study.datasets)
+        return next(rows, None)
+
     def limits(self, model: ModelId, attack: str = "") -> Limits:
         """Return the caps on a training, or on an attack on it."""
         where = {"dataset": model.dataset, "model": model.model, "defense": model.defense}
@@ -59,9 +77,33 @@ class Plan:
 
     # ---- models
 
+    def weights(self, model: ModelId) -> FileDef | None:
+        """Return the file of weights that the study gives for a model, if it does."""
+        study, kind = self.studies[model.study], (model.dataset, model.model, model.defense)
+        files = weights_of(study, *kind)
+        if begins_with_weights(study, model.defense, model.dataset):
+            return files[0] if files else None  # one file for all seeds
+        return files[model.seed] if model.seed < len(files) else None
+
+    def weights_files(self, model: ModelId) -> list[Path]:
+        """Return where the weights lie that the study gives for a model, none if it gives none."""
+        given = self.weights(model)
+        return [paths.study_files(model.study, self.root).beside(given.file)] if given else []
+
+    def is_given(self, model: ModelId) -> bool:
+        """Say whether weights stand in place of a model's training."""
+        study, kind = self.studies[model.study], (model.dataset, model.model, model.defense)
+        return bool(weights_of(study, *kind)) and not begins_with_weights(study, model.defense, model.dataset)
+
+    def wanted_seeds(self, model: ModelId) -> int:
+        """Return how many seeds of a model the study has: as many as it gives weights for, or its `seeds`."""
+        study = self.studies[model.study]
+        given = weights_of(study, model.dataset, model.model, model.defense) if self.is_given(model) else []
+        return len(given) or study.seeds
+
     def seeds(self, model: ModelId, attack: str = "") -> int:
         """Return how many seeds of a model are trained, or attacked so."""
-        wanted = self.studies[model.study].seeds
+        wanted = self.wanted_seeds(model)
         seeds = self.limits(model).capped("seeds", wanted)
         return min(seeds, self.limits(model, attack).capped("seeds", wanted)) if attack else seeds
 
@@ -89,10 +131,12 @@ class Plan:
 
     def selects(self, model: ModelId) -> bool:
         """Say whether options of a model's defense are chosen by the study's selection."""
-        return bool(self.studies[model.study].defenses[model.defense].select)
+        return bool(self.studies[model.study].defenses[model.defense].select) and not self.is_given(model)
 
     def start(self, model: ModelId) -> list[ModelId]:
         """Return the model whose weights a training starts from, if any."""
+        if self.is_given(model):
+            return []
         names = starts(self.studies[model.study], model.defense, model.dataset)
         return [model._replace(defense=name) for name in names]
 
@@ -118,13 +162,31 @@ class Plan:
         study, only = self.studies[model.study], self.config.only.attacks
         wanted = self._asked_of[model[:-1]] | {worst_slug(norm) for norm in study.worst}
         wanted = (wanted & set(only) if only else wanted) | {"clean"}
+        wanted |= {source for attack in wanted if (source := self.grid_from(model, attack))}
         every = [*study.attacks, *map(worst_slug, study.worst)]
         return [a for a in every if a in wanted and model.seed < self.seeds(model, a)]
 
     def batches(self, model: ModelId) -> dict[str, list[str]]:
-        """Return the attacks on a model by the job that runs them."""
+        """Return the attacks on a model by the job that runs them; one that chooses for others runs with them."""
         attacks = self.attacks(model)
-        return {ALL: attacks} if self.config.jobs == "per_model" else {attack: [attack] for attack in attacks}
+        if self.config.jobs == "per_model":
+            return {ALL: attacks}
+        found = defaultdict[str, list[str]](list)
+        for attack in attacks:
+            found[self.grid_from(model, attack) or attack].append(attack)
+        return dict(found)
+
+    def grid_from(self, model: ModelId, attack: str) -> str | None:
+        """Return the attack whose choice of a grid another one takes over, None if it takes none."""
+        study = self.studies[model.study]
+        return study.attacks[attack].grid_from if attack in study.attacks else None
+
+    def population(self, model: ModelId, attack: str) -> int | None:
+        """Return how many of the first test images an attack's published numbers are about, None for all of them."""
+        study = self.studies[model.study]
+        own = study.attacks[attack].samples if attack in study.attacks else None
+        given = own or study.samples
+        return given.first if isinstance(given, First) else None
 
     def members(self, model: ModelId, attack: str) -> dict[str, MemberDef]:
         """Return what an attack on a model consists of: itself, or the attacks behind a worst case."""
@@ -141,12 +203,13 @@ class Plan:
 
         Its seed is the next of the study's seeds on its own recipe, the first after the last. So it is never that
         of the target: equal seeds would give equal initial weights and batches where the two are trained alike.
-        With a single seed, 0, substitutes have seed 1.
+        With a single seed, 0, substitutes have seed 1. Of given weights there are no others than the given ones.
         """
         given = self.studies[model.study].plain if member.substitute == PLAIN else member.substitute
-        name, _, defense = str(for_dataset(given, model.dataset)).partition("/")
+        name, _, defense = str(for_cell(given, model.dataset, model.defense)).partition("/")
         other = model._replace(model=name, defense=defense)
-        return other._replace(seed=(model.seed + 1) % max(self.seeds(other), 2))
+        seeds = self.seeds(other) if self.is_given(other) else max(self.seeds(other), 2)
+        return other._replace(seed=(model.seed + 1) % seeds)
 
     # ---- threats
 
@@ -155,23 +218,28 @@ class Plan:
         study = self.studies[model.study]
         norm = norm_of(study, attack)
         if norm is not None:
-            covered = (self.pixel_radii(model.study, name, model.dataset) for name in study.worst[norm])
+            covered = (self.pixel_radii(model, name) for name in study.worst[norm])
             return ThreatSpec(norm, epsilons=distinct_radii(r for radii in covered for r in radii.values()))
         name = study.attacks[attack].threat
         if name is None:
             return None
         threat = study.threats[name]
-        return ThreatSpec(threat.norm, threat.space, threat.bounds, tuple(threat.epsilons[model.dataset]))
+        space = for_cell(threat.space, model.dataset, model.defense)
+        return ThreatSpec(threat.norm, space, threat.bounds, tuple(threat.radii(model.dataset, model.defense)))
 
-    def pixel_radii(self, study: str, threat: str, dataset: str) -> dict[float, float]:
-        """Map each radius of a threat to the radius of the largest pixel ball inside it.
+    def pixel_radii(self, model: ModelId, threat: str) -> dict[float, float]:
+        """Map each radius of a threat on a model to the radius of the largest pixel ball inside it.
 
         In normalised space a step of r in every channel is r * std_c in pixels, so the ball of radius
         r * min(std) in pixels lies inside for every norm: an attack that succeeds there succeeds under the threat.
+        In whitened space, where contrast has no bound, none does: the map is empty.
         """
-        definition = self.studies[study].threats[threat]
-        scale = min(DATASETS[self.data(dataset)].std) if definition.space == "normalized" else 1.0
-        return {e: e * scale for e in definition.epsilons[dataset]}
+        definition = self.studies[model.study].threats[threat]
+        space = for_cell(definition.space, model.dataset, model.defense)
+        if space == "whitened":
+            return {}
+        scale = min(self.dataset(self.data(model.dataset)).std) if space == "normalized" else 1.0
+        return {e: e * scale for e in definition.radii(model.dataset, model.defense)}
 
 
 def make_plan(root: Path, config_file: Path) -> Plan:
@@ -197,7 +265,7 @@ def make_plan(root: Path, config_file: Path) -> Plan:
         except SourceError as error:  # of a function that the tables of the package name
             check.problems.append(str(error))
     if not check.problems:
-        check_config(check, config, studies, suites)
+        check_config(check, config, studies, suites, {one.dataset for rows in wanted.values() for one in rows})
     plan = Plan(root, config, studies, suites, wanted)
     if not check.problems:
         check_reach(check, plan)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from touchstone.cell import ModelId
 from touchstone.study.checks import Checker
 from touchstone.study.config import Only, Where
+from touchstone.study.schema import begins_with_weights
 
 if TYPE_CHECKING:  # a plan is checked where it is made
     from touchstone.plan.plan import Plan
@@ -16,6 +17,7 @@ MODEL_SLOTS = ("dataset", "model", "defense")
 def check_reach(check: Checker, plan: "Plan") -> None:
     """Add to `check` what the config of a plan says for nothing."""
     _only(check, plan)
+    _given(check, plan)
     everything = plan.config.model_copy(update={"only": Only()})
     whole = plan if plan.config == everything else replace(plan, config=everything)
     for number, cap in enumerate(plan.config.caps):
@@ -37,6 +39,15 @@ def _only(check: Checker, plan: "Plan") -> None:
         for number, name in enumerate(names):
             if name not in left.get(kind, attacks):
                 check.add(("only", kind, number), f"{name!r} reaches nothing: no study runs it with the others listed")
+
+
+def _given(check: Checker, plan: "Plan") -> None:
+    """Every model that begins with given weights has some."""
+    for model in plan.trained:
+        begins = begins_with_weights(plan.studies[model.study], model.defense, model.dataset)
+        if begins and plan.weights(model) is None:
+            kind = f"{model.dataset}/{model.model}/{model.defense}"
+            check.add(("studies",), f"{model.study}: {kind} begins with weights, and the study gives none for it")
 
 
 def _missed(whole: "Plan", where: Where) -> str:

@@ -37,6 +37,8 @@ class CutShort:
         model: changes what is attacked: epochs, a dataset that stands in.
         attack: changes the attack: steps, restarts.
         size: fewer samples or seeds, which only widen the interval.
+        population: the first so many test images are what the numbers are about; None for all.
+        given: whether others trained the model.
     """
 
     dataset: str
@@ -44,9 +46,11 @@ class CutShort:
     defense: str
     slug: str
     data: str
+    population: int | None = None
     model: tuple[str, ...] = ()
     attack: tuple[str, ...] = ()
     size: tuple[str, ...] = ()
+    given: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class TablesJob(Job):
         reference: the defense that others are compared with, "" if none is.
         near_zero: the thresholds of small weights; None if weights are not measured.
         tables: of the paper, and what it calls words of its claims (`labels`).
+        match: attacks under which a net must be as accurate as the published one, where attacks are compared in pairs.
     """
 
     run: str
@@ -70,3 +75,4 @@ class TablesJob(Job):
     readings: dict[str, dict[str, Any]]
     worst: tuple[WorstCase, ...]
     cut_short: tuple[CutShort, ...]
+    match: tuple[str, ...] = ()

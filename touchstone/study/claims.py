@@ -10,7 +10,7 @@ import csv
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,39 +32,56 @@ PUBLISHED = [
 ]
 COLUMNS = ["id", *PUBLISHED, *CELL, "cell_epsilon", "cell_metric", "out_of_scope"]
 # the number under another reading of a doubtful label, several: "a;b"; whose number it is where the paper repeats it
-OPTIONAL = ["alternative", "cited"]
+# slug of the attack with whose number of the same table it is compared
+OPTIONAL = ["alternative", "cited", "against"]
 CERTAINTY = ("certain", "inferred", "uncertain")
 HEADLINE = "headline"
 
 
 class Measure(NamedTuple):
-    """A metric that a re-run gives: the kinds of attack that it comes from, and its range in our unit."""
+    """A metric that a re-run gives: the kinds of attack that it comes from, and its range in our unit.
+
+    at_radius: it is measured at the radii of its attack, where that has any. norm: the only one in which it is.
+    """
 
     kinds: Collection[str]
     low: float
     high: float
+    at_radius: bool = False
+    norm: str = ""
 
 
 _ANY = ("none", "fixed", "minimal")
+_SIZE = Measure(["minimal"], 0.0, math.inf)
 MEASURES = {
-    "accuracy": Measure(_ANY, 0.0, 1.0),
-    "error": Measure(_ANY, 0.0, 1.0),
-    "adv_error": Measure(["fixed", "minimal"], 0.0, 1.0),
+    "accuracy": Measure(_ANY, 0.0, 1.0, at_radius=True),
+    "accuracy_values": Measure(["minimal"], 0.0, 1.0, at_radius=True, norm="l0"),
+    "error": Measure(_ANY, 0.0, 1.0, at_radius=True),
+    "adv_error": Measure(["fixed", "minimal"], 0.0, 1.0, at_radius=True),
+    "avg_confidence": Measure(_ANY, 0.0, 1.0, at_radius=True),
+    "prob_gap": Measure(["none"], -1.0, 1.0),
     "success_rate": Measure(["minimal"], 0.0, 1.0),
-    "mean_norm": Measure(["minimal"], 0.0, math.inf),
-    "median_norm": Measure(["minimal"], 0.0, math.inf),
-    "common_mean_norm": Measure(["minimal"], 0.0, math.inf),
+    **dict.fromkeys(["mean_norm", "median_norm", "common_mean_norm"], _SIZE),
+    **dict.fromkeys(["mean_norm_values", "median_norm_values"], _SIZE._replace(norm="l0")),
+    **dict.fromkeys(["rho_adv", "rho_adv_ends", "rho_adv_all", "rho_adv_all_ends"], _SIZE._replace(norm="l2")),
     "clean_accuracy_drop_vs_std": Measure(["none"], -1.0, 1.0),
     "fuzziness": Measure(["none"], 0.0, math.inf),
     "near_zero_param_ratio_vs_std": Measure(["none"], 0.0, math.inf),
+}
+# a printed word that has several definitions -> those, of which a study takes the one that the paper means
+DEFINITIONS = {
+    "accuracy": ("accuracy", "accuracy_values"),
+    "mean_norm": ("mean_norm", "mean_norm_values"),
+    "rho_adv": ("rho_adv", "rho_adv_ends", "rho_adv_all", "rho_adv_all_ends"),
 }
 NORMS = ("linf", "l2", "l1", "l0", "none", "unknown")
 
 
 class Tried(NamedTuple):
-    """An attack as a study runs it on a dataset: kind of attack, norm and space of its threat, its radii and steps.
+    """An attack as a study runs it on a defense: kind of attack, norm and space of its threat, its radii and steps.
 
     norm: none without a threat. epsilons: none for an attack without a budget. steps: None where the study names none.
+    read: its radii are those at which distances are read, so that it has numbers without a radius too.
     """
 
     kind: str
@@ -72,12 +89,15 @@ class Tried(NamedTuple):
     space: str
     epsilons: Collection[float]
     steps: int | None = None
+    read: bool = False
 
 
 Known = Mapping[str, Collection[str]]  # slot -> slugs that are defined
-AllTried = Mapping[tuple[str, str], Tried]  # by dataset and attack
+AllTried = Mapping[tuple[str, str, str], Tried]  # by dataset, defense and attack
 Readings = Mapping[str, Mapping[str, Any]]  # as for `expand`
 Lines = list[tuple[int, dict[str, str]]]  # line number and row
+
+_RESTARTS = re.compile(r"(?:^|;)restarts=([^;]+)")
 
 
 @dataclass(frozen=True)
@@ -128,7 +148,7 @@ def load(
         sheet: the file; None for a study without claims.
         study: whose claims they are.
         known: for each of SLOTS the slugs that are defined.
-        tried: (dataset, attack) -> how it is run; what is not there is not checked.
+        tried: (dataset, defense, attack) -> how it is run; what is not there is not checked.
         readings: as for `expand`: the cell of a claim has to make sense in each of them.
 
     Returns:
@@ -140,16 +160,22 @@ def load(
     """
     if sheet is None:
         return _table([])
-    raise_problems(sheet, lambda row: _row_problems(row, study, known, tried or {}, readings or {}))
+    across = [(line, "against", text) for line, text in _against_problems(sheet.rows)]
+    raise_problems(sheet, lambda row: _row_problems(row, study, known, tried or {}, readings or {}), across)
     return _join_intervals(sheet.path, sheet.rows)
 
 
-def raise_problems(sheet: Sheet, check: Callable[[Mapping[str, str]], Iterator[tuple[str, str]]]) -> None:
+def raise_problems(
+    sheet: Sheet,
+    check: Callable[[Mapping[str, str]], Iterator[tuple[str, str]]],
+    across: Iterable[tuple[int, str, str]] = (),
+) -> None:
     """Check every row of a sheet.
 
     Args:
         sheet: with a column `id`, which names each row once.
         check: row -> (column, what is wrong there).
+        across: line, column and what is wrong there beside other rows.
 
     Raises:
         ConfigError: with every problem of the file, each with its line.
@@ -160,6 +186,7 @@ def raise_problems(sheet: Sheet, check: Callable[[Mapping[str, str]], Iterator[t
         if (earlier := first.setdefault(row["id"], line)) != line:
             found.append(("id", f"must be unique, {row['id']!r} is already on line {earlier}"))
         problems += [f"{sheet.path}:{line}: {key}: {text}" for key, text in found]
+    problems += [f"{sheet.path}:{line}: {key}: {text}" for line, key, text in across]
     if problems:
         raise ConfigError(problems)
 
@@ -236,6 +263,32 @@ def _row_problems(
             yield from ((key, f"in the reading {name!r}: {text}") for key, text in found)
 
 
+PAIRS = ("accuracy", "accuracy_values", "success_rate", "mean_norm", "mean_norm_values")  # metrics that are paired
+
+
+def _against_problems(rows: Lines) -> Iterator[tuple[int, str]]:
+    """A claim names an attack with one number in its table, on the same net with the same restarts."""
+    same = ["source_table", "cell_dataset", "cell_model", "cell_defense", "cell_epsilon", "cell_metric"]
+    for line, row in rows:
+        if not row["against"]:
+            continue
+        place = [row[key] for key in same]
+        others = [other for _, other in rows if other["cell_attack"] == row["against"]]
+        others = [other for other in others if [other[key] for key in same] == place]
+        restarts = {found[1] for one in (row, *others) if (found := _RESTARTS.search(one["attack_params"]))}
+        if row["cell_metric"] not in PAIRS:
+            yield line, f"is for {', '.join(PAIRS)}, not for {row['cell_metric']!r}"
+        elif row["against"] == row["cell_attack"]:
+            yield line, f"{row['against']!r} is compared with itself"
+        elif len(others) != 1:
+            yield (
+                line,
+                f"expected one number of {row['against']!r} in the same table on the same cell, got {len(others)}",
+            )
+        elif len(restarts) > 1:
+            yield line, f"{row['against']!r} has other restarts: {', '.join(sorted(restarts))}"
+
+
 def _number(text: str) -> float | None:
     """Return a finite decimal number, None for anything else."""
     value = float(text) if _NUMBER.fullmatch(text) else math.inf
@@ -280,15 +333,20 @@ def _cell_problems(row: Mapping[str, str], known: Known, tried: AllTried) -> Ite
 def _run_problems(row: Mapping[str, str], tried: AllTried) -> Iterator[tuple[str, str]]:
     """Say where the attack of a cell is not run at its radius, in the printed norm, or does not give its metric."""
     attack, given = row["cell_attack"], row["cell_epsilon"]
-    run, radius = tried.get((row["cell_dataset"], attack)), _number(given)
+    run, radius = tried.get(_tried_key(row)), _number(given)
+    measure = MEASURES.get(row["cell_metric"])
     if run is None or (given and radius is None):
         return
+    read_at = measure is None or measure.at_radius or run.kind != "minimal"
     if not run.epsilons and given:
         yield "cell_epsilon", f"{attack!r} has no budget: leave it empty, got {given!r}"
-    if run.epsilons and (radius is None or radius_index(run.epsilons, radius) is None):
+    elif not read_at and given:
+        yield "cell_epsilon", f"{row['cell_metric']!r} is at no radius: leave it empty, got {given!r}"
+    elif run.epsilons and read_at and (given or not run.read) and radius_index(run.epsilons, _or_nan(radius)) is None:
         allowed = ", ".join(f"{eps:g}" for eps in run.epsilons)
         yield "cell_epsilon", f"{attack!r} is not run at {given!r}; allowed: {allowed}"
-    measure = MEASURES.get(row["cell_metric"])
+    if measure and measure.norm not in ("", run.norm):
+        yield "cell_metric", f"{row['cell_metric']!r} is of an attack in {measure.norm}; {attack!r} is in {run.norm}"
     if measure and run.kind not in measure.kinds:
         kinds = " or ".join(measure.kinds)
         yield "cell_metric", f"{row['cell_metric']!r} is of an attack of kind {kinds}; {attack!r} is of kind {run.kind}"
@@ -296,18 +354,27 @@ def _run_problems(row: Mapping[str, str], tried: AllTried) -> Iterator[tuple[str
         yield "norm", f"{row['norm']!r} is printed, but {attack!r} works in {run.norm!r}"
 
 
+def _tried_key(row: Mapping[str, str]) -> tuple[str, str, str]:
+    return row["cell_dataset"], row["cell_defense"], row["cell_attack"]
+
+
+def _or_nan(radius: float | None) -> float:
+    return math.nan if radius is None else radius
+
+
 def _disagreements(row: Mapping[str, str], known: Known, tried: AllTried) -> Iterator[tuple[str, str]]:
     """Say where the printed columns and those of the cell contradict each other."""
     printed = re.sub("_(lo|hi)$", "", row["metric"])
+    names = DEFINITIONS.get(printed, (printed,))
     if printed not in MEASURES:
         yield "metric", f"unknown metric {printed!r} with a cell; {nearest(printed, MEASURES)}"
-    elif row["cell_metric"] in MEASURES and row["cell_metric"] != printed:
+    elif row["cell_metric"] in MEASURES and row["cell_metric"] not in names:
         yield "cell_metric", f"{row['cell_metric']!r}, but {row['metric']!r} is printed"
     for slot in SLOTS:
         word, slug = row[slot], row[f"cell_{slot}"]
         if word in known[slot] and slug in known[slot] and word != slug:
             yield f"cell_{slot}", f"{slug!r}, but {word!r} is printed, which is another {slot} of the study"
-    run, unit = tried.get((row["cell_dataset"], row["cell_attack"])), EPSILON_UNITS.get(row["epsilon_unit"])
+    run, unit = tried.get(_tried_key(row)), EPSILON_UNITS.get(row["epsilon_unit"])
     steps = re.search(r"(?:^|;)steps=(\d+)(?:;|$)", row["attack_params"])
     if run and run.steps is not None and steps and int(steps[1]) != run.steps:
         yield "cell_attack", f"{row['cell_attack']!r} takes {run.steps} steps, but steps={steps[1]} is printed"
@@ -360,7 +427,7 @@ def _table(claims: Sequence[Mapping[str, object]]) -> pd.DataFrame:
 
 def _swaps(reading: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
     """Return the slugs that a reading swaps, by column of the claims."""
-    return {f"cell_{slot}": reading.get(slot) or {} for slot in SLOTS}
+    return {f"cell_{slot}": reading.get(slot) or {} for slot in [*SLOTS, "metric"]}
 
 
 def expand(claims: pd.DataFrame, readings: Readings) -> pd.DataFrame:
@@ -368,7 +435,7 @@ def expand(claims: pd.DataFrame, readings: Readings) -> pd.DataFrame:
 
     Args:
         claims: as `load` returns them.
-        readings: name -> {slot of SLOTS: {slug: slug that stands in}, "mark": words of the verdict}.
+        readings: name -> {slot of SLOTS, or metric: {word: word that stands in}, "mark": words of the verdict}.
             `headline` keeps every claim as it is; another reading has the claims whose cell it changes.
 
     Raises:
@@ -383,6 +450,7 @@ def expand(claims: pd.DataFrame, readings: Readings) -> pd.DataFrame:
         if not reading.get("mark"):
             raise ValueError(f"readings: {name}: expected a mark, the words of its verdict, got none")
         changed = claims.assign(**{key: claims[key].replace(swap) for key, swap in _swaps(reading).items()})
-        touched = (changed[CELL] != claims[CELL]).any(axis=1)
+        words = [*CELL, "cell_metric"]
+        touched = (changed[words] != claims[words]).any(axis=1)
         parts.append(changed[touched].assign(reading=name, mark=reading["mark"]))
     return pd.concat(parts, ignore_index=True)

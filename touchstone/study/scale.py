@@ -9,7 +9,7 @@ UNITS = {"fraction": 1.0, "percent": 100.0, "x1e-1": 10.0, "x1e-2": 100.0, "rati
 
 
 class RadiusUnit(NamedTuple):
-    """What a printed epsilon is measured in: the spaces of a threat that it can mean, and how often it holds our unit."""
+    """What a printed epsilon is measured in: spaces of a threat that it can mean, and how often it holds our unit."""
 
     spaces: tuple[str, ...]
     size: float
@@ -19,7 +19,8 @@ EPSILON_UNITS = {
     "pixel01": RadiusUnit(("pixel",), 1.0),
     "255": RadiusUnit(("pixel",), 255.0),
     "count": RadiusUnit(("pixel",), 1.0),
-    "normalized": RadiusUnit(("normalized", "pixel"), 1.0),  # of standardised inputs, or nobody said of which
+    # of inputs as the net sees them, or nobody said of which
+    "normalized": RadiusUnit(("normalized", "whitened", "pixel"), 1.0),
 }
 FLOOR = 0.005  # accuracy: what is left under an attack that breaks all but a few, as many attacks would
 LITTLE = 0.05  # accuracy: the most that "a little" is, averaged over attacks
@@ -94,8 +95,13 @@ METRICS = {
     "mean_norm": Metric(_relative(0.10), "measured", LOG),
     "median_norm": Metric(_relative(0.10), "measured", LOG),
     "common_mean_norm": Metric(_relative(0.10), "measured", LOG),
-    "rho_adv": Metric(_relative(0.10), "measured", LOG),
-    "confidence": Metric(_absolute(0.02), "measured", PLAIN),
+    "accuracy_values": SHARE,
+    "mean_norm_values": Metric(_relative(0.10), "measured", LOG),
+    "median_norm_values": Metric(_relative(0.10), "measured", LOG),
+    **dict.fromkeys(
+        ["rho_adv", "rho_adv_ends", "rho_adv_all", "rho_adv_all_ends"], Metric(_relative(0.10), "measured", LOG)
+    ),
+    "avg_confidence": Metric(_absolute(0.02), "measured", PLAIN),
     "prob_gap": Metric(_absolute(0.02), "measured", PLAIN),
     "fuzziness": Metric(_relative(0.25), "none", LOG),
     "near_zero_param_ratio_vs_std": Metric(_relative(0.25), "none", LOG),

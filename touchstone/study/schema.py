@@ -8,17 +8,31 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, create_model
 
 from touchstone import recipe
-from touchstone.attacks import ATTACKS
-from touchstone.ranges import Positive
+from touchstone.attacks import attack_spec
+from touchstone.data import DATASETS, READERS, reader
+from touchstone.models import FIRST_CONV
+from touchstone.ranges import Positive, Space
 from touchstone.recipe import Phase
-from touchstone.registry import BudgetRule
+from touchstone.registry import BudgetRule, DatasetSpec, is_own
 from touchstone.study.config import Count, Definition, Once, Slug, Strict
 
 Norm = Literal["linf", "l2", "l1", "l0"]
 Slugs = Annotated[list[Slug], Field(min_length=1), Once]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # PyTorch keeps it in 64 bits
 LIMITS = ("steps", "attack_steps", "restarts", "binary_steps", "queries")  # options that a cap may lower
-RESULT_TABLES = ("cells", "claims", "qualitative", "flags", "selection", "failures", "worst", "attacks", "paper")
+WEIGHTS = "weights"  # a first phase's start: what the study gives
+RESULT_TABLES = (
+    "cells",
+    "claims",
+    "qualitative",
+    "flags",
+    "selection",
+    "failures",
+    "worst",
+    "attacks",
+    "paper",
+    "paired",
+)
 
 
 class Open(BaseModel):
@@ -33,6 +47,26 @@ class Open(BaseModel):
         return dict(self.model_extra or {})
 
 
+class DataDef(Open):
+    """Data of the user's own; where they lie is for a run's config to say."""
+
+    fn: str = Field(description="npz, folder, or a reader module:function")
+    shape: tuple[Count, Count, Count] = Field(description="channels, height and width of the images")
+    classes: Annotated[int, Field(ge=2)] = Field(description="how many")
+    mean: Annotated[list[float], Field(min_length=1)] = Field(description="per channel, in pixels")
+    std: Annotated[list[Positive], Field(min_length=1)] = Field(description="per channel, in pixels")
+    validation: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="how many training images the fixed validation split holds"
+    )
+
+    @property
+    def spec(self) -> DatasetSpec:
+        """What a row of the table would say."""
+        constants = (tuple(self.mean), tuple(self.std))
+        about = ("the user's own", self.validation)
+        return DatasetSpec(reader(self.fn), self.shape, self.classes, *constants, *about, options=self.options)
+
+
 class Standardize(Strict):
     """Mean and standard deviation of the first layer, in pixels: one value for all channels, or one for each."""
 
@@ -43,8 +77,10 @@ class Standardize(Strict):
 class ModelDef(Open):
     """An architecture and its options; `normalize` is its first layer, with the dataset's constants or none."""
 
-    normalize: Literal["dataset", "none"] | Standardize = Field(
-        default="dataset", description="first layer: the dataset's mean and standard deviation, none, or {mean, std}"
+    normalize: Literal["dataset", "none", "whitened"] | Standardize = Field(
+        default="dataset",
+        description="first layer: the dataset's mean and standard deviation, none, whitened (contrast normalisation "
+        "and ZCA, fitted on the training images), or {mean, std}",
     )
 
 
@@ -109,13 +145,14 @@ class Recipe(TrainingDef):
 class PhaseDef(TrainingDef):
     """One phase of a defense; what it leaves out comes from the dataset's recipe.
 
-    The first phase begins with untrained weights (fresh) or those of a defense, each later one where the one before it
-    ended (continue).
+    The first phase begins with untrained weights (fresh), those that the study gives (weights) or those of a defense,
+    each later one where the one before it ended (continue).
     """
 
     init: Slug | None = Field(
         default=None,
-        description="fresh, or a defense whose trained weights the first phase begins with; a later one: continue",
+        description="fresh, weights (those given), or a defense whose trained weights the first phase begins with; a "
+        "later one: continue",
     )
 
 
@@ -128,11 +165,44 @@ class MemberDef(Open):
     )
 
 
+def _list_or_dict(value: Any) -> str:
+    return "dict" if isinstance(value, dict) else "list"
+
+
+class FileDef(Strict):
+    """A file of weights that somebody else trained."""
+
+    file: Annotated[str, Field(min_length=1)] = Field(description="its path; if relative, from the study's folder")
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(description="its sum, 64 hexadecimal digits")
+    key: str = Field(
+        default="", description="the file's entry that holds them, if it holds several mappings of tensors"
+    )
+    format: Literal["safetensors", "torch"] | None = Field(
+        default=None, description="safetensors, or torch (of torch.save); by the file's name if left out"
+    )
+
+    @property
+    def form(self) -> Literal["safetensors", "torch"]:
+        """How it is written."""
+        return self.format or ("safetensors" if self.file.endswith(".safetensors") else "torch")
+
+
+class WeightsDef(Strict):
+    """Weights of one kind of model: in place of its trainings, or what they begin with (`init: weights`)."""
+
+    dataset: Slug = Field(description="of the recipes")
+    model: Slug = Field(description="of the study")
+    defense: Slug = Field(description="of the study")
+    files: Annotated[list[FileDef], Field(min_length=1)] = Field(
+        description="a file per seed in place of trainings; one file that all seeds begin with"
+    )
+
+
 Phases = Annotated[list[PhaseDef], Field(min_length=1)]
 # by its kind, so that what is wrong is said of the form that was meant
 PerDataset = Annotated[
     Annotated[Phases, Tag("list")] | Annotated[dict[Slug, Phases], Tag("dict")],
-    Discriminator(lambda value: "dict" if isinstance(value, dict) else "list"),
+    Discriminator(_list_or_dict),
 ]
 
 
@@ -167,29 +237,63 @@ class CellsDef(Strict):
     attacks: Slugs = Field(default=["clean"], description="of the study")
 
 
+Radii = Annotated[list[Positive], Field(min_length=1)]
+PerDefense = Annotated[
+    Annotated[Radii, Tag("list")] | Annotated[dict[Slug, Radii], Tag("dict")], Discriminator(_list_or_dict)
+]
+
+
 class ThreatDef(Strict):
-    """A norm with its radii per dataset."""
+    """A norm with its radii per dataset, and per defense where those differ."""
 
     norm: Norm = Field(description="of the perturbation")
-    space: Literal["pixel", "normalized"] = Field(
-        description="where it is measured: pixel, or normalized (after the first layer)"
+    space: Space | dict[Slug, Space] = Field(
+        description="where it is measured: pixel, normalized or whitened (after such a first layer); or one per dataset"
     )
     bounds: Literal["data", "none"] = Field(
         default="data", description="data: points stay valid images; none: they need not"
     )
-    epsilons: dict[Slug, Annotated[list[Positive], Field(min_length=1)]] = Field(description="dataset -> radii, rising")
+    epsilons: dict[Slug, PerDefense] = Field(
+        description="dataset -> radii, rising, or {defense: radii} where the models have their own"
+    )
+
+    def radii(self, dataset: str, defense: str) -> list[float]:
+        """Return the radii on a model of a defense."""
+        found: list[float] = for_cell(self.epsilons, dataset, defense)
+        return found
+
+    def on(self, dataset: str) -> list[list[float]]:
+        """Return every list of radii on a dataset, one unless the models have their own."""
+        given = self.epsilons[dataset]
+        return list(given.values()) if isinstance(given, dict) else [given]
+
+
+class First(Strict):
+    """The test images that a published number is about: the first so many."""
+
+    first: Count = Field(description="how many")
+
+
+Population = First | Literal["all"]
 
 
 class AttackDef(MemberDef):
     """An attack as a paper ran it, under one threat.
 
-    `grid` maps options to values of which one is chosen for all samples, see `touchstone.evaluation.published`.
+    `grid` maps options to values of which one is chosen for all samples, see `touchstone.evaluation.published`;
+    `grid_from` takes over what was chosen so for another attack.
     `budget_rule` is for a minimal-norm attack, where the paper read its epsilons in another way than is usual for it.
     """
 
     threat: Slug | None = Field(default=None, description="what it may do; none for the clean pass")
-    grid: dict[str, list[Any] | dict[Slug, list[Any]]] = Field(
+    grid: dict[str, list[Any] | dict[Slug, list[Any] | dict[Slug, list[Any]]]] = Field(
         default={}, description="option -> values, of which one is chosen for all samples together"
+    )
+    grid_from: Slug | None = Field(
+        default=None, description="an attack of the same function, on whose grid these values were chosen"
+    )
+    samples: Population | None = Field(
+        default=None, description="{first: 1000} or all: the test images that its numbers are about, if not the study's"
     )
     budget_rule: BudgetRule | None = Field(
         default=None,
@@ -199,7 +303,7 @@ class AttackDef(MemberDef):
     @property
     def rule(self) -> str:
         """How the points count at an epsilon: the study's word, or what is usual for the attack."""
-        return self.budget_rule or ATTACKS[self.fn].budget_rule
+        return self.budget_rule or attack_spec(self.fn).budget_rule
 
 
 class Selection(Strict):
@@ -222,19 +326,36 @@ class Reading(Strict):
     """Another reading of the claims: which slugs stand in for the headline's."""
 
     mark: str = Field(default="", description="what a verdict says if only this reading reproduces the claim")
+    metric: dict[str, str] = Field(default={}, description="headline's metric -> this reading's")
     defense: dict[Slug, Slug] = Field(default={}, description="headline's defense -> this reading's")
     attack: dict[Slug, Slug] = Field(default={}, description="headline's attack -> this reading's")
 
-    def changes(self, defense: str, attack: str) -> bool:
-        """Say whether it swaps a slug of a cell."""
-        return defense in self.defense or attack in self.attack
+    @property
+    def swaps(self) -> bool:
+        """Whether it is about anything."""
+        return bool(self.metric or self.defense or self.attack)
+
+    def changes(self, defense: str, attack: str, metric: str) -> bool:
+        """Say whether it swaps a word of a cell."""
+        return defense in self.defense or attack in self.attack or metric in self.metric
 
 
 class NearZero(Strict):
-    """Thresholds under which a weight counts as near zero; a study that gives them measures the first convolution."""
+    """Thresholds under which a weight counts as near zero; a study that gives them measures weights."""
 
     headline: Positive = Field(description="the threshold of claims and tables")
     thresholds: Annotated[list[Positive], Once] = Field(description="all that are measured")
+    parameters: Annotated[list[str], Field(min_length=1), Once] = Field(
+        default=[FIRST_CONV], description="names of the tensors that are measured; claims are about the first"
+    )
+
+
+class Pairs(Strict):
+    """What nets of other weights than the published ones can be asked: how two attacks compare on one of them."""
+
+    match: Slugs = Field(
+        description="attacks, clean among them, under which a net must have the published accuracy to 2 points"
+    )
 
 
 class TableDef(Strict):
@@ -264,12 +385,17 @@ class Study(Strict):
     citation: str = Field(description="the work")
     headline: str = Field(description="which reading of the paper is the headline, fixed before anything is run")
     seeds: Annotated[int, Field(ge=1, le=1000)] = Field(description="trainings per model")
+    samples: Population = Field(
+        default="all", description="{first: 1000} or all: the test images that the published numbers are about"
+    )
     redraws: Annotated[int, Field(ge=0, le=100)] = Field(
         default=0, description="how often an initialisation that learns nothing in its first epoch is drawn again"
     )
+    datasets: dict[Slug, DataDef] = Field(default={}, description="data of the user's own")
     models: dict[Slug, ModelDef] = Field(min_length=1, description="architectures")
     recipes: dict[Slug, Recipe] = Field(min_length=1, description="dataset -> how models are trained on it")
     defenses: dict[Slug, DefenseDef] = Field(min_length=1, description="training objectives")
+    weights: list[WeightsDef] = Field(default=[], description="what others trained, by dataset, model and defense")
     selection: Selection | None = Field(
         default=None, description="the criterion that chooses constants which the paper leaves out"
     )
@@ -285,7 +411,11 @@ class Study(Strict):
         default={"headline": Reading()}, description="ways to take the paper; headline is its own"
     )
     near_zero: NearZero | None = Field(
-        default=None, description="under what a weight of the first convolution counts as near zero"
+        default=None, description="under what a weight counts as near zero, and of which layers"
+    )
+    paired: Pairs | None = Field(
+        default=None,
+        description="the published nets cannot be trained again: absolute numbers are not comparable, pairs are tested",
     )
     labels: dict[str, str] = Field(
         default={}, description="a word of claims.csv -> what the paper calls it in its tables"
@@ -296,14 +426,22 @@ class Study(Strict):
     )
 
     @property
+    def known_datasets(self) -> dict[str, DatasetSpec]:
+        """The datasets that it may name: those of the package, and its own."""
+        own = {name: one.spec for name, one in self.datasets.items() if is_own(one.fn) or one.fn in READERS}
+        return {**DATASETS, **own}
+
+    @property
     def reference(self) -> str:
         """The defense that others are compared with, "" if none is."""
         return self.selection.reference if self.selection else ""
 
 
-def for_dataset(value: Any, dataset: str) -> Any:
-    """Pick this dataset's value where it is written {dataset: value, ...}."""
-    return value[dataset] if isinstance(value, Mapping) else value
+def for_cell(value: Any, dataset: str, defense: str) -> Any:
+    """Pick the value of a model where it is written {dataset: value, ...}, and that {defense: value, ...}."""
+    for name in (dataset, defense):
+        value = value[name] if isinstance(value, Mapping) else value
+    return value
 
 
 def phases_of(study: Study, defense: str, dataset: str) -> list[PhaseDef]:
@@ -315,6 +453,17 @@ def phases_of(study: Study, defense: str, dataset: str) -> list[PhaseDef]:
 def starts(study: Study, defense: str, dataset: str) -> list[str]:
     """Defenses whose trained weights this one starts from on a dataset."""
     return [phase.init for phase in phases_of(study, defense, dataset) if phase.init in study.defenses]
+
+
+def weights_of(study: Study, dataset: str, model: str, defense: str) -> list[FileDef]:
+    """Files of weights that a study gives for a kind of model, none if it gives none."""
+    key = (dataset, model, defense)
+    return next((w.files for w in study.weights if (w.dataset, w.model, w.defense) == key), [])
+
+
+def begins_with_weights(study: Study, defense: str, dataset: str) -> bool:
+    """Say whether a defense trains on from weights that are given."""
+    return any(phase.init == WEIGHTS for phase in phases_of(study, defense, dataset)[:1])
 
 
 def datasets_of(study: Study, model: str) -> set[str]:

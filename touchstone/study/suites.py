@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, RootModel
 
-from touchstone.attacks import ATTACKS
+from touchstone.attacks import attack_spec
 from touchstone.study.config import Lines, Slug, parse, read
 from touchstone.study.schema import DefenseDef, MemberDef, Norm, Study
 
@@ -44,7 +44,7 @@ class Suites:
         norm = norm_of(study, attack)
         if norm is None:
             return {attack: study.attacks[attack]}
-        adaptive = {slug: one for slug, one in defense.adaptive.items() if norm in ATTACKS[one.fn].norms}
+        adaptive = {slug: one for slug, one in defense.adaptive.items() if norm in attack_spec(one.fn).norms}
         return {**self.members(suite, norm), **adaptive}
 
 

@@ -1,9 +1,9 @@
 """Turn raw files into one safetensors file with a fixed split."""
 
-from touchstone import log, paths
+from touchstone import log
 from touchstone.data.prepare import prepare
 from touchstone.plan.jobs import PrepareJob
 
 log.set_up(snakemake.log[0])
 job = PrepareJob.from_params(snakemake.params.job)
-prepare(job.dataset, paths.raw(job.dataset).folder, snakemake.output.data)
+prepare(job.dataset, snakemake.params.raw, snakemake.output.data, job.own)

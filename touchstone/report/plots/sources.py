@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from touchstone.findings.inputs import Run, read_run, read_table
-from touchstone.findings.weights import FIRST_CONV
+from touchstone.models import FIRST_CONV
 from touchstone.paths import model_files
 
 T = TypeVar("T")

@@ -5,10 +5,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from touchstone.attacks import ATTACKS
+from touchstone.attacks import ATTACKS, WITHOUT_KEYWORD, attack_spec
 from touchstone.cell import distinct_radii
-from touchstone.data import DATASETS
-from touchstone.registry import NORMS, OWN, AttackSpec, options
+from touchstone.registry import NORMS, OWN, AttackSpec, DatasetSpec, SourceError, keywords, options
 from touchstone.study.checks.checker import Checker, each
 from touchstone.study.config import Key
 from touchstone.study.schema import LIMITS, AttackDef, DefenseDef, MemberDef, Study, ThreatDef
@@ -30,11 +29,17 @@ class Attacks:
         """Check the threats and attacks of the study."""
         for name, threat in self.study.threats.items():
             self.check.per_dataset(("threats", name, "epsilons"), threat.epsilons, self.study)
-            for dataset, grid in threat.epsilons.items():
+            self.check.per_dataset(("threats", name, "space"), threat.space, self.study)
+            if threat.bounds == "data" and "whitened" in each(threat.space):
+                text = "must be none in whitened space, where a box of pixels is no box"
+                self.check.add(("threats", name, "bounds"), text)
+            for dataset, grid in ((name, radii) for name in threat.epsilons for radii in threat.on(name)):
                 if list(distinct_radii(grid)) != grid:
                     self.check.add(("threats", name, "epsilons", dataset), f"must rise without repeats, got {grid}")
-                if dataset in DATASETS and threat.bounds == "data" and grid[-1] > (most := widest(threat, dataset)):
-                    text = f"no {threat.norm} distance in {threat.space} space exceeds {most:g}, got {grid[-1]:g}"
+                known = self.study.known_datasets.get(dataset)
+                if known and threat.bounds == "data" and grid[-1] > (most := widest(threat, dataset, known)):
+                    space = space_on(dataset, threat.space)
+                    text = f"no {threat.norm} distance in {space} space exceeds {most:g}, got {grid[-1]:g}"
                     self.check.add(("threats", name, "epsilons", dataset), text)
         self._worst()
         if self.study.plain is not None:
@@ -51,16 +56,22 @@ class Attacks:
                     measured = self.study.threats[name].norm
                     if measured != norm:
                         self.check.add(key, f"{name!r} is measured in {measured}, not in {norm}")
+            known = [self.study.threats[name] for name in covered if name in self.study.threats]
+            for dataset in self.study.recipes if known else ():
+                if all(space_on(dataset, threat.space) == "whitened" for threat in known):
+                    text = f"has no radius in pixels on {dataset!r}: all of these threats are in whitened space there"
+                    self.check.add(("worst", norm), text)
 
     def _attack(self, key: Key, name: str, attack: AttackDef) -> None:
         if name in map(worst_slug, NORMS):
             self.check.add(key, f"{name!r} is what the worst case is called; give the attack another name")
-        if not self.check.known((*key, "fn"), attack.fn, ATTACKS, "attack"):
+        spec = self.check.spec(key, attack.fn, ATTACKS, attack_spec, "attack")
+        if spec is None:
             return
-        spec = ATTACKS[attack.fn]
         if attack.budget_rule and spec.kind != "minimal":
             self.check.add((*key, "budget_rule"), "is for a minimal-norm attack")
         self._grid(key, attack, spec)
+        self._grid_from((*key, "grid_from"), name, attack)
         if spec.kind == "none":
             if attack.threat or attack.options or attack.substitute:
                 self.check.add(key, f"{attack.fn!r} takes no threat and no options")
@@ -85,17 +96,34 @@ class Attacks:
 
         Unless what it attacks was `trained` here it has no loss of its own.
         """
-        spec = ATTACKS[fn]
-        own = {option: value for option, value in given.items() if not (spec.wraps and option == "options")}
+        spec = attack_spec(fn)
+        nested = bool(spec.wraps) or spec.foreign
+        own = {option: value for option, value in given.items() if not (nested and option == "options")}
         for option, value in own.items():
             self.check.per_dataset((*key, option), value, self.study)
         self.check.options(key, spec.fn, own, leave_out=CONTRACT.union(taken), by_dataset=True)
         if not trained and OWN in each(own.get("loss")):
             self.check.add((*key, "loss"), f"a wrapped attack may run on a substitute, which has no loss {OWN!r}")
+        if spec.foreign and isinstance(own.get("target"), str):
+            self._foreign(key, spec, own, given.get("options") or {})
         wrapped = given.get("attack", spec.wraps[0]) if spec.wraps else None
         if wrapped is not None and self.check.known((*key, "attack"), wrapped, spec.wraps, "attack"):
             inner = given.get("options") or {}
             self._options((*key, "options"), wrapped, inner, taken=options(spec.fn), trained=False)
+
+    def _foreign(self, key: Key, spec: AttackSpec, how: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+        """A foreign attack is there, and takes the options and radius that it is given; what they may be it knows."""
+        try:
+            allowed = keywords(how["target"])
+        except SourceError as error:
+            self.check.add((*key, "target"), f"{how['target']!r} cannot be used: {error}")
+            return
+        told = spec.kind == "fixed" and how.get("convention") not in WITHOUT_KEYWORD
+        if told and allowed is not None:
+            self.check.known((*key, "radius"), str(how.get("radius", "eps")), allowed, "argument for the radius")
+        for option, value in given.items():
+            if allowed is None or self.check.known((*key, "options", option), option, allowed, "option"):
+                self.check.per_dataset((*key, "options", option), value, self.study)
 
     def _grid(self, key: Key, attack: AttackDef, spec: AttackSpec) -> None:
         """Check the options whose values are chosen for all samples together."""
@@ -117,10 +145,26 @@ class Attacks:
                 for value in choice:
                     self.check.value(where, value, allowed[option])
 
+    def _grid_from(self, key: Key, name: str, attack: AttackDef) -> None:
+        """A choice is taken over from an attack of the same kind under the same threat, which makes one itself."""
+        study, source = self.study, attack.grid_from
+        if source is None or not self.check.known(key, source, study.attacks, "attack"):
+            return
+        other = study.attacks[source]
+        same = [key for key in ("fn", "threat") if getattr(other, key) != getattr(attack, key)]
+        if attack.grid:
+            self.check.add(key, f"{name!r} has a grid of its own")
+        if not other.grid:
+            self.check.add(key, f"{source!r} has no grid to choose from")
+        for option in same:
+            self.check.add(key, f"{source!r} has another {option}: {getattr(other, option)!r}")
+        for option in sorted(other.grid.keys() & attack.options.keys()):
+            self.check.add((*key[:-1], option), f"is set here, and chosen on the grid of {source!r} already")
+
     def _substitute(self, key: Key, definition: MemberDef) -> None:
         """An attack that starts from another model names it, and no other attack does."""
         where, given = (*key, "substitute"), definition.substitute
-        if "substitute" not in options(ATTACKS[definition.fn].fn):
+        if "substitute" not in options(attack_spec(definition.fn).fn):
             if given is not None:
                 self.check.add(where, f"{definition.fn!r} takes no substitute")
             return
@@ -154,14 +198,14 @@ class Attacks:
                 self.check.add((*key, slug), "a suite of the worst case has a member of that name")
             if member.substitute is not None:
                 self.check.add((*key, slug), "an adaptive attack takes no substitute")
-            elif self._member((*key, slug), member) and not norms & set(ATTACKS[member.fn].norms):
+            elif self._member((*key, slug), member) and not norms & set(attack_spec(member.fn).norms):
                 text = f"{member.fn!r} works in none of the worst case's norms: {', '.join(sorted(norms))}"
                 self.check.add((*key, slug), text)
 
     def _member(self, key: Key, member: MemberDef) -> bool:
         """Check one attack of a suite; say whether it is known."""
-        runnable = [a for a, s in ATTACKS.items() if s.kind in ("fixed", "minimal")]
-        if not self.check.known((*key, "fn"), member.fn, runnable, "attack"):
+        runnable = {a: s for a, s in ATTACKS.items() if s.kind in ("fixed", "minimal")}
+        if self.check.spec(key, member.fn, runnable, attack_spec, "attack") is None:
             return False
         self._options(key, member.fn, member.options)
         if member.substitute != PLAIN:
@@ -169,17 +213,21 @@ class Attacks:
         return True
 
     def _norm(self, key: Key, name: str, norm: str) -> None:
-        allowed = ATTACKS[name].norms
+        allowed = attack_spec(name).norms
         if norm not in allowed:
             self.check.add(key, f"{name!r} does not work in norm {norm!r}; allowed: {', '.join(allowed)}")
 
 
-def widest(threat: ThreatDef, dataset: str) -> float:
+def space_on(dataset: str, written: Any) -> str:
+    """Return the space on a dataset; of one that is left out, which is said elsewhere, pixel."""
+    return str(written.get(dataset, "pixel") if isinstance(written, Mapping) else written)
+
+
+def widest(threat: ThreatDef, dataset: str, spec: DatasetSpec) -> float:
     """Return the largest distance between two images of a dataset in the norm and space of a threat."""
-    spec = DATASETS[dataset]
     height, width = spec.shape[1:]
     # of one value, for each channel; normalisation stretches it
-    spans = [1 / std if threat.space == "normalized" else 1.0 for std in spec.std]
+    spans = [1 / std if space_on(dataset, threat.space) == "normalized" else 1.0 for std in spec.std]
     sizes = {
         "linf": max(spans),
         "l2": math.sqrt(height * width * sum(span**2 for span in spans)),

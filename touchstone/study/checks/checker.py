@@ -1,12 +1,14 @@
 """What every check does: note a problem at a key of a file."""
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeVar
 
 from touchstone.ranges import hint, mismatch
-from touchstone.registry import Option, nearest, options
+from touchstone.registry import Option, SourceError, is_own, nearest, options
 from touchstone.study.config import Key, Lines
 from touchstone.study.schema import Study
+
+Spec = TypeVar("Spec")  # of an attack, a defense or a model
 
 
 class Checker:
@@ -27,14 +29,43 @@ class Checker:
         self.add(key, f"unknown {what} {name!r}; {nearest(name, names)}")
         return False
 
+    def spec(
+        self, key: Key, name: str, table: Mapping[str, Any], spec_of: Callable[[str], Spec], what: str
+    ) -> Spec | None:
+        """Return what is known of a function that is named in a table, or as "module:function"; note it if nothing is.
+
+        Args:
+            key: under which `fn` stands.
+            name: what it says.
+            table: of such functions.
+            spec_of: the spec of a name that is in the table, or the user's own.
+            what: such a function is.
+        """
+        if not is_own(name):
+            return spec_of(name) if self.known((*key, "fn"), name, table, what) else None
+        try:
+            found = spec_of(name)
+            options(name)
+        except SourceError as error:
+            self.add((*key, "fn"), f"{name!r} cannot be used: {error}")
+            return None
+        return found
+
     def per_dataset(self, key: Key, value: Any, study: Study) -> None:
-        """Note where a value written per dataset leaves one of the recipes out, or names another."""
+        """Note where a value written per dataset, or there per defense, leaves one out, or names another."""
         if not isinstance(value, Mapping):
             return
+        self._each_of(key, value, study.recipes, "dataset")
+        for name, own in value.items():
+            if isinstance(own, Mapping):
+                self._each_of((*key, name), own, study.defenses, "defense")
+
+    def _each_of(self, key: Key, value: Mapping[str, Any], names: Collection[str], what: str) -> None:
         for name in value:
-            self.known((*key, name), str(name), study.recipes, "dataset")
-        for name in study.recipes.keys() - value.keys():
-            self.add(key, f"no value for dataset {name!r}")
+            self.known((*key, name), str(name), names, what)
+        for name in names:
+            if name not in value:
+                self.add(key, f"no value for {what} {name!r}")
 
     def options(
         self,
@@ -54,7 +85,7 @@ class Checker:
             given: option -> value, with `by_dataset` also {dataset: value}.
             leave_out: arguments that are no options.
             elsewhere: options that are given in another place.
-            by_dataset: whether a value may differ by dataset.
+            by_dataset: whether a value may differ by dataset, and there by defense.
         """
         allowed = {k: v for k, v in options(target).items() if k not in leave_out}
         for name, value in given.items():
@@ -67,8 +98,10 @@ class Checker:
     def value(self, key: Key, value: Any, option: Option, *, by_dataset: bool = False) -> None:
         """Note that a value, or one of those written {dataset: value}, is none that an option may have."""
         if by_dataset and isinstance(value, Mapping):
-            for dataset, single in value.items():
-                self.value((*key, dataset), single, option)
+            for dataset, own in value.items():
+                singles = own.items() if isinstance(own, Mapping) else [("", own)]
+                for defense, single in singles:
+                    self.value((*key, dataset, *([defense] if defense else [])), single, option)
             return
         try:
             problem = mismatch(value, hint(option.annotation))
@@ -80,5 +113,5 @@ class Checker:
 
 
 def each(value: Any) -> list[Any]:
-    """Return the values of what may differ by dataset, {dataset: value, ...}, or the one value."""
-    return list(value.values()) if isinstance(value, Mapping) else [value]
+    """Return the values of what may differ by dataset, {dataset: value, ...}, and by defense, or the one value."""
+    return [one for own in value.values() for one in each(own)] if isinstance(value, Mapping) else [value]

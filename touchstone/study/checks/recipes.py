@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from touchstone.data import DATASETS
-from touchstone.defenses import DEFENSES
+from touchstone.defenses import defense_spec
 from touchstone.recipe import CHANGES, LEAST_SHARE, MODEL, OPTIMIZERS, SCHEDULES, Said, rule_of
 from touchstone.study.checks.checker import Checker
 from touchstone.study.config import Key
-from touchstone.study.schema import PhaseDef, RuleDef, Study, TrainingDef, phases_of, resolved_phases, starts
+from touchstone.study.schema import WEIGHTS, PhaseDef, RuleDef, Study, TrainingDef, phases_of, resolved_phases, starts
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Recipes:
     def run(self) -> None:
         """Check the recipe of each dataset."""
         for name, recipe in self.study.recipes.items():
-            self.check.known(("recipes", name), name, DATASETS, "dataset")
+            self.check.known(("recipes", name), name, self.study.known_datasets, "dataset")
             self.training(("recipes", name), name, recipe, recipe)
 
     def phases(self, key: Key, defense: str) -> None:
@@ -91,7 +90,8 @@ class Recipes:
             self.check.add(key, f"varies nothing; what does: {', '.join(CHANGES)}")
         elif "fill" in said and not (said.get("crop") or said.get("translate")):
             self.check.add((*key, "fill"), "is for crop or translate, and there is none")
-        side = min(DATASETS[dataset].shape[1:]) if dataset in DATASETS else None
+        known = self.study.known_datasets.get(dataset)
+        side = min(known.shape[1:]) if known else None
         if side is not None and said.get("crop", 0) >= side:
             self.check.add((*key, "crop"), f"must be smaller than the image, {side} pixels, got {said['crop']}")
 
@@ -105,9 +105,16 @@ class Recipes:
                 text = "a later phase goes on from the one before it: must be continue or left out"
                 self.check.add(key, f"{text}, got {init!r}")
         elif init == "continue":
-            self.check.add(key, "the first phase has nothing to go on from; write fresh or a defense")
-        elif init != "fresh" and self.check.known(key, init, {"fresh", *self.study.defenses}, "start"):
+            self.check.add(key, "the first phase has nothing to go on from; write fresh, weights or a defense")
+        elif init == WEIGHTS:
+            self._given(key, defense, dataset)
+        elif init != "fresh" and self.check.known(key, init, {"fresh", WEIGHTS, *self.study.defenses}, "start"):
             self._cycle(key, defense, dataset)
+
+    def _given(self, key: Key, defense: str, dataset: str) -> None:
+        """Who begins with given weights is given some."""
+        if not any((w.defense, w.dataset) == (defense, dataset) for w in self.study.weights):
+            self.check.add(key, f"`weights` of the study has no file for {defense!r} on {dataset!r}")
 
     def _cycle(self, key: Key, start: str, dataset: str) -> None:
         todo, seen = starts(self.study, start, dataset), set[str]()
@@ -137,7 +144,7 @@ class Recipes:
     def _groups(self, key: Key, defense: str, dataset: str) -> None:
         """Every phase says how to step what the defense has besides the model, and nothing that it has not."""
         fn = self.study.defenses[defense].fn
-        wanted = set(DEFENSES[fn].groups)
+        wanted = set(defense_spec(fn).groups)
         resolved = resolved_phases(self.study, defense, dataset)
         for number, phase in enumerate(phases_of(self.study, defense, dataset)):
             for name in sorted(wanted - resolved[number].groups.keys()):

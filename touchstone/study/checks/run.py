@@ -1,12 +1,13 @@
 """One run: the names in its config against its studies."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from touchstone.attacks import ATTACKS
+from touchstone.attacks import ATTACKS, attack_spec
 from touchstone.data import DATASETS
-from touchstone.registry import options
+from touchstone.registry import DatasetSpec, options
 from touchstone.study.checks.checker import Checker
 from touchstone.study.config import Cap, Config, DataSource, Local
 from touchstone.study.schema import LIMITS, MemberDef, Study
@@ -15,10 +16,12 @@ from touchstone.study.suites import PLAIN, Suites, norm_of, worst_slug
 OF_TRAINING = ("epochs", "attack_steps")  # limits on a training, which no attack belongs to
 
 
-def check_config(check: Checker, config: Config, studies: Mapping[str, Study], suites: Suites) -> None:
-    """Check a run's config, adding what is wrong to `check`."""
+def check_config(
+    check: Checker, config: Config, studies: Mapping[str, Study], suites: Suites, used: Collection[str]
+) -> None:
+    """Check a run's config, adding what is wrong to `check`; `used` are the datasets that the studies run on."""
     names = Names(check, config, studies)
-    Data(check, config, names.of["dataset"]).run()
+    Data(check, config, studies, names.of["dataset"], used).run()
     WorstCases(check, config, studies, suites).run()
     Device(check, config).run()
     names.run()
@@ -63,13 +66,25 @@ class Data:
 
     check: Checker
     config: Config
+    studies: Mapping[str, Study]
     datasets: set[str]
+    used: Collection[str]
+
+    @cached_property
+    def rows(self) -> dict[str, DatasetSpec]:
+        """Every dataset that the package or a study knows; a name stands for one."""
+        known: dict[str, DatasetSpec] = dict(DATASETS)
+        for name, study in self.studies.items():
+            for dataset, spec in study.known_datasets.items():
+                if known.setdefault(dataset, spec) != spec:
+                    self.check.add(("studies",), f"{name!r} and another study mean different data by {dataset!r}")
+        return known
 
     def run(self) -> None:
         """Check stand-ins and sources."""
         for dataset, actual in self.config.stand_in.items():
             self._stand_in(dataset, actual)
-        run = self.datasets.intersection(self.config.only.datasets or self.datasets)
+        run = set(self.used).intersection(self.config.only.datasets or self.used)
         for actual in sorted({self.config.stand_in.get(dataset, dataset) for dataset in run}):
             if actual not in self.config.data:
                 self.check.add(("data",), f"no source for dataset {actual!r}; write `{actual}: {{source: ...}}`")
@@ -79,19 +94,21 @@ class Data:
     def _stand_in(self, dataset: str, actual: str) -> None:
         key = ("stand_in", dataset)
         known = self.check.known(key, dataset, self.datasets, "dataset")
-        if self.check.known(key, actual, DATASETS, "dataset") and known:
-            want, got = DATASETS[dataset].shape, DATASETS[actual].shape
+        if self.check.known(key, actual, self.rows, "dataset") and known:
+            want, got = self.rows[dataset].shape, self.rows[actual].shape
             if want != got:
                 self.check.add(key, f"{actual!r} has images of shape {got}, {dataset!r} of {want}")
 
     def _source(self, name: str, data: DataSource) -> None:
-        if self.check.known(("data", name), name, DATASETS, "dataset"):
-            embedded = DATASETS[name].embedded
-            if embedded != (data.source == "embedded"):
-                allowed = "embedded" if embedded else "download, {mirror: URL} or {local: DIR}"
+        if self.check.known(("data", name), name, self.rows, "dataset"):
+            own, embedded = name not in DATASETS, self.rows[name].embedded and name in DATASETS
+            if embedded != (data.source == "embedded") or (own and not isinstance(data.source, Local)):
+                elsewhere = "{local: PATH}" if own else "download, {mirror: URL} or {local: DIR}"
+                allowed = "embedded" if embedded else elsewhere
                 self.check.add(("data", name, "source"), f"the source of {name!r} must be {allowed}")
-        if isinstance(data.source, Local) and not Path(data.source.local).expanduser().is_dir():
-            self.check.add(("data", name, "source", "local"), f"there is no folder {data.source.local!r}")
+        if isinstance(data.source, Local) and not _is_there(data.source, name):
+            what = "folder" if name in DATASETS else "file or folder"
+            self.check.add(("data", name, "source", "local"), f"there is no {what} {data.source.local!r}")
 
 
 @dataclass(frozen=True)
@@ -175,6 +192,12 @@ class Caps:
 
 def _options(member: MemberDef) -> set[str]:
     """What an attack can be told, with what it tells the attack that it wraps."""
-    spec = ATTACKS[member.fn]
+    spec = attack_spec(member.fn)
     wrapped = [ATTACKS[member.options.get("attack", spec.wraps[0])]] if spec.wraps else []
     return {option for one in (spec, *wrapped) for option in options(one.fn)}
+
+
+def _is_there(source: Local, dataset: str) -> bool:
+    """Say whether there is a folder of raw files, or what the user's own data are in."""
+    place = Path(source.local).expanduser()
+    return place.is_dir() if dataset in DATASETS else place.exists()

@@ -5,29 +5,33 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from touchstone.attacks import ATTACKS
-from touchstone.data import DATASETS
-from touchstone.defenses import DEFENSES
-from touchstone.models import MODELS, model_spec
+from touchstone.attacks import ATTACKS, attack_spec
+from touchstone.data import DATASETS, READERS, reader
+from touchstone.defenses import DEFENSES, defense_spec
+from touchstone.models import FIRST_CONV, MODELS, model_spec
 from touchstone.paths import StudyFiles
-from touchstone.registry import OWN, SourceError, options
+from touchstone.registry import OWN, is_own
 from touchstone.report.plots import PLOTS, READS, TABLES
+from touchstone.study.alike import spelled_out
 from touchstone.study.captions import captions
-from touchstone.study.checks.attacks import Attacks
+from touchstone.study.checks.attacks import Attacks, space_on
 from touchstone.study.checks.checker import Checker, each
 from touchstone.study.checks.printed import Captions, Printed
 from touchstone.study.checks.recipes import Recipes
-from touchstone.study.claims import HEADLINE, Sheet
+from touchstone.study.claims import HEADLINE, MEASURES, Sheet
 from touchstone.study.claims import read as read_claims
 from touchstone.study.config import ConfigError, Key, parse, read
 from touchstone.study.schema import (
     RESULT_TABLES,
+    WEIGHTS,
     CellsDef,
     FigureDef,
     Reading,
     Selection,
     Standardize,
     Study,
+    WeightsDef,
+    begins_with_weights,
     datasets_of,
     resolved_phases,
     starts,
@@ -52,14 +56,16 @@ def checked_study(files: StudyFiles, printed: Sheet | None, suites: Suites | Non
         ConfigError: with every problem found, each with file, line, key, value and what is allowed.
     """
     values, lines = read(files.definition)
-    study = parse(Study, values, lines)
+    study = parse(Study, spelled_out(values, lines), lines)
     check = Checker(lines)
     if study.study != files.study:
         check.add(("study",), f"must equal the folder's name {files.study!r}, got {study.study!r}")
+    Datasets(check, study).run()
     Recipes(check, study).run()
     Models(check, study).run()
     Defenses(check, study, suites.slugs if suites else frozenset()).run()
     Attacks(check, study).run()
+    GivenWeights(check, study, files).run()
     References(check, study).run()
     Printed(check, study, files.claims.name, printed).run()
     problems = [*check.problems, *_in_captions(files.captions, study)]
@@ -84,6 +90,29 @@ def _in_captions(path: Path, study: Study) -> list[str]:
 
 
 @dataclass(frozen=True)
+class Datasets:
+    """Checks the data of the user's own."""
+
+    check: Checker
+    study: Study
+
+    def run(self) -> None:
+        """Check every row: its name, its reader with its options, and its constants per channel."""
+        for name, data in self.study.datasets.items():
+            key: Key = ("datasets", name)
+            if name in DATASETS:
+                self.check.add(key, f"{name!r} is a dataset of the package; give it another name")
+            if (target := self.check.spec(key, data.fn, READERS, reader, "reader")) is not None:
+                self.check.options(key, target, data.options)
+            for part in ("mean", "std"):
+                if len(values := getattr(data, part)) != data.shape[0]:
+                    self.check.add((*key, part), f"needs {data.shape[0]} values, got {len(values)}")
+
+
+FIRST_LAYERS = {"normalized": "dataset", "whitened": "whitened"}  # space -> the `normalize` that it is behind
+
+
+@dataclass(frozen=True)
 class Models:
     """Checks the architectures."""
 
@@ -97,24 +126,28 @@ class Models:
 
     def _model(self, key: Key, name: str) -> None:
         model = self.study.models[name]
-        if ":" in model.fn:
-            try:
-                options(model.fn)
-            except SourceError as error:
-                self.check.add((*key, "fn"), f"{model.fn!r} cannot be read: {error}")
-                return
-        elif not self.check.known((*key, "fn"), model.fn, MODELS, "model"):
+        spec = self.check.spec(key, model.fn, MODELS, model_spec, "model")
+        if spec is None:
             return
-        spec = model_spec(model.fn)
         self.check.options(key, spec.fn, model.options, leave_out=set(spec.preset))
         if isinstance(model.normalize, Standardize):
             self._standardize((*key, "normalize"), name, model.normalize)
-        if model.normalize != "dataset" and any(t.space == "normalized" for t in self.study.threats.values()):
-            self.check.add((*key, "normalize"), "must be dataset where a threat is in normalized space")
+        for space in sorted(self._spaces(name) & FIRST_LAYERS.keys()):
+            if model.normalize != (needed := FIRST_LAYERS[space]):
+                self.check.add((*key, "normalize"), f"must be {needed} where a threat or defense is in {space} space")
+
+    def _spaces(self, name: str) -> set[str]:
+        """Return the spaces of the threats and defenses that meet a model."""
+        study = self.study
+        defenses = {one for cells in study.cells if name in cells.models for one in cells.defenses}
+        options = [study.defenses[one].options.get("space", "pixel") for one in defenses & study.defenses.keys()]
+        written = [*(threat.space for threat in study.threats.values()), *options]
+        return {space_on(dataset, space) for space in written for dataset in datasets_of(study, name)}
 
     def _standardize(self, key: Key, name: str, normalize: Standardize) -> None:
-        for dataset in sorted(datasets_of(self.study, name) & DATASETS.keys()):
-            channels = DATASETS[dataset].shape[0]
+        known = self.study.known_datasets
+        for dataset in sorted(datasets_of(self.study, name) & known.keys()):
+            channels = known[dataset].shape[0]
             for part, values in normalize:
                 if len(values) not in (1, channels):
                     text = f"{dataset!r} needs 1 or {channels} values, got {len(values)}"
@@ -137,23 +170,62 @@ class Defenses:
     def _defense(self, key: Key, name: str) -> None:
         check, study = self.check, self.study
         defense = study.defenses[name]
-        if name in ("fresh", "continue"):
+        if name in ("fresh", "continue", WEIGHTS):
             check.add(key, f"{name!r} is reserved: it is a phase's start")
-        if not check.known((*key, "fn"), defense.fn, DEFENSES, "defense"):
+        spec = check.spec(key, defense.fn, DEFENSES, defense_spec, "defense")
+        if spec is None:
             return
         Attacks(check, study).adaptive((*key, "adaptive"), defense, self.taken)
         for option, value in defense.options.items():
             check.per_dataset((*key, option), value, study)
-        target = DEFENSES[defense.fn].fn
         chosen = {option for candidate in defense.select for option in candidate}
-        check.options(key, target, defense.options, elsewhere=chosen, by_dataset=True)
+        check.options(key, spec.fn, defense.options, elsewhere=chosen, by_dataset=True)
         for number, candidate in enumerate(defense.select):
-            check.options((*key, "select", number), target, candidate, elsewhere=defense.options)
+            check.options((*key, "select", number), spec.fn, candidate, elsewhere=defense.options)
         if defense.select and study.selection is None:
             check.add((*key, "select"), "needs `selection`, the criterion that chooses")
         if defense.select and any(starts(study, name, dataset) for dataset in study.recipes):
             check.add((*key, "select"), "chooses among fresh trainings; no phase may start from another defense")
         Recipes(check, study).phases((*key, "phases"), name)
+
+
+@dataclass(frozen=True)
+class GivenWeights:
+    """Checks the files of weights that a study gives."""
+
+    check: Checker
+    study: Study
+    files: StudyFiles
+
+    def run(self) -> None:
+        """Check every entry: it speaks of something that the study has, of nothing twice, and its files are there."""
+        seen = set[tuple[str, str, str]]()
+        for number, given in enumerate(self.study.weights):
+            key: Key = ("weights", number)
+            kind = (given.dataset, given.model, given.defense)
+            if kind in seen:
+                self.check.add(key, f"{'/'.join(kind)} stands above already")
+            seen.add(kind)
+            self._entry(key, given)
+            for place, file in enumerate(given.files):
+                path = self.files.beside(file.file)
+                if not path.is_file():
+                    self.check.add((*key, "files", place, "file"), f"there is no file {path}")
+
+    def _entry(self, key: Key, given: WeightsDef) -> None:
+        check, study = self.check, self.study
+        known = [
+            check.known((*key, "dataset"), given.dataset, study.recipes, "dataset"),
+            check.known((*key, "model"), given.model, study.models, "model"),
+            check.known((*key, "defense"), given.defense, study.defenses, "defense"),
+        ]
+        if not all(known):
+            return
+        begins = begins_with_weights(study, given.defense, given.dataset)
+        if begins and len(given.files) > 1:
+            check.add((*key, "files"), f"{given.defense!r} begins every seed with one file, got {len(given.files)}")
+        if not begins and study.defenses[given.defense].select:
+            check.add((*key, "defense"), f"nothing is selected for {given.defense!r} where its weights are given")
 
 
 @dataclass(frozen=True)
@@ -169,10 +241,12 @@ class References:
         if self.study.selection:
             self._selection(self.study.selection)
         self._readings()
+        for number, name in enumerate(self.study.paired.match if self.study.paired else []):
+            self.check.known(("paired", "match", number), name, self.study.attacks, "attack")
         near_zero = self.study.near_zero
         if near_zero and near_zero.headline not in near_zero.thresholds:
             self.check.add(("near_zero", "headline"), f"must be one of the thresholds {near_zero.thresholds}")
-        if near_zero:
+        if near_zero and FIRST_CONV in near_zero.parameters:
             self._has_conv1(("near_zero",))
         for name, table in self.study.tables.items():
             if table.dataset:
@@ -210,14 +284,18 @@ class References:
 
     def _reading(self, key: Key, reading: Reading, *, headline: bool) -> None:
         """The headline takes the paper as it is; another one swaps something, and has words for its verdict."""
-        swaps = bool(reading.defense or reading.attack)
-        if headline and (swaps or reading.mark):
+        if headline and (reading.swaps or reading.mark):
             self.check.add(key, "is the paper's own: it swaps nothing and has no mark")
-        if not headline and not swaps:
+        if not headline and not reading.swaps:
             self.check.add(key, "swaps nothing, and is the headline once more")
         if not headline and not reading.mark:
             self.check.add(key, "a mark is required, the words of its verdict")
-        for kind, defined in (("defense", self.study.defenses), ("attack", self.study.attacks)):
+        words: dict[str, Collection[str]] = {
+            "metric": MEASURES,
+            "defense": self.study.defenses,
+            "attack": self.study.attacks,
+        }
+        for kind, defined in words.items():
             for ours, other in getattr(reading, kind).items():
                 place = (*key, kind, ours)
                 known = [self.check.known(place, name, defined, kind) for name in (ours, other)]
@@ -240,7 +318,7 @@ class References:
         probe = study.attacks[selection.probe]
         if probe.grid or probe.substitute or OWN in each(probe.options.get("loss")):
             check.add(("selection", "probe"), f"must have no grid, no substitute, and not the loss {OWN!r}")
-        spec = ATTACKS.get(probe.fn)
+        spec = check.spec(("attacks", selection.probe), probe.fn, ATTACKS, attack_spec, "attack")
         if spec is not None and spec.kind != "fixed":
             text = f"must be an attack with a fixed budget, got one of kind {spec.kind!r}"
             check.add(("selection", "probe"), text)
@@ -256,7 +334,7 @@ class References:
     @property
     def _without_conv1(self) -> list[str]:
         """The models of the study that have no first convolution."""
-        known = {name: one.fn for name, one in self.study.models.items() if ":" in one.fn or one.fn in MODELS}
+        known = {name: one.fn for name, one in self.study.models.items() if is_own(one.fn) or one.fn in MODELS}
         return [name for name, fn in known.items() if not model_spec(fn).conv1]
 
     def _has_conv1(self, key: Key) -> None:

@@ -1,0 +1,170 @@
+"""Data of the user's own: read as they are, held to their sum, or refused with what is wrong."""
+
+import hashlib
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from touchstone.data.own import OwnDataError, folder, npz, sum_of_folder
+from touchstone.data.prepare import load, prepare
+from touchstone.data.readers import Parts
+from touchstone.registry import DatasetSpec
+
+RNG = np.random.default_rng(0)
+X = RNG.integers(0, 256, (12, 3, 4, 5), dtype=np.uint8)
+Y = np.arange(12) % 3
+FOUR = {"x_train": X[:9], "y_train": Y[:9], "x_test": X[9:], "y_test": Y[9:]}
+
+
+def saved(tmp_path: Path, **arrays: Any) -> tuple[Path, str]:
+    path = tmp_path / "own.npz"
+    np.savez(path, **arrays)
+    return path, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read(tmp_path: Path, validation: int = 0, layout: Any = "NCHW", **arrays: Any) -> Parts:
+    path, total = saved(tmp_path, **arrays)
+    return npz(path, validation, sha256=total, layout=layout)
+
+
+@pytest.mark.parametrize(
+    ("images", "layout"),
+    [
+        (X, "NCHW"),
+        (X.transpose(0, 2, 3, 1), "NHWC"),
+        ((X / 255).astype(np.float32), "NCHW"),
+        (X.transpose(0, 2, 3, 1) / 255, "NHWC"),
+    ],
+    ids=["bytes", "channels last", "float32", "float64"],
+)
+def test_arrays_come_in_several_forms(tmp_path: Path, images: np.ndarray, layout: str) -> None:
+    parts = read(tmp_path, layout=layout, x=images, y=Y)
+    assert np.array_equal(parts.test_x.numpy(), X)
+    assert np.array_equal(parts.test_y.numpy(), Y)
+    assert parts.train_x.shape == (0, 3, 4, 5)
+
+
+def test_training_and_test_parts(tmp_path: Path) -> None:
+    parts = read(tmp_path, 3, **FOUR)
+    assert [len(part) for part in parts] == [9, 9, 3, 3, 3]
+    assert sorted(parts.train_y[parts.validation].tolist()) == [0, 1, 2]
+    grey = read(tmp_path, x=X[:, 0], y=Y.astype(np.uint8))
+    assert np.array_equal(grey.test_x.numpy(), X[:, :1])
+
+
+WRONG: list[tuple[str, dict[str, Any], str]] = [
+    ("objects", {"x": np.array([{}], dtype=object), "y": Y}, "no .npz file of plain arrays"),
+    ("names", {"images": X, "labels": Y}, "expected arrays x and y, or .*; got images, labels"),
+    ("range", {"x": X.astype(np.float32), "y": Y}, r"uint8, or multiples of 1/255 in \[0, 1\], got float32"),
+    ("levels", {"x": X / 254.0, "y": Y}, "multiples of 1/255"),
+    ("nan", {"x": X * np.nan, "y": Y}, "multiples of 1/255"),
+    ("signed", {"x": X.astype(np.int64), "y": Y}, "got int64"),
+    ("axes", {"x": X[0, 0], "y": Y}, r"must be NCHW or \(N, H, W\), got shape \(4, 5\)"),
+    ("labels", {"x": X, "y": Y / 2}, r"labels must be integers \(N,\), got float64"),
+]
+
+
+@pytest.mark.parametrize(("arrays", "said"), [row[1:] for row in WRONG], ids=[row[0] for row in WRONG])
+def test_other_arrays_are_refused(tmp_path: Path, arrays: dict[str, Any], said: str) -> None:
+    with pytest.raises(OwnDataError, match=f"own.npz.*{said}"):
+        read(tmp_path, **arrays)
+
+
+def test_a_file_with_another_sum_is_not_read(tmp_path: Path) -> None:
+    path, total = saved(tmp_path, x=X, y=Y)
+    with pytest.raises(OwnDataError, match=f"not what the study means: expected sha256 {'0' * 64}, got {total}"):
+        npz(path, 0, sha256="0" * 64)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(OwnDataError, match=r"own\.npz is no \.npz file"):
+        npz(path, 0, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    with pytest.raises(OwnDataError, match="cannot be read: No such file"):
+        npz(tmp_path / "none.npz", 0, sha256=total)
+
+
+def images(home: Path, parts: tuple[str, ...] = ("train/", "test/")) -> dict[str, np.ndarray]:
+    """Write two images of two classes in each part."""
+    written = {}
+    for part in parts:
+        for number, name in enumerate(("cat", "dog")):
+            for i in range(2):
+                path = home / f"{part}{name}" / f"{i}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                written[f"{part}{name}/{i}"] = X[4 * number + i].transpose(1, 2, 0)
+                Image.fromarray(written[f"{part}{name}/{i}"]).save(path)
+    return written
+
+
+def test_a_folder_per_class(tmp_path: Path) -> None:
+    written = images(tmp_path)
+    parts = folder(tmp_path, 2, sha256=sum_of_folder(tmp_path))
+    assert parts.train_y.tolist() == parts.test_y.tolist() == [0, 0, 1, 1]
+    assert np.array_equal(parts.test_x.numpy().transpose(0, 2, 3, 1), [written[k] for k in written if "test" in k])
+    alone = folder(tmp_path / "test", 0, sha256=sum_of_folder(tmp_path / "test"))
+    assert np.array_equal(alone.test_x, parts.test_x)
+    assert len(alone.train_x) == 0
+
+
+def test_the_sum_of_a_folder_is_what_usual_tools_say(tmp_path: Path) -> None:
+    images(tmp_path)
+    command = "LC_ALL=C find * -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert sum_of_folder(tmp_path) == done.stdout.split()[0]
+
+
+def _grey(home: Path) -> None:
+    Image.fromarray(X[0, 0]).save(home / "test" / "dog" / "0.png")
+
+
+def _alpha(home: Path) -> None:
+    Image.fromarray(np.zeros((4, 5, 4), np.uint8)).save(home / "test" / "dog" / "0.png")
+
+
+def _large(home: Path) -> None:
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(home / "test" / "dog" / "1.png")
+
+
+def _cut(home: Path) -> None:
+    path = home / "test" / "cat" / "0.png"
+    path.write_bytes(path.read_bytes()[:60])
+
+
+def _text(home: Path) -> None:
+    (home / "test" / "cat" / "notes.txt").write_text("")
+
+
+def _third(home: Path) -> None:
+    (home / "train" / "emu").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_grey, r"dog/0\.png: images must have one size, got \(1, 4, 5\) beside \(3, 4, 5\)"),
+        (_alpha, r"dog/0\.png: expected grey or RGB in 8 bits, got Pillow's mode 'RGBA'"),
+        (_large, r"dog/1\.png: images must have one size"),
+        (_cut, r"cat/0\.png is no whole image"),
+        (_text, r"notes\.txt is none of \.png, \.jpg, \.jpeg"),
+        (_third, "train: expected the classes cat, dog, got cat, dog, emu"),
+    ],
+)
+def test_other_folders_are_refused(tmp_path: Path, spoil: Any, said: str) -> None:
+    images(tmp_path)
+    spoil(tmp_path)
+    with pytest.raises(OwnDataError, match=said):
+        folder(tmp_path, 0, sha256=sum_of_folder(tmp_path))
+
+
+def test_they_are_prepared_like_others(tmp_path: Path) -> None:
+    path, total = saved(tmp_path, x=X, y=Y)
+    constants = ((0.5,) * 3, (0.2,) * 3, "own", 0)
+    spec = DatasetSpec("touchstone.data.own:npz", (3, 4, 5), 3, *constants, options={"sha256": total})
+    prepare("own", path, tmp_path / "out", spec)
+    data = load(tmp_path / "out.safetensors")
+    assert (data.name, len(data.test.y), len(data.train.y)) == ("own", 12, 0)
+    with pytest.raises(ValueError, match=r"labels must be in \[0, 2\)"):
+        prepare("own", path, tmp_path / "out", replace(spec, classes=2))

@@ -1,0 +1,176 @@
+"""Verdicts on pairs: one attack against another on one net, per image."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from toy_claims import ROW, cell, load
+from toy_records import MODEL, header, points
+
+from touchstone.cell import ThreatSpec
+from touchstone.findings import cells, paired
+from touchstone.findings.cells import Place
+from touchstone.findings.paired import Difference, Nets, Pair
+from touchstone.findings.vocabulary import PAIRED
+from touchstone.records import Attacked, Batch
+from touchstone.study.config import ConfigError
+
+PLACE = Place("mnist", "lenet", "std", "cw-l2", "accuracy")
+PAIR = Pair("a", "headline", PLACE, "pgd40-linf", 0.3, value=0.50, published=0.10, unit=100.0)
+LIKE = Nets(frozenset(range(5)))
+
+
+def net(value: float, seed: int = 0, half: float = 0.01, **changes: Any) -> Difference:
+    return Difference(MODEL._replace(seed=seed), value, half, 1000)._replace(**changes)
+
+
+@pytest.mark.parametrize(
+    ("found", "published", "nets", "word", "why"),
+    [
+        ([net(0.11)], 0.10, LIKE, "reproduced", "on our net"),
+        ([net(0.11, half=0.03)], 0.10, LIKE, "inconclusive", "on our net"),
+        ([net(0.15)], 0.10, LIKE, "higher", "on our net"),
+        ([net(0.05)], 0.10, LIKE, "lower", "on our net"),
+        ([net(0.05, 0), net(0.05, 1)], 0.10, LIKE, "lower", "on our nets"),
+        ([net(0.10, 0), net(0.101, 1), net(0.099, 2)], 0.10, LIKE, "reproduced", ""),
+        ([net(0.02, 0), net(0.10, 1), net(0.18, 2)], 0.10, LIKE, "inconclusive", ""),
+        ([net(0.011)], 0.019, LIKE, "too small to test", "1.9 is below 2"),
+        ([net(0.032, half=0.005)], 0.02, LIKE, "inconclusive", "on our net"),  # tau is half of the difference
+        ([net(0.032, half=0.005)], 0.04, LIKE, "reproduced", "on our net"),
+        ([net(0.10)], 0.10, None, "not comparable", "no published accuracy"),
+        ([net(0.10)], 0.10, Nets(unlike=("seed 0: 90.0 %",)), "not comparable", "seed 0: 90.0 %"),
+        ([], 0.10, LIKE, "not run", ""),
+        ([net(math.nan, failed="loss is nan")], 0.10, LIKE, "failed", "loss is nan"),
+    ],
+)
+def test_every_outcome(found: list[Difference], published: float, nets: Nets | None, word: str, why: str) -> None:
+    said = paired.decide(replace(PAIR, published=published), found, nets, 1000)
+    assert said.word == word
+    assert why in "; ".join(said.why)
+    assert bool(said.why) or not why
+
+
+def test_a_net_that_is_not_like_the_published_one_is_left_out_and_said() -> None:
+    nets = Nets(frozenset({1}), ("seed 0: 90.0 % under clean, 99.0 % is published",))
+    said = paired.decide(PAIR, [net(0.5, 0), net(0.10, 1)], nets, None)
+    assert (said.word, said.ours, said.nets) == ("reproduced", 0.10, 1)
+    assert said.why == ("on our net", *nets.unlike)
+
+
+def test_with_three_nets_samples_count_as_far_as_they_are_not_all() -> None:
+    nets = [net(v, seed, half=0.05) for seed, v in enumerate((0.10, 0.101, 0.099))]
+    assert paired.decide(PAIR, nets, LIKE, 1000).word == "reproduced", "all of the population was met"
+    assert paired.decide(PAIR, nets, LIKE, 10000).word == "inconclusive", "a tenth of it"
+
+
+def test_a_distance_has_a_tolerance_of_its_own() -> None:
+    norm = Pair("a", "headline", PLACE._replace(metric="mean_norm"), "pgd40-linf", math.nan, 2.0, 0.5, 1.0)
+    assert (norm.least, norm.tau) == (pytest.approx(0.2), pytest.approx(0.2))
+    assert (PAIR.least, PAIR.tau) == (0.02, 0.02)
+
+
+def test_the_bootstrap_is_that_of_a_mean_and_repeats_itself() -> None:
+    values = np.random.default_rng(1).normal(size=1000)
+    half = paired.bootstrap_half(values)
+    assert half == pytest.approx(1.96 / math.sqrt(1000), rel=0.1)
+    assert half == paired.bootstrap_half(values)
+    assert paired.bootstrap_half(np.zeros(10)) == 0.0
+
+
+# ---- from claims and records
+
+L2 = ThreatSpec("l2", epsilons=(1.0, 2.0))
+PRINTED = ROW | {"attack": "cw", "norm": "l2", "epsilon": "1.0", "cell_epsilon": "1.0", "cell_attack": "cw-l2"}
+PRINTED |= {"epsilon_unit": "pixel01", "value": "0.60", "against": "pgd40-linf"}
+OTHER = PRINTED | {"id": "b", "attack": "pgd", "cell_attack": "pgd40-linf", "value": "0.40", "against": ""}
+
+
+def minimal(slug: str, dist: list[float], wrong: int = 0) -> Attacked:
+    n = len(dist)
+    found = [math.isfinite(d) for d in dist]
+    sizes = [d if math.isfinite(d) else 0.0 for d in dist]
+    one = header(slug, kind="minimal", threat=L2, budget_rule="distance")
+    labels = [1] * wrong + [0] * (n - wrong)
+    return Attacked(one, points(epsilon=[math.nan] * n, success=found, dist_l2=sizes, clean_pred=labels, norm="l2"))
+
+
+def test_a_pair_is_two_printed_numbers_of_one_table(tmp_path: Path) -> None:
+    readings = {"headline": {}, "coded": {"mark": "only as coded", "attack": {"pgd40-linf": "pgd40-linf-px"}}}
+    claims = load(tmp_path, PRINTED, OTHER)
+    first, *more = paired.pairs(claims, readings)
+    assert (first.place, first.against, first.epsilon) == (PLACE, "pgd40-linf", 1.0)
+    assert (first.value, first.published) == (0.60, pytest.approx(0.20))
+    assert not more, "the other reading does not touch the claim itself"
+    swapped = {"headline": {}, "coded": {"mark": "m", "attack": {"pgd40-linf": "x", "cw-l2": "y"}}}
+    assert [(p.place.attack, p.against) for p in paired.pairs(claims, swapped)][1] == ("y", "x")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"against": "clean"}, "expected one number of 'clean' in the same table on the same cell, got 0"),
+        ({"against": "cw-l2"}, "'cw-l2' is compared with itself"),
+        ({"cell_epsilon": "2.0", "epsilon": "2.0"}, "expected one number of 'pgd40-linf'"),
+        ({"source_table": "Table 2"}, "expected one number of 'pgd40-linf'"),
+        ({"attack_params": "restarts=10"}, "'pgd40-linf' has other restarts: 1, 10"),
+        ({"cell_metric": "fuzziness", "metric": "fuzziness"}, "is for accuracy, .*, not for 'fuzziness'"),
+    ],
+)
+def test_what_a_claim_is_compared_with_is_there(tmp_path: Path, changes: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"claims\.csv:2: against: {message}"):
+        load(tmp_path, PRINTED | changes, OTHER | {"attack_params": "restarts=1"})
+
+
+def differences(metric: str, epsilon: float, *attacks: Attacked) -> Difference:
+    pair = Pair("a", "headline", PLACE._replace(metric=metric), "pgd40-linf", epsilon, 0.6, 0.2, 1.0)
+    ((_, found),) = paired.measure(Batch(list(attacks), []), [pair])
+    return found
+
+
+def test_our_difference_is_taken_sample_by_sample() -> None:
+    ours = minimal("cw-l2", [0.0, 0.5, 1.5, 3.0, math.inf], wrong=1)
+    theirs = minimal("pgd40-linf", [0.0, 0.4, 0.9, 2.5, 4.0], wrong=1)
+    accuracy = differences("accuracy", 1.0, ours, theirs)
+    assert (accuracy.value, accuracy.n) == (pytest.approx(1 / 5), 5)
+    assert accuracy.half > 0
+    norm = differences("mean_norm", math.nan, ours, theirs)
+    assert (norm.value, norm.n) == (pytest.approx((0.1 + 0.6 + 0.5) / 3), 3), "broken by both, right at first"
+    share = differences("success_rate", math.nan, ours, theirs)
+    assert (share.value, share.n) == (pytest.approx(-1 / 4), 4)
+
+
+def test_a_failed_attack_and_another_net_have_no_difference() -> None:
+    ours = minimal("cw-l2", [1.0])
+    broken = Attacked(header("pgd40-linf", status="failed", reason="loss is nan"), ours.frame.head(0))
+    assert differences("accuracy", 1.0, ours, broken).failed == "loss is nan"
+    pair = Pair("a", "headline", PLACE._replace(defense="adv"), "pgd40-linf", 1.0, 0.6, 0.2, 1.0)
+    assert not list(paired.measure(Batch([ours, minimal("pgd40-linf", [1.0])], []), [pair]))
+    never = minimal("cw-l2", [math.inf])
+    assert "no sample" in differences("mean_norm", math.nan, never, minimal("pgd40-linf", [1.0])).failed
+
+
+def test_a_net_is_like_the_published_one_to_two_points(tmp_path: Path) -> None:
+    printed = ROW | {"attack": "clean", "norm": "none", "epsilon": "", "cell_attack": "clean", "cell_epsilon": ""}
+    claims = load(tmp_path, printed | {"value": "0.985"}, ROW | {"id": "b", "value": "0.50"})
+    clean = {"attack": "clean", "norm": "none", "space": "", "epsilon": math.nan}
+    numbers = [cell(0.98, **clean), cell(0.99, seed=1, **clean), cell(0.52, seed=0), cell(0.53, seed=1)]
+    index = cells.index(pd.DataFrame(numbers))
+    both = paired.matching(claims, index, ["clean", "pgd40-linf"])
+    assert both == {
+        ("mnist", "lenet", "std"): Nets(frozenset({0}), ("seed 1: 53.0 % under pgd40-linf, 50.0 % is published",))
+    }
+    assert paired.matching(claims, index, ["clean"])["mnist", "lenet", "std"].like == {0, 1}
+    assert paired.matching(claims, index, ["cw-l2"]) == {}
+
+
+def test_a_table_holds_numbers_in_the_unit_of_the_claim() -> None:
+    said = paired.decide(PAIR, [net(0.11)], LIKE, None)
+    (row,) = paired.table([(PAIR, said)]).to_dict("records")
+    assert (row["published"], row["ours"], row["tau"], row["nets"]) == (pytest.approx(10), pytest.approx(11), 2.0, 1)
+    assert row["verdict"] in PAIRED
+    with pytest.raises(ValueError, match="unknown verdict 'better'"):
+        paired.Verdict("better")

@@ -1,0 +1,146 @@
+"""Weights by others: read without running anything, fitted into a net, or refused with what is wrong and what to do."""
+
+import hashlib
+import io
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from touchstone.data import DATASETS
+from touchstone.models.classifier import Given, build
+from touchstone.models.given import WeightsError, fit_into, read
+
+FOREIGN = "toy_nets:foreign"
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(OrderedDict(conv=nn.Conv2d(1, 2, 3), bn=nn.BatchNorm2d(2), fc=nn.Linear(4, 3)))
+
+
+STATE = net().state_dict()
+
+
+def saved(folder: Path, content: Any, name: str = "weights.pt") -> tuple[Path, str]:
+    """Write a file with torch.save, or bytes as they are; return it and its sum."""
+    path = folder / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(content, path)
+    return path, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        (STATE, ""),
+        ({"epoch": 3, "state_dict": STATE}, ""),
+        ({"net": STATE, "ema": net().double().state_dict(), "optimizer": {"state": {}, "lr": 0.1}}, "net"),
+        ({"model": {name: nn.Parameter(v.float()) for name, v in STATE.items() if "num" not in name}, "acc": 0.5}, ""),
+    ],
+    ids=["plain", "wrapped", "several", "parameters"],
+)
+def test_a_state_dict_is_found_where_it_is(tmp_path: Path, content: Any, key: str) -> None:
+    state = read(*saved(tmp_path, content), "torch", key)
+    assert all(torch.equal(value, STATE[name]) for name, value in state.items())
+    assert len(state) >= len(STATE) - 1
+
+
+def test_safetensors_are_read(tmp_path: Path) -> None:
+    assert same(read(*saved(tmp_path, safetensors.torch.save(STATE)), "safetensors"), STATE)
+
+
+def test_a_file_saved_on_cuda_is_read_on_the_cpu(tmp_path: Path) -> None:
+    """Its storages name their device; since no GPU is at hand, the name is put into a file of the old form."""
+    content = io.BytesIO()
+    torch.save(STATE, content, _use_new_zipfile_serialization=False)
+    cuda = content.getvalue().replace(b"\x03\x00\x00\x00cpu", b"\x06\x00\x00\x00cuda:0")
+    assert b"cuda:0" in cuda
+    assert same(read(*saved(tmp_path, cuda), "torch"), STATE)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module."])
+def test_prefixes_of_wrapped_nets_go(prefix: str) -> None:
+    made = net()
+    nn.init.zeros_(made.fc.weight)
+    fit_into(made, {prefix + name: value for name, value in STATE.items()}, "it")
+    assert same(made.state_dict(), STATE)
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        return (exec, ("raise SystemExit('ran')",))
+
+
+REFUSED: list[tuple[str, Any, str, list[str]]] = [
+    ("html", b"\n<!DOCTYPE html><html>...", "torch", ["an HTML page, not weights: download the file itself"]),
+    ("lfs", b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "torch", ["Git LFS pointer", "git lfs pull"]),
+    ("pickle", {"net": net()}, "torch", ["holds more than tensors", "torch.save(model.state_dict(), file)"]),
+    ("evil", pickle.dumps(Evil(), protocol=2), "torch", ["holds more than tensors"]),
+    ("cut-torch", ..., "torch", ["no whole file of torch.save"]),
+    ("cut-safetensors", safetensors.torch.save(STATE)[:-9], "safetensors", ["no whole safetensors file"]),
+    ("list", [1, 2], "torch", ["holds a list, not a mapping of names to tensors"]),
+    ("several", {"a": STATE, "b": STATE}, "torch", ["2 mappings of tensors (a, b): say which by `key`"]),
+    ("none", {"epoch": 1}, "torch", ["0 mappings of tensors"]),
+    ("nan", {"w": torch.tensor([1.0, torch.nan])}, "torch", ["not finite: w"]),
+]
+
+
+@pytest.mark.parametrize(("content", "form", "said"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+def test_what_is_no_weights_is_refused(tmp_path: Path, content: Any, form: Any, said: list[str]) -> None:
+    if content is ...:
+        content = saved(tmp_path, STATE, "whole.pt")[0].read_bytes()[:-200]
+    path, total = saved(tmp_path, content)
+    with pytest.raises(WeightsError) as caught:
+        read(path, total, form)
+    assert str(path) in str(caught.value)
+    assert all(part in str(caught.value) for part in said), caught.value
+
+
+def test_another_sum_and_another_key_are_said(tmp_path: Path) -> None:
+    path, total = saved(tmp_path, {"net": STATE, "ema": STATE})
+    with pytest.raises(WeightsError, match=f"expected sha256 {'0' * 64}, got {total}"):
+        read(path, "0" * 64, "torch")
+    with pytest.raises(WeightsError, match="no mapping of tensors under 'model'; it has: net, ema"):
+        read(path, total, "torch", "model")
+    with pytest.raises(WeightsError, match="cannot be read: No such file"):
+        read(tmp_path / "none.pt", total, "torch")
+
+
+def test_names_and_shapes_that_do_not_fit_are_listed() -> None:
+    state = {name: value for name, value in STATE.items() if name != "conv.bias"}
+    state |= {"head.weight": torch.zeros(1), "fc.weight": torch.zeros(10, 4)}
+    made = net()
+    with pytest.raises(WeightsError) as caught:
+        fit_into(made, state, "w.pt")
+    assert str(caught.value) == (
+        "w.pt does not fit Sequential: missing: conv.bias; not expected: head.weight; "
+        "of another shape: fc.weight is (10, 4) instead of (3, 4)"
+    )
+    assert same(made.state_dict(), STATE)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_classifier_begins_with_them_under_either_names(whole: bool) -> None:
+    """Those of the net as its author has them, or of a classifier as this project saves it."""
+    digits = DATASETS["digits"]
+    trained = build(FOREIGN, digits, seed=1)
+    state = dict(trained.state_dict())
+    if not whole:
+        state = {name.removeprefix("net.").removeprefix("body."): v for name, v in state.items() if "net." in name}
+        state = {name.replace("fc1.", "last."): value for name, value in state.items()}
+    model = build(FOREIGN, digits, seed=0, given=Given(state, "it"))
+    assert same(model.state_dict(), trained.state_dict())
+    x = torch.rand(3, *digits.shape)
+    assert torch.equal(model.eval()(x), trained.eval()(x))

@@ -1,0 +1,176 @@
+"""Readers of data of the user's own: arrays in an .npz file, or a folder of images per class.
+
+What they read is where the config says, and stays as it is. Its sha256 decides what it is.
+"""
+
+import hashlib
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from touchstone.data.readers import Parts, held_out
+
+PARTS = ("test", "train")  # what is wrong is said of the first one
+LAYOUTS = {"NCHW": (0, 1, 2, 3), "NHWC": (0, 3, 1, 2)}  # what becomes of the axes
+MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}  # of Pillow -> what it is read as
+SUFFIXES = (".png", ".jpg", ".jpeg")
+LEVELS = 255
+ROUNDING = 0.01  # grey levels that a float may lie beside one
+
+
+class OwnDataError(ValueError):
+    """Data of the user's own cannot be used; says which, and why."""
+
+
+def npz(place: str | Path, validation: int, *, sha256: str, layout: Literal["NCHW", "NHWC"] = "NCHW") -> Parts:
+    """Read x_train, y_train, x_test and y_test, or x and y, which are the test part, from an .npz file.
+
+    Images are uint8, or floating point in [0, 1] that are 255 grey levels but for rounding; (N, H, W) is one channel.
+    Labels are integers from 0 on.
+
+    Args:
+        place: of the file.
+        validation: how many training images the fixed validation split holds.
+        sha256: of the file.
+        layout: of the axes of the images.
+
+    Raises:
+        OwnDataError: if the file has another sum, or its arrays are anything else.
+    """
+    path = Path(place)
+    _hold_to(path, _sum_of_file(path), sha256)
+    if not zipfile.is_zipfile(path):
+        raise OwnDataError(f"{path} is no .npz file, or not a whole one")
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+    except (ValueError, zipfile.BadZipFile, EOFError) as error:  # ValueError: objects, which would have to be unpickled
+        raise OwnDataError(f"{path} is no .npz file of plain arrays: {error}") from error
+    names = {f"{kind}_{part}" for kind in "xy" for part in PARTS}
+    if set(found) == {"x", "y"}:
+        found = {"x_test": found["x"], "y_test": found["y"], "x_train": found["x"][:0], "y_train": found["y"][:0]}
+    if set(found) != names:
+        raise OwnDataError(f"{path}: expected arrays x and y, or {', '.join(sorted(names))}; got {', '.join(found)}")
+    read = {part: (_images(path, found[f"x_{part}"], layout), _labels(path, found[f"y_{part}"])) for part in PARTS}
+    return _parts(*read["train"], *read["test"], validation)
+
+
+def folder(place: str | Path, validation: int, *, sha256: str) -> Parts:
+    """Read train/<class>/ and test/<class>/ of PNG and JPEG images, or <class>/, which are the test part.
+
+    Classes are numbered in the order of their names, images in that of theirs.
+
+    Args:
+        place: of the folder.
+        validation: how many training images the fixed validation split holds.
+        sha256: of the lines "<sha256 of the file>  <its path below the folder>", in the order of the paths' bytes.
+
+    Raises:
+        OwnDataError: if the folder has another sum, its parts have other classes, or its images another size or mode.
+    """
+    home = Path(place)
+    _hold_to(home, sum_of_folder(home), sha256)
+    homes = {part: home / part for part in PARTS}
+    if not any(part.is_dir() for part in homes.values()):
+        homes = {"test": home}
+    classes = (
+        sorted(entry.name for entry in homes["test"].iterdir() if entry.is_dir()) if homes["test"].is_dir() else []
+    )
+    if not classes:
+        raise OwnDataError(f"{homes['test']}: expected a folder per class")
+    read = {part: _classes(where, classes) for part, where in homes.items()}
+    test = read["test"]
+    empty = (test[0][:0], test[1][:0])
+    return _parts(*read.get("train", empty), *test, validation)
+
+
+def sum_of_folder(home: Path) -> str:
+    """Return the sha256 of a folder, as `folder` says."""
+    paths = sorted((p for p in home.rglob("*") if p.is_file()), key=lambda p: p.relative_to(home).as_posix().encode())
+    lines = "".join(f"{_sum_of_file(path)}  {path.relative_to(home).as_posix()}\n" for path in paths)
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _sum_of_file(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise OwnDataError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _hold_to(place: Path, found: str, wanted: str) -> None:
+    if found != wanted:
+        raise OwnDataError(f"{place} is not what the study means: expected sha256 {wanted}, got {found}")
+
+
+def _images(path: Path, x: np.ndarray, layout: str) -> Tensor:
+    """Return images uint8 (N, C, H, W)."""
+    if x.ndim == 3:
+        x, layout = x[:, None], "NCHW"
+    if x.ndim != 4:
+        raise OwnDataError(f"{path}: images must be {layout} or (N, H, W), got shape {x.shape}")
+    if x.dtype != np.uint8:
+        levels = LEVELS * x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else np.full((1,), np.nan)
+        whole = np.rint(levels)
+        if not (np.isfinite(levels).all() and (np.abs(levels - whole) <= ROUNDING).all()) or not _in_range(whole):
+            raise OwnDataError(f"{path}: images must be uint8, or multiples of 1/255 in [0, 1], got {x.dtype}")
+        x = whole.astype(np.uint8)
+    return torch.from_numpy(np.ascontiguousarray(x.transpose(LAYOUTS[layout])))
+
+
+def _in_range(levels: np.ndarray) -> bool:
+    return levels.size == 0 or bool(levels.min() >= 0 and levels.max() <= LEVELS)
+
+
+def _labels(path: Path, y: np.ndarray) -> Tensor:
+    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+        raise OwnDataError(f"{path}: labels must be integers (N,), got {y.dtype} {y.shape}")
+    return torch.from_numpy(y.astype(np.int64))
+
+
+def _names(home: Path) -> list[str]:
+    """Return the sorted names of the folders in a folder, none if there is no such folder."""
+    return sorted(entry.name for entry in home.iterdir() if entry.is_dir()) if home.is_dir() else []
+
+
+def _classes(home: Path, classes: list[str]) -> tuple[Tensor, Tensor]:
+    """Return images (N, C, H, W) and labels (N,) of a folder per class."""
+    found = _names(home)
+    if found != classes:
+        raise OwnDataError(f"{home}: expected the classes {', '.join(classes)}, got {', '.join(found) or 'none'}")
+    x: list[np.ndarray] = []
+    y: list[int] = []
+    for label, name in enumerate(classes):
+        for path in sorted((home / name).iterdir()):
+            x.append(_image(path))
+            y.append(label)
+            if x[-1].shape != x[0].shape:
+                raise OwnDataError(f"{path}: images must have one size, got {x[-1].shape} beside {x[0].shape}")
+    if not x:
+        raise OwnDataError(f"{home} holds no image")
+    return torch.from_numpy(np.stack(x)), torch.tensor(y)
+
+
+def _image(path: Path) -> np.ndarray:
+    """Return an image uint8 (C, H, W)."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise OwnDataError(f"{path} is none of {', '.join(SUFFIXES)}")
+    try:
+        with Image.open(path) as image:
+            if image.mode not in MODES:
+                raise OwnDataError(f"{path}: expected grey or RGB in 8 bits, got Pillow's mode {image.mode!r}")
+            values = np.asarray(image.convert(MODES[image.mode]))
+    except (UnidentifiedImageError, OSError) as error:
+        raise OwnDataError(f"{path} is no whole image: {error}") from error
+    return values[None] if values.ndim == 2 else np.ascontiguousarray(values.transpose(2, 0, 1))
+
+
+def _parts(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor, validation: int) -> Parts:
+    rows = held_out(train_y.numpy(), validation) if validation else torch.zeros(0, dtype=torch.int64)
+    return Parts(train_x, train_y, test_x, test_y, rows)

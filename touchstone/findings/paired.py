@@ -1,0 +1,313 @@
+"""The verdict on a pair: is one attack stronger than another on one net by as much as was published?
+
+Absolute numbers of nets that nobody published cannot come out again. How far two attacks lie apart on one net is less
+its own: a claim names the attack that it is compared with, the published difference is that of the two printed
+numbers, and ours is taken sample by sample on nets that match the published ones.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from touchstone.cell import ModelId, same_radius
+from touchstone.findings import metrics
+from touchstone.findings.cells import Cell, Index, Place, at, at_radii
+from touchstone.findings.evidence import SEPARATOR
+from touchstone.findings.intervals import LEAST_SEEDS, Margins, interval, remainder
+from touchstone.findings.vocabulary import PAIRED, known
+from touchstone.records import Attacked, Batch
+from touchstone.study.claims import expand
+from touchstone.study.scale import METRICS, SLACK, UNITS
+
+POINTS = 0.02  # of a share: the widest tolerance, the least difference that is tested, and how near a net must be
+DRAWS = 2000  # of a bootstrap
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two published numbers on one net, under one reading.
+
+    Attributes:
+        id: of the claim.
+        place: of the first number.
+        against: the attack of the second one, at the same radius and of the same metric.
+        epsilon: nan without a radius.
+        value: the first number, in our unit.
+        published: the first minus the second, in our unit.
+        unit: how often it holds our unit.
+    """
+
+    id: str
+    reading: str
+    place: Place
+    against: str
+    epsilon: float
+    value: float
+    published: float
+    unit: float
+
+    @property
+    def tau(self) -> float:
+        """The tolerance: the metric's own, of a share 2 points, at most half of the published difference."""
+        return min(self.least, abs(self.published) / 2.0)
+
+    @property
+    def least(self) -> float:
+        """The smallest published difference that is tested."""
+        metric = METRICS[self.place.metric]
+        return POINTS if metric.sampling == "binomial" else metric.tolerance(self.value)
+
+
+class Difference(NamedTuple):
+    """Our difference on one net, its 95 % half-width over samples, and how many these are; or why there is none."""
+
+    model: ModelId
+    value: float
+    half: float
+    n: int
+    failed: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A word of PAIRED, its reasons, and our difference over `nets` nets with its half-width."""
+
+    word: str
+    why: tuple[str, ...] = ()
+    ours: float = math.nan
+    half: float = math.nan
+    nets: int = 0
+    n: int = 0
+
+    def __post_init__(self) -> None:
+        known(self.word, PAIRED)
+
+
+# ---- what is compared
+
+
+def pairs(claims: pd.DataFrame, readings: Mapping[str, Mapping[str, object]]) -> list[Pair]:
+    """Return every claim that names what it is compared with, under each reading.
+
+    Args:
+        claims: as `claims.load` returns them, which has seen that the other number is printed in the same table.
+        readings: as for `claims.expand`.
+    """
+    shared = ["source_table", "cell_dataset", "cell_model", "cell_defense", "cell_metric"]
+    numbers = {
+        (*(row[key] for key in shared), row["cell_attack"], _key(row["cell_epsilon"])): row["low"] / UNITS[row["unit"]]
+        for row in claims.to_dict("records")
+    }
+    printed = claims.set_index("id")
+    found = []
+    for row in expand(claims, readings).to_dict("records"):
+        if not row["against"]:
+            continue
+        own = printed.loc[row["id"]]
+        other = numbers[(*(own[key] for key in shared), own["against"], _key(own["cell_epsilon"]))]
+        value, swaps = row["low"] / UNITS[row["unit"]], readings[row["reading"]].get("attack") or {}
+        found.append(
+            Pair(
+                id=row["id"],
+                reading=row["reading"],
+                place=Place(*(row[f"cell_{name}"] for name in Place._fields)),
+                against=dict(swaps).get(row["against"], row["against"]),  # type: ignore[call-overload]
+                epsilon=row["cell_epsilon"],
+                value=value,
+                published=value - other,
+                unit=UNITS[row["unit"]],
+            )
+        )
+    return found
+
+
+def _key(epsilon: float) -> float | None:
+    """Return a radius as a key: none for one that is missing, as nan differs from itself."""
+    return None if math.isnan(epsilon) else epsilon
+
+
+# ---- what was measured
+
+
+def _left(records: pd.DataFrame, _: str) -> "pd.Series[float]":
+    """Return per sample 1 where an attack leaves it right, else 0."""
+    left: pd.Series[float] = (~records["success"]).groupby(records["sample"]).all().astype(float)
+    return left
+
+
+def _reached(records: pd.DataFrame, norm: str) -> "pd.Series[float]":
+    """Return per sample that was right 1 where an attack breaks it, else 0."""
+    dist = metrics.distances(records, norm)[metrics.correct(records)]
+    return pd.Series(np.isfinite(dist), index=dist.index, dtype=float)
+
+
+def _distance(records: pd.DataFrame, norm: str) -> "pd.Series[float]":
+    """Return per sample that was right and is broken how far that took."""
+    dist: pd.Series[float] = metrics.distances(records, norm)[metrics.correct(records)]
+    return dist.where(np.isfinite(dist)).dropna()
+
+
+# metric -> (rows of an attack at one radius, norm) -> a number per sample
+OF_SAMPLE: Mapping[str, Callable[[pd.DataFrame, str], "pd.Series[float]"]] = {
+    "accuracy": _left,
+    "accuracy_values": _left,
+    "success_rate": _reached,
+    "mean_norm": _distance,
+    "mean_norm_values": _distance,
+}
+
+
+def measure(batch: Batch, wanted: Iterable[Pair]) -> Iterator[tuple[Pair, Difference]]:
+    """Compare the attacks on one model, as far as they ran on it; wanted: pairs, of this model or others.
+
+    A mean distance is compared on the samples that both attacks break.
+    """
+    attacks = {one.header.attack: one for one in batch.attacks}
+    for pair in wanted:
+        both = [attacks[slug] for slug in (pair.place.attack, pair.against) if slug in attacks]
+        model = batch.attacks[0].header.model
+        if len(both) == 2 and pair.place[:3] == (model.dataset, model.model, model.defense):
+            yield pair, _difference(model, pair, *both)
+
+
+def _difference(model: ModelId, pair: Pair, one: Attacked, other: Attacked) -> Difference:
+    failed = next((each.header.reason for each in (one, other) if each.header.status == "failed"), "")
+    if failed:
+        return Difference(model, math.nan, math.nan, 0, failed)
+    first, second = (_per_sample(pair, each) for each in (one, other))
+    apart = (first - second).dropna().to_numpy(dtype=float)
+    if not len(apart):
+        return Difference(model, math.nan, math.nan, 0, "no sample is behind both numbers")
+    return Difference(model, float(apart.mean()), bootstrap_half(apart), len(apart))
+
+
+def _per_sample(pair: Pair, attacked: Attacked) -> "pd.Series[float]":
+    values = pair.place.metric.endswith("_values")
+    rows = at_radii(attacked, values=values)
+    here = rows[[same_radius(eps, pair.epsilon) for eps in rows["epsilon"]]]
+    return OF_SAMPLE[pair.place.metric](here, metrics.VALUES if values else attacked.header.norm)
+
+
+def bootstrap_half(values: Sequence[float] | np.ndarray, draws: int = DRAWS) -> float:
+    """Return half of the 95 % percentile bootstrap interval (Efron, 1979) of a mean over samples.
+
+    Args:
+        values: one per sample.
+        draws: samples of that size, with replacement, always the same ones.
+    """
+    data, rng = np.asarray(values, dtype=float), np.random.default_rng(0)
+    means = [data[rng.integers(len(data), size=len(data))].mean() for _ in range(draws)]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(high - low) / 2.0
+
+
+# ---- what it means
+
+
+@dataclass(frozen=True)
+class Nets:
+    """Which of our nets are like the published one, and why the others are not.
+
+    Attributes:
+        like: seeds.
+        unlike: why each of the others is not.
+    """
+
+    like: frozenset[int] = frozenset()
+    unlike: tuple[str, ...] = field(default=())
+
+
+def matching(claims: pd.DataFrame, numbers: Index, attacks: Sequence[str]) -> dict[tuple[str, str, str], Nets]:
+    """Compare our nets with the published accuracies of their own.
+
+    Args:
+        claims: as `claims.load` returns them.
+        numbers: ours.
+        attacks: slugs whose published accuracies a net must have to 2 points, all that are printed.
+
+    Returns:
+        (dataset, model, defense) -> nets; those of which no such accuracy is printed are not there.
+    """
+    rows = claims[(claims["cell_metric"] == "accuracy") & claims["cell_attack"].isin(attacks)].to_dict("records")
+    seeds: dict[tuple[str, str, str], dict[int, list[str]]] = {}
+    for row in rows:
+        place = Place(*(row[f"cell_{name}"] for name in Place._fields))
+        published = row["low"] / UNITS[row["unit"]]
+        here = seeds.setdefault(place[:3], {})
+        for cell in at(numbers, place, row["cell_epsilon"]):
+            here.setdefault(cell.seed, []).extend(_unlike(cell, published))
+    return {
+        net: Nets(
+            frozenset(seed for seed, why in found.items() if not why),
+            tuple(f"seed {seed}: {SEPARATOR.join(why)}" for seed, why in sorted(found.items()) if why),
+        )
+        for net, found in seeds.items()
+    }
+
+
+def _unlike(cell: Cell, published: float) -> list[str]:
+    """Say why a net is not like the published one; nothing if it is."""
+    if abs(cell.value - published) <= POINTS + SLACK:
+        return []
+    return [f"{100 * cell.value:.1f} % under {cell.attack}, {100 * published:.1f} % is published"]
+
+
+def decide(pair: Pair, found: Sequence[Difference], nets: Nets | None, population: int | None) -> Verdict:
+    """Return the verdict on a pair.
+
+    Over fewer than LEAST_SEEDS nets the half-width is that of the samples, and says nothing of other nets. With more
+    the nets scatter too, and samples only count as far as the population was not met whole.
+
+    Args:
+        pair: what is published.
+        found: our differences, one per net.
+        nets: which of ours are like the published one; None where nothing published says so.
+        population: how many samples the published numbers are about; None if no more than were met.
+    """
+    if abs(pair.published) < pair.least - SLACK:
+        return Verdict(
+            "too small to test", (f"{pair.published * pair.unit:.3g} is below {pair.least * pair.unit:.3g}",)
+        )
+    if nets is None:
+        return Verdict("not comparable", ("no published accuracy says what the net is like",))
+    if not found:
+        return Verdict("not run")
+    good = [one for one in found if not one.failed and one.model.seed in nets.like]
+    failures = tuple(dict.fromkeys(one.failed for one in found if one.failed))
+    if not good:
+        return Verdict("not comparable", ("other nets", *nets.unlike)) if nets.unlike else Verdict("failed", failures)
+    values, n = [one.value for one in good], min(one.n for one in good)
+    part = remainder(n, population) if len(good) >= LEAST_SEEDS else 1.0
+    half = part * float(np.mean([one.half for one in good]))
+    ours, spread = float(np.mean(values)), interval(values, margins=Margins(half, half)).half
+    word = _word(ours - pair.published, pair.tau, half if math.isnan(spread) else spread)
+    where = {1: ("on our net",), 2: ("on our nets",)}.get(len(good), ())
+    return Verdict(word, (*where, *nets.unlike, *failures), ours, half if math.isnan(spread) else spread, len(good), n)
+
+
+def _word(difference: float, tau: float, half: float) -> str:
+    if abs(difference) <= tau + SLACK and half <= tau + SLACK:
+        return "reproduced"
+    if abs(difference) > tau + half + SLACK:
+        return "higher" if difference > 0 else "lower"
+    return "inconclusive"
+
+
+# ---- the table
+
+COLUMNS = ["id", "reading", *Place._fields[:4], "against", "metric", "epsilon", "published", "ours", "h", "tau"]
+COLUMNS += ["nets", "n", "verdict", "why"]
+
+
+def table(rows: Iterable[tuple[Pair, Verdict]]) -> pd.DataFrame:
+    """Return verdicts on pairs as a table with COLUMNS; numbers are in the claim's own unit, nan for none."""
+    found = []
+    for pair, said in rows:
+        numbers = (value * pair.unit for value in (pair.published, said.ours, said.half, pair.tau))
+        place = (*pair.place[:4], pair.against, pair.place.metric, pair.epsilon)
+        found.append((pair.id, pair.reading, *place, *numbers, said.nets, said.n, said.word, SEPARATOR.join(said.why)))
+    return pd.DataFrame(found, columns=COLUMNS)
