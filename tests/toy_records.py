@@ -26,7 +26,10 @@ def points(**columns: Any) -> pd.DataFrame:
     blank = {
         name: {"int": 0, "float": 0.0, "bool": False, "text": "linf"}[kind] for name, kind in records.COLUMNS.items()
     }
-    return pd.DataFrame({**blank, "sample": np.arange(rows), "member": "a", **columns}, index=range(rows))
+    made = pd.DataFrame({**blank, "sample": np.arange(rows), "member": "a", **columns}, index=range(rows))
+    # what is measured in the space of the threat, which is that of the pixels unless a test says otherwise
+    own = {"x_l2_space": made["x_l2"], "dist": made["dist_l2"] if (made["norm"] == "l2").all() else made["dist_linf"]}
+    return made.assign(**{name: values for name, values in own.items() if name not in columns})
 
 
 def header(attack: str, **changes: Any) -> Header:

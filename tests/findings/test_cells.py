@@ -161,8 +161,8 @@ def test_points_cut_back_to_a_budget_are_no_minimal_norms() -> None:
 
 def l0_and_l2(**changes: Any) -> list[Attacked]:
     far = {"epsilon": [np.nan] * 3, "success": [True, True, False], "x_l2": [4.0] * 3}
-    l2 = points(**far, dist_l2=[1.0, 2.0, 0.0])
-    l0 = points(**far, dist_l0=[1.0, 2.0, 0.0], dist_l0_values=[3.0, 5.0, 0.0])
+    l2 = points(**far, norm="l2", dist_l2=[1.0, 2.0, 0.0])
+    l0 = points(**far, norm="l0", dist_l0=[1.0, 2.0, 0.0], dist_l0_values=[3.0, 5.0, 0.0])
     about: dict[str, Any] = {"kind": "minimal", "budget_rule": "distance"} | changes
     return [
         Attacked(header("df", threat=ThreatSpec("l2", epsilons=(1.0, 2.0)), **about), l2),

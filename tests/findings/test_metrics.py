@@ -223,6 +223,7 @@ def test_the_reach_of_an_attack_is_in_its_own_space() -> None:
 
 def test_rho_is_over_what_is_right_or_over_everyone_and_with_or_without_end_points() -> None:
     frame = points(
+        norm="l2",
         x_l2=[10.0, 10.0, 5.0, 10.0, 0.0],
         dist_l2=[1.0, 3.0, 2.0, 0.0, 1.0],
         success=[True, False, True, True, True],
@@ -235,8 +236,13 @@ def test_rho_is_over_what_is_right_or_over_everyone_and_with_or_without_end_poin
         "rho_adv_all": (pytest.approx((0.1 + 0.4 + 0.0) / 3), 3),
         "rho_adv_all_ends": (pytest.approx((0.1 + 0.3 + 0.4 + 0.0) / 4), 4),
     }
-    still = points(x_l2=[10.0], dist_l2=[0.0], success=[False])
+    still = points(norm="l2", x_l2=[10.0], dist_l2=[0.0], success=[False])
     assert metrics.rho(still, metrics.RHO["rho_adv_ends"]).n == 0, "an attack that ended where it began"
+
+
+def test_rho_is_measured_where_the_attack_works() -> None:
+    whitened = points(norm="l2", success=[True], dist_l2=[0.3], x_l2=[9.0], dist=[2.0], x_l2_space=[20.0])
+    assert metrics.rho(whitened, metrics.RHO["rho_adv"]).value == 0.1
 
 
 def test_confidence_is_that_of_the_prediction() -> None:

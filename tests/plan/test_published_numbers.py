@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
+from touchstone.attacks import ATTACKS
 from touchstone.cell import ModelId, same_radius
 from touchstone.paths import study_files
 from touchstone.plan import build
@@ -34,6 +35,9 @@ FUNCTIONS = {
 }
 
 
+ONE = {"steps": 1, "restarts": 1}  # of attacks that have no such option: FGSM, what is not random
+
+
 class Ran(NamedTuple):
     """An attack as a cell runs it: its options with their defaults, what it chooses from, and its job."""
 
@@ -47,8 +51,10 @@ def _number(name: str) -> Callable[[Ran, str], bool]:
 
     def agrees(ran: Ran, printed: str) -> bool:
         if printed == "tuned":
-            return name in ran.grid
-        return any(math.isclose(float(text), float(ran.options[name]), rel_tol=1e-3) for text in printed.split("or"))
+            chooser = ran.job.chosen_by
+            return name in (chooser.members[0].grid if chooser else ran.grid)
+        ours = ran.options.get(name, ONE.get(name))
+        return ours is not None and any(math.isclose(float(text), ours, rel_tol=1e-3) for text in printed.split("or"))
 
     return agrees
 
@@ -75,8 +81,9 @@ def _anything(ran: Ran, printed: str) -> bool:
 
 # what is printed beside a number -> whether the cell agrees; a word that is not here fails
 PRINTED: dict[str, Callable[[Ran, str], bool]] = {
-    **{name: _number(name) for name in ("steps", "step_size", "lr", "confidence", "overshoot", "restarts", "delta")},
+    **{name: _number(name) for name in ("steps", "lr", "confidence", "overshoot", "restarts", "delta")},
     **{name: _number(name) for name in ("init_const", "init_eps", "gamma", "beta")},
+    "step_size": lambda ran, printed: _number("step_size" if "step_size" in ran.options else "lr")(ran, printed),
     "binary_search": _number("binary_steps"),
     "clip_norm_per_iter": _number("longest"),
     "popsize": _number("population"),
@@ -90,6 +97,7 @@ PRINTED: dict[str, Callable[[Ran, str], bool]] = {
     "targets": _word("targets", {"all": 9}),
     "theta": _word("theta", {"+-1": 1.0}),
     "target_conf": _word("target_confidence", {"clean_conf": None}),
+    "target": _word("target_confidence", {"decision_boundary": None}),
     "substitute": _substitute,
     "n": _population,
     # said by the attack itself, or of how it was printed
@@ -147,7 +155,7 @@ def differences(plan: Plan, row: Mapping[str, str]) -> list[str]:
     job = build.attack_job(plan, model, row["cell_attack"])
     (member,) = job.members
     given = {**member.options, **(member.options.get("options") or {})}
-    targets = [member.spec.fn, *([build.ATTACKS[given["attack"]].fn] if "attack" in given else [])]
+    targets = [member.spec.fn, *([ATTACKS[given["attack"]].fn] if "attack" in given else [])]
     defaults = {name: option.default for target in targets for name, option in options(target).items()}
     ran = Ran({**defaults, **given}, member.grid, job)
     found = []

@@ -108,7 +108,7 @@ RHO = {
 
 
 def rho(records: pd.DataFrame, over: Rho) -> Number:
-    """Return the mean of ||r||_2 / ||x||_2, both in pixels, by which DeepFool's authors compare nets.
+    """Return the mean of ||r||_2 / ||x||_2, both in the space of the threat, by which DeepFool's authors compare nets.
 
     A black image has no such ratio and is left out; so is, among the samples that are right, one whose attack ended
     where it began.
@@ -117,12 +117,13 @@ def rho(records: pd.DataFrame, over: Rho) -> Number:
         records: rows of one minimal-norm attack in l2; of several rows of a sample the nearest that breaks it counts.
         over: which samples.
     """
+    records = records.assign(dist_l2=records["dist"])
     dist, right = distances(records, "l2"), correct(records)
     if over.ends:
         ended = records["dist_l2"].astype(float).groupby(records["sample"]).min()
         dist = dist.where(np.isfinite(dist), ended.where(ended > 0.0, np.inf))
     dist = dist.where(right, 0.0 if over.everyone else np.inf)
-    size = records["x_l2"].astype(float).groupby(records["sample"]).first()
+    size = records["x_l2_space"].astype(float).groupby(records["sample"]).first()
     ratio = (dist / size)[np.isfinite(dist) & (size > 0.0)]
     return _mean(ratio)
 
