@@ -8,7 +8,7 @@ import torch
 
 from touchstone.cell import ModelId
 from touchstone.data import DATASETS
-from touchstone.jobs.common import make_defense, make_model
+from touchstone.jobs.common import make_defense, make_fresh
 from touchstone.plan import build
 from touchstone.plan.jobs import Member
 from touchstone.plan.plan import make_plan
@@ -19,6 +19,12 @@ from touchstone.training import fit
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAN = make_plan(ROOT, ROOT / "configs" / "paper.yaml")
+
+
+def images(named: ModelId, count: int) -> torch.Tensor:
+    """Random images (count, C, H, W) uint8 of a model's dataset."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(256, (count, *DATASETS[named.dataset].shape), dtype=torch.uint8, generator=generator)
 
 
 def case(model: ModelId) -> object:
@@ -35,11 +41,10 @@ def test_every_study_is_planned() -> None:
 def test_a_named_model_and_a_named_defense_train_together(named: ModelId) -> None:
     job = build.train_job(PLAN, named)
     candidates = PLAN.studies[named.study].defenses[named.defense].select
-    model = make_model(job.net, named.dataset, 0)
+    x = images(named, 8)
+    model = make_fresh(job.net, named.dataset, 0, x)
     defense = make_defense(job.objective, dict(*candidates[:1]))
     before = {name: weight.clone() for name, weight in model.named_parameters()}
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randint(256, (8, *DATASETS[named.dataset].shape), dtype=torch.uint8, generator=generator)
     # a second optimiser may wait for its first epoch: the critic's does
     phases = [replace(phase, epochs=2 if phase.groups else 1) for phase in job.phases]
     history = fit(model, defense, x, torch.arange(8), phases, seed=0).history
@@ -68,7 +73,7 @@ def own_attacks() -> list[object]:
 @pytest.mark.parametrize(("named", "member", "norm"), own_attacks())
 def test_the_attacks_meant_for_a_defense_run_on_the_models_beside_it(named: ModelId, member: Member, norm: str) -> None:
     job = build.train_job(PLAN, named)
-    model = make_model(job.net, named.dataset, 0)
+    model = make_fresh(job.net, named.dataset, 0, images(named, 8))
     query = Query(model, own_loss=make_defense(job.objective).loss)
     x = torch.rand(1, *DATASETS[named.dataset].shape, generator=torch.Generator().manual_seed(0))
     known = {**member.options, "steps": 1} | ({"eps": 0.1} if member.spec.kind == "fixed" else {})

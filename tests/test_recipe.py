@@ -1,6 +1,5 @@
 """Recipes as values: merging, what is read, shortening; and without torch or pydantic."""
 
-import inspect
 import json
 import subprocess
 import sys
@@ -9,8 +8,8 @@ from dataclasses import asdict, fields
 import pytest
 from pydantic import TypeAdapter
 
-from touchstone.recipe import OPTIMIZERS, SCHEDULES, Augment, Phase, Rule, merge
-from touchstone.training import augment, optimizers
+from touchstone.recipe import OPTIMIZERS, SCHEDULES, Phase, Rule, merge
+from touchstone.training import optimizers
 
 RECIPE = {"optimizer": "adam", "lr": 0.01, "batch_size": 64, "epochs": 90, "weight_decay": 1e-4}
 
@@ -62,8 +61,6 @@ def test_tables_name_the_same_things() -> None:
     known = {f.name for f in fields(Rule)}
     assert {name for reads in OPTIMIZERS.values() for name in reads} <= known
     assert {name for schedule in SCHEDULES.values() for name in schedule.reads} <= known
-    taken = inspect.signature(augment.augmented).parameters.values()
-    assert {one.name: one.default for one in taken if one.kind is one.KEYWORD_ONLY} == asdict(Augment())
 
 
 def test_nothing_but_the_standard_library_is_needed() -> None:

@@ -75,7 +75,7 @@ def _substitute(ran: Ran, printed: str) -> bool:
     return ran.job.members[0].substitute is not None and ran.job.members[0].substitute.model.model == printed
 
 
-def _anything(ran: Ran, printed: str) -> bool:
+def _anything(_ran: Ran, _printed: str) -> bool:
     return True
 
 
