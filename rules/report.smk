@@ -21,7 +21,8 @@ rule resolved_config:
 
 rule claims:
     input:
-        [RESULTS.table(study, "claims") for study in PLAN.studies],
+        tables=[RESULTS.table(study, "claims") for study in PLAN.studies],
+        sums=[paths.sums_beside(RESULTS.table(s, "claims")) for s in PLAN.studies],
     output:
         RESULTS.claims,
     log:

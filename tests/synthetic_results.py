@@ -13,6 +13,7 @@ from touchstone.files import sum_of, write_sealed
 from touchstone.findings import flags, paired, tables
 from touchstone.findings.cells import Cell
 from touchstone.findings.flags import Flagged
+from touchstone.findings.inputs import write_tables
 from touchstone.findings.vocabulary import ELSEWHERE
 from touchstone.paths import Results, model_files, study_files
 from touchstone.report.plots import output
@@ -73,9 +74,7 @@ def make_results(root: Path, run: str = "demo", seeds: int = 2) -> Results:
                 drawn = 100 * number + 10 * place + seed
                 folder = results.model(model).run.parent
                 make_run(folder, shape, seed=drawn, model=model, spread=0.1 + 0.1 * place, failed=failed)
-    for path, table in make_tables(results, study, seeds).items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        table.to_csv(path, index=False)
+    write_tables(make_tables(results, study, seeds))
     for name, figure in study.figures.items():
         drawn = output.draw(figure.fn, figure_sources(results, figure, seeds))
         output.save(drawn, [results.figure("minmax", name, form) for form in ("svg", "png")])

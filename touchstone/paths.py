@@ -116,6 +116,11 @@ def model_with(run: Path) -> ModelFiles:
     return model_files(run.parent)
 
 
+def sums_beside(table: Path) -> Path:
+    """Return the file with the sums of a table and of those in its folder."""
+    return table.with_name("sums.json")
+
+
 def studies(root: Path = Path()) -> dict[str, StudyFiles]:
     """Return the studies that a checkout has, by name."""
     names = sorted(found.parent.name for found in root.glob(str(study_files("*").definition)))

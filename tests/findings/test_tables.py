@@ -9,6 +9,7 @@ import pytest
 from touchstone.cell import ModelId
 from touchstone.findings import tables
 from touchstone.findings.cells import COLUMNS
+from touchstone.findings.inputs import write_tables
 from touchstone.findings.vocabulary import ELSEWHERE, VERDICTS
 from touchstone.paths import Results, studies, study_files
 from touchstone.study.checks import load_study
@@ -314,7 +315,10 @@ def test_every_cell_is_text(name: str) -> None:
 
 
 def test_claims_of_several_studies_are_gathered(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("id,value,why\nx,0.5000,\n")
-    (tmp_path / "b.csv").write_text("id,value\ny,1e-3\n")
+    first, second = (
+        pd.DataFrame({"id": ["x"], "value": ["0.5000"], "why": ""}),
+        pd.DataFrame({"id": ["y"], "value": "1e-3"}),
+    )
+    write_tables({tmp_path / "a.csv": first, tmp_path / "b.csv": second})
     tables.gather([tmp_path / "a.csv", tmp_path / "b.csv"], tmp_path / "out" / "claims.csv")
     assert (tmp_path / "out" / "claims.csv").read_text() == "id,value,why\nx,0.5000,\ny,1e-3,\n"

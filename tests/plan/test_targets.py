@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from touchstone.paths import sums_beside
 from touchstone.plan import targets
 from touchstone.plan.plan import Plan, make_plan
 from touchstone.study.schema import RESULT_TABLES
@@ -30,7 +31,9 @@ def test_everything_is_every_file_once(plan: Plan) -> None:
 
 
 def test_tables_and_figures_are_all_of_a_study(plan: Plan) -> None:
-    assert targets.tables(plan, "minmax") == [plan.results.table("minmax", name) for name in RESULT_TABLES]
+    tables = {plan.results.table("minmax", name) for name in RESULT_TABLES}
+    assert set(targets.tables(plan, "minmax")) == {*tables, *map(sums_beside, tables)}
+    assert len(targets.tables(plan, "minmax")) == len(tables) + 1
     shown = targets.figures(plan, "minmax")
     assert len(shown) == 2 * len(plan.studies["minmax"].figures)
     assert {file.suffix for file in shown} == {".svg", ".png"}

@@ -17,6 +17,7 @@ from matplotlib.text import Text
 from synthetic_results import STD, make_run
 
 from touchstone.files import DamagedError
+from touchstone.findings.inputs import write_tables
 from touchstone.registry import load, options
 from touchstone.report import plots
 from touchstone.report.plots import output, robustness, selection, training, weights
@@ -144,10 +145,10 @@ def test_an_emptied_history_loses_no_curve_without_a_word(tmp_path: Path) -> Non
 
 
 def test_what_no_dataset_stands_in_for_survives_the_disk(tmp_path: Path) -> None:
-    cells(stand_in="").to_csv(tmp_path / "cells.csv", index=False)
+    files = {tmp_path / "cells.csv": cells(stand_in=""), tmp_path / "selection.csv": candidates().assign(stand_in="")}
+    write_tables(files)
     (ax,) = output.draw("worst-case", {"cells": [str(tmp_path / "cells.csv")]}).axes
     assert ax.get_title() == "mnist, linf, n = 300 per seed"
-    candidates().assign(stand_in="").to_csv(tmp_path / "selection.csv", index=False)
     figure = output.draw("selection", {"selection": [str(tmp_path / "selection.csv")]})
     assert figure.axes[0].get_title() == "std+l1\nmnist"
 

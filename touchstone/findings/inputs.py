@@ -1,7 +1,7 @@
-"""What trainings and attacks left on disk, as values."""
+"""What jobs left on disk, as values; tables are left there here."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from touchstone import records
 from touchstone.cell import ModelId, ThreatSpec
-from touchstone.files import DamagedError, read_sealed, verified
+from touchstone.files import DamagedError, read_sealed, sum_of, verified, write_bytes, write_sealed
 from touchstone.findings.weights import read
 from touchstone.models import FIRST_CONV
-from touchstone.paths import ModelFiles, model_with
+from touchstone.paths import ModelFiles, model_with, sums_beside
 from touchstone.records import Attacked, Batch, Flag, Preflight
 
 
@@ -88,20 +88,33 @@ def read_run(file: Path) -> Run:
         raise DamagedError(file, "train", f"expected what a training says, got {error!r}") from error
 
 
+def write_tables(tables: Mapping[Path, pd.DataFrame]) -> None:
+    """Write the tables of a folder as CSV, and their sums beside them, for `read_table`."""
+    (beside,) = {sums_beside(path) for path in tables}
+    sums = {}
+    for path, table in tables.items():
+        content = table.to_csv(index=False).encode()
+        write_bytes(path, content)
+        sums[path.name] = sum_of(content)
+    write_sealed(beside, sums)
+
+
 def read_table(path: Path, **options: Any) -> pd.DataFrame:
-    """Read a table of a study; by default every value as text, digits as written.
+    """Read a table that `write_tables` was given; by default every value as text, digits as written.
 
     Args:
         path: of the CSV file.
         options: of pandas.read_csv, instead.
 
     Raises:
-        DamagedError: if it is no table, or not UTF-8.
+        DamagedError: if the table or its sum is missing or was changed.
     """
-    try:
-        table: pd.DataFrame = pd.read_csv(path, **(options or {"dtype": str, "keep_default_na": False}))
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
-        raise DamagedError(path, "tables", error) from error
+    beside = sums_beside(path)
+    sums = read_sealed(beside, "tables")
+    if path.name not in sums:
+        raise DamagedError(beside, "tables", f"expected the sum of {path.name}")
+    as_text = {"dtype": str, "keep_default_na": False}
+    table: pd.DataFrame = pd.read_csv(verified(path, sums[path.name], "tables"), **(options or as_text))
     return table
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from touchstone.files import read_sealed, write_bytes
+from touchstone.files import read_sealed
 from touchstone.findings import cells, flags, paired, selection, verdicts
 from touchstone.findings import statements as answers
 from touchstone.findings import tables as people
 from touchstone.findings.evidence import Caps, Worst
-from touchstone.findings.inputs import by_model, places, read_run
+from touchstone.findings.inputs import by_model, places, read_run, write_tables
 from touchstone.paths import Results
 from touchstone.plan.tables import CutShort, TablesJob
 from touchstone.records import Batch
@@ -26,7 +26,7 @@ def tables(
     selections: Iterable[Path],
     prepared: Iterable[Path],
 ) -> None:
-    """Write every table of a study (`RESULT_TABLES`) as CSV.
+    """Write every table of a study (`RESULT_TABLES`) as CSV, and their sums.
 
     Args:
         job: which study, and what its verdicts need besides numbers.
@@ -76,8 +76,7 @@ def tables(
             for pair, found in apart.items()
         ),
     }
-    for name, frame in frames.items():
-        write_bytes(results.table(job.study, name), frame.to_csv(index=False).encode())
+    write_tables({results.table(job.study, name): frame for name, frame in frames.items()})
 
 
 def _judges(job: TablesJob, batch: Batch) -> cells.Judges:

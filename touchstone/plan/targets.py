@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
+from touchstone import paths
 from touchstone.cell import ModelId
 from touchstone.paths import AttackFiles, SelectionFiles
 from touchstone.plan.plan import Plan
@@ -40,8 +41,14 @@ def batches(plan: Plan, models: Iterable[ModelId]) -> list[AttackFiles]:
 
 
 def tables(plan: Plan, study: str) -> list[Path]:
-    """Return every table of a study."""
-    return [plan.results.table(study, name) for name in RESULT_TABLES]
+    """Return every table of a study, and their sums."""
+    return list(dict.fromkeys(file for name in RESULT_TABLES for file in table(plan, study, name)))
+
+
+def table(plan: Plan, study: str, name: str) -> list[Path]:
+    """Return what is read of one table of a study: the table, and the sums of all of them."""
+    path = plan.results.table(study, name)
+    return [path, paths.sums_beside(path)]
 
 
 def figures(plan: Plan, study: str) -> list[Path]:

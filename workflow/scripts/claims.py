@@ -6,4 +6,4 @@ from touchstone.plan.jobs import WriteJob
 
 log.set_up(snakemake.log[0])
 WriteJob.from_params(snakemake.params.job)
-tables.gather(snakemake.input, snakemake.output[0])
+tables.gather(snakemake.input.tables, snakemake.output[0])
