@@ -8,8 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from touchstone.cell import ThreatSpec
 from touchstone.findings import verdicts
 from touchstone.findings.cells import COLUMNS
+from touchstone.findings.evidence import Trial
 from touchstone.paths import study_files
 from touchstone.study import claims
 from touchstone.study.checks import load_study
@@ -27,8 +29,9 @@ READINGS = {
     "coded": {"mark": "only as coded", "defense": {"minmax-printed": "minmax-coded"}},
     "pixel": {"mark": "only with epsilon in pixels", "attack": {"pgd40-linf": "pgd40-linf-px"}},
 }
+LINF = ThreatSpec("linf", "normalized")
 WORST = {
-    ("mnist", "pgd40-linf", "headline"): {0.3: ("worst-linf", 0.0924)},
+    ("mnist", "pgd40-linf", "headline"): Trial(LINF, {0.3: ("worst-linf", 0.0924)}),
     ("mnist", "cw-l2", "headline"): "C&W is unbounded",
 }
 ROW = {

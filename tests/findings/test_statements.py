@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 from scipy import stats
 from toy_claims import FILES, printed, printed_as_ours, seeds, slugs
 
+from touchstone.cell import ThreatSpec
 from touchstone.findings import statements
 from touchstone.findings.cells import COLUMNS
+from touchstone.findings.evidence import Trial
 from touchstone.findings.statements import Comparison, Most, Outcome, conclude
 from touchstone.study import statements as written
 from touchstone.study.statements import Question, Statement
@@ -300,22 +303,28 @@ def test_a_claimed_error_under_attack_is_an_accuracy() -> None:
 
 # ---- in the worst case
 
+LINF = ThreatSpec("linf", "normalized")
 WORST = {
-    ("mnist", PGD, "headline"): {0.1: ("worst-linf", 0.03), 0.3: ("worst-linf", 0.09)},
-    ("mnist", FGSM, "headline"): {0.3: ("worst-linf", 0.09)},
+    ("mnist", PGD, "headline"): Trial(LINF, {0.1: ("worst-linf", 0.03), 0.3: ("worst-linf", 0.09)}),
+    ("mnist", FGSM, "headline"): Trial(LINF, {0.3: ("worst-linf", 0.09)}),
     ("mnist", CW, "headline"): "it is unbounded",
 }
+HARDEST = {"protocol": "worst", "metric": "worst_under_threat", "epsilon": 0.3}
 
 
-def test_every_statement_on_attacks_is_asked_again_in_the_worst_case() -> None:
+def test_every_statement_on_attacks_is_asked_again_in_the_worst_case_of_their_own_threat() -> None:
+    """In its own norm, space and bounds: what a suite finds in pixels is another question, and says the opposite."""
     more = {("mm", FGSM): HIGH, ("std", FGSM): LOW, ("mm", CW): HIGH, ("std", CW): LOW}
     case = Case().add(BOTH | more)
-    place = {"attack": "worst-linf", "protocol": "worst", "epsilon": 0.09, "metric": "worst_accuracy"}
-    case.cells += seeds(*ZERO, defense="mm", **place) + seeds(*LOW, defense="std", **place)
+    pixels = {"attack": "worst-linf", "protocol": "worst", "epsilon": 0.09, "metric": "worst_accuracy"}
+    case.cells += seeds(*HIGH, defense="mm", **pixels) + seeds(*LOW, defense="std", **pixels)
+    for attack in (PGD, FGSM):
+        case.cells += seeds(*ZERO, defense="mm", attack=attack, **HARDEST)
+        case.cells += seeds(*LOW, defense="std", attack=attack, **HARDEST)
     found = case.asked("above mm std", worst=WORST)
     assert (found["verdict"], found["worst_verdict"]) == ("holds", "fails")
-    assert (found["worst_right"], found["worst_compared"]) == (0, 1)
-    assert found["worst_why"].startswith("reversed: mnist worst-linf 0.09 lenet"), "FGSM and PGD have one"
+    assert (found["worst_right"], found["worst_compared"]) == (0, 1), "FGSM and PGD have one threat"
+    assert found["worst_why"].startswith("reversed: mnist worst-linf normalized 0.3 lenet, mm over std: 0 > 0.51 (p ")
     assert found["worst_why"].endswith("left out: cw-l2: it is unbounded")
     for cell in case.cells:
         cell["status"] = "incomplete" if cell["protocol"] == "worst" else "ok"
@@ -326,6 +335,34 @@ def test_every_statement_on_attacks_is_asked_again_in_the_worst_case() -> None:
     assert bare["worst_why"].endswith("pgd40-linf: no worst case is defined for it")
     weights = Case().add({("std", "fuzziness"): HIGH, ("adv", "fuzziness"): LOW})
     assert weights.asked("decreasing fuzziness std adv", worst=WORST)["worst_verdict"] == ""
+
+
+@pytest.mark.parametrize(
+    ("threat", "compared"),
+    [
+        (LINF, 1),
+        (replace(LINF, epsilons=(0.3,)), 1),
+        (ThreatSpec("linf"), 2),
+        (ThreatSpec("l2", "normalized"), 2),
+        (ThreatSpec("linf", "normalized", "none"), 2),
+    ],
+)
+def test_attacks_under_one_threat_are_one_place_and_no_others(threat: ThreatSpec, compared: int) -> None:
+    worst = WORST | {("mnist", FGSM, "headline"): Trial(threat, {0.3000001: ("worst-linf", 0.3)})}
+    case = Case().add(BOTH).add({("mm", FGSM): HIGH, ("std", FGSM): LOW})
+    for attack in (PGD, FGSM):
+        for defense, values in (("mm", HIGH), ("std", LOW)):
+            case.cells += seeds(*values, defense=defense, attack=attack, **HARDEST)
+    found = case.asked("above mm std", worst=worst)
+    assert (found["worst_verdict"], found["worst_compared"]) == ("holds", compared)
+
+
+def test_the_attack_that_stands_for_a_threat_is_one_that_both_sides_have() -> None:
+    case = Case().add({("mm", FGSM): HIGH, ("mm", PGD): HIGH, ("std", PGD): LOW})
+    case.cells += seeds(*ZERO, defense="mm", attack=FGSM, **HARDEST)
+    for defense, values in (("mm", HIGH), ("std", LOW)):
+        case.cells += seeds(*values, defense=defense, attack=PGD, **HARDEST)
+    assert case.asked("above mm std", worst=WORST)["worst_verdict"] == "holds"
 
 
 # ---- the study's own

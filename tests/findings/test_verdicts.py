@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 from toy_claims import (
     CLEAN,
+    LINF,
     NO_CELL,
     READINGS,
     ROW,
@@ -22,7 +23,7 @@ from toy_claims import (
 )
 
 from touchstone.findings import verdicts, vocabulary
-from touchstone.findings.evidence import Caps
+from touchstone.findings.evidence import Caps, Trial
 from touchstone.findings.intervals import NO_INTERVAL, Deviation, Interval
 from touchstone.study import scale
 
@@ -741,10 +742,11 @@ def test_what_no_worst_case_covers_is_not_tested(tmp_path: Path) -> None:
 
 
 def test_each_epsilon_has_a_worst_case_of_its_own(tmp_path: Path) -> None:
-    judges = {("mnist", "pgd40-linf", "headline"): {0.1: ("worst-linf", 0.03), 0.3: ("worst-linf", 0.09)}}
+    radii = {0.1: ("worst-linf", 0.03), 0.3: ("worst-linf", 0.09)}
+    tried = {("mnist", "pgd40-linf", "headline"): Trial(LINF, radii)}
     rows = [ROW, ROW | {"id": "small", "epsilon": "0.1", "cell_epsilon": "0.1"}]
     cells = [*worst(0.2, epsilon=0.3), *worst(0.4, epsilon=0.1), *seeds(0.5), *seeds(0.5, epsilon=0.1)]
-    found = judged(tmp_path, rows, cells, worst=judges).query("reading == 'headline'").set_index("id")
+    found = judged(tmp_path, rows, cells, worst=tried).query("reading == 'headline'").set_index("id")
     assert found.loc[["a", "small"], "worst"].tolist() == [0.2, 0.4]
 
 

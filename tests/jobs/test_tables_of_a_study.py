@@ -35,7 +35,7 @@ def attack(one: Any, broken: int, **rows: Any) -> Attacked:
 
 
 CUT = CutShort("mnist", "lenet", "std", "pgd40-linf", data="digits", model=("digits stands in for mnist",))
-TESTED = WorstCase("mnist", "pgd40-linf", (Judge(0.3, "worst-linf", 0.3),))
+TESTED = WorstCase("mnist", "pgd40-linf", ThreatSpec("linf"), (Judge(0.3, "worst-linf", 0.3),))
 
 
 def job(study: str = "minmax", worst: tuple[WorstCase, ...] = (), cut: tuple[CutShort, ...] = ()) -> TablesJob:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from touchstone.cell import radius_index
+from touchstone.cell import ThreatSpec, radius_index
 from touchstone.findings.cells import ATTACK_GAP, UNDER_THREAT, Cell, Index, Place, at, index
 from touchstone.findings.intervals import (
     NO_INTERVAL,
@@ -23,8 +23,30 @@ from touchstone.findings.intervals import (
 from touchstone.study.claims import CELL
 from touchstone.study.scale import COMPARED, ERRORS, FLOOR, LOG, LOGIT, METRICS, SHARE, SLACK, UNITS
 
-# (dataset, attack, reading) -> radius -> what tests it there: attack, radius in pixels; or why nothing does
-Worst = Mapping[tuple[str, str, str], Mapping[float, tuple[str, float]] | str]
+
+class Trial(NamedTuple):
+    """What tests the numbers of a published attack.
+
+    Attributes:
+        threat: of the attack; its radii do not count.
+        judges: radius of the attack -> what tests it there: slug of the worst case, and radius in pixels.
+    """
+
+    threat: ThreatSpec
+    judges: Mapping[float, tuple[str, float]]
+
+    @property
+    def space(self) -> tuple[str, str, str]:
+        """The norm, the space and the bounds, in which a radius means one thing."""
+        return self.threat.norm, self.threat.space, self.threat.bounds
+
+    def judge(self, epsilon: float) -> str | None:
+        """Return the worst case that tests a number at a radius, None if none does."""
+        place = radius_index(self.judges, epsilon)
+        return None if place is None else list(self.judges.values())[place][0]
+
+
+Worst = Mapping[tuple[str, str, str], Trial | str]  # (dataset, attack, reading) -> it, or why nothing tests it
 JUDGED = METRICS | {UNDER_THREAT: SHARE, ATTACK_GAP: SHARE}  # what numbers of ours may be
 # accuracies and errors: without an attack; under one that leaves FLOOR at most, as many attacks would; all others
 KINDS = ("clean", "floor", "informative")

@@ -9,6 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -16,9 +17,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from touchstone.cell import radius_index
-from touchstone.findings.cells import WORST, Index, Place, at, derive, index
-from touchstone.findings.evidence import SEPARATOR, Worst
+from touchstone.cell import ThreatSpec, distinct_radii, same_radius
+from touchstone.findings.cells import UNDER_THREAT, Index, Place, at, derive, index
+from touchstone.findings.evidence import SEPARATOR, Trial, Worst
 from touchstone.findings.vocabulary import STATEMENTS, known
 from touchstone.study.claims import CELL, HEADLINE
 from touchstone.study.scale import ERRORS, LITTLE, METRICS, SLACK, SLIGHT, UNITS
@@ -218,19 +219,21 @@ class Claimed(NamedTuple):
 
 
 class Spot(NamedTuple):
-    """Where accuracies are compared; epsilon: None for an attack without a budget."""
+    """Where accuracies are compared: under a published attack, or in the worst case of its threat.
+
+    Attributes:
+        name: of the attack, or of the worst case and where it differs from pixels in a box.
+        epsilon: in the threat's own space; None for an attack without a budget.
+        metric: of our numbers there.
+    """
 
     dataset: str
-    attack: str
+    name: str
     epsilon: float | None
     metric: str
 
-    def place(self, model: str, defense: str) -> Place:
-        """Return what the number of a model is about."""
-        return Place(self.dataset, model, defense, self.attack, self.metric)
-
     def __str__(self) -> str:
-        return f"{self.dataset} {self.attack}" + ("" if self.epsilon is None else f" {self.epsilon:g}")
+        return f"{self.dataset} {self.name}" + ("" if self.epsilon is None else f" {self.epsilon:g}")
 
 
 class Net(NamedTuple):
@@ -286,14 +289,13 @@ class Scope:
         dataset, _, _, attack, _ = claim.place
         if self.worst is None:
             return Spot(dataset, attack, claim.epsilon, "accuracy")
-        judges = self.worst.get((dataset, attack, HEADLINE), "no worst case is defined for it")
-        if isinstance(judges, str):
-            return f"{attack}: {judges}"
-        place = None if claim.epsilon is None else radius_index(judges, claim.epsilon)
-        if place is None:
+        trial = self.worst.get((dataset, attack, HEADLINE), "no worst case is defined for it")
+        if isinstance(trial, str):
+            return f"{attack}: {trial}"
+        slug = None if claim.epsilon is None else trial.judge(claim.epsilon)
+        if slug is None or claim.epsilon is None:
             return f"{attack}: no worst case is defined at {'no radius' if claim.epsilon is None else claim.epsilon}"
-        slug, radius = list(judges.values())[place]
-        return Spot(dataset, slug, radius, WORST)
+        return Spot(dataset, _called(slug, trial.threat), _as_others(claim.epsilon, trial, self.worst), UNDER_THREAT)
 
     @property
     def left_out(self) -> list[str]:
@@ -301,14 +303,27 @@ class Scope:
         spots = [self.spot(claim) for claim in self.evidence if claim.attacked]
         return list(dict.fromkeys(spot for spot in spots if isinstance(spot, str)))
 
-    def claimed(self) -> dict[Spot, dict[str, set[tuple[str, str]]]]:
-        """Return the spots of the statement: spot -> table -> (model, defense) that have an accuracy printed there."""
-        found: dict[Spot, dict[str, set[tuple[str, str]]]] = defaultdict(lambda: defaultdict(set))
+    @cached_property
+    def spots(self) -> dict[Spot, list[Claimed]]:
+        """The spots of the statement, with the accuracies that are printed there."""
+        found: dict[Spot, list[Claimed]] = defaultdict(list)
         for claim in self.evidence:
             spot = self.spot(claim) if claim.attacked else ""
             if isinstance(spot, Spot):
-                found[spot][claim.table].add((claim.place.model, claim.place.defense))
+                found[spot].append(claim)
         return found
+
+    def there(self, spot: Spot, *nets: tuple[str, str]) -> list[Seeds]:
+        """Return our numbers of some nets (model, defense) at a spot, by seed.
+
+        In the worst case one attack stands for all under its threat: the first with numbers of every net.
+        """
+        attacks = dict.fromkeys(claim.place.attack for claim in self.spots[spot])
+        found = [
+            [self.seeds(Place(spot.dataset, *net, attack, spot.metric), spot.epsilon) for net in nets]
+            for attack in attacks
+        ]
+        return next((numbers for numbers in found if all(numbers)), found[0])
 
     def pairs(self, left: str, right: str) -> dict[Net, dict[Spot, Pair]]:
         """Return where one table prints an accuracy under attack of both defenses.
@@ -318,12 +333,13 @@ class Scope:
             right: word for the other.
         """
         found: dict[Net, dict[Spot, Pair]] = defaultdict(dict)
-        for spot, tables in self.claimed().items():
+        for spot, claims in self.spots.items():
+            tables: dict[str, set[tuple[str, str]]] = defaultdict(set)
+            for claim in claims:
+                tables[claim.table].add((claim.place.model, claim.place.defense))
             for ours, other in dict.fromkeys(m for nets in tables.values() for m in _models(left, right, nets)):
-                places = [spot.place(m, Subject.of(word).defense) for m, word in ((ours, left), (other, right))]
-                label = f"{spot} {ours}, {left} over {right}"
-                pair = Pair(label, *(self.seeds(place, spot.epsilon) for place in places))
-                found[Net(spot.dataset, ours, other)][spot] = pair
+                sides = self.there(spot, (ours, Subject.of(left).defense), (other, Subject.of(right).defense))
+                found[Net(spot.dataset, ours, other)][spot] = Pair(f"{spot} {ours}, {left} over {right}", *sides)
         return found
 
     def nets(self, *words: str) -> list[tuple[str, str]]:
@@ -342,6 +358,19 @@ class Scope:
     def clean(self, dataset: str, model: str, word: str, metric: str) -> Seeds:
         """Return a number that no attack made, by seed."""
         return self.seeds(Place(dataset, model, Subject.of(word).defense, "clean", metric))
+
+
+def _called(slug: str, threat: ThreatSpec) -> str:
+    """Name a worst case, and where its threat differs from pixels in a box."""
+    space = "" if threat.space == "pixel" else threat.space
+    return " ".join(filter(None, (slug, space, "without a box" if threat.bounds == "none" else "")))
+
+
+def _as_others(epsilon: float, trial: Trial, worst: Worst) -> float:
+    """Write a radius as the attacks under the same threat do."""
+    same = [one for one in worst.values() if isinstance(one, Trial) and one.space == trial.space]
+    radii = distinct_radii(radius for one in same for radius in one.judges)
+    return next(radius for radius in radii if same_radius(radius, epsilon))
 
 
 def _models(left: str, right: str, nets: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
@@ -434,7 +463,7 @@ def _broken(scope: Scope, attack: str) -> Iterator[Check]:
         spot = scope.spot(claim) if claim.attacked and claim.place.attack == attack else ""
         if isinstance(spot, Spot):
             model, defense = claim.place.model, claim.place.defense
-            seeds = scope.seeds(spot.place(model, defense), spot.epsilon)
+            (seeds,) = scope.there(spot, (model, defense))
             yield Comparison(f"{spot} {model} {defense} broken", zero, seeds, or_equal=True)
 
 

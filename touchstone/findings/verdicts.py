@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import pandas as pd
 from scipy import special, stats
 
-from touchstone.cell import radius_index
 from touchstone.findings.cells import ATTACK_GAP, UNDER_THREAT, derive
 from touchstone.findings.evidence import SEPARATOR, Caps, Claim, Evidence, Measured, Worst
 from touchstone.findings.intervals import LEAST_SEEDS, Deviation, Interval, quantile
@@ -276,8 +275,7 @@ def verdicts(
         claims: as `claims.load` returns them.
         cells: cells.csv.
         readings: as for `claims.expand`.
-        worst: (dataset, attack, reading) -> epsilon of the attack -> (worst-case attack, epsilon in pixels) that
-            tests a claim at that epsilon; or why nothing does.
+        worst: (dataset, attack, reading) -> what tests a claim on it; or why nothing does.
         caps: (dataset, model, defense, attack) -> what was cut short; a cell that is not there was not.
         near_zero: the metric of cells.csv that near_zero_param_ratio_vs_std divides, such as "near_zero_0.01".
         reference: the defense that clean_accuracy_drop_vs_std and near_zero_param_ratio_vs_std compare with.
@@ -402,14 +400,13 @@ def _tested(claim: Claim, evidence: Evidence, first: Verdict, ours: Ours) -> Tes
     replication = sign * 100.0 * ours.difference / claim.unit
     untested = partial(Tested, replication_gap=replication)
     dataset, model, defense, attack, _ = claim.place
-    judges = evidence.worst.get((dataset, attack, claim.reading), {})
-    if isinstance(judges, str):
-        return untested(second=Second("not tested", (judges,)))
-    place = radius_index(judges, claim.epsilon)
-    if place is None:
-        why = f"no worst case is defined for {attack} at {claim.epsilon:g}"
-        return untested(second=Second("not tested", (why,)))
-    slug, _ = list(judges.values())[place]
+    undefined = f"no worst case is defined for {attack} at {claim.epsilon:g}"
+    trial = evidence.worst.get((dataset, attack, claim.reading), undefined)
+    if isinstance(trial, str):
+        return untested(second=Second("not tested", (trial,)))
+    slug = trial.judge(claim.epsilon)
+    if slug is None:
+        return untested(second=Second("not tested", (undefined,)))
     cut = evidence.caps.get((dataset, model, defense, slug), Caps())
     found, gap = (
         evidence.measured(claim.place._replace(metric=metric), claim.epsilon, cut.population)

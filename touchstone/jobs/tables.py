@@ -7,10 +7,10 @@ from touchstone.files import read_sealed
 from touchstone.findings import cells, flags, paired, selection, verdicts
 from touchstone.findings import statements as answers
 from touchstone.findings import tables as people
-from touchstone.findings.evidence import Caps, Worst
+from touchstone.findings.evidence import Caps, Trial, Worst
 from touchstone.findings.inputs import by_model, places, read_run, write_tables
 from touchstone.paths import Results
-from touchstone.plan.tables import CutShort, TablesJob
+from touchstone.plan.tables import CutShort, TablesJob, WorstCase
 from touchstone.records import Batch
 from touchstone.study import claims as claim_table
 from touchstone.study import statements as written
@@ -82,13 +82,17 @@ def tables(
 def _judges(job: TablesJob, batch: Batch) -> cells.Judges:
     """Return what tests each published attack on the dataset of a model."""
     datasets = {attacked.header.model.dataset for attacked in batch.attacks}
-    return {w.attack: {j.epsilon: (j.attack, j.radius) for j in w.judges} for w in job.worst if w.dataset in datasets}
+    return {w.attack: _by_radius(w) for w in job.worst if w.dataset in datasets}
+
+
+def _by_radius(worst: WorstCase) -> dict[float, tuple[str, float]]:
+    return {judge.epsilon: (judge.attack, judge.radius) for judge in worst.judges}
 
 
 def _worst(job: TablesJob) -> Worst:
     """Return what tests each published attack, which is the same in every reading."""
     return {
-        (w.dataset, w.attack, reading): w.why_not or {j.epsilon: (j.attack, j.radius) for j in w.judges}
+        (w.dataset, w.attack, reading): w.why_not or Trial(w.threat, _by_radius(w))
         for w in job.worst
         for reading in job.readings
     }

@@ -7,7 +7,7 @@ from typing import Any
 
 from touchstone import paths
 from touchstone.attacks import attack_spec
-from touchstone.cell import ModelId
+from touchstone.cell import ModelId, ThreatSpec
 from touchstone.data import DATASETS
 from touchstone.defenses import defense_spec
 from touchstone.plan.caps import Cut, Limits, cut
@@ -280,15 +280,19 @@ def _worst_case(plan: Plan, study: str, dataset: str, attack: str) -> WorstCase 
     published = definition.attacks[attack]
     if published.threat is None:
         return None
+    defined = definition.threats[published.threat]
+    threat = ThreatSpec(defined.norm, defined.space, defined.bounds)
     if published.rule == "unbounded":
-        return WorstCase(dataset, attack, why_not=f"{attack} is unbounded, so no radius bounds a worst case")
+        return WorstCase(dataset, attack, threat, why_not=f"{attack} is unbounded, so no radius bounds a worst case")
     for norm, covered in definition.worst.items():
         if published.threat in covered:
             models = [ModelId(study, dataset, "", defense, 0) for defense in definition.defenses]
             radii = dict(pair for m in models for pair in plan.pixel_radii(m, published.threat).items())
             if not radii:
-                return WorstCase(dataset, attack, why_not=f"{attack} works in whitened space, the worst case in pixels")
-            return WorstCase(dataset, attack, tuple(Judge(e, worst_slug(norm), r) for e, r in sorted(radii.items())))
+                why = f"{attack} works in whitened space, the worst case in pixels"
+                return WorstCase(dataset, attack, threat, why_not=why)
+            judges = tuple(Judge(e, worst_slug(norm), r) for e, r in sorted(radii.items()))
+            return WorstCase(dataset, attack, threat, judges)
     return None
 
 

@@ -6,6 +6,7 @@ Apart from `touchstone.plan.jobs`, since it holds parts of a study: code that tr
 from dataclasses import dataclass
 from typing import Any
 
+from touchstone.cell import ThreatSpec
 from touchstone.plan.jobs import Job
 from touchstone.study.schema import NearZero, TableDef
 
@@ -21,10 +22,11 @@ class Judge:
 
 @dataclass(frozen=True)
 class WorstCase:
-    """What tests the numbers of a published attack on a dataset, or why nothing does."""
+    """What tests the numbers of a published attack on a dataset, under its threat; or why nothing does."""
 
     dataset: str
     attack: str
+    threat: ThreatSpec  # without radii
     judges: tuple[Judge, ...] = ()
     why_not: str = ""
 
