@@ -209,8 +209,10 @@ def stands(claim: float, tau: float, worst: Interval, value: float, gap: float, 
     least = claim - tau
     if worst.low >= least - SLACK:
         return Second("stands")
-    if first not in AGREES:
+    if outcome(first) == "higher or lower":
         return Second("attack gap", points=100.0 * gap)
+    if first not in AGREES:
+        return Second("not tested", (f"whether it is overstated depends on the first verdict: {first}",))
     if worst.high < least - SLACK:
         return Second("overstated", points=100.0 * (claim - value))
     if math.isnan(worst.half):

@@ -103,7 +103,7 @@ STANDS = {
         " by {:g} to {:g} points",
     ),
     "attack gap": Standing(
-        "the claim is not reproduced; on our nets the worst case takes so many points more than its attack",
+        "our number is higher or lower; on our nets the worst case takes so many points more than the claim's attack",
         "attack gap {}, claim not reproduced",
         "are not reproduced and have an attack gap",
         "attack_gap",
@@ -117,7 +117,9 @@ STANDS = {
         usual=False,
     ),
     "not tested": Standing(
-        "no worst case of ours bounds it, or not closely enough", "not tested", "could not be tested"
+        "no worst case of ours bounds it, or not closely enough, or the first verdict leaves it open",
+        "not tested",
+        "could not be tested",
     ),
 }
 
