@@ -180,6 +180,7 @@ def _claims(published: pd.DataFrame, reading: str, mark: str, seeds: int) -> pd.
         worst=value * 0.5,
         worst_h=0.01,
         worst_n="300",
+        suite="quick",
         stands=fill(stands * 9, ""),
         stands_why=fill(["", "", "", "", "epochs 3 of 10", ""] * 9, ""),
         overstated_by=fill(["", "", "41.0", "", "", ""] * 9, ""),
@@ -202,10 +203,12 @@ def _cells(seeds: int) -> pd.DataFrame:
             status = "failed" if failed else "incomplete" if missing else "ok"
             model = ("minmax", dataset, MODEL, defense, seed, stand_in)
             about = (f"worst-{norm}", "worst", "pixel", norm, eps, "worst_accuracy", value, 0 if failed else 300)
-            rows.append(Cell(*model, *about, status, "loss not finite" if failed else missing, about[-1]))
+            rows.append(
+                Cell(*model, *about, status, "loss not finite" if failed else missing, about[-1], suite="quick")
+            )
     table = pd.DataFrame(rows)
     clean = table[(table["norm"] == "linf") & (table["epsilon"] == 0.0)]
-    blank = {"attack": "clean", "protocol": "published", "norm": "none", "epsilon": np.nan}
+    blank = {"attack": "clean", "protocol": "published", "norm": "none", "epsilon": np.nan, "suite": ""}
     clean = clean.assign(**blank, metric="accuracy", status=clean["status"].replace("incomplete", "ok"))
     return pd.concat([clean, table], ignore_index=True)
 

@@ -72,7 +72,7 @@ def cell(value: float, *, seed: int = 0, **changes: Any) -> dict[str, Any]:
     base = {"study": "toy", "dataset": "mnist", "model": "lenet", "defense": "std", "seed": seed, "stand_in": ""}
     base |= {"attack": "pgd40-linf", "protocol": "published", "space": "normalized"}
     base |= {"norm": "linf", "epsilon": 0.3, "metric": "accuracy", "value": value, "n": 10000}
-    base |= {"status": "ok", "reason": "", "half": math.nan, **changes}
+    base |= {"status": "ok", "reason": "", "half": math.nan, "suite": "", **changes}
     return {"met": base["n"], **base}
 
 
@@ -82,8 +82,9 @@ def seeds(*values: float, **changes: Any) -> list[dict[str, Any]]:
 
 def worst(*values: float, gap: float = 0.0, **changes: Any) -> list[dict[str, Any]]:
     """Worst cases in the space of the published attack, and how far they are below it."""
-    found = seeds(*values, **{"protocol": "worst", "metric": "worst_under_threat"} | changes)
-    return found + seeds(*[gap] * len(values), **{"protocol": "worst", "metric": "attack_gap"} | changes)
+    named = {"protocol": "worst", "suite": "quick"} | changes
+    found = seeds(*values, **{"metric": "worst_under_threat"} | named)
+    return found + seeds(*[gap] * len(values), **{"metric": "attack_gap"} | named)
 
 
 def agreeing(row: Mapping[str, str]) -> dict[str, str]:

@@ -54,7 +54,7 @@ def clean(**changes: Any) -> Header:
 
 
 def worst(**changes: Any) -> Header:
-    return header("worst-linf", **{"protocol": "worst", "members": SUITE} | changes)
+    return header("worst-linf", **{"protocol": "worst", "members": SUITE, "suite": "quick"} | changes)
 
 
 def save_run(folder: Path, weights: Any = (0.5,), model: ModelId = MODEL, **changes: Any) -> Path:

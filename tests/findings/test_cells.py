@@ -72,6 +72,8 @@ def test_the_worst_case_unites_attacks_that_make_images_only() -> None:
     assert (small["value"], large["value"]) == (0.75, 0.25)
     assert (large["attack"], large["protocol"], large["space"], large["n"]) == ("worst-linf", "worst", "pixel", 4)
     assert (large["status"], large["reason"]) == ("incomplete", "missing square")
+    assert (found["suite"] == "quick").equals(found["metric"] == "worst_accuracy"), "whose worst case it is"
+    assert set(found["suite"]) == {"quick", ""}
 
 
 JUDGES = {"pgd-far": {0.1: ("worst-linf", 0.03), 0.3: ("worst-linf", 0.1)}, "pgd-px": {0.3: ("worst-linf", 0.3)}}
@@ -86,6 +88,7 @@ def test_a_published_attack_is_judged_in_its_own_space() -> None:
     assert images["value"] == number(found, metric="worst_accuracy", epsilon=0.3)["value"] == 0.25
     gap = number(found, metric="attack_gap", attack="pgd-px")
     assert (gap["value"], gap["protocol"], gap["space"], gap["status"]) == (0.25, "worst", "pixel", "incomplete")
+    assert set(found[found["metric"].isin(cells.JUDGING)]["suite"]) == {"quick"}
     assert number(table(*attacks()), metric="worst_accuracy", epsilon=0.3)["value"] == 0.25, "the tables in pixels stay"
 
 
@@ -257,7 +260,7 @@ def test_cells_do_not_depend_on_the_order_of_the_attacks() -> None:
 def test_cells_survive_the_disk(tmp_path: Path) -> None:
     found = table(*attacks())
     found.to_csv(tmp_path / "cells.csv", index=False)
-    back = pd.read_csv(tmp_path / "cells.csv").fillna({"stand_in": "", "space": "", "reason": ""})
+    back = pd.read_csv(tmp_path / "cells.csv").fillna({"stand_in": "", "space": "", "reason": "", "suite": ""})
     pd.testing.assert_frame_equal(back, found, check_dtype=False)
 
 

@@ -33,12 +33,20 @@ def cells(*rows: dict[str, Any]) -> pd.DataFrame:
     base = {"study": "toy", "dataset": "mnist", "model": "lenet", "defense": "std", "seed": 0, "stand_in": ""}
     base |= {"attack": "worst-linf", "protocol": "worst", "space": "pixel", "norm": "linf"}
     base |= {"epsilon": 0.3, "metric": "worst_accuracy", "value": 0.5, "n": 1000, "status": "ok", "reason": ""}
+    base |= {"suite": "quick"}
     return pd.DataFrame([{**base, **row} for row in rows], columns=COLUMNS)
 
 
 CODED = {"reading": "coded", "verdict": ELSEWHERE, "only": "only as coded"}
 PIXEL = {"reading": "pixel", "verdict": ELSEWHERE, "only": "only with epsilon in pixels"}
-CLEAN = {"attack": "clean", "norm": "none", "epsilon": math.nan, "metric": "accuracy", "protocol": "published"}
+CLEAN = {
+    "attack": "clean",
+    "norm": "none",
+    "epsilon": math.nan,
+    "metric": "accuracy",
+    "protocol": "published",
+    "suite": "",
+}
 
 
 def test_a_table_of_the_paper_shows_both_numbers_and_a_mark() -> None:
@@ -190,6 +198,7 @@ def test_the_worst_case_comes_before_clean_accuracy() -> None:
     places = [["linf", "0.1"], ["linf", "0.3"], ["l2", "0.5"], ["clean", ""]]
     assert table[["norm", "epsilon"]].to_numpy().tolist() == places
     assert table["n"].tolist() == ["200", "1000", "300", "1000"], "the fewest of the row"
+    assert table["suite"].tolist() == ["quick", "quick", "quick", ""]
     assert table.loc[1, "std"] == f"12.0 ±{100 * 4.302652729911275 * 0.02 / math.sqrt(3):.1f}"
     assert table.loc[0, "std"].endswith("*incomplete*")
     assert table.loc[0, "adv"] == table.loc[1, "adv"] == "–"

@@ -668,6 +668,8 @@ def test_a_reproduced_number_can_be_overstated(tmp_path: Path) -> None:
     row = judged(tmp_path, [ROW], [*seeds(0.5, 0.505, 0.495), *worst(0.1, 0.12, 0.08, n=900, gap=0.4)]).iloc[0]
     assert (row["verdict"], *second(row)) == ("reproduced", "overstated", "", 40.0)
     assert row[["worst", "worst_n"]].tolist() == pytest.approx([0.1, 900])
+    assert row["suite"] == "quick"
+    assert judged(tmp_path, [ROW], seeds(*FIVES)).iloc[0]["suite"] == "", "none was run"
     assert row["worst_h"] == pytest.approx(4.302652729911275 * 0.02 / math.sqrt(3))
     assert gaps(row) == (40.0, 0.0)
 

@@ -262,6 +262,7 @@ def cells(**changes: Any) -> pd.DataFrame:
             "norm": "linf",
             "epsilon": eps,
             "metric": "worst_accuracy",
+            "suite": "quick",
             "value": base - eps + 0.1 * seed,
             "n": 300,
             "status": "ok",
@@ -287,6 +288,7 @@ def test_worst_case_is_the_mean_over_seeds_with_their_range() -> None:
     np.testing.assert_allclose([s[:, 1] for s in std[2][0].get_segments()], [[40, 50], [20, 30]])
     assert ax.get_title() == "digits (for mnist), linf, n = 300 per seed"
     assert {"std", "adv"} <= {t.get_text() for t in figure.legends[0].get_texts()}
+    assert figure.legends[0].get_title().get_text() == "suite quick"
 
 
 def test_each_dataset_and_attack_has_a_panel() -> None:

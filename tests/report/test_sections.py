@@ -14,12 +14,14 @@ import pandas as pd
 import pytest
 from synthetic_results import ROOT, make_results
 
+from touchstone.findings.inputs import read_table, write_tables
 from touchstone.paths import Results, study_files
 from touchstone.report import render as notebooks
 from touchstone.report import sections as report
 from touchstone.report import summary, words
 from touchstone.report.material import Material, gather
 from touchstone.study.config import read
+from touchstone.study.schema import RESULT_TABLES
 
 pytestmark = pytest.mark.xdist_group("test_sections")  # the folder of results is made once
 
@@ -79,11 +81,22 @@ def test_every_figure_of_every_study_has_a_caption(study: str) -> None:
     assert all("\n" not in text.strip() and "{" not in text.replace("\\rVert_2^{", "") for text in captions.values())
 
 
-def test_the_table_of_worst_cases_names_its_suite(material: Material, root: Path) -> None:
+@pytest.mark.parametrize(
+    ("notebook", "what"),
+    [
+        ("study", "{{ stand }}"),
+        ("study", "{{ table_worst }}"),
+        ("study", "## Every claim"),
+        ("study", "{{ table_qualitative }}"),
+        ("summary", "{{ stand }}"),
+        ("summary", "{{ table_verdicts }}"),
+    ],
+)
+def test_whatever_shows_a_worst_case_names_its_suite(material: Material, root: Path, notebook: str, what: str) -> None:
     assert report.values(material)["suite"] == "quick"
-    cells = json.loads((root / "reports" / "study.ipynb").read_text())["cells"]
-    (caption,) = ["".join(cell["source"]) for cell in cells if "{{ table_worst }}" in "".join(cell["source"])]
-    assert "under the suite `{{ suite }}`" in caption
+    cells = json.loads((root / "reports" / f"{notebook}.ipynb").read_text())["cells"]
+    (text,) = [text for cell in cells if what in (text := "".join(cell["source"]))]
+    assert "the suite `{{ suite }}`" in text
 
 
 # ---- values for the text
@@ -156,7 +169,7 @@ def test_models_are_a_row_over_their_seeds(material: Material) -> None:
 def test_worst_case_comes_with_n_and_incomplete(material: Material) -> None:
     text = report.worst_case(material)
     assert "*incomplete*" in text
-    assert ["digits for mnist", "lenet", "linf", "0.3", "300"] in [row[:5] for row in rows_of(text)]
+    assert ["digits for mnist", "lenet", "linf", "0.3", "quick", "300"] in [row[:6] for row in rows_of(text)]
     assert "](figures/worst-case.svg)" in report.figures(material, "worst-case")
     without = changed(material, worst=material.tables["worst"][:0])
     assert (report.worst_case(without), report.own_tables(without)["worst"]) == ("", "")
@@ -426,9 +439,9 @@ def test_a_report_says_what_there_is_nothing_of(results: Results, monkeypatch: p
     """The sections that are always there say that they are empty, the others are not there."""
     monkeypatch.chdir(results.root.parents[1])
     other = make_results(results.root.parents[1], run="empty", seeds=1)
-    for name in ("worst", "claims", "qualitative", "selection", "flags", "failures"):
-        path = other.table("minmax", name)
-        pd.read_csv(path, dtype=str)[:0].to_csv(path, index=False)
+    tables = {other.table("minmax", name): read_table(other.table("minmax", name)) for name in RESULT_TABLES}
+    shown = {other.table("minmax", name) for name in ("cells", "attacks", "paper")}
+    write_tables({path: table if path in shown else table[:0] for path, table in tables.items()})
     out = other.report("minmax").ipynb
     parameters = {"results_dir": str(other.root), "study": "minmax"}
     notebooks.execute(ROOT / "reports/study.ipynb", out, parameters, other.log("study_report"))

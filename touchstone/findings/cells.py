@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import product
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -52,6 +52,7 @@ class Cell(NamedTuple):
         status: incomplete says that `reason` is missing from it.
         met: samples that were attacked; a norm is a mean over some of them.
         half: 95 % half-width over samples, as if drawn from very many; nan for a share, which tells it by itself.
+        suite: the attacks behind a number of protocol worst, by the name of their list; "" otherwise.
     """
 
     study: str
@@ -72,6 +73,7 @@ class Cell(NamedTuple):
     reason: str
     met: int
     half: float = math.nan
+    suite: str = ""
 
     @property
     def model_id(self) -> ModelId:
@@ -174,6 +176,7 @@ def _cell(
     protocol: str = "",
     missing: str = "",
     failed: str = "",
+    suite: str = "",
 ) -> Cell:
     """Return a number of an attack; `failed` says why there is none although the attack itself did not fail."""
     space, norm = header.threat.space if header.threat else "", header.norm
@@ -191,6 +194,7 @@ def _cell(
         reason=failed or missing,
         met=met,
         half=number.half,
+        suite=suite or header.suite,
     )
 
 
@@ -310,10 +314,11 @@ def _under_threat(attacked: Attacked, together: _Together, judges: Mapping[float
         suite = together.all.get(slug)
         if suite is None or suite.header.threat is None or header.threat is None:
             continue
+        a_worst_case = partial(_cell, header, epsilon=epsilon, protocol="worst", suite=suite.header.suite)
         if failed := next((h.reason for h in (header, suite.header) if h.status == "failed"), ""):
             for name in (UNDER_THREAT, ATTACK_GAP):
                 nothing = metrics.Number(math.nan, 0)
-                yield _cell(header, name, nothing, epsilon=epsilon, protocol="worst", failed=failed)
+                yield a_worst_case(name, nothing, failed=failed)
             continue
         pixels, reached = together.nearest(suite.header, suite.header.threat.norm), together.reached(header.threat)
         found = metrics.under_threat(at_radii(attacked), reached, pixels, epsilon=epsilon, radius=radius)
@@ -322,7 +327,7 @@ def _under_threat(attacked: Attacked, together: _Together, judges: Mapping[float
         missing = metrics.incomplete(found.accuracy, together.images, list(suite.header.members))
         for name, value in ((UNDER_THREAT, found.accuracy), (ATTACK_GAP, found.gap)):
             share = metrics.Number(value, found.n)
-            yield _cell(header, name, share, met=found.n, epsilon=epsilon, protocol="worst", missing=missing)
+            yield a_worst_case(name, share, met=found.n, missing=missing)
 
 
 def of_weights(run: Run, thresholds: Sequence[float], parameters: Sequence[str] = (FIRST_CONV,)) -> list[Cell]:

@@ -164,6 +164,7 @@ class Measured:
         interval: of both.
         status: ok | incomplete | failed | not run.
         reasons: for the status, and what went wrong with single seeds.
+        suite: behind a worst case, "" otherwise.
     """
 
     value: float
@@ -173,6 +174,7 @@ class Measured:
     interval: Interval
     status: str
     reasons: tuple[str, ...]
+    suite: str = ""
 
     @classmethod
     def nothing(cls, status: str, reasons: tuple[str, ...] = ()) -> "Measured":
@@ -245,6 +247,7 @@ class Evidence:
             interval=interval(values, margins=samples.margins(value), pooled=pooled, share=samples.half is None),
             status="incomplete" if any(cell.status == "incomplete" for cell in good) else "ok",
             reasons=tuple(reasons),
+            suite=good[0].suite,
         )
 
     def _deviation(self, place: Place, epsilon: float, seeds: Sequence[Cell]) -> Deviation | None:

@@ -143,6 +143,7 @@ class _Line(NamedTuple):
     model: str
     norm: int  # place in NORMS
     epsilon: float  # pixels; -1 for clean accuracy
+    suite: str
 
 
 def worst_cases(cells: pd.DataFrame) -> pd.DataFrame:
@@ -152,7 +153,7 @@ def worst_cases(cells: pd.DataFrame) -> pd.DataFrame:
         cells: cells.csv.
 
     Returns:
-        dataset, model, norm, epsilon (pixels), n (the fewest samples of the row), and a column per defense:
+        dataset, model, norm, epsilon (pixels), suite, n (the fewest samples of the row), and a column per defense:
         mean over seeds and half-width of its 95 % interval (of one seed, over its samples); "*incomplete*" where an
         attack is missing, and "–" where there is no number.
     """
@@ -164,7 +165,7 @@ def worst_cases(cells: pd.DataFrame) -> pd.DataFrame:
     for cell in shown:
         place = radius_index(radii, cell.epsilon)
         epsilon = -1.0 if place is None else radii[place]
-        line = _Line(data_words(cell.dataset, cell.stand_in), cell.model, NORMS.index(cell.norm), epsilon)
+        line = _Line(data_words(cell.dataset, cell.stand_in), cell.model, NORMS.index(cell.norm), epsilon, cell.suite)
         lines[line][cell.defense].append(cell)
     defenses = list(dict.fromkeys(cell.defense for cell in shown))
     table = []
@@ -173,8 +174,9 @@ def worst_cases(cells: pd.DataFrame) -> pd.DataFrame:
         where = [line.data, line.model, "clean" if clean else NORMS[line.norm], "" if clean else f"{line.epsilon:g}"]
         n = min((cell.n for seeds in found.values() for cell in _measured(seeds)), default="–")
         numbers = [_percent(_measured(found.get(defense, []))) for defense in defenses]
-        table.append([*map(escape, where), str(n), *numbers])
-    return pd.DataFrame(table, columns=["dataset", "model", "norm", "epsilon", "n", *map(escape, defenses)])
+        table.append([*map(escape, (*where, line.suite)), str(n), *numbers])
+    columns = ["dataset", "model", "norm", "epsilon", "suite", "n", *map(escape, defenses)]
+    return pd.DataFrame(table, columns=columns)
 
 
 def _is_clean(cell: Cell) -> bool:

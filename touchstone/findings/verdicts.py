@@ -246,18 +246,19 @@ class Ours(NamedTuple):
 
 
 class Tested(NamedTuple):
-    """Our worst case in the claim's unit, the two gaps in points, and what they say of a number under attack."""
+    """Our worst case in the claim's unit and its suite, the two gaps in points, and what they say of the claim."""
 
     worst: float = math.nan
     worst_h: float = math.nan
     worst_n: float = math.nan
+    suite: str = ""
     attack_gap: float = math.nan
     replication_gap: float = math.nan
     second: Second | None = None
 
 
 FIRST = ["kind", "verdict", "why", "only", "q", "caps"]
-SECOND = [*Tested._fields[:3], "stands", "stands_why", "overstated_by", "attack_gap", "replication_gap"]
+SECOND = [*Tested._fields[:4], "stands", "stands_why", "overstated_by", "attack_gap", "replication_gap"]
 RESULT = ["reading", *Ours._fields, *FIRST, *SECOND]
 
 
@@ -418,6 +419,7 @@ def _tested(claim: Claim, evidence: Evidence, first: Verdict, ours: Ours) -> Tes
         worst=claim.printed_as(found.value),
         worst_h=found.interval.half * claim.unit,
         worst_n=found.samples.n or math.nan,
+        suite=found.suite,
         attack_gap=100.0 * gap.value,
         replication_gap=replication,
         second=_second(claim, found, gap.value, cut, first.word),

@@ -12,7 +12,21 @@ from touchstone.report.plots.style import MARKERS, canvas, colours, say, styled
 
 PANEL = ["dataset", "attack"]  # one attack of the protocol `worst` per norm
 NEEDED = [
-    *["dataset", "stand_in", "model", "defense", "seed", "attack", "norm", "epsilon", "metric", "value", "n", "status"]
+    *[
+        "dataset",
+        "stand_in",
+        "model",
+        "defense",
+        "seed",
+        "attack",
+        "norm",
+        "epsilon",
+        "metric",
+        "value",
+        "n",
+        "status",
+        "suite",
+    ]
 ]
 
 
@@ -28,7 +42,8 @@ def worst_case(cells: pd.DataFrame, *, datasets: Sequence[str] = ()) -> Figure:
     """Draw worst-case accuracy against epsilon (pixels in [0, 1]), a panel per dataset and worst-case attack.
 
     Per label the mean over seeds, with the range of the seeds as a bar; a cell that is incomplete (a member of
-    the worst-case list is missing) or failed has hollow markers and is named in the panel's title.
+    the worst-case list is missing) or failed has hollow markers and is named in the panel's title. The legend is
+    headed by the suite of attacks.
 
     Args:
         cells: the table cells.csv, one row per measured number.
@@ -58,7 +73,9 @@ def worst_case(cells: pd.DataFrame, *, datasets: Sequence[str] = ()) -> Figure:
     for ax, (_, panel) in zip(axes.ravel(), panels, strict=False):
         _panel(ax, panel, looks)
     handles = [Line2D([], [], markersize=5, label=label, color=c, marker=m) for label, (c, m) in looks.items()]
-    figure.legend(handles=handles, loc="outside upper center", ncols=-(-len(handles) // -(-len(handles) // 5)))
+    suites = "suite " + ", ".join(rows["suite"].unique())
+    per_row = -(-len(handles) // -(-len(handles) // 5))
+    figure.legend(handles=handles, title=suites, loc="outside upper center", ncols=per_row)
     return figure
 
 
