@@ -281,7 +281,7 @@ def _worst_case(plan: Plan, study: str, dataset: str, attack: str) -> WorstCase 
     if published.threat is None:
         return None
     defined = definition.threats[published.threat]
-    threat = ThreatSpec(defined.norm, for_dataset(defined.space, dataset), defined.bounds)
+    threat = ThreatSpec(defined.norm, for_cell(defined.space, dataset, ""), defined.bounds)
     if published.rule == "unbounded":
         return WorstCase(dataset, attack, threat, why_not=f"{attack} is unbounded, so no radius bounds a worst case")
     for norm, covered in definition.worst.items():
