@@ -106,6 +106,12 @@ def test_another_attack_under_the_same_threat_counts_and_one_out_of_its_box_does
         Attacked(worst(), suite),
     ]
     judges = {slug: {0.3: ("worst-linf", 0.1)} for slug in ("weak", "free")}
+    minimal = Attacked(
+        header("minimal", kind="minimal", threat=ThreatSpec("linf", **space)),
+        points(epsilon=[np.nan] * 4, success=all_, dist=[0.31, 0.3, 0.31, 0.31]),
+    )
+    found = table(*given, minimal, judges=judges)
+    assert number(found, metric="worst_under_threat", attack="weak")["value"] == 0.5
     found = table(*given, judges=judges)
     assert number(found, metric="worst_under_threat", attack="weak")["value"] == 0.75
     assert number(found, metric="attack_gap", attack="weak")["value"] == 0.25

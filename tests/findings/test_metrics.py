@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 from toy_records import points
 
-from touchstone.cell import ThreatSpec
 from touchstone.findings import metrics
 
 
@@ -176,13 +175,10 @@ def test_the_worst_case_counts_misclassified_points_that_their_attack_was_not_co
 
 
 def in_threat(own: pd.DataFrame, pixels: list[float], epsilon: float = 0.3) -> tuple[float, ...]:
-    reached = metrics.reach(own, NORMALIZED)
+    reached = metrics.reach(own)
     found = metrics.under_threat(own, reached, pd.Series(pixels), epsilon=epsilon, radius=0.1)
     assert found is not None
     return found
-
-
-NORMALIZED = ThreatSpec("linf", "normalized", epsilons=(0.1, 0.3))
 
 
 def test_the_worst_case_is_no_better_than_the_published_attack() -> None:
@@ -194,7 +190,8 @@ def test_the_worst_case_is_no_better_than_the_published_attack() -> None:
 
 
 def test_points_at_a_smaller_radius_count_too() -> None:
-    own = points(sample=[0, 1, 2] * 2, epsilon=[0.1] * 3 + [0.3] * 3, success=[True, False, False, False, True, False])
+    radii = [0.1] * 3 + [0.3] * 3
+    own = points(sample=[0, 1, 2] * 2, epsilon=radii, dist=radii, success=[True, False, False, False, True, False])
     assert in_threat(own, [math.inf] * 3) == pytest.approx((1 / 3, 1 / 3, 3))
     assert in_threat(own, [math.inf] * 3, epsilon=0.1) == pytest.approx((2 / 3, 0.0, 3))
 
@@ -204,18 +201,21 @@ def test_a_gap_is_read_on_the_samples_that_both_met() -> None:
     assert in_threat(own, [0.0, 0.0, 0.05, 0.2]) == pytest.approx((1 / 3, 1 / 3, 3))
     nothing = in_threat(own.assign(sample=[11, 12, 13, 19]), [0.0, 0.0, 0.05, 0.2])
     assert nothing == pytest.approx((math.nan, math.nan, 0), nan_ok=True)
-    assert metrics.under_threat(own, metrics.reach(own, NORMALIZED), pd.Series([0.0]), epsilon=0.2, radius=1.0) is None
+    assert metrics.under_threat(own, metrics.reach(own), pd.Series([0.0]), epsilon=0.2, radius=1.0) is None
 
 
-def test_the_reach_of_an_attack_is_in_its_own_space() -> None:
+def test_the_reach_of_an_attack_is_where_its_point_lies_in_its_own_space() -> None:
+    """Whatever radius it was made for, none among them, and short of the confidence that it aimed at too."""
     own = points(
-        sample=[0, 0, 1, 2],
-        epsilon=[0.1, 0.3, 0.3, np.nan],
-        success=[False, True, False, True],
-        dist_linf=[0.02, 0.05, 0.05, 0.04],
+        sample=[0, 0, 1, 2, 3, 4],
+        epsilon=[0.1, 0.3, 0.3, np.nan, 0.3, 0.3],
+        success=[False, True, False, True, False, False],
+        adv_pred=[0, 1, 0, 1, 1, 1],
+        rejected=[False] * 5 + [True],
+        dist=[0.08, 0.25, 0.3, 0.2, 0.15, 0.15],
+        dist_linf=[0.02, 0.05, 0.05, 0.04, 0.03, 0.03],
     )
-    assert metrics.reach(own, NORMALIZED).tolist() == [0.3, math.inf, math.inf]
-    assert metrics.reach(own, ThreatSpec("linf", bounds="none")).tolist() == [0.05, math.inf, 0.04]
+    assert metrics.reach(own).tolist() == [0.25, math.inf, 0.2, 0.15, math.inf]
 
 
 # ---- what else is read from records

@@ -151,7 +151,7 @@ class _Together:
         if key not in self._reached:
             ok = [one for one in self.all.values() if one.header.status == "ok"]
             kin = [
-                metrics.reach(frame, threat)
+                metrics.reach(frame)
                 for header, frame in ok
                 if header.threat
                 and (header.threat.norm, header.threat.space) == (norm, space)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from touchstone.cell import ThreatSpec, same_radius
+from touchstone.cell import same_radius
 from touchstone.findings.intervals import mean_half, median_half
 from touchstone.records import NO_ANSWER, TOLERANCE
 
@@ -264,13 +264,13 @@ class UnderThreat(NamedTuple):
     n: int
 
 
-def reach(records: pd.DataFrame, threat: ThreatSpec) -> pd.Series:
-    """Return per sample the smallest radius, in the threat's own space, at which its attack breaks it; else inf.
+def reach(records: pd.DataFrame) -> "pd.Series[float]":
+    """Return per sample the smallest radius, in the norm and space of the attack's threat, that holds a broken point.
 
-    Records hold distances in pixels. In another space a row says no more than that its point is inside its own radius.
+    A point counts where it lies, whatever radius and confidence its attack aimed at; inf where there is none.
     """
-    radius = records[f"dist_{threat.norm}"] if threat.space == "pixel" else records["epsilon"]
-    return radius.astype(float).where(records["success"], np.inf).fillna(np.inf).groupby(records["sample"]).min()
+    radius = records["dist"].astype(float).where(misclassified(records), np.inf)
+    return radius.groupby(records["sample"]).min()
 
 
 def under_threat(
