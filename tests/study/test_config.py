@@ -1,5 +1,8 @@
 """Reading one YAML file: what is wrong is said with file, line and key."""
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,3 +65,12 @@ def test_a_file_that_is_no_mapping(file: Path, make: Callable[[Path], object], n
     make(file)
     with pytest.raises(ConfigError, match=needle):
         config.load(file)
+
+
+def test_the_command_of_the_readme_names_the_line_that_is_no_yaml(root: Path, tmp_path: Path) -> None:
+    """Snakemake says of such a --configfile neither file nor line."""
+    (code,) = re.findall(r'python -c "(.*)"', (root / "configs" / "README.md").read_text())
+    (tmp_path / "mine.yaml").write_text("run: a\nstudies: [minmax\nfoo: 1\n")
+    command = [sys.executable, "-c", code.replace("configs/mine.yaml", str(tmp_path / "mine.yaml"))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert re.search(r"mine\.yaml:3: not valid YAML", done.stderr)
