@@ -193,7 +193,8 @@ def test_only_may_name_models_and_attacks(root: Path, tmp_path: Path) -> None:
     path.write_text(text + "\nonly: {models: [mlp-1000, mlp-1200], attacks: [worst-l2, fgsm-linf]}\n")
     plan = make_plan(root, path)
     assert {m.model for m in plan.models} == {"mlp-1000", "mlp-1200"}
-    std = [next(m for m in plan.models if (m.study, m.defense) == (study, "std")) for study in ("margin", "critic")]
+    plain = (("margin", "plain"), ("critic", "std"))
+    std = [next(m for m in plan.models if (m.study, m.defense) == one) for one in plain]
     assert [plan.attacks(m) for m in std] == [["clean", "fgsm-linf", "worst-l2"], ["clean", "worst-l2"]]
 
 
@@ -246,8 +247,8 @@ def test_a_cap_on_the_start_is_one_on_what_starts_from_it(demo: Plan) -> None:
 def test_phases_may_differ_by_dataset(paper: Plan) -> None:
     warm = {m.dataset: build.phases(paper, m)[0] for m in paper.trained if (m.defense, m.seed) == ("ce-warm", 0)}
     assert {d: [(p.epochs, tuple(p.milestones)) for p in phases] for d, phases in warm.items()} == {
-        "mnist": [(50, (17, 33))],
-        "cifar10": [(150, (50, 100))],
+        **dict.fromkeys(("mnist", "kmnist", "fmnist"), [(50, (17, 33))]),
+        **dict.fromkeys(("cifar10", "svhn", "cifar100", "tinyimagenet"), [(150, (50, 100))]),
     }
 
 
@@ -255,7 +256,11 @@ def test_phases_may_differ_by_dataset(paper: Plan) -> None:
 def test_every_study_is_planned_at_every_scale(root: Path, tmp_path: Path, name: str) -> None:
     studies = sorted(path.parent.name for path in root.glob("studies/*/study.yaml"))
     path = tmp_path / "all.yaml"
-    path.write_text(re.sub(r"studies: \[.*\]", f"studies: [{', '.join(studies)}]", (root / name).read_text()))
+    text = re.sub(r"studies: \[.*\]", f"studies: [{', '.join(studies)}]", (root / name).read_text())
+    rest = [one for one in ("kmnist", "fmnist", "svhn", "cifar100", "tinyimagenet") if f"  {one}: " not in text]
+    path.write_text(
+        text.replace("\ndata:\n", "\ndata:\n" + "".join(f"  {one}: {{source: download}}\n" for one in rest))
+    )
     plan = make_plan(root, path)
     assert {m.study for m in plan.models} == set(studies)
     assert build.config_job(plan).values["jobs"].keys() == {"/".join(map(str, m)) for m in plan.trained}

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import pytest
-from conftest import ROOT
 
 from touchstone.attacks import ATTACKS
 from touchstone.cell import ModelId, same_radius
@@ -21,6 +20,7 @@ from touchstone.registry import options
 from touchstone.study.claims import PUBLISHED
 from touchstone.study.scale import EPSILON_UNITS
 
+ROOT = Path(__file__).resolve().parents[2]
 SHARED_CLAIMS = ROOT.parent / "shared" / "claims" / "claims.csv"
 COUNTS = {"minmax": 67, "margin": 50, "critic": 68, "pdpgd": 670, "pcloss": 410, "weightpen": 61}
 

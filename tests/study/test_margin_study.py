@@ -52,7 +52,7 @@ def test_margin_takes_its_gradient_there_without_weight_decay(paper: Plan) -> No
     assert sorted(one.options["c"] for one in nets.values()) == [0.001, 0.005, 0.01]
     decays = {phase.weight_decay for name in nets for phase in resolved_phases(study, name, "cifar10")}
     assert decays == {0.0}
-    assert [phase.weight_decay for phase in resolved_phases(study, "std", "cifar10")] == [1e-4]
+    assert [phase.weight_decay for phase in resolved_phases(study, "plain", "cifar10")] == [1e-4]
 
 
 @pytest.mark.parametrize(
