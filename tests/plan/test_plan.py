@@ -247,8 +247,8 @@ def test_a_cap_on_the_start_is_one_on_what_starts_from_it(demo: Plan) -> None:
 def test_phases_may_differ_by_dataset(paper: Plan) -> None:
     warm = {m.dataset: build.phases(paper, m)[0] for m in paper.trained if (m.defense, m.seed) == ("ce-warm", 0)}
     assert {d: [(p.epochs, tuple(p.milestones)) for p in phases] for d, phases in warm.items()} == {
-        **dict.fromkeys(("mnist", "kmnist", "fmnist"), [(50, (17, 33))]),
-        **dict.fromkeys(("cifar10", "svhn", "cifar100", "tinyimagenet"), [(150, (50, 100))]),
+        **{name: [(50, (17, 33))] for name in ("mnist", "kmnist", "fmnist")},
+        **{name: [(150, (50, 100))] for name in ("cifar10", "svhn", "cifar100", "tinyimagenet")},
     }
 
 
@@ -258,9 +258,8 @@ def test_every_study_is_planned_at_every_scale(root: Path, tmp_path: Path, name:
     path = tmp_path / "all.yaml"
     text = re.sub(r"studies: \[.*\]", f"studies: [{', '.join(studies)}]", (root / name).read_text())
     rest = [one for one in ("kmnist", "fmnist", "svhn", "cifar100", "tinyimagenet") if f"  {one}: " not in text]
-    path.write_text(
-        text.replace("\ndata:\n", "\ndata:\n" + "".join(f"  {one}: {{source: download}}\n" for one in rest))
-    )
+    sources = "".join(f"  {one}: {{source: download}}\n" for one in rest)
+    path.write_text(text.replace("\ndata:\n", f"\ndata:\n{sources}"))
     plan = make_plan(root, path)
     assert {m.study for m in plan.models} == set(studies)
     assert build.config_job(plan).values["jobs"].keys() == {"/".join(map(str, m)) for m in plan.trained}
