@@ -1,6 +1,7 @@
 """The numbers of all studies: every one that the works print is there, and runs as it is printed."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -122,6 +123,8 @@ def every_claim() -> pd.DataFrame:
 def test_every_published_number_is_in_its_study() -> None:
     assert {study: len(claims(study)) for study in COUNTS} == COUNTS
     assert sum(COUNTS.values()) == 1326
+    said = re.findall(r"^\| `(\w+)` \|.*\| (\d+)[^|]*\|$", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    assert {study: int(count) for study, count in said} == COUNTS
 
 
 def test_every_field_is_as_it_was_read_from_the_work() -> None:
