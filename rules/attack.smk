@@ -1,6 +1,6 @@
 # One job runs a batch of attacks on one model: all of them (`jobs: per_model`; a job costs seconds to start, which is
-# most of a demo attack's time), or one (`jobs: per_attack`). What an attack found is kept beside the batches, so that
-# only what is new runs when a batch runs again.
+# most of a demo attack's time), those in a norm (`per_norm`), or one (`per_attack`). What an attack found is kept beside
+# the batches, so that only what is new runs when a batch runs again.
 rule attack:
     input:
         unpack(attack_inputs),

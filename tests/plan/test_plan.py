@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -483,7 +484,7 @@ def test_fgsm_of_the_margin_runs_as_coded_and_in_float64_too(paper: Plan) -> Non
         losses = {a: build.attack_job(paper, model, a).members[0].options.get("loss") for a in paper.attacks(model)}
         assert (losses["fgsm-raw-linf"], losses["fgsm-ce64-linf"]) == ("raw", "ce64")
     readings = paper.studies["margin"].readings
-    assert readings["coded"].attack == {"fgsm-linf": "fgsm-raw-linf"}
+    assert readings["coded"].attack["fgsm-linf"] == "fgsm-raw-linf"
     assert readings["float64"].attack == {"fgsm-linf": "fgsm-ce64-linf"}
     assert (readings["coded"].mark, readings["float64"].mark) == ("only as coded", "only in float64")
 
@@ -508,12 +509,22 @@ def test_an_attack_meant_for_a_defense_joins_its_worst_case_only(edited: Edit) -
     assert [m.slug for m in attack(plan, "mnist", "std", "pgd40-linf").members] == ["pgd40-linf"]
 
 
-def test_a_batch_is_a_model_or_an_attack(demo: Plan, paper: Plan) -> None:
+def test_a_batch_is_a_model_a_norm_or_an_attack(demo: Plan, paper: Plan) -> None:
     one, other = of(demo, "mnist", "std"), of(paper, "mnist", "std")
     assert demo.batches(one) == {"all": demo.attacks(one)}
-    assert paper.batches(other) == {a: [a] for a in paper.attacks(other)}
-    (job,) = build.batch_job(paper, other, "worst-l2").attacks
+    single = replace(paper, config=paper.config.model_copy(update={"jobs": "per_attack"}))
+    assert single.batches(other) == {a: [a] for a in single.attacks(other)}
+    (job,) = build.batch_job(single, other, "worst-l2").attacks
     assert (job.attack, job.protocol, job.kind) == ("worst-l2", "worst", "fixed")
+    norms = paper.batches(other)
+    assert sorted(a for batch in norms.values() for a in batch) == sorted(paper.attacks(other))
+    assert next(iter(norms.values()))[0] == "clean", "a job for clean images alone would cost more to start than to run"
+    for norm, attacks in norms.items():
+        threats = (paper.threat(other, attack) for attack in attacks if attack != "clean")
+        assert {threat.norm for threat in threats if threat} == {norm}
+    alone = paper.config.only.model_copy(update={"attacks": ["clean"]})
+    bare = replace(paper, config=paper.config.model_copy(update={"only": alone}))
+    assert bare.batches(other) == {"none": ["clean"]}
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ BAD = [
     ("zero-threads", CONFIG, "threads: 1", "threads: 0", ["threads", "greater than or equal to 1", "got 0"]),
     ("text-for-number", CONFIG, "batch_size: 512", "batch_size: many", ["batch_size", "valid integer", "got 'many'"]),
     ("fraction", CONFIG, "batch_size: 512", "batch_size: 0.5", ["batch_size", "got 0.5"]),
-    ("bad-jobs", CONFIG, "jobs: per_model", "jobs: per_cell", ["jobs", "'per_attack' or 'per_model'"]),
+    ("bad-jobs", CONFIG, "jobs: per_model", "jobs: per_cell", ["jobs", "'per_attack', 'per_norm' or 'per_model'"]),
     ("bad-run-slug", CONFIG, "run: demo", "run: My Run", ["run", "lower-case letters", "got 'My Run'"]),
     ("no-studies", CONFIG, "studies: [minmax]", "studies: []", ["studies", "at least 1 item"]),
     ("unknown-study", CONFIG, "studies: [minmax]", "studies: [minmx]", ["studies.0", "'minmx'", "did you mean 'minmax'"]),

@@ -168,13 +168,23 @@ class Plan:
 
     def batches(self, model: ModelId) -> dict[str, list[str]]:
         """Return the attacks on a model by the job that runs them; one that chooses for others runs with them."""
-        attacks = self.attacks(model)
-        if self.config.jobs == "per_model":
-            return {ALL: attacks}
         found = defaultdict[str, list[str]](list)
-        for attack in attacks:
-            found[self.grid_from(model, attack) or attack].append(attack)
+        for attack in self.attacks(model):
+            found[self._batch(model, attack)].append(attack)
+        if self.config.jobs == "per_norm" and len(found) > 1:  # what has no norm costs less than a job
+            rest = found.pop("none")
+            first = next(iter(found))
+            found[first] = [*rest, *found[first]]
         return dict(found)
+
+    def _batch(self, model: ModelId, attack: str) -> str:
+        """Return the name of the batch that an attack belongs to."""
+        if self.config.jobs == "per_model":
+            return ALL
+        if self.config.jobs == "per_attack":
+            return self.grid_from(model, attack) or attack
+        threat = self.threat(model, attack)
+        return threat.norm if threat else "none"
 
     def grid_from(self, model: ModelId, attack: str) -> str | None:
         """Return the attack whose choice of a grid another one takes over, None if it takes none."""

@@ -124,8 +124,8 @@ class Config(Strict):
     threads: Annotated[int, Field(ge=1, le=1024)] = Field(
         description="CPU threads of one job; they decide the last bits of a result"
     )
-    jobs: Literal["per_attack", "per_model"] = Field(
-        description="per_attack: a job per attack; per_model: all attacks on a model in one job"
+    jobs: Literal["per_attack", "per_norm", "per_model"] = Field(
+        description="a job runs one attack on a model (per_attack), all in a norm (per_norm), or all (per_model)"
     )
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         description="rows per call of a model; halved where memory runs out"
