@@ -307,7 +307,8 @@ def gap(here: Tensor, there: Tensor) -> float:
     return float((here.cpu().double() - there.cpu().double()).abs().max())
 
 
-_ATTACKS = [(name, norm) for name, spec in ATTACKS.items() for norm in spec.norms]
+# what calls a foreign attack has no points of its own
+_ATTACKS = [(name, norm) for name, spec in ATTACKS.items() if not spec.foreign for norm in spec.norms]
 _SHORT = {"pgd", "apgd-t", "fab", "cw", "pdpgd", "square"}
 
 FIRST = [  # what everything else rests on
