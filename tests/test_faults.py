@@ -110,8 +110,11 @@ def test_where_data_lie_triggers_nothing(checkout: Path, tmp_path: Path) -> None
         x, y = np.random.default_rng(count).integers(0, 256, (count, 28, 28), "u1"), np.arange(count, dtype="u1") % 10
         for name, values in ((f"{part}-images-idx3-ubyte.gz", x), (f"{part}-labels-idx1-ubyte.gz", y)):
             sizes = np.array(values.shape, ">u4").tobytes()
-            content = gzip.compress(bytes([0, 0, 8, values.ndim]) + sizes + values.tobytes(), mtime=0)
-            row = re.sub(rf'({name}", )"[0-9a-f]*"', rf'\1"{hashlib.md5(content).hexdigest()}"', row)
+            inside = bytes([0, 0, 8, values.ndim]) + sizes + values.tobytes()
+            content = gzip.compress(inside, mtime=0)
+            sums = ", ".join(f'"{hashlib.md5(data).hexdigest()}"' for data in (content, inside))
+            row, found = re.subn(rf'("MNIST/raw/{name}",\s*)"[0-9a-f]*",\s*"[0-9a-f]*"', rf"\1{sums}", row)
+            assert found == 1
             for place in ("A", "B"):
                 file = tmp_path / place / "MNIST/raw" / name
                 file.parent.mkdir(parents=True, exist_ok=True)
