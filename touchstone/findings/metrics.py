@@ -46,8 +46,12 @@ def distances(records: pd.DataFrame, norm: str, counts: pd.Series | None = None)
         norm: in which the distance is read.
         counts: which rows count; the successful ones if not given.
     """
-    counts = records["success"] if counts is None else counts
-    return records[f"dist_{norm}"].astype(float).where(counts, np.inf).groupby(records["sample"]).min()
+    return closest(records, f"dist_{norm}", records["success"] if counts is None else counts)
+
+
+def closest(records: pd.DataFrame, column: str, counts: "pd.Series[bool]") -> "pd.Series[float]":
+    """Return per sample the smallest of a column of distances over the rows that count; inf where none does."""
+    return records[column].astype(float).where(counts, np.inf).groupby(records["sample"]).min()
 
 
 def misclassified(records: pd.DataFrame) -> pd.Series:
@@ -117,10 +121,9 @@ def rho(records: pd.DataFrame, over: Rho) -> Number:
         records: rows of one minimal-norm attack in l2; of several rows of a sample the nearest that breaks it counts.
         over: which samples.
     """
-    records = records.assign(dist_l2=records["dist"])
-    dist, right = distances(records, "l2"), correct(records)
+    dist, right = closest(records, "dist", records["success"]), correct(records)
     if over.ends:
-        ended = records["dist_l2"].astype(float).groupby(records["sample"]).min()
+        ended = records["dist"].astype(float).groupby(records["sample"]).min()
         dist = dist.where(np.isfinite(dist), ended.where(ended > 0.0, np.inf))
     dist = dist.where(right, 0.0 if over.everyone else np.inf)
     size = records["x_l2_space"].astype(float).groupby(records["sample"]).first()
@@ -269,8 +272,7 @@ def reach(records: pd.DataFrame) -> "pd.Series[float]":
 
     A point counts where it lies, whatever radius and confidence its attack aimed at; inf where there is none.
     """
-    radius = records["dist"].astype(float).where(misclassified(records), np.inf)
-    return radius.groupby(records["sample"]).min()
+    return closest(records, "dist", misclassified(records))
 
 
 def under_threat(

@@ -20,13 +20,13 @@ from scipy import stats
 from touchstone.cell import ThreatSpec, distinct_radii, same_radius
 from touchstone.findings.cells import UNDER_THREAT, Index, Place, at, derive, index
 from touchstone.findings.evidence import SEPARATOR, Trial, Worst
+from touchstone.findings.intervals import LEAST_SEEDS
 from touchstone.findings.vocabulary import STATEMENTS, known
 from touchstone.study.claims import CELL, HEADLINE
 from touchstone.study.scale import ERRORS, LITTLE, METRICS, SLACK, SLIGHT, UNITS
 from touchstone.study.statements import SEE, Question, Statement, Subject
 
 LEVEL = 0.05  # of each one-sided bound, and of Holm's correction over a statement
-ENOUGH = 3  # seeds on either side of a comparison
 REPLY = ("verdict", "right", "compared", "why")  # the columns of a verdict
 WORST_CASE = "worst_"  # before them where it is the one in the worst case
 COLUMNS = ["id", "claim", "test", *REPLY, *(WORST_CASE + name for name in REPLY), "published_numbers_agree"]
@@ -47,11 +47,11 @@ class Mean(NamedTuple):
 
     @classmethod
     def of(cls, number: Seeds | float) -> "Mean":
-        """Take the mean over seeds (nan without any, variance nan below ENOUGH); a constant has no variance."""
+        """Take the mean over seeds (nan without any, variance nan below LEAST_SEEDS); a constant has no variance."""
         if isinstance(number, int | float):
             return cls(float(number), 0.0, math.inf)
         values, n = np.array(list(number.values())), len(number)
-        if n < ENOUGH:
+        if n < LEAST_SEEDS:
             return cls(float(values.mean()) if n else math.nan, math.nan, math.nan)
         return cls(float(values.mean()), float(values.var(ddof=1)) / n, n - 1)
 
@@ -78,7 +78,7 @@ class Comparison:
         """Return the p-values of Welch's test against "at most the margin" and "at least the margin".
 
         Returns:
-            (p that it is above, p that it is below), both nan if a side has fewer than ENOUGH seeds. Where no seed
+            (p that it is above, p that it is below), both nan if a side has fewer than LEAST_SEEDS seeds. Where no seed
             differs from the others the means are exact: a p is 0 or 1.
         """
         left, right = Mean.of(self.left), Mean.of(self.right)
@@ -96,7 +96,7 @@ class Comparison:
         left, right = Mean.of(self.left).value, Mean.of(self.right).value
         above, below = self.tails()
         counts = [len(side) for side in (self.left, self.right) if not isinstance(side, int | float)]
-        said = f"p {min(above, below):.2g}" if not math.isnan(above) else f"{min(counts)} of {ENOUGH} seeds"
+        said = f"p {min(above, below):.2g}" if not math.isnan(above) else f"{min(counts)} of {LEAST_SEEDS} seeds"
         sign, margin = "≥" if self.or_equal else ">", f" {self.margin:+.2g}" if self.margin else ""
         return f"{self.label}: {left:.4g} {sign} {right:.4g}{margin} ({said})"
 

@@ -57,7 +57,6 @@ def train(
     data = load_data(job.subject.data, device)
     files = results.model(job.subject.model)
     given = _given(job, given_file)
-    model = make_model(job.net, data.name, job.subject.model.seed, given).to(device)
     chosen, start, reason = _chosen(job, results), _start(job, results), ""
     if job.selects and chosen is None:
         reason = "no candidate met the selection criterion (see selection.json)"
@@ -74,6 +73,7 @@ def train(
     checkpoint = Checkpoint(results.unfinished(job.subject.model), decides, **(every or {}))
     started = time.monotonic()
     if reason:
+        model = make_model(job.net, data.name, job.subject.model.seed, given)
         result = Fit(status="failed", reason=reason)
     elif given is not None and not job.phases:
         model = make_fresh(job.net, data.name, job.subject.model.seed, data.train.x, given)
