@@ -11,6 +11,7 @@ CAPS = [
     Cap(where={"dataset": "cifar10"}, epochs=6),
     Cap(where={"attack": "cw"}, samples=25),
     Cap(where={"defense": "adv", "dataset": "cifar10"}, attack_steps=10),
+    Cap(where={"study": "critic"}, epochs=3, seeds=1),
 ]
 
 
@@ -21,13 +22,15 @@ CAPS = [
         ({"dataset": "mnist", "defense": "adv"}, 20, 60, None),
         ({"dataset": "cifar10", "defense": "adv"}, 6, 60, 10),
         ({"dataset": "cifar10", "attack": "cw"}, 6, 25, None),
+        ({"study": "critic", "dataset": "cifar10", "attack": "cw"}, 3, 25, None),
+        ({"study": "margin", "dataset": "cifar10"}, 6, 60, None),
     ],
 )
 def test_limits(cell: dict[str, str], epochs: int, samples: int, steps: int | None) -> None:
     limits = Limits.where(CAPS, **cell)
     assert (limits["epochs"], limits["samples"], limits["attack_steps"]) == (epochs, samples, steps)
     assert limits.capped("epochs", 10) == min(10, epochs)
-    assert limits.capped("seeds", 3) == 3
+    assert limits.capped("seeds", 3) == (1 if cell.get("study") == "critic" else 3)
 
 
 def test_what_is_given_is_not_changed() -> None:

@@ -22,7 +22,7 @@ class Limits:
     caps: tuple[Cap, ...]
 
     @classmethod
-    def where(cls, caps: Sequence[Cap], **cell: str) -> "Limits":
+    def where(cls, caps: Sequence[Cap], **cell: str | int) -> "Limits":
         """Return the caps whose every key matches the cell; a key that the cell lacks does not match."""
         return cls(tuple(cap for cap in caps if all(cell.get(k) == v for k, v in cap.where if v is not None)))
 

@@ -72,8 +72,8 @@ class Plan:
 
     def limits(self, model: ModelId, attack: str = "") -> Limits:
         """Return the caps on a training, or on an attack on it."""
-        where = {"dataset": model.dataset, "model": model.model, "defense": model.defense}
-        return Limits.where(self.config.caps, **where, **({"attack": attack} if attack else {}))
+        where = model._asdict() | ({"attack": attack} if attack else {})
+        return Limits.where(self.config.caps, **where)
 
     # ---- models
 

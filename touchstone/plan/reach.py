@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # a plan is checked where it is made
     from touchstone.plan.plan import Plan
 
 MODEL_SLOTS = ("dataset", "model", "defense")
+WHERE_SLOTS = ("study", *MODEL_SLOTS)
 
 
 def check_reach(check: Checker, plan: "Plan") -> None:
@@ -60,7 +61,7 @@ def _missed(whole: "Plan", where: Where) -> str:
 
 
 def _such(model: ModelId, where: Where) -> bool:
-    return all(getattr(where, slot) in (None, getattr(model, slot)) for slot in MODEL_SLOTS)
+    return all(getattr(where, slot) in (None, getattr(model, slot)) for slot in WHERE_SLOTS)
 
 
 def _attacks(whole: "Plan", model: ModelId) -> list[str]:

@@ -73,6 +73,7 @@ class DataSource(Strict):
 class Where(Strict):
     """Which cells a cap applies to; every key that is given must match."""
 
+    study: Slug | None = Field(default=None, description="a study of the run")
     dataset: Slug | None = Field(default=None, description="a dataset of the study, not what stands in for it")
     model: Slug | None = Field(default=None, description="an architecture")
     defense: Slug | None = Field(default=None, description="a defense")

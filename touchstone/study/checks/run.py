@@ -45,6 +45,7 @@ class Names:
             "defense": {d for study in studies for d in study.defenses},
             "attack": {a for study in studies for a in (*study.attacks, *map(worst_slug, study.worst))},
             "model": {m for study in studies for m in study.models},
+            "study": {*self.studies},
         }
 
     def run(self) -> None:
@@ -178,11 +179,13 @@ class Caps:
                 self.check.add(("caps", number, limit), f"{attack!r} has none")
 
     def _members(self, cap: Cap, attack: str) -> Iterator[MemberDef]:
-        """Yield what the attack consists of in every study, on the defenses that the cap applies to.
+        """Yield what the attack consists of in every study and on every defense that the cap applies to.
 
         There is none where the attack or the suite is unknown, which is said elsewhere.
         """
-        for study in self.studies.values():
+        for slug, study in self.studies.items():
+            if cap.where.study not in (None, slug):
+                continue
             worst = norm_of(study, attack) is not None
             if self.config.suite in self.suites.by_name if worst else attack in study.attacks:
                 for name, defense in study.defenses.items():
