@@ -52,6 +52,7 @@ def make_run(
         "reason": "loss or weights not finite in epoch 3" if failed else "",
         "epoch_failed": 3 if failed else None,
         "epochs": 10,
+        "selected_options": None,
         "seconds": 12.5,
         "flags": [],
     }

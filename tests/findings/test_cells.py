@@ -12,9 +12,9 @@ from touchstone import records
 from touchstone.cell import ThreatSpec
 from touchstone.findings import cells, metrics, weights
 from touchstone.findings.cells import Place
-from touchstone.findings.inputs import read_run
 from touchstone.findings.intervals import share_margins
 from touchstone.records import Attacked, Batch
+from touchstone.runs import read_run
 
 
 def number(table: pd.DataFrame, **where: Any) -> pd.Series:

@@ -383,7 +383,7 @@ def test_a_budget_rule_of_the_study_reaches_job_worst_case_and_claims(edited: Ed
     )
     (member,) = attack(plan, "mnist", "std", "mim40-linf").members
     assert member.budget_rule == "shrink_and_retest"  # and its claims at epsilon 0.3 were accepted
-    assert attack(plan, "mnist", "std", "pgd40-linf").members[0].budget_rule is None
+    assert attack(plan, "mnist", "std", "pgd40-linf").members[0].budget_rule == "ball"
     judges = judged(plan)
     assert judges["mnist", "mim40-linf"] == judges["mnist", "fgsm-linf"]
     assert isinstance(judges["mnist", "cw-l2"], list)  # as the study has it, it is unbounded: no radius bounds it
@@ -607,3 +607,23 @@ def test_an_attack_that_takes_a_choice_over_runs_after_the_one_that_makes_it(edi
 def test_a_net_of_other_weights_has_no_absolute_number(edited: Edit) -> None:
     plan = edited(("\nseeds:", "\npaired: {match: [clean]}\nseeds:"))
     assert all("other weights" in cut.model for cut in build.tables_job(plan, "minmax").cut_short)
+
+
+def test_batches_of_one_model_share_the_preflight_of_a_threat(edited: Edit) -> None:
+    """Also where their numbers are about other images, which a model's gradients do not know of."""
+    per_attack = [("jobs: per_model", "jobs: per_attack")]
+    plan = edited((MIM, MIM.replace("mim,", "mim, samples: {first: 40},")), config=per_attack)
+    model = next(m for m in plan.models if (m.dataset, m.defense) == ("mnist", "std"))
+    first, second = (build.batch_job(plan, model, batch) for batch in ("pgd40-linf", "mim40-linf"))
+    assert [a.population for a in (*first.attacks, *second.attacks)] == [None, 40]
+    assert len(first.preflights) == 1
+    assert first.preflights == second.preflights
+    assert first.key(first.preflights[0]) == second.key(second.preflights[0])
+
+
+def test_a_batch_has_a_preflight_per_threat_and_none_without(demo: Plan) -> None:
+    model = demo.models[0]
+    job = build.batch_job(demo, model, "all")
+    threats = [attack.threat for attack in job.attacks if attack.threat]
+    assert [one.threat for one in job.preflights] == list(dict.fromkeys(threats))
+    assert {one.seed for one in job.preflights} == {model.seed}

@@ -12,10 +12,10 @@ import pandas as pd
 from touchstone.cell import ModelId, ThreatSpec, radius_index
 from touchstone.findings import metrics
 from touchstone.findings import weights as weights_of
-from touchstone.findings.inputs import Run
 from touchstone.findings.intervals import share_margins
 from touchstone.models import FIRST_CONV
 from touchstone.records import Attacked, Batch, Header
+from touchstone.runs import Run
 
 # metrics of protocol `worst`
 WORST = "worst_accuracy"  # in pixels, of a suite
@@ -349,7 +349,7 @@ def _of_layer(run: Run, thresholds: Sequence[float], key: str) -> list[Cell]:
     names = ["fuzziness", *(f"near_zero_{t:g}" for t in thresholds), "max_abs_conv", "rho_extreme"]
     values, n = [math.nan] * len(names), 0
     if run.status == "ok":
-        weights = run.weights(key)
+        weights = weights_of.read(run.checkpoint(), key)
         shares = (weights_of.near_zero(weights, threshold) for threshold in thresholds)
         values = [weights_of.fuzziness(weights), *shares, weights_of.max_abs(weights), weights_of.rho_extreme(weights)]
         n = weights.size

@@ -8,10 +8,11 @@ from touchstone.findings import cells, flags, paired, selection, verdicts
 from touchstone.findings import statements as answers
 from touchstone.findings import tables as people
 from touchstone.findings.evidence import Caps, Trial, Worst
-from touchstone.findings.inputs import by_model, places, read_run, write_tables
+from touchstone.findings.inputs import by_model, places, write_tables
 from touchstone.paths import Results
 from touchstone.plan.tables import CutShort, TablesJob, WorstCase
 from touchstone.records import Batch
+from touchstone.runs import read_run
 from touchstone.study import claims as claim_table
 from touchstone.study import statements as written
 

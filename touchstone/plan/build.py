@@ -20,6 +20,7 @@ from touchstone.plan.jobs import (
     Member,
     Net,
     Objective,
+    PreflightJob,
     PrepareJob,
     Probe,
     ProvenanceJob,
@@ -187,8 +188,8 @@ def _members(plan: Plan, model: ModelId, attack: str) -> tuple[tuple[Member, ...
         start = _substitute(plan, model, definition)
         if start is not None:
             caps += [f"substitute {words}" for words in _training_caps(plan, start.model)]
-        rule = published.budget_rule if published else None
-        members.append(Member(slug, definition.fn, done.options, done.grid, rule, start))
+        counted_by = published.counted_by if published else attack_spec(definition.fn).budget_rule
+        members.append(Member(slug, definition.fn, done.options, done.grid, counted_by, start))
     return tuple(members), tuple(caps)
 
 
@@ -231,15 +232,29 @@ def _samples(plan: Plan, model: ModelId, attack: str, population: int | None) ->
     return None if cap is None or (population is not None and cap >= population) else cap
 
 
+def _preflight(plan: Plan, model: ModelId, threat: ThreatSpec) -> PreflightJob:
+    """Return what is measured of a model under a threat."""
+    untrained = net(plan, model)
+    return PreflightJob(
+        threat=threat,
+        seed=model.seed,
+        facts=table_facts(plan.dataset(plan.data(model.dataset)), [untrained]),
+        code=_code("touchstone.evaluation.preflight:preflight", untrained.target),
+    )
+
+
 @cache
 def batch_job(plan: Plan, model: ModelId, batch: str) -> BatchJob:
     """Return the attacks on one model that run in one job."""
+    attacks = tuple(attack_job(plan, model, attack) for attack in plan.batches(model)[batch])
+    threats = dict.fromkeys(attack.threat for attack in attacks if attack.threat is not None)
     return BatchJob(
         code=_code("touchstone.jobs.attack:run"),
         subject=subject(plan, model),
         batch=batch,
         net=net(plan, model),
-        attacks=tuple(attack_job(plan, model, attack) for attack in plan.batches(model)[batch]),
+        attacks=attacks,
+        preflights=tuple(_preflight(plan, model, threat) for threat in threats),
         batch_size=plan.config.batch_size,
         device=plan.config.device,
         threads=plan.config.threads,
@@ -282,7 +297,7 @@ def _worst_case(plan: Plan, study: str, dataset: str, attack: str) -> WorstCase 
         return None
     defined = definition.threats[published.threat]
     threat = ThreatSpec(defined.norm, for_cell(defined.space, dataset, ""), defined.bounds)
-    if published.rule == "unbounded":
+    if published.counted_by == "unbounded":
         return WorstCase(dataset, attack, threat, why_not=f"{attack} is unbounded, so no radius bounds a worst case")
     for norm, covered in definition.worst.items():
         if published.threat in covered:
@@ -373,8 +388,7 @@ def config_job(plan: Plan) -> WriteJob:
     attacked = set(plan.models)
     for model in plan.trained:
         batches = [batch_job(plan, model, b).to_params() for b in plan.batches(model)] if model in attacked else []
-        name = "/".join(map(str, model))
-        jobs[name] = {"training": train_job(plan, model).to_params(), "attacks": batches}
+        jobs[model.label] = {"training": train_job(plan, model).to_params(), "attacks": batches}
     values = {"config": plan.config.model_dump(exclude_none=True), "jobs": jobs}
     return WriteJob(code=_code("touchstone.files:write_yaml"), values=values)
 

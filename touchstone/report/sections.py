@@ -9,7 +9,6 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from touchstone.findings.inputs import Run
 from touchstone.findings.markdown import escape, pipe_table
 from touchstone.findings.statements import WORST_CASE
 from touchstone.findings.tables import CERTAINTY_MARKS, data_words, decimals, laid_out, legend
@@ -20,6 +19,7 @@ from touchstone.registry import nearest
 from touchstone.report import words
 from touchstone.report.material import Material, Provenance, existing, stand_ins
 from touchstone.report.render import Values, captioned, figure, join
+from touchstone.runs import Run
 from touchstone.study.claims import HEADLINE
 from touchstone.study.config import Config
 

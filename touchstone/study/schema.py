@@ -114,8 +114,8 @@ def _bounded(hint: Any, one: dataclasses.Field[Any]) -> Any:
     return GenericAlias(tuple, tuple(item if item is ... else Annotated[item, limits] for item in get_args(hint)))
 
 
-@_says(recipe.Rule)
-class RuleDef(Strict):
+@_says(recipe.OptimizerSettings)
+class OptimizerDef(Strict):
     """An optimiser and its schedule; what is left out is said elsewhere."""
 
     @property
@@ -130,10 +130,12 @@ class Augment(Strict):
 
 
 @_says(Phase, leave_out=["init"])
-class TrainingDef(RuleDef):
+class TrainingDef(OptimizerDef):
     """What a recipe and a phase may both say."""
 
-    groups: dict[Slug, RuleDef] = Field(default={}, description="optimisers of other groups than the model, by name")
+    groups: dict[Slug, OptimizerDef] = Field(
+        default={}, description="optimisers of other groups than the model, by name"
+    )
     augment: Augment | None = Field(default=None, description="how training images vary")
 
 
@@ -301,7 +303,7 @@ class AttackDef(MemberDef):
     )
 
     @property
-    def rule(self) -> str:
+    def counted_by(self) -> Literal["ball"] | BudgetRule:
         """How the points count at an epsilon: the study's word, or what is usual for the attack."""
         return self.budget_rule or attack_spec(self.fn).budget_rule
 

@@ -12,9 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from touchstone.findings.inputs import Run, read_run, read_table
+from touchstone.findings.inputs import read_table
+from touchstone.findings.weights import read
 from touchstone.models import FIRST_CONV
 from touchstone.paths import model_files
+from touchstone.runs import Run, read_run
 
 T = TypeVar("T")
 Sources = Mapping[str, Sequence[str]]  # label -> folders of trained models, or one CSV file
@@ -50,7 +52,7 @@ def weights(sources: Sources, parameter: str = FIRST_CONV) -> list[Series[Weight
     """Return, per label, the weight array (out, in, kernel, kernel) of each seed's finished model."""
 
     def layer(run: Run) -> Weights:
-        return run.weights(parameter)
+        return read(run.checkpoint(), parameter)
 
     return [_series(label, folders, layer) for label, folders in sources.items()]
 
