@@ -326,7 +326,7 @@ def _cut_short(plan: Plan, model: ModelId, attack: str) -> CutShort:
     return CutShort(*names, data, population, model=changed, attack=cuts, size=images + trained, given=given)
 
 
-def figure_sources(plan: Plan, study: str, figure: FigureDef) -> dict[str, tuple[ModelId, ...]]:
+def drawn_models(plan: Plan, study: str, figure: FigureDef) -> dict[str, tuple[ModelId, ...]]:
     """Return the models that a figure draws, by defense; none for a figure of a table."""
     drawn = [m for m in plan.models if (m.study, m.dataset) == (study, figure.dataset)]
     return {defense: tuple(m for m in drawn if m.defense == defense) for defense in figure.defenses}
@@ -335,12 +335,15 @@ def figure_sources(plan: Plan, study: str, figure: FigureDef) -> dict[str, tuple
 def figure_job(plan: Plan, study: str, name: str) -> FigureJob:
     """Return one figure of a study."""
     figure = plan.studies[study].figures[name]
-    models = figure_sources(plan, study, figure)
-    files = {label: tuple(str(plan.results.model_folder(m)) for m in some) for label, some in models.items()}
-    if figure.table:
-        files = {figure.table: (str(plan.results.table(study, figure.table)),)}
-    code = _code("touchstone.report.plots.output:save", READS[figure.fn], PLOTS[figure.fn])
-    return FigureJob(code=code, plot=figure.fn, options=figure.options, sources=files)
+    return FigureJob(
+        code=_code("touchstone.jobs.figure:figure", READS[figure.fn], PLOTS[figure.fn]),
+        run=plan.config.run,
+        study=study,
+        plot=figure.fn,
+        options=figure.options,
+        models=drawn_models(plan, study, figure),
+        table=figure.table or "",
+    )
 
 
 def report_job(plan: Plan, study: str = "") -> ReportJob:

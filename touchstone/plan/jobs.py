@@ -361,11 +361,20 @@ class SelectJob(Job):
 
 @dataclass(frozen=True)
 class FigureJob(Job):
-    """One figure: a name of PLOTS, its options, and the files that it draws, by label."""
+    """One figure of a study.
 
+    Attributes:
+        plot: a name of PLOTS.
+        models: label -> trained models that it draws, in the order of drawing; none for a figure of a table.
+        table: that it draws, "" for a figure of models.
+    """
+
+    run: str
+    study: str
     plot: str
     options: Options
-    sources: dict[str, tuple[str, ...]]
+    models: dict[str, tuple[ModelId, ...]]
+    table: str
 
 
 @dataclass(frozen=True)

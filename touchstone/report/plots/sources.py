@@ -19,7 +19,7 @@ from touchstone.paths import model_files
 from touchstone.runs import Run, read_run
 
 T = TypeVar("T")
-Sources = Mapping[str, Sequence[str]]  # label -> folders of trained models, or one CSV file
+Sources = Mapping[str, Sequence[Path]]  # label -> folders of trained models, or one CSV file
 Weights = NDArray[np.float64]
 
 
@@ -72,15 +72,15 @@ def table(sources: Sources) -> pd.DataFrame:
     if len(paths) != 1:
         raise ValueError(f"this plot reads one table, got {len(paths)} paths: {', '.join(map(str, paths))}")
     # an empty `stand_in` is text, no missing number
-    return read_table(Path(paths[0]), dtype={"stand_in": str}).fillna({"stand_in": ""})
+    return read_table(paths[0], dtype={"stand_in": str}).fillna({"stand_in": ""})
 
 
-def _series(label: str, folders: Sequence[str], read: Callable[[Run], T], *, keep_failed: bool = False) -> Series[T]:
+def _series(label: str, folders: Sequence[Path], read: Callable[[Run], T], *, keep_failed: bool = False) -> Series[T]:
     series = Series[T](label)
     if not folders:
         series.missing["-"] = "not part of this run"
     for folder in folders:
-        run = read_run(model_files(Path(folder)).run)
+        run = read_run(model_files(folder).run)
         seed = str(run.model.seed)
         if run.status != "ok":
             failed = f" in epoch {run.epoch_failed}" if run.epoch_failed is not None else f": {run.reason}"
