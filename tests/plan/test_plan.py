@@ -111,13 +111,25 @@ def test_no_caps_no_cuts(paper: Plan) -> None:
 
 
 def test_the_smallest_matching_cap_counts_and_says_so(laptop: Plan) -> None:
-    (phase,) = build.train_job(laptop, of(laptop, "cifar10", "adv")).phases
-    assert (phase.epochs, tuple(phase.milestones)) == (10, (3, 7))
-    words = ["adv: epochs 10 of 90", "adv: attack_steps 10 of 40, each 0.04 instead of 0.01"]
-    assert caps(laptop, "cifar10", "adv", "clean") == words
-    job = attack(laptop, "mnist", "std", "cw-l2")
+    (phase,) = build.train_job(laptop, of(laptop, "mnist", "adv")).phases
+    assert phase.epochs == 5
+    words = ["adv: epochs 5 of 10", "adv: attack_steps 10 of 40, each 0.04 instead of 0.01"]
+    assert caps(laptop, "mnist", "adv", "clean") == words
+    job = attack(laptop, "mnist", "std+l1", "cw-l2")
     assert (job.members[0].options["steps"], job.samples) == (1000, 100)
-    assert caps(laptop, "mnist", "std", "cw-l2") == ["cw-l2: steps 1000 of 10000"]
+    assert caps(laptop, "mnist", "std+l1", "cw-l2") == ["cw-l2: steps 1000 of 10000"]
+
+
+def test_a_cap_of_a_study_leaves_the_others_alone(laptop: Plan) -> None:
+    epochs = {m.study: sum(p.epochs for p in build.phases(laptop, m)[0]) for m in laptop.trained if m.defense == "std"}
+    assert epochs == {"critic": 3, "minmax": 10}
+    assert {s: max(m.seed for m in laptop.models if m.study == s) for s in ("minmax", "margin")} == {
+        "minmax": 2,
+        "margin": 0,
+    }
+    on = {m.study: m for m in laptop.models if "deepfool-l2" in laptop.attacks(m)}
+    samples = {study: build.attack_job(laptop, model, "deepfool-l2").samples for study, model in on.items()}
+    assert samples == {"critic": None, "margin": None, "pdpgd": 100}
 
 
 def test_a_later_phase_goes_on_from_the_one_before_it(edited: Edit) -> None:
@@ -133,11 +145,11 @@ def test_fewer_steps_keep_their_reach(laptop: Plan) -> None:
     assert options["attack_steps"] * options["step_size"] == pytest.approx(40 * 0.01)
 
 
-def test_seeds_are_capped_per_dataset_and_per_attack(laptop: Plan) -> None:
-    assert {m.seed for m in laptop.models if m.dataset == "mnist"} == {0, 1, 2}
-    assert {m.seed for m in laptop.models if m.dataset == "cifar10"} == {0}
-    assert "pgd40-linf-px" in laptop.attacks(of(laptop, "mnist", "std", 0))
-    assert "pgd40-linf-px" not in laptop.attacks(of(laptop, "mnist", "std", 1))
+def test_seeds_are_capped_per_defense_and_per_attack(laptop: Plan) -> None:
+    assert {m.seed for m in laptop.models if m.defense == "std+l1"} == {0, 1, 2}
+    assert {m.seed for m in laptop.models if m.defense == "adv"} == {0}
+    assert "pgd40-linf-px" in laptop.attacks(of(laptop, "mnist", "std+l1", 0))
+    assert "pgd40-linf-px" not in laptop.attacks(of(laptop, "mnist", "std+l1", 1))
 
 
 def test_the_worst_case_covers_both_readings_in_pixels(paper: Plan) -> None:
@@ -271,7 +283,7 @@ def test_every_study_is_planned_at_every_scale(root: Path, tmp_path: Path, name:
 
 
 def test_what_cannot_be_compiled_is_planned_without(root: Path, tmp_path: Path) -> None:
-    text = (root / "configs" / "mnist.yaml").read_text()
+    text = (root / "configs" / "laptop.yaml").read_text()
     (tmp_path / "compiled.yaml").write_text(text + "\ncompile: true\n")
     plan = make_plan(root, tmp_path / "compiled.yaml")
     compiled = {m.defense: build.train_job(plan, m).compile for m in plan.models}
