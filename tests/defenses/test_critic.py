@@ -126,7 +126,9 @@ def test_where_the_model_is_flat_the_attack_stays_and_gradients_are_finite() -> 
         assert all(g.isfinite().all() for g in gradients(ends.sum(), model))
 
 
-def reference(model: Small, critic: Callable[[Tensor], Tensor], x: Tensor, c: Tensor, defense: AdversaryCritic) -> tuple[Tensor, Tensor]:
+def reference(
+    model: Small, critic: Callable[[Tensor], Tensor], x: Tensor, c: Tensor, defense: AdversaryCritic
+) -> tuple[Tensor, Tensor]:
     """Losses of the critic and of the classifier for confidences c of the classes."""
     coded, constants = defense.variant == "coded", (defense.variant, defense.attack_steps)
     critics, gans, cycles, penalties = [], [], [], {0: [], 1: []}
@@ -416,7 +418,7 @@ def test_a_critic_that_is_told_the_class_in_every_layer() -> None:
 
 @BOTH
 def test_both_steps_ask_the_critic_that_is_told_the_class(variant: str) -> None:
-    """Its losses and gradients are the reference's with that critic's answers for every class in the place of logits."""
+    """Its losses and gradients are the reference's with that critic's answers for all classes in place of logits."""
     model, x = sharp(), images(6)
     defense = AdversaryCritic(variant, 0.5, label_in="every", cycle=0.3, gradient_penalty=2.0, attack_steps=3, **QUIET)
     stream, extra = both(defense, model, (x, Y))
@@ -437,6 +439,7 @@ def test_the_critic_that_is_told_the_class_has_the_noise_that_was_asked_for() ->
     ask = [extra(images(6), Y, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
     assert torch.equal(ask[0], ask[1])
     assert not torch.equal(ask[0], ask[2])
+
 
 @pytest.mark.parametrize(
     ("options", "message"),

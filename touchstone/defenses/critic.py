@@ -90,8 +90,8 @@ class AdversaryCritic(Objective):
 
     The attack sees the model in eval mode. Its critic, for images of the model's `shape`, is drawn in setup.
 
-    Section 4.4 says what the defense was compared with: a target drawn from the other classes, and a critic that is told
-    the class in every layer, as that of Li et al. (2017), Triple-GAN.
+    Section 4.4 says what the defense was compared with: a target drawn from the other classes, and a critic that is
+    told the class in every layer, as that of Li et al. (2017), Triple-GAN.
 
     Args:
         variant: "printed" or "coded".

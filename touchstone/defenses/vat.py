@@ -25,10 +25,10 @@ class VirtualAdversarial(Objective):
 
     Source: Miyato et al. (2016), "Distributional smoothing with virtual adversarial training", eqs. 1 to 3 and
     algorithm 1; Matyasko (2020), eqs. 2.23 and 2.24, and constants as coded. p(x) carries no gradient and nothing is
-    clipped to [0, 1]. As in the authors' code every pass is in the model's own mode, and batch normalisation learns its
-    statistics from x alone: the probe and x + r are measured by those of their own batch, which are not kept. Deviation:
-    both codes have xi = 1e-6, where the divergence's gradient is lost in the rounding of float32: on an untrained LeNet
-    the direction has a cosine of 0.05 to that of float64, against 0.997 for xi = 0.01.
+    clipped to [0, 1]. As in the authors' code every pass is in the model's own mode, and batch normalisation learns
+    its statistics from x alone: the probe and x + r are measured by those of their own batch, which are not kept.
+    Deviation: both codes have xi = 1e-6, where the divergence's gradient is lost in the rounding of float32: on an
+    untrained LeNet the direction has a cosine of 0.05 to that of float64, against 0.997 for xi = 0.01.
 
     Args:
         eps: l2 length of the perturbation, in pixels, >= 0.

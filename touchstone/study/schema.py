@@ -338,9 +338,7 @@ class Reading(Strict):
 
     def changes(self, model: str, defense: str, attack: str, metric: str) -> bool:
         """Say whether it swaps a word of a cell."""
-        return (
-            model in self.model or defense in self.defense or attack in self.attack or metric in self.metric
-        )
+        return model in self.model or defense in self.defense or attack in self.attack or metric in self.metric
 
 
 class NearZero(Strict):
