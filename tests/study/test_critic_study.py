@@ -45,3 +45,12 @@ def test_statements_ask_for_them_and_for_what_the_tables_print(paper: Plan, root
         assert found[part].datasets == ("mnist",), "the text prints no number"
     for name in ("cr01-mlp", "cr01-lenet"):
         assert found[name].test.words[2:] == ("std", "at-fgsm", "vat", "margin-l2-printed")
+
+
+def test_as_coded_rho_counts_how_far_an_attack_came_that_broke_nothing(paper: Plan) -> None:
+    """The thesis' code divides what it has moved an image by, whether or not the prediction changed."""
+    study = paper.studies["critic"]
+    coded = study.readings["coded"]
+    assert coded.metric == {"rho_adv_all": "rho_adv_all_ends"}
+    assert study.attacks[coded.attack["deepfool-l2"]].options["keep_last"] is True
+    assert "keep_last" not in study.attacks["deepfool-l2"].options
