@@ -329,17 +329,18 @@ class Reading(Strict):
 
     mark: str = Field(default="", description="what a verdict says if only this reading reproduces the claim")
     metric: dict[str, str] = Field(default={}, description="headline's metric -> this reading's")
+    model: dict[Slug, Slug] = Field(default={}, description="headline's model -> this reading's")
     defense: dict[Slug, Slug] = Field(default={}, description="headline's defense -> this reading's")
     attack: dict[Slug, Slug] = Field(default={}, description="headline's attack -> this reading's")
 
     @property
     def swaps(self) -> bool:
         """Whether it is about anything."""
-        return bool(self.metric or self.defense or self.attack)
+        return bool(self.metric or self.model or self.defense or self.attack)
 
-    def changes(self, defense: str, attack: str, metric: str) -> bool:
+    def changes(self, model: str, defense: str, attack: str, metric: str) -> bool:
         """Say whether it swaps a word of a cell."""
-        return defense in self.defense or attack in self.attack or metric in self.metric
+        return model in self.model or defense in self.defense or attack in self.attack or metric in self.metric
 
 
 class NearZero(Strict):

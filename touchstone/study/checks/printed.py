@@ -45,7 +45,7 @@ class Printed:
 
     def _readings(self, rows: list[dict[str, str]]) -> None:
         for name, reading in self.study.readings.items():
-            cells = ([row[f"cell_{word}"] for word in ("defense", "attack", "metric")] for row in rows)
+            cells = ([row[f"cell_{word}"] for word in ("model", "defense", "attack", "metric")] for row in rows)
             if reading.swaps and not any(reading.changes(*words) for words in cells):
                 text = "changes no claim: it swaps slugs that no cell of claims.csv has"
                 self.check.add(("readings", name), text)

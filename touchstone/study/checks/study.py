@@ -292,6 +292,7 @@ class References:
             self.check.add(key, "a mark is required, the words of its verdict")
         words: dict[str, Collection[str]] = {
             "metric": MEASURES,
+            "model": self.study.models,
             "defense": self.study.defenses,
             "attack": self.study.attacks,
         }
