@@ -102,8 +102,8 @@ def run(
         request = Request(member, _combinations(grid or {}), taken, budget_rule or spec.budget_rule, examples, progress)
         found = _RUNS[spec.kind](block, request)
         if probes and spec.kind == "fixed":
-            chosen = {row["epsilon"]: row["options"] for row in found.grid if row["chosen"]}
-            seen, gain = probe(block, member, found.records, chosen)
+            kept = {row["epsilon"]: row["options"] for row in found.grid if row["chosen"]}
+            seen, gain = probe(block, member, found.records, kept)
             found = replace(found, flags=found.flags + seen, doubled_steps_gain=gain)
         more = flags.rejected(found.records)
         if spec.kind != "none" and threat is not None:
