@@ -118,5 +118,6 @@ def test_the_arguments_of_a_foreign_attack_are_read_from_its_source() -> None:
     assert {"norm", "steps"} <= (keywords("adv_lib.attacks:fmn") or set())
     assert {"eps", "alpha", "steps"} <= (keywords("torchattacks:PGD") or set())
     assert "rel_stepsize" in (keywords("foolbox.attacks:LinfPGD") or set())
+    assert "self" not in (keywords("torchattacks:PGD") or set()), "nobody gives it"
     with pytest.raises(SourceError, match=r"no function or class 'fnm' in module 'adv_lib\.attacks'"):
         keywords("adv_lib.attacks:fnm")
