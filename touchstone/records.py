@@ -66,7 +66,7 @@ _SCHEMA = pa.schema([pa.field(name, _ARROW[kind]) for name, kind in {"attack": "
 
 
 @dataclass(frozen=True)
-class Tried:
+class Choice:
     """One choice of the options that a paper tuned, and how it did.
 
     Attributes:
@@ -119,7 +119,7 @@ class Header:
     status: Literal["ok", "failed"] = "ok"
     reason: str = ""
     flags: list[Flag] = field(default_factory=list)
-    grid: list[Tried] = field(default_factory=list)
+    grid: list[Choice] = field(default_factory=list)
     doubled_steps_gain: float | None = None
     made: Mapping[str, Any] = field(default_factory=dict)
 
@@ -243,7 +243,7 @@ def _header(values: dict[str, Any]) -> Header:
     known = [f.name for f in fields(Header)]
     if set(values) != set(known):
         raise ValueError(f"expected a header of {', '.join(known)}, got {', '.join(values)}")
-    grid = [Tried(**tried) for tried in values["grid"]]
+    grid = [Choice(**tried) for tried in values["grid"]]
     return Header(**{**values, "model": ModelId(*values["model"]), "threat": _threat(values["threat"]), "grid": grid})
 
 

@@ -167,6 +167,27 @@ def test_a_net_is_like_the_published_one_to_two_points(tmp_path: Path) -> None:
     assert paired.matching(claims, index, ["cw-l2"]) == {}
 
 
+def test_a_net_that_was_not_asked_all_is_not_like_the_published_one(tmp_path: Path) -> None:
+    printed = ROW | {"attack": "clean", "norm": "none", "epsilon": "", "cell_attack": "clean", "cell_epsilon": ""}
+    claims = load(tmp_path, printed | {"value": "0.985"}, ROW | {"id": "b", "value": "0.50"})
+    clean = {"attack": "clean", "norm": "none", "space": "", "epsilon": math.nan}
+    index = cells.index(pd.DataFrame([cell(0.98, **clean), cell(0.98, seed=1, **clean), cell(0.51, seed=1)]))
+    both = paired.matching(claims, index, ["clean", "pgd40-linf"])
+    assert both["mnist", "lenet", "std"] == Nets(frozenset({1}), ("seed 0: pgd40-linf has not run",))
+
+
+def test_a_net_whose_training_failed_is_neither(tmp_path: Path) -> None:
+    printed = ROW | {"attack": "clean", "norm": "none", "epsilon": "", "cell_attack": "clean", "cell_epsilon": ""}
+    claims = load(tmp_path, printed | {"value": "0.985"})
+    broken = cell(
+        math.nan, attack="clean", norm="none", space="", epsilon=math.nan, status="failed", reason="loss is nan"
+    )
+    nets = paired.matching(claims, cells.index(pd.DataFrame([broken])), ["clean"])["mnist", "lenet", "std"]
+    assert nets == Nets()
+    said = paired.decide(PAIR, [net(math.nan, failed="loss is nan")], nets, None)
+    assert (said.word, said.why) == ("failed", ("loss is nan",))
+
+
 def test_a_table_holds_numbers_in_the_unit_of_the_claim() -> None:
     said = paired.decide(PAIR, [net(0.11)], LIKE, None)
     (row,) = paired.table([(PAIR, said)]).to_dict("records")

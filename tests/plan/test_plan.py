@@ -616,6 +616,29 @@ def test_an_attack_that_takes_a_choice_over_runs_after_the_one_that_makes_it(edi
     assert type(batch).from_params(batch.to_params()) == batch
 
 
+MANY = PGD.replace("pgd40-linf: {", "many: {").replace("step_size: 0.01}", "restarts: 3, grid_from: pgd40-linf}")
+TUNED = PGD.replace("step_size: 0.01}", "grid: {step_size: [0.01, 0.02]}}")
+BOTH = [
+    ("probe: pgd40-linf", "probe: fgsm-linf"),
+    (PGD, f"{TUNED}\n  {MANY}"),
+    ("\nattacks:", "\ncells: [{datasets: [mnist], models: [lenet], defenses: [std], attacks: [many]}]\n\nattacks:"),
+]
+
+
+def test_what_chooses_has_every_seed_of_what_takes_its_choice(edited: Edit) -> None:
+    cap = ("caps:", "caps:\n  - {where: {attack: cw-l2}, seeds: 1}\n  - {where: {attack: pgd40-linf}, seeds: 1}")
+    with pytest.raises(ConfigError, match=r"caps\.1\.seeds: minmax: 'many' takes the choice of 'pgd40-linf', .*seed 1"):
+        edited(*BOTH, config=[cap, ("{epochs: 20, seeds: 1,", "{epochs: 20, seeds: 2,")])
+
+
+def test_no_words_on_the_length_of_steps_that_is_chosen_elsewhere(edited: Edit) -> None:
+    plan = edited(*BOTH, config=[("caps:", "caps:\n  - {where: {attack: many}, steps: 10}")])
+    job = attack(plan, "mnist", "std", "many")
+    assert "step_size" not in job.members[0].options
+    assert job.members[0].grid == {}
+    assert "many: steps 10 of 40" in caps(plan, "mnist", "std", "many")
+
+
 def test_a_net_of_other_weights_has_no_absolute_number(edited: Edit) -> None:
     plan = edited(("\nseeds:", "\npaired: {match: [clean]}\nseeds:"))
     assert all("other weights" in cut.model for cut in build.tables_job(plan, "minmax").cut_short)

@@ -20,7 +20,7 @@ def line_with(path: Path, text: str) -> int:
 
 def test_the_shipped_files_are_valid(project: Path) -> None:
     assert plan(project).models
-    for name in ("laptop", "mnist", "paper"):
+    for name in ("laptop", "cifar10", "paper"):
         assert make_plan(project, project / "configs" / f"{name}.yaml").models
 
 

@@ -13,7 +13,7 @@ from touchstone.attacks import ATTACKS, attack_spec
 from touchstone.evaluation import flags
 from touchstone.evaluation.block import Columns
 from touchstone.evaluation.flags import Flag
-from touchstone.records import Tried
+from touchstone.records import Choice
 from touchstone.registry import AttackSpec, is_own, nearest
 from touchstone.threat import Threat
 
@@ -70,7 +70,7 @@ class Result:
     records: pd.DataFrame
     examples: dict[str, Tensor]
     flags: list[Flag] = field(default_factory=list)
-    grid: list[Tried] = field(default_factory=list)
+    grid: list[Choice] = field(default_factory=list)
     doubled_steps_gain: float | None = None
     status: Literal["ok", "failed"] = "ok"
     reason: str = ""

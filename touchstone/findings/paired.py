@@ -6,6 +6,7 @@ numbers, and ours is taken sample by sample on nets that match the published one
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -233,27 +234,41 @@ def matching(claims: pd.DataFrame, numbers: Index, attacks: Sequence[str]) -> di
         (dataset, model, defense) -> nets; those of which no such accuracy is printed are not there.
     """
     rows = claims[(claims["cell_metric"] == "accuracy") & claims["cell_attack"].isin(attacks)].to_dict("records")
-    seeds: dict[tuple[str, str, str], dict[int, list[str]]] = {}
+    nets: dict[tuple[str, str, str], list[Printed]] = defaultdict(list)
     for row in rows:
         place = Place(*(row[f"cell_{name}"] for name in Place._fields))
-        published = row["low"] / UNITS[row["unit"]]
-        here = seeds.setdefault(place[:3], {})
-        for cell in at(numbers, place, row["cell_epsilon"]):
-            here.setdefault(cell.seed, []).extend(_unlike(cell, published))
-    return {
-        net: Nets(
-            frozenset(seed for seed, why in found.items() if not why),
-            tuple(f"seed {seed}: {SEPARATOR.join(why)}" for seed, why in sorted(found.items()) if why),
-        )
-        for net, found in seeds.items()
-    }
+        ours = {cell.seed: cell for cell in at(numbers, place, row["cell_epsilon"])}
+        nets[place[:3]].append(Printed(place.attack, row["low"] / UNITS[row["unit"]], ours))
+    return {net: _compared(found) for net, found in nets.items()}
 
 
-def _unlike(cell: Cell, published: float) -> list[str]:
-    """Say why a net is not like the published one; nothing if it is."""
+class Printed(NamedTuple):
+    """An accuracy of a published net under an attack, and those of ours by seed."""
+
+    attack: str
+    published: float
+    ours: Mapping[int, Cell]
+
+
+def _compared(numbers: Sequence[Printed]) -> Nets:
+    """Return which of our nets have all of these; one whose training failed is neither like nor unlike."""
+    seeds = sorted({seed for number in numbers for seed in number.ours})
+    failed = {seed for number in numbers for seed, cell in number.ours.items() if cell.status == "failed"}
+    found = {seed: dict.fromkeys(filter(None, (_unlike(n, seed) for n in numbers))) for seed in seeds}
+    return Nets(
+        frozenset(seed for seed in seeds if seed not in failed and not found[seed]),
+        tuple(f"seed {seed}: {SEPARATOR.join(found[seed])}" for seed in seeds if seed not in failed and found[seed]),
+    )
+
+
+def _unlike(number: Printed, seed: int) -> str:
+    """Say why a net of ours has not the published accuracy; "" if it has."""
+    cell, published = number.ours.get(seed), number.published
+    if cell is None:
+        return f"{number.attack} has not run"
     if abs(cell.value - published) <= POINTS + SLACK:
-        return []
-    return [f"{100 * cell.value:.1f} % under {cell.attack}, {100 * published:.1f} % is published"]
+        return ""
+    return f"{100 * cell.value:.1f} % under {number.attack}, {100 * published:.1f} % is published"
 
 
 def decide(pair: Pair, found: Sequence[Difference], nets: Nets | None, population: int | None) -> Verdict:

@@ -20,12 +20,12 @@ from touchstone.jobs.parts import Examples, Parts, to_bytes
 from touchstone.log import progress
 from touchstone.paths import Results
 from touchstone.plan.jobs import AttackJob, BatchJob, PreflightJob
-from touchstone.records import Attacked, Header, Preflight, Tried
+from touchstone.records import Attacked, Choice, Header, Preflight
 from touchstone.threat import in_space
 
 log = logging.getLogger(__name__)
 
-Grid = list[Tried]  # what was tried of options that a paper tuned
+Grid = list[Choice]  # what was tried of options that a paper tuned
 LIBRARIES = ("python", "torch", "torchvision", "timm", "numpy", "foolbox", "pyautoattack")  # other ones, other numbers
 
 

@@ -183,7 +183,9 @@ def _members(plan: Plan, model: ModelId, attack: str) -> tuple[tuple[Member, ...
     for slug, definition in plan.members(model, attack).items():
         published = study.attacks[attack] if norm_of(study, attack) is None else None
         grid = {"grid": dict(published.grid)} if published else {}
-        done: Cut = cut(attack_spec(definition.fn), _on(model, {**definition.options, **grid}), limits, slug)
+        chooser = study.attacks[published.grid_from].grid if published and published.grid_from else {}
+        given = _on(model, {**definition.options, **grid})
+        done: Cut = cut(attack_spec(definition.fn), given, limits, slug, elsewhere=chooser)
         caps += done.caps
         start = _substitute(plan, model, definition)
         if start is not None:

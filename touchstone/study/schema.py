@@ -18,6 +18,7 @@ from touchstone.study.config import Count, Definition, Once, Slug, Strict
 
 Norm = Literal["linf", "l2", "l1", "l0"]
 Slugs = Annotated[list[Slug], Field(min_length=1), Once]
+InPixels = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # PyTorch keeps it in 64 bits
 LIMITS = ("steps", "attack_steps", "restarts", "binary_steps", "queries")  # options that a cap may lower
 WEIGHTS = "weights"  # a first phase's start: what the study gives
@@ -53,8 +54,10 @@ class DataDef(Open):
     fn: str = Field(description="npz, folder, or a reader module:function")
     shape: tuple[Count, Count, Count] = Field(description="channels, height and width of the images")
     classes: Annotated[int, Field(ge=2)] = Field(description="how many")
-    mean: Annotated[list[float], Field(min_length=1)] = Field(description="per channel, in pixels")
-    std: Annotated[list[Positive], Field(min_length=1)] = Field(description="per channel, in pixels")
+    mean: Annotated[list[InPixels], Field(min_length=1)] = Field(description="per channel, in pixels of [0, 1]")
+    std: Annotated[list[Annotated[Positive, Field(le=1)]], Field(min_length=1)] = Field(
+        description="per channel, in pixels of [0, 1]"
+    )
     validation: Annotated[int, Field(ge=0)] = Field(
         default=0, description="how many training images the fixed validation split holds"
     )
