@@ -218,6 +218,18 @@ def test_claim_without_a_number_has_empty_cells(material: Material) -> None:
     assert row[1:6] == ["17 to 19", "", "", "", ""]
 
 
+def test_pairs_of_attacks_are_counted_on_page_one_and_listed_by_net(material: Material) -> None:
+    values = report.values(material)
+    assert (values["pairs"], values["pair_verdicts"]) == ("2 pairs of attacks", "1 reproduced, 1 lower")
+    labels = report.own_tables(material)
+    assert [one["label"] for one in values["pair_tables"]] == [labels[f"pairs {n}"] for n in range(3)]
+    assert [one["other"] for one in values["pair_tables"]] == ["", "", "coded"]
+    (_, row) = [rows_of(one["table"]) for one in values["pair_tables"]][:2]
+    assert row[0][-1] == "↓ lower (a)"
+    (study,) = summary.values([material])["studies"]
+    assert (study["pairs"], study["pair_verdicts"]) == (values["pairs"], values["pair_verdicts"])
+
+
 def test_statements_are_escaped(material: Material) -> None:
     rows = rows_of(report.statements(material))
     assert len(rows) == 13
@@ -265,7 +277,7 @@ def test_an_unknown_verdict_is_an_error_wherever_it_is_shown(material: Material)
 
 
 def test_what_is_empty_has_no_table_and_no_number(material: Material) -> None:
-    names = ("worst", "flags", "failures", "selection", "qualitative", "claims")
+    names = ("worst", "flags", "failures", "selection", "qualitative", "claims", "paired")
     empty = changed(material, **{name: material.tables[name][:0] for name in names})
     shown = (report.worst_case, report.flags, report.failures, report.selection, report.statements)
     assert [show(empty) for show in shown] == [""] * 5
@@ -274,7 +286,7 @@ def test_what_is_empty_has_no_table_and_no_number(material: Material) -> None:
     assert numbered(empty) == ["Table A1", "Table A2", "Table A3"], "the run, the models, the attacks"
     assert report.verdicts(empty) == ""
     assert report.values(empty)["printed"] == ""
-    assert len(numbered(material)) == 14
+    assert len(numbered(material)) == 18
 
 
 def test_rerun_gives_commands(material: Material) -> None:
@@ -396,8 +408,8 @@ def test_every_table_is_captioned_and_numbered_in_the_order_of_the_report(materi
     names = re.findall(r"^\*\*\{\{ table_(\w+) \}\}\.\*\*", source, flags=re.MULTILINE)
     everything = changed(material, claims=material.tables["claims"].assign(cited=with_cited(material)))
     labels = report.own_tables(everything)
-    claims = [name for name in labels if name.split()[0] == "claims"]
-    assert Counter([*names, *claims]) == Counter(list(labels))
+    many = [name for name in labels if name.split()[0] in ("pairs", "claims")]
+    assert Counter([*names, *many]) == Counter(list(labels))
     assert [name for name in labels if name in names] == names
     assert numbered(everything) == [f"Table A{i}" for i in range(1, len(labels) + 1)]
 
@@ -423,8 +435,8 @@ def test_both_reports_from_end_to_end(results: Results, material: Material, monk
     notebooks.to_html(out, out.with_suffix(".html"))
     html = out.with_suffix(".html").read_text()
     assert html.count("data:image/svg+xml;base64,") == 7
-    assert html.count("<h2") == 12
-    assert html.count("<caption") == html.count("<table") == 17
+    assert html.count("<h2") == 13
+    assert html.count("<caption") == html.count("<table") == 21
 
     out = Path("results/demo/report.ipynb")
     parameters = {"results_dir": "results/demo", "studies": ["minmax"]}

@@ -43,6 +43,11 @@ def decimals(value: str) -> int:
     return len(value.partition(" ")[0].partition(".")[2])
 
 
+def radius(epsilon: str, unit: str) -> str:
+    """Return a radius as a paper prints it: "0.3", "8/255"; unit: of EPSILON_UNITS."""
+    return f"{epsilon}/255" if unit == "255" else epsilon
+
+
 # ---- the paper's tables
 
 
@@ -92,8 +97,8 @@ def _row_labels(claims: pd.DataFrame, head: str, across: str, named: Mapping[str
         return (f"{sign} " + values).where(values != "", "")
 
     params = pd.DataFrame([_params(text) for text in claims["attack_params"]], index=claims.index).fillna("")
-    epsilon = claims["epsilon"] + claims["epsilon_unit"].map({"255": "/255"}).fillna("")
-    details = [said("norm"), said("threat"), said("metric"), prefixed("ε", epsilon)]
+    radii = pd.Series(map(radius, claims["epsilon"], claims["epsilon_unit"]), index=claims.index, dtype=str)
+    details = [said("norm"), said("threat"), said("metric"), prefixed("ε", radii)]
     details += [prefixed(str(name), params[name]) for name in params]
     before = [said(name) for name in ("dataset", "model") if name != across and claims[name].nunique() > 1]
     differing = [text.where(text.groupby(claims[head]).transform("nunique") > 1, "") for text in details]

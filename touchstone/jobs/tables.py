@@ -72,7 +72,11 @@ def tables(
         "attacks": people.attacks(measured),
         "paper": people.paper(judged, job.tables, job.labels),
         "paired": paired.table(
-            (pair, paired.decide(pair, found, nets.get(pair.place[:3]), caps.get(pair.place[:4], Caps()).population))
+            (
+                pair,
+                paired.decide(pair, found, nets.get(pair.place[:3]), caps.get(pair.place[:4], Caps()).population),
+                paired.cut_short(pair, caps),
+            )
             for pair, found in apart.items()
         ),
     }

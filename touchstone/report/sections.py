@@ -17,7 +17,7 @@ from touchstone.findings.tables import summary as verdict_counts
 from touchstone.findings.vocabulary import VERDICTS, Outcome, known, outcome
 from touchstone.paths import link, study_files
 from touchstone.registry import nearest
-from touchstone.report import words
+from touchstone.report import pairs, words
 from touchstone.report.material import Material, Provenance, existing, stand_ins
 from touchstone.report.render import Values, captioned, figure, join
 from touchstone.study.claims import HEADLINE
@@ -46,6 +46,9 @@ def values(material: Material) -> Values:
         numbers=words.counted(claims["id"].nunique(), "number"),
         headline=escape(study.headline),
         **words.result(claims),
+        **words.pairs(material.tables["paired"]),
+        pair_counts=pairs.counts(material),
+        pair_tables=_numbered_pairs(material),
         readings=readings(material),
         claims=claims_tables(material),
         marks=legend() if study.tables else "",
@@ -70,13 +73,15 @@ def own_tables(material: Material) -> dict[str, str]:
     """Number the tables that the paper does not have, in the order of the report: name -> "Table A1", "" without it."""
     tables = material.tables
     claims = ["claims", *(f"claims {reading}" for reading in _readings(material)[1:])]
-    own = ("attacks", "worst", "qualitative", "selection", "flags", "failures")
+    own = ("attacks", "worst", "paired", "qualitative", "selection", "flags", "failures")
     there = {name: len(tables[name]) > 0 for name in own} | {"run": True, "models": True}
     there |= dict.fromkeys(["verdicts", *claims], len(tables["claims"]) > 0)
     there |= {"cited": len(words.cited(tables["claims"])) > 0}
     there |= {"kinds": len(_of_a_kind(material)) > 0, "beyond": len(_beyond(material)) > 0}
-    order = ["verdicts", "cited", "kinds", "beyond", "run", "models", "attacks", "worst", *claims]
-    order += ["qualitative", "selection", "flags", "failures"]
+    each_pair = [f"pairs {number}" for number, _ in enumerate(pairs.tables(material))]
+    there |= dict.fromkeys(each_pair, True)
+    order = ["verdicts", "cited", "kinds", "beyond", "run", "models", "attacks", "worst"]
+    order += ["paired", *each_pair, *claims, "qualitative", "selection", "flags", "failures"]
     shown = [name for name in order if there[name]]
     return {name: f"Table A{shown.index(name) + 1}" if there[name] else "" for name in order}
 
@@ -319,6 +324,11 @@ def _claim_row(claim: Mapping[Hashable, Any], notes: Mapping[str, str]) -> dict[
         "stands": words.noted(escape(words.second_verdict(claim)), claim["stands_why"], notes),
         **{name: words.fixed(claim[column], 1) for column, name in _GAPS.items()},
     }
+
+
+def _numbered_pairs(material: Material) -> list[dict[str, str]]:
+    labels = own_tables(material)
+    return [one | {"label": labels[f"pairs {number}"]} for number, one in enumerate(pairs.tables(material))]
 
 
 def statements(material: Material) -> str:
