@@ -142,7 +142,7 @@ def make_tables(results: Results, study: Study, seeds: int) -> dict[Path, pd.Dat
         "paired": _paired(),
         "worst": tables.worst_cases(cells),
         "attacks": tables.attacks(cells),
-        "paper": tables.paper(claims, study.tables, {}),
+        "paper": tables.paper(claims, cells, study.tables, labels={}, readings={}),
     }
     return {results.table("minmax", name): table for name, table in made.items()}
 

@@ -21,7 +21,7 @@ from touchstone.report import sections as report
 from touchstone.report import summary, words
 from touchstone.report.material import Material, gather
 from touchstone.study.config import read
-from touchstone.study.schema import RESULT_TABLES
+from touchstone.study.schema import RESULT_TABLES, LostDef, ShapeDef, TableDef
 
 pytestmark = pytest.mark.xdist_group("test_sections")  # the folder of results is made once
 
@@ -180,6 +180,30 @@ def test_paper_tables_say_which_data_they_are_from(material: Material) -> None:
     assert "**Table 1.** MNIST: accuracy under attack. Here: digits in place of mnist." in text
     assert len(table_rows(text, "MNIST: accuracy")) == 7
     assert "0.9861 / **0.9565** ±0.0100 ✓" in text
+
+
+def with_lost(material: Material) -> Material:
+    """The study with a table of our own accuracies, on which a made-up run has one attack."""
+    shape = ShapeDef(rows="defense", columns="attack", blocks="norm")
+    lost = LostDef(number="7", metric="accuracy")
+    given = {"table7": TableDef(lost=lost, dataset="mnist", title="MNIST: lost (Table 7)", shape=shape)}
+    study = material.study.model_copy(update={"tables": {**material.study.tables, **given}})
+    entry = dict(zip(material.tables["paper"], ["table7", "l∞", "std", "PGD", "97.0 ±1.0"], strict=True))
+    paper = pd.concat([material.tables["paper"], pd.DataFrame([entry])], ignore_index=True)
+    return replace(changed(material, paper=paper), study=study)
+
+
+def test_lost_tables_stand_apart_from_the_printed_ones(material: Material) -> None:
+    both = with_lost(material)
+    assert report.lost_tables(material) == []
+    assert report.paper_tables(both) == report.paper_tables(material)
+    (shown,) = report.values(both)["lost_tables"]
+    assert shown["label"] == "Table 7, l∞"
+    assert shown["caption"] == "MNIST: lost. Here: digits in place of mnist."
+    assert rows_of(shown["table"]) == [["std", "97.0 ±1.0"]]
+    (cell,) = [cell for cell in book("study").cells if cell.metadata.get("each") == "lost_tables"]
+    assert "The paper's numbers are lost" in cell.source
+    assert "ours alone" in cell.source
 
 
 def test_every_claim_is_there_with_its_reason(material: Material) -> None:
@@ -390,7 +414,7 @@ def test_templates_name_what_there_is(name: str, shows: object, material: Materi
     nbformat.validate(template)
     assert template.cells[0].metadata["tags"] == ["parameters"]
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in template.cells)
-    given = report.values(material) if name == "study" else summary.values([material])
+    given = report.values(with_lost(material)) if name == "study" else summary.values([material])
     for cell in template.cells[2:]:
         if cell.cell_type == "code":
             call = re.fullmatch(r"Markdown\(report\.(\w+)\(materials?(?:, \"[\w-]+\")?\)\)", cell.source)

@@ -70,7 +70,7 @@ def tables(
         "failures": people.failures(measured, results, places(files)),
         "worst": people.worst_cases(measured),
         "attacks": people.attacks(measured),
-        "paper": people.paper(judged, job.tables, job.labels),
+        "paper": people.paper(judged, measured, job.tables, labels=job.labels, readings=job.readings),
         "paired": paired.table(
             (
                 pair,

@@ -22,6 +22,7 @@ from touchstone.report.material import Material, Provenance, existing, stand_ins
 from touchstone.report.render import Values, captioned, figure, join
 from touchstone.study.claims import HEADLINE
 from touchstone.study.config import Config
+from touchstone.study.schema import TableDef
 
 PAPER = "paper"  # the run whose numbers may be compared with the published ones
 OWN_SECTION = ("worst-case", "selection")  # plots that are not among the paper's figures
@@ -51,6 +52,7 @@ def values(material: Material) -> Values:
         pair_tables=_numbered_pairs(material),
         readings=readings(material),
         claims=claims_tables(material),
+        lost_tables=lost_tables(material),
         marks=legend() if study.tables else "",
         figures=", ".join(_figures(material)),
         tolerance=words.per_dataset(criterion.tolerance) if criterion else "",
@@ -267,13 +269,25 @@ def worst_case(material: Material) -> str:
 
 def paper_tables(material: Material) -> str:
     """Return the paper's tables, published and re-run side by side."""
-    parts = []
-    for name, table in material.study.tables.items():
-        title = table.title.removesuffix(f" ({table.source_table})")
-        caption = join(f"{title}.", _stands_in(material, table.dataset), by=" ")
-        shown = pipe_table(laid_out(material.tables["paper"], name))
-        parts.append(captioned(table.source_table, caption, shown))
-    return join(*parts)
+    tables = material.study.tables.items()
+    blocks = [one for name, table in tables if not table.lost for one in _blocks(material, name, table)]
+    return join(*(captioned(**block) for block in blocks))
+
+
+def lost_tables(material: Material) -> list[dict[str, str]]:
+    """Return the paper's tables of which no number is published: label, caption and table of each block."""
+    tables = material.study.tables.items()
+    return [one for name, table in tables if table.lost for one in _blocks(material, name, table)]
+
+
+def _blocks(material: Material, name: str, table: TableDef) -> list[dict[str, str]]:
+    """Return label, caption and table of each block of one of the paper's tables."""
+    title = table.title.removesuffix(f" ({table.label})")
+    caption = join(f"{title}.", _stands_in(material, table.dataset), by=" ")
+    return [
+        {"label": join(table.label, block, by=", "), "caption": caption, "table": pipe_table(shown)}
+        for block, shown in laid_out(material.tables["paper"], name).items()
+    ]
 
 
 def claims_tables(material: Material) -> list[dict[str, str]]:
