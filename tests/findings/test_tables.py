@@ -15,7 +15,7 @@ from touchstone.paths import Results, studies, study_files
 from touchstone.study.checks import load_study
 from touchstone.study.claims import known, read
 from touchstone.study.claims import load as load_claims
-from touchstone.study.schema import LostDef, ShapeDef, TableDef
+from touchstone.study.schema import LostDef, ShapeDef, Study, TableDef
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -121,19 +121,61 @@ def test_data_sets_are_apart() -> None:
     assert list(tables.paper_table(named, "Table 1", dataset="mnist")) == ["", "MNIST"], "in the paper's words"
 
 
-@pytest.mark.parametrize("study", studies(ROOT))
-def test_no_cell_of_a_shipped_study_holds_two_numbers(study: str) -> None:
-    """Except for what is one claim: an interval."""
+def not_run(study: str) -> tuple[pd.DataFrame, Study]:
+    """Return the claims of a shipped study as if nothing had been run, and the study."""
     files = study_files(study, ROOT)
     definition = load_study(files)
     claims = load_claims(read(files.claims), study, known(definition))
-    judged = claims.assign(reading="headline", ours=math.nan, h=math.nan, verdict="not run")
+    return claims.assign(reading="headline", ours=math.nan, h=math.nan, verdict="not run"), definition
+
+
+CURVES = ["DF", "B&B", "DAA-1", "DAA-50", "PGD-1", "PGD-10", "PGD-100", "FAB-1", "FAB-10", "FAB-100"]
+CURVES += ["PDPGD-1", "PDPGD-10"]
+
+
+@pytest.mark.parametrize(
+    ("study", "table", "sizes", "header", "first"),
+    [
+        ("margin", "table3-2", {"": (5, 3)}, ["Error, %", "Adv. error, %", "rho x 100"], "no augmentation"),
+        (
+            "pdpgd",
+            "table5-1",
+            {"l∞": (3, 4), "l2": (3, 4), "l1": (3, 3), "l0": (3, 2)},
+            ["DF", "B&B", "FAB-100", "PDPGD-100"],
+            "plain",
+        ),
+        ("pdpgd", "table5-3", {"l∞": (5, 12), "l2": (5, 12), "l1": (5, 12)}, CURVES, "0.2"),
+        (
+            "pdpgd",
+            "table5-8",
+            {"l∞": (5, 13), "l2": (5, 13), "l1": (4, 11), "l0": (5, 6)},
+            [*CURVES, "PDPGD-100"],
+            "2/255",
+        ),
+    ],
+)
+def test_tables_of_shipped_studies_have_the_shape_of_the_papers(
+    study: str, table: str, sizes: dict[str, tuple[int, int]], header: list[str], first: str
+) -> None:
+    judged, definition = not_run(study)
+    only = {table: definition.tables[table]}
+    blocks = tables.laid_out(tables.paper(judged, cells(), only, labels=definition.labels, readings={}), table)
+    assert {name: (len(block), len(block.columns) - 1) for name, block in blocks.items()} == sizes
+    whole = next(iter(blocks.values()))
+    assert list(whole) == ["", *header]
+    assert whole.iloc[0, 0] == first
+
+
+@pytest.mark.parametrize("study", studies(ROOT))
+def test_no_cell_of_a_shipped_study_holds_two_numbers(study: str) -> None:
+    """Except for what is one claim: an interval."""
+    judged, definition = not_run(study)
     shown = tables.paper(judged, cells(), definition.tables, labels=definition.labels, readings={})
     printed = {name for name, table in definition.tables.items() if table.source_table}
     assert set(shown["table"]) == printed
     entries = shown["entry"][shown["entry"] != ""]
     assert entries.str.fullmatch(r"[-\d.]+( to [-\d.]+)?[†‡]? / – ·").all(), entries.tolist()
-    listed = claims["source_table"].isin([one.source_table for one in definition.tables.values()])
+    listed = judged["source_table"].isin([one.source_table for one in definition.tables.values()])
     assert len(entries) == listed.sum()
 
 

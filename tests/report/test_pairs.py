@@ -68,10 +68,10 @@ def lines(markdown: str) -> list[list[str]]:
 def test_pairs_are_shown_net_by_net_and_norm_by_norm(shown: Material) -> None:
     norm, share, far, coded = pairs.tables(shown)
     assert [(one["other"], one["net"], one["norm"]) for one in (norm, share, far, coded)] == [
-        ("", "MNIST, madry-mnist, l∞-AT", "linf"),
-        ("", "CIFAR-10, fab-cnn8-nobias, l∞-AT", "linf"),
+        ("", "MNIST, madry-mnist, l∞-AT", "l∞"),
+        ("", "CIFAR-10, fab-cnn8-nobias, l∞-AT", "l∞"),
         ("", "MNIST, madry-mnist, l∞-AT", "l2"),
-        ("coded", "MNIST, madry-mnist, l∞-AT", "linf"),
+        ("coded", "MNIST, madry-mnist, l∞-AT", "l∞"),
     ]
     header, _, row = lines(norm["table"])
     assert header == HEADER
