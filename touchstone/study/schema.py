@@ -453,7 +453,8 @@ class Study(Strict):
         description="the published nets cannot be trained again: absolute numbers are not comparable, pairs are tested",
     )
     labels: dict[str, str] = Field(
-        default={}, description="a word of claims.csv -> what the paper calls it in its tables"
+        default={},
+        description="a word of claims.csv, or a slug or norm -> what the paper calls it in its tables, in their order",
     )
     tables: dict[Slug, TableDef] = Field(default={}, description="tables of the paper in the report")
     figures: dict[Slug, FigureDef] = Field(
