@@ -17,14 +17,13 @@ import pandas as pd
 from touchstone.cell import ModelId, same_radius
 from touchstone.findings import metrics
 from touchstone.findings.cells import Cell, Index, Place, at, at_radii
-from touchstone.findings.evidence import SEPARATOR
+from touchstone.findings.evidence import SEPARATOR, Caps
 from touchstone.findings.intervals import LEAST_SEEDS, Margins, interval, remainder
 from touchstone.findings.vocabulary import PAIRED, known
 from touchstone.records import Attacked, Batch
 from touchstone.study.claims import expand
-from touchstone.study.scale import METRICS, SLACK, UNITS
+from touchstone.study.scale import METRICS, POINTS, SLACK, UNITS
 
-POINTS = 0.02  # of a share: the widest tolerance, the least difference that is tested, and how near a net must be
 DRAWS = 2000  # of a bootstrap
 
 
@@ -315,14 +314,24 @@ def _word(difference: float, tau: float, half: float) -> str:
 # ---- the table
 
 COLUMNS = ["id", "reading", *Place._fields[:4], "against", "metric", "epsilon", "published", "ours", "h", "tau"]
-COLUMNS += ["nets", "n", "verdict", "why"]
+COLUMNS += ["nets", "n", "verdict", "why", "caps"]
 
 
-def table(rows: Iterable[tuple[Pair, Verdict]]) -> pd.DataFrame:
-    """Return verdicts on pairs as a table with COLUMNS; numbers are in the claim's own unit, nan for none."""
+def cut_short(pair: Pair, caps: Mapping[tuple[str, str, str, str], Caps]) -> tuple[str, ...]:
+    """Return what this run cut short for the two attacks, in words; how a net was trained shows in what it matches."""
+    both = [caps.get((*pair.place[:3], slug), Caps()) for slug in (pair.place.attack, pair.against)]
+    return tuple(dict.fromkeys(text for cut in both for text in (*cut.attack, *cut.size)))
+
+
+def table(rows: Iterable[tuple[Pair, Verdict, Sequence[str]]]) -> pd.DataFrame:
+    """Return verdicts on pairs, and what was cut short for each, as a table with COLUMNS.
+
+    Numbers are in the claim's own unit, nan for none.
+    """
     found = []
-    for pair, said in rows:
+    for pair, said, cuts in rows:
         numbers = (value * pair.unit for value in (pair.published, said.ours, said.half, pair.tau))
         place = (*pair.place[:4], pair.against, pair.place.metric, pair.epsilon)
-        found.append((pair.id, pair.reading, *place, *numbers, said.nets, said.n, said.word, SEPARATOR.join(said.why)))
+        texts = (SEPARATOR.join(said.why), SEPARATOR.join(cuts))
+        found.append((pair.id, pair.reading, *place, *numbers, said.nets, said.n, said.word, *texts))
     return pd.DataFrame(found, columns=COLUMNS)

@@ -71,9 +71,13 @@ def tables(
         "failures": people.failures(measured, results, places(files)),
         "worst": people.worst_cases(measured),
         "attacks": people.attacks(measured),
-        "paper": people.paper(judged, job.tables, job.labels),
+        "paper": people.paper(judged, measured, job.tables, labels=job.labels, readings=job.readings),
         "paired": paired.table(
-            (pair, paired.decide(pair, found, nets.get(pair.place[:3]), caps.get(pair.place[:4], Caps()).population))
+            (
+                pair,
+                paired.decide(pair, found, nets.get(pair.place[:3]), caps.get(pair.place[:4], Caps()).population),
+                paired.cut_short(pair, caps),
+            )
             for pair, found in apart.items()
         ),
     }

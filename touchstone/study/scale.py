@@ -22,6 +22,8 @@ EPSILON_UNITS = {
     # of inputs as the net sees them, or nobody said of which
     "normalized": RadiusUnit(("normalized", "whitened", "pixel"), 1.0),
 }
+# of a share: the usual tolerance, the least difference of a pair that is tested, and how near a net must be
+POINTS = 0.02
 FLOOR = 0.005  # accuracy: what is left under an attack that breaks all but a few, as many attacks would
 LITTLE = 0.05  # accuracy: the most that "a little" is, averaged over attacks
 SLIGHT = 0.02  # accuracy: the most that is lost without an attack where the loss is hardly visible
@@ -65,7 +67,7 @@ class Metric(NamedTuple):
 
 def _points(value: float) -> float:
     """Accuracies and errors under attack: alike, as one is 1 minus the other."""
-    return 0.005 if min(value, 1.0 - value) <= 0.05 + SLACK else 0.02
+    return 0.005 if min(value, 1.0 - value) <= 0.05 + SLACK else POINTS
 
 
 def _of_error(value: float) -> float:

@@ -364,12 +364,47 @@ class Pairs(Strict):
     )
 
 
-class TableDef(Strict):
-    """One of the paper's tables."""
+Axis = Literal["dataset", "model", "defense", "attack", "norm", "epsilon", "metric"]
 
-    source_table: str = Field(description="as claims.csv has it")
+
+class ShapeDef(Strict):
+    """The shape of a table, where it is not to follow from what tells its numbers apart."""
+
+    rows: Axis = Field(description="what a row is of")
+    columns: Axis = Field(description="what a column is of")
+    blocks: Axis | None = Field(default=None, description="what each part is of that has columns of its own")
+
+    @property
+    def axes(self) -> list[Axis]:
+        """All that it tells apart."""
+        return [self.rows, self.columns, *([self.blocks] if self.blocks else [])]
+
+
+class LostDef(Strict):
+    """What one of the paper's tables is about of which no number is published: it shows ours alone."""
+
+    number: Annotated[str, Field(min_length=1)] = Field(description='of the table in the paper, such as "5.2"')
+    metric: Literal["accuracy", "success_rate", "median_norm", "mean_norm"] = Field(description="what it shows")
+    defense: Slug | None = Field(default=None, description="the table's one defense, if it has one")
+
+
+class TableDef(Strict):
+    """One of the paper's tables: its published numbers beside ours, or if they are `lost`, ours alone."""
+
+    source_table: str | None = Field(default=None, description="as claims.csv has it")
+    lost: LostDef | None = Field(
+        default=None, description="instead of source_table, where the text that was read has none of its numbers"
+    )
     title: str = Field(description="heading in the report")
     dataset: Slug | None = Field(default=None, description="the table's one dataset, if it has one")
+    shape: ShapeDef | None = Field(
+        default=None, description="its rows, columns and blocks, if the usual ones are not its"
+    )
+
+    @property
+    def label(self) -> str:
+        """What the paper calls it."""
+        return self.source_table or f"Table {self.lost.number if self.lost else ''}"
 
 
 class FigureDef(Open):
@@ -424,7 +459,8 @@ class Study(Strict):
         description="the published nets cannot be trained again: absolute numbers are not comparable, pairs are tested",
     )
     labels: dict[str, str] = Field(
-        default={}, description="a word of claims.csv -> what the paper calls it in its tables"
+        default={},
+        description="a word of claims.csv, or a slug or norm -> what the paper calls it in its tables, in their order",
     )
     tables: dict[Slug, TableDef] = Field(default={}, description="tables of the paper in the report")
     figures: dict[Slug, FigureDef] = Field(
