@@ -20,6 +20,11 @@ Options = Mapping[str, Any]
 BITS, POINTS, NORMS, COUNTS, MEANT = "bits", "points", "norms", "counts", "meant"
 ANY, ANY_IN_BOX, REACHED = "any", "any whatever the walls", "reached"
 
+# Traits. FREE: where no box holds it, its points leave [0, 1]. STILL: starts at x, and stays where nothing pulls.
+# SEVERAL: takes several backward passes at one point, a Jacobian. INSIDE: climbs what is in front of the logits.
+# ROUGH: a larger radius may break a tenth less. BLIND: a larger radius need not break more at all.
+FREE, STILL, SEVERAL, INSIDE, ROUGH, BLIND = "free", "still", "several", "inside", "rough", "blind"
+
 
 class Look(nn.Module):
     """A substitute for images of any shape: it sees the first eight values."""
@@ -73,6 +78,7 @@ class Case(NamedTuple):
         mutants: at least one (mutants.py).
         weak: whether it makes no claim to break what can be broken.
         box: the message with which it refuses a box other than [0, 1]; none if it obeys each.
+        traits: of the above, where it differs from most.
     """
 
     quick: Options
@@ -83,6 +89,7 @@ class Case(NamedTuple):
     mutants: tuple[Mutant, ...]
     weak: bool = False
     box: str = ""
+    traits: tuple[str, ...] = ()
 
 
 MARGIN = {"loss": "margin"}
@@ -123,6 +130,10 @@ CASES: dict[str, Case] = {
         optima="does not move",
         mutants=(Mutant("clean.py", "return task.x.clone()", "return task.x", (CONTRACT, "-k", "clean")),),
         weak=True,
+        traits=(
+            FREE,
+            STILL,
+        ),
     ),
     "fgsm": Case(
         quick={},
@@ -131,6 +142,11 @@ CASES: dict[str, Case] = {
         trained={},
         optima=(Optimum("linf", {}, 1.05), Optimum("l2", {}, 1.05), Optimum("l1", {}, 1.001)),
         mutants=(Mutant("pgd.py", "step_size=task.eps, loss", "step_size=-task.eps, loss", (ORACLE, "-k", "fgsm")),),
+        traits=(
+            FREE,
+            STILL,
+            ROUGH,
+        ),
     ),
     "bim": Case(
         quick={"steps": 5},
@@ -139,6 +155,10 @@ CASES: dict[str, Case] = {
         trained=STEPS,
         optima=(Optimum("linf", SMALL, 1.05), Optimum("l2", SMALL, 1.05), Optimum("l1", SPARSE, 1.05)),
         mutants=(Mutant("climb.py", "= confine(moved, x[tile]", "= confine(moved, z[tile]", (CONTRACT, "-k", "bim")),),
+        traits=(
+            FREE,
+            STILL,
+        ),
     ),
     "pgd": Case(
         quick={"steps": 5, "step_size": 0.1, "restarts": 2},
@@ -156,6 +176,7 @@ CASES: dict[str, Case] = {
             Mutant("climb.py", "left = left[~solved]\n", "left = left[solved]\n", ("test_pgd.py", "test_l1.py")),
             Mutant("climb.py", "solved[rows[fooled]] = True", "solved[fooled] = True", ("test_pgd.py",)),
         ),
+        traits=(FREE,),
     ),
     "apgd": Case(
         quick={"steps": 10, "restarts": 2},
@@ -195,6 +216,10 @@ CASES: dict[str, Case] = {
         trained=STEPS,
         optima=(Optimum("linf", SMALL, 1.05), Optimum("l2", LONGER, 1.05), Optimum("l1", SPARSE, 1.05)),
         mutants=(Mutant("climb.py", "mul_(decay).add_(unit(", "mul_(decay).sub_(unit(", (ORACLE, "-k", "mim")),),
+        traits=(
+            FREE,
+            STILL,
+        ),
     ),
     "cw": Case(
         quick={"steps": 60, "binary_steps": 4, "lr": 0.1, "init_const": 0.1},
@@ -222,6 +247,7 @@ CASES: dict[str, Case] = {
             Mutant("boundary.py", "reach.clamp_max(longest or torch.inf)", "reach", (MINIMAL, "-k", "deepfool")),
             Mutant("deepfool.py", "best.x_adv[rows] = z", "best.x_adv[rows] = x", (MINIMAL, "-k", "deepfool")),
         ),
+        traits=(SEVERAL,),
     ),
     "ddn": Case(
         quick={"steps": 20},
@@ -249,6 +275,7 @@ CASES: dict[str, Case] = {
             Mutant("fab.py", "before.clamp_max(start_radius)", "before.clamp_max(1)", ("test_fab.py", "-k", "start")),
             Mutant("fab.py", "if last_search and len(nearer)", "if len(nearer)", ("test_fab.py",)),
         ),
+        traits=(SEVERAL,),
     ),
     "fab-t": Case(
         quick={"steps": 10, "targets": 2},
@@ -265,6 +292,7 @@ CASES: dict[str, Case] = {
         trained={"steps": 8, "boundary_steps": 8},
         optima="exact with reach 1, in test_sparsefool.py",
         mutants=(Mutant("sparsefool.py", 'task.bounds, "l1")', 'task.bounds, "linf")', ("test_sparsefool.py",)),),
+        traits=(SEVERAL,),
     ),
     "sigma-zero": Case(
         quick={"steps": 20},
@@ -358,6 +386,7 @@ CASES: dict[str, Case] = {
                 ("test_high_confidence.py",),
             ),
         ),
+        traits=(SEVERAL,),
     ),
     "square": Case(
         quick={"queries": 40},
@@ -408,6 +437,11 @@ CASES: dict[str, Case] = {
             Mutant("noise.py", "restart=restart, stream", "restart=0, stream", ("test_noise_attack.py",)),
         ),
         weak=True,
+        traits=(
+            FREE,
+            ROUGH,
+            BLIND,
+        ),
     ),
     "spsa": Case(
         quick={"steps": 4, "directions": 8, "lr": 0.05},
@@ -416,6 +450,7 @@ CASES: dict[str, Case] = {
         trained={"steps": 5, "directions": 16, "lr": 0.05},
         optima=(Optimum("linf", {"steps": 60, "directions": 64, "lr": 0.05}, 1.05),),
         mutants=(Mutant("spsa.py", "change = ahead - behind", "change = behind - ahead", (ORACLE, "-k", "spsa")),),
+        traits=(FREE,),
     ),
     "daa": Case(
         quick={"steps": 5, "step_size": 0.1, "restarts": 2},
@@ -431,6 +466,7 @@ CASES: dict[str, Case] = {
                 ("test_daa.py",),
             ),
         ),
+        traits=(FREE,),
     ),
     "mta": Case(
         quick={"steps": 3, "step_size": 0.3},
@@ -442,11 +478,16 @@ CASES: dict[str, Case] = {
             Optimum("l2", {"steps": 50, "step_size": 0.2}, 1.05),
         ),
         mutants=(Mutant("mta.py", "number + (y <= number).long()", "number + (y < number).long()", ("test_mta.py",)),),
+        traits=(FREE,),
     ),
     "mta-center": Case(
         **CENTRE,
         optima="goes to the centre of a class, not to its boundary",
         mutants=(Mutant("mta.py", "-away(target)", "away(target)", ("test_mta.py",)),),
+        traits=(
+            INSIDE,
+            BLIND,
+        ),
     ),
     "mta-coded": Case(
         **CENTRE,
@@ -454,6 +495,11 @@ CASES: dict[str, Case] = {
         mutants=(
             Mutant("mta.py", "_, __, target: away(target)", "_, __, target: -away(target)", ("test_mta.py",)),
             Mutant("mta.py", 'norm, "first", steps - 1', "norm, stop, steps", ("test_mta.py",)),
+        ),
+        traits=(
+            INSIDE,
+            ROUGH,
+            BLIND,
         ),
     ),
     "transfer": Case(
@@ -465,6 +511,7 @@ CASES: dict[str, Case] = {
         mutants=(
             Mutant("transfer.py", "(proxy, task.x, task.y", "(task.query, task.x, task.y", ("test_transfer.py",)),
         ),
+        traits=(FREE,),
     ),
     "bpda": Case(
         quick={"steps": 5, "restarts": 2, "options": {"step_size": 0.1}},

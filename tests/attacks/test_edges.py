@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from attacks.cases import BITS, CASES, POINTS
+from attacks.cases import BITS, CASES, INSIDE, POINTS, SEVERAL, STILL
 from box_oracle import Linear, case
 from torch import Tensor, nn
 
@@ -161,9 +161,9 @@ def test_a_flat_model_is_not_fooled_and_nothing_is_nan(name: str, norm: str) -> 
     query = Query(Flat())
     x_adv = run(name, query, x, y, norm, torch.full((3,), 0.1))
     assert x_adv.isfinite().all()
-    if name in ("clean", "fgsm", "bim", "mim") or ATTACKS[name].kind == "minimal":
+    if STILL in ROWS[name].traits or ATTACKS[name].kind == "minimal":
         assert torch.equal(x_adv, x)
-    if name in ("deepfool", "fab", "sparsefool", "high-confidence"):  # a Jacobian is several backward passes
+    if SEVERAL in ROWS[name].traits:
         assert ((query.zero_grads > 0) & (query.zero_grads < query.backwards)).all()
     elif query.backwards.any():
         assert torch.equal(query.zero_grads, query.backwards)
@@ -177,7 +177,7 @@ def test_a_model_without_a_gradient_is_a_flat_one(name: str, norm: str) -> None:
     query = Query(Wrapped(binarised, lambda _, z: z.detach().round()))
     x_adv = run(name, query, x, y, norm, eps)
     assert x_adv.isfinite().all()
-    if name not in ("mta-center", "mta-coded"):  # these climb features, which are in front of the cut
+    if INSIDE not in ROWS[name].traits:  # features are in front of the cut
         assert torch.equal(query.zero_grads > 0, query.backwards > 0)
 
 
@@ -233,7 +233,7 @@ def test_what_is_misclassified_already_needs_nothing(name: str, norm: str) -> No
         x_adv, dist, found = load(ATTACKS[name].fn)(model, x, wrong, norm=norm, rng=0, **options)
         assert found.all()
         assert not dist.any()
-    elif name in ("fgsm", "bim", "mim"):
+    elif STILL in ROWS[name].traits:
         x_adv = run(name, model, x, wrong, norm, eps, stop="first")
     else:  # starts at random, or asks for a point that is better than x
         assert all(broken(model, run(name, model, x, wrong, norm, 0 * eps, stop="first"), wrong))

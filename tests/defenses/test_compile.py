@@ -28,7 +28,7 @@ def trained(name: str, compiled: dict[str, Any] | None) -> tuple[Fit, dict[str, 
     model = build(kind, DATASETS["mnist"], seed=0)
     if compiled is not None:
         model.net.compile(**compiled)
-    result = fit(model, load(DEFENSES[name].fn)(**EXAMPLES[name]), x, y, [ONCE, ONCE], seed=0)
+    result = fit(model, load(DEFENSES[name].fn)(**EXAMPLES[name].constants), x, y, [ONCE, ONCE], seed=0)
     return result, model.state_dict()
 
 

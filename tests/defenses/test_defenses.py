@@ -152,25 +152,19 @@ def test_adv_attacks_the_updated_model(model: nn.Module, batch: tuple[Tensor, Te
     assert next(stream).loss.item() == pytest.approx(torch.log(torch.tensor(10.0)).item(), rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("name", "passes"), [("ce", 1), ("at", 1), ("pc+at", 1), ("adv", 2), ("trades", 2), ("mart", 2), ("vat", 1)]
-)
-def test_batch_norm_learns_from_the_passes_of_the_loss_alone(name: str, passes: int) -> None:
+@pytest.mark.parametrize("name", [name for name, example in EXAMPLES.items() if example.passes is not None])
+def test_batch_norm_learns_from_the_passes_of_the_loss_alone(name: str) -> None:
     """Searches within a step see the model in eval mode, or leave its statistics alone."""
     model = Small(9, 7, 4)
     model.first = nn.Sequential(model.first, nn.BatchNorm1d(7).double())
-    steps(load(DEFENSES[name].fn)(**EXAMPLES[name]), model.train(), (images(6), torch.arange(6) % 4))
-    assert model.first[1].num_batches_tracked == passes
+    steps(load(DEFENSES[name].fn)(**EXAMPLES[name].constants), model.train(), (images(6), torch.arange(6) % 4))
+    assert model.first[1].num_batches_tracked == EXAMPLES[name].passes
     assert all(module.training for module in model.modules())
-
-
-# the critic draws after pre-training: test_critic.py
-DRAWING = {"adv", "at", "gce+at", "pc+at", "trades", "mart", "vat", "dropout"}
 
 
 @pytest.mark.parametrize("name", DEFENSES)
 def test_draws_come_from_the_seed_of_the_batch_alone(name: str, model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
-    defense, losses = load(DEFENSES[name].fn)(**EXAMPLES[name]), []
+    defense, losses = load(DEFENSES[name].fn)(**EXAMPLES[name].constants), []
     for disturb in (0, 17):
         torch.manual_seed(disturb)
         state = torch.get_rng_state()
@@ -178,7 +172,7 @@ def test_draws_come_from_the_seed_of_the_batch_alone(name: str, model: nn.Module
         assert torch.equal(torch.get_rng_state(), state)
     assert losses[0] == losses[1]
     other = [step.loss.item() for step in steps(defense, model, batch, seed=4)]
-    assert (losses[0] != other) == (name in DRAWING)
+    assert (losses[0] != other) == EXAMPLES[name].draws
 
 
 def test_layers(model: nn.Module) -> None:
@@ -201,7 +195,7 @@ def test_every_row_of_the_table_loads() -> None:
 
 @pytest.mark.parametrize("name", DEFENSES)
 def test_every_defense_has_a_loss_per_sample_that_follows_the_logits(name: str) -> None:
-    defense: Defense = load(DEFENSES[name].fn)(**EXAMPLES[name])
+    defense: Defense = load(DEFENSES[name].fn)(**EXAMPLES[name].constants)
     logits = torch.tensor([[0.5, 0.0, -1.0], [0.0, 0.5, -1.0]], requires_grad=True)
     value = defense.loss(logits, torch.tensor([0, 0]))
     assert value.shape == (2,)
@@ -223,7 +217,7 @@ def test_options_include_those_of_both_parts_of_a_combination() -> None:
     for name in DEFENSES:
         made = load(DEFENSES[name].fn)
         assert set(options(DEFENSES[name].fn)) == set(made.__dataclass_fields__)
-        assert {k for k, o in options(DEFENSES[name].fn).items() if o.required} <= EXAMPLES[name].keys()
+        assert {k for k, o in options(DEFENSES[name].fn).items() if o.required} <= EXAMPLES[name].constants.keys()
 
 
 @pytest.fixture(scope="module")
@@ -233,13 +227,10 @@ def digits() -> tuple[Tensor, Tensor]:
     return torch.from_numpy(bunch.images[:64] * 15).to(torch.uint8)[:, None], torch.from_numpy(bunch.target[:64])
 
 
-ELSEWHERE = {"minmax", "critic"}  # needs convolutions: training/test_fit.py; needs a second optimiser: test_critic.py
-
-
-@pytest.mark.parametrize("name", sorted(set(DEFENSES) - ELSEWHERE))
+@pytest.mark.parametrize("name", [name for name, example in EXAMPLES.items() if not example.elsewhere])
 def test_every_defense_overfits_64_digits(name: str, digits: tuple[Tensor, Tensor]) -> None:
     model = Small(64, 64, 10).float()
-    defense: Defense = load(DEFENSES[name].fn)(**EXAMPLES[name])
+    defense: Defense = load(DEFENSES[name].fn)(**EXAMPLES[name].constants)
     if name.startswith("pc"):  # its gradient vanishes where p_y does
         fit(model, CrossEntropy(), *digits, [Phase(epochs=5, batch_size=64, lr=0.02)], seed=0)
     result = fit(model, defense, *digits, [Phase(epochs=30, batch_size=64, lr=0.02)], seed=0)
