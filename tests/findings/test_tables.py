@@ -75,10 +75,8 @@ def test_a_table_about_one_attack_has_datasets_as_columns() -> None:
     assert table.loc[1, "cifar10"] == ""
 
 
-def test_another_reading_has_its_own_table_and_mark() -> None:
-    both = verdicts({}, CODED)
-    found = tables.paper_table(both, "Table 1", reading="coded")
-    assert found.iloc[0, 1].endswith("(✓)")
+def test_a_table_is_of_the_headline_alone() -> None:
+    assert tables.paper_table(verdicts({}, CODED), "Table 1").equals(tables.paper_table(verdicts({}), "Table 1"))
     assert tables.paper_table(verdicts({}), "Table 9").empty
 
 

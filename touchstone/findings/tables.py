@@ -51,7 +51,6 @@ def paper_table(
     source_table: str,
     *,
     dataset: str | None = None,
-    reading: str = HEADLINE,
     labels: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Return one of the paper's tables, with "published / **ours** ±h mark" in every cell, in the paper's unit.
@@ -60,7 +59,6 @@ def paper_table(
         verdicts: as `verdicts.verdicts` returns them.
         source_table: its name in the claims.
         dataset: the only one to show; all of them if not given.
-        reading: whose numbers of ours are shown.
         labels: names to print instead of the published words.
 
     Returns:
@@ -68,7 +66,7 @@ def paper_table(
         defense; a row per defense and a column per dataset where the table is about one attack. Both are in the order
         of the claims. The first column, without a name, holds the row labels.
     """
-    claims = verdicts[(verdicts["source_table"] == source_table) & (verdicts["reading"] == reading)]
+    claims = verdicts[(verdicts["source_table"] == source_table) & (verdicts["reading"] == HEADLINE)]
     if dataset:
         claims = claims[claims["cell_dataset"].where(claims["cell_dataset"] != "", claims["dataset"]) == dataset]
     head, across = ("attack", "defense") if claims["attack"].nunique() > 1 else ("defense", "dataset")
