@@ -8,6 +8,7 @@ from collections.abc import Collection
 from typing import Literal, NamedTuple, TypeAlias
 
 from touchstone.registry import nearest
+from touchstone.study.scale import LEAST_SEEDS, POINTS
 
 Outcome: TypeAlias = Literal["reproduced", "higher or lower", "cannot tell", "other"]
 
@@ -49,7 +50,7 @@ VERDICTS = {
     ),
     "inconclusive": Word(
         "?",
-        "cannot tell: none of these, or fewer than 3 seeds; more of them or samples would",
+        f"cannot tell: none of these, or fewer than {LEAST_SEEDS} seeds; more of them or samples would",
         "cannot tell",
         open=True,
     ),
@@ -66,7 +67,7 @@ VERDICTS = {
 # verdict on the difference of two attacks on one net -> meaning
 PAIRED = {
     **{word: VERDICTS[word].meaning for word in ("reproduced", "higher", "lower", "inconclusive", "not run", "failed")},
-    "not comparable": "no net of ours has the published clean and robust accuracy to 2 points",
+    "not comparable": f"no net of ours has the published clean and robust accuracy to {100 * POINTS:g} points",
     "too small to test": "the published difference is no larger than the tolerance of one such number",
 }
 
