@@ -102,7 +102,7 @@ def figure_inputs(wildcards):
     figure = PLAN.studies[wildcards.study].figures[wildcards.figure]
     if figure.table:
         return targets.table(PLAN, wildcards.study, figure.table)
-    drawn = build.figure_sources(PLAN, wildcards.study, figure)
+    drawn = build.drawn_models(PLAN, wildcards.study, figure)
     return [f for models in drawn.values() for m in models for f in RESULTS.model(m)]
 
 

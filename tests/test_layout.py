@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "plan": {"study"},
     "findings": {"study", "plan", "evaluation"},
     "report": {"study", "plan", "findings"},
-    "jobs": {"data", "models", "defenses", "training", "evaluation", "attacks", "study", "plan", "findings"},
+    "jobs": {"data", "models", "defenses", "training", "evaluation", "attacks", "study", "plan", "findings", "report"},
 }
 
 

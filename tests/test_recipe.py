@@ -8,7 +8,7 @@ from dataclasses import asdict, fields
 import pytest
 from pydantic import TypeAdapter
 
-from touchstone.recipe import OPTIMIZERS, SCHEDULES, Phase, Rule, merge
+from touchstone.recipe import OPTIMIZERS, SCHEDULES, OptimizerSettings, Phase, merge
 from touchstone.training import optimizers
 
 RECIPE = {"optimizer": "adam", "lr": 0.01, "batch_size": 64, "epochs": 90, "weight_decay": 1e-4}
@@ -18,7 +18,9 @@ def test_a_phase_comes_before_its_recipe_and_a_group_before_both() -> None:
     recipe = RECIPE | {"groups": {"critic": {"betas": [0.5, 0.999], "lr": 0.2}}}
     made = merge(recipe, {"lr": 0.1, "epochs": 5, "groups": {"critic": {"schedule": "linear"}}})
     assert (made.lr, made.epochs, made.betas, made.schedule) == (0.1, 5, (0.9, 0.999), "constant")
-    assert made.groups == {"critic": Rule(lr=0.2, betas=(0.5, 0.999), schedule="linear", weight_decay=1e-4)}
+    assert made.groups == {
+        "critic": OptimizerSettings(lr=0.2, betas=(0.5, 0.999), schedule="linear", weight_decay=1e-4)
+    }
 
 
 def test_what_an_optimiser_or_a_schedule_does_not_read_stays_as_it_is() -> None:
@@ -58,7 +60,7 @@ def test_a_phase_is_plain_data_and_comes_back() -> None:
 
 def test_tables_name_the_same_things() -> None:
     assert OPTIMIZERS.keys() == optimizers.OPTIMIZERS.keys()
-    known = {f.name for f in fields(Rule)}
+    known = {f.name for f in fields(OptimizerSettings)}
     assert {name for reads in OPTIMIZERS.values() for name in reads} <= known
     assert {name for schedule in SCHEDULES.values() for name in schedule.reads} <= known
 

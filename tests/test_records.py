@@ -13,7 +13,7 @@ import pytest
 from touchstone import records
 from touchstone.cell import ModelId, ThreatSpec
 from touchstone.files import DamagedError
-from touchstone.records import Attacked, Header, Preflight
+from touchstone.records import Attacked, Choice, Header, Preflight
 
 HEADER = Header(
     run="demo",
@@ -26,6 +26,7 @@ HEADER = Header(
     threat=ThreatSpec("linf", epsilons=(0.1,)),
     samples=3,
     flags=[{"flag": "rejected", "detail": "one point"}],
+    grid=[Choice(0.1, {"step_size": 0.01}, {"accuracy": 0.25}, True), Choice(None, {}, {"mean_norm": None}, False)],
     made={"code": "0"},
 )
 

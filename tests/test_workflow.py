@@ -429,7 +429,7 @@ def test_a_truncated_checkpoint_is_named_with_its_rule(finished: tuple[Path, str
 def test_the_number_of_rules_is_that_of_the_snakefile(checkout: Path) -> None:
     listed = [
         snakemake(checkout, "--list-rules", "--configfile", file).stdout.split()
-        for file in ("config.yaml", "configs/mnist.yaml", "configs/paper.yaml")
+        for file in ("config.yaml", "configs/laptop.yaml", "configs/paper.yaml")
     ]
     assert listed[0] == listed[1] == listed[2]
     assert len(listed[0]) <= 20

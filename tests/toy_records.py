@@ -63,7 +63,7 @@ def save_run(folder: Path, weights: Any = (0.5,), model: ModelId = MODEL, **chan
     folder.mkdir(parents=True, exist_ok=True)
     save_file({"net.conv1.weight": np.asarray(weights, dtype="float32")}, files.weights)
     run = {"cell": {"run": "demo", **model._asdict(), "stand_in": "digits"}, "status": "ok", "reason": ""}
-    run |= {"epoch_failed": None, "epochs": 10, "seconds": 12.5, "flags": []}
+    run |= {"epoch_failed": None, "epochs": 10, "selected_options": None, "seconds": 12.5, "flags": []}
     files.history.write_text("epoch,loss\n1,2.3\n")
     sums = {"model_sha256": sum_of(files.weights.read_bytes()), "history_sha256": sum_of(files.history.read_bytes())}
     write_sealed(files.run, {**run, **sums, **changes})

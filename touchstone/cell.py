@@ -15,6 +15,11 @@ class ModelId(NamedTuple):
     defense: str
     seed: int
 
+    @property
+    def label(self) -> str:
+        """Its name for people, study/dataset/model/defense/seed."""
+        return "/".join(map(str, self))
+
 
 @dataclass(frozen=True)
 class ThreatSpec:
@@ -22,7 +27,7 @@ class ThreatSpec:
 
     Attributes:
         norm: linf, l2, l1 or l0.
-        space: in which points and radii are measured: pixel or normalized.
+        space: in which points and radii are measured: pixel, normalized or whitened.
         bounds: "data" for the box of valid pixels [0, 1], "none" for no box.
         epsilons: radii in units of the space, ascending; empty where nothing is read at a radius.
     """

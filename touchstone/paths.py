@@ -70,7 +70,6 @@ class StudyFiles:
     definition: Path
     claims: Path
     statements: Path
-    figures: Path
     captions: Path
 
     def beside(self, name: str) -> Path:
@@ -146,7 +145,7 @@ def link(document: Path, file: Path) -> str:
 def study_files(study: str, root: Path = Path()) -> StudyFiles:
     """Return the files of a study below the checkout."""
     folder = root / STUDIES / study
-    names = ("study.yaml", "claims.csv", "qualitative.csv", "figures.csv", "captions.yaml")
+    names = ("study.yaml", "claims.csv", "qualitative.csv", "captions.yaml")
     return StudyFiles(study, *(folder / name for name in names))
 
 

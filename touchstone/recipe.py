@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Literal, Self
 
-# what somebody says of a recipe: some fields of a Phase, with `groups` as {name: some fields of a Rule}
+# what somebody says of a recipe: some fields of a Phase, with `groups` as {name: some fields of a OptimizerSettings}
 Said = Mapping[str, Any]
 
 LEAST_SHARE = 0.001  # of the training rows, where any are held out: of the smallest dataset that is one row
@@ -21,7 +21,7 @@ def _field(doc: str, default: Any = MISSING, *, each: bool = False, kw_only: Any
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class OptimizerSettings:
     """An optimiser and its schedule. What an optimiser or a schedule does not read stays as it is by default."""
 
     lr: float = _field("learning rate of the first epoch", gt=0, le=10)
@@ -60,7 +60,7 @@ CHANGES = ("crop", "translate", "flip", "rotate", "resized_crop")  # what varies
 
 
 @dataclass(frozen=True)
-class Phase(Rule):
+class Phase(OptimizerSettings):
     """One stretch of training. What it says of optimiser and schedule is for the model.
 
     `groups` are other optimisers than the model's, by the group that a Step names; without `augment` images go in as
@@ -76,7 +76,7 @@ class Phase(Rule):
         "fresh",
         kw_only=True,
     )
-    groups: Mapping[str, Rule] = field(default_factory=dict, kw_only=True)
+    groups: Mapping[str, OptimizerSettings] = field(default_factory=dict, kw_only=True)
     augment: Augment | None = field(default=None, kw_only=True)
     validation_share: float = _field(
         "share of the training rows that are held out and not trained on", 0.0, kw_only=True, ge=0, le=0.5
@@ -90,8 +90,8 @@ class Phase(Rule):
         "give a net that stays at chance up, or train it to the end; it has failed either way", "stop", kw_only=True
     )
 
-    def rule(self, group: str) -> Rule:
-        """Return the rule of a group.
+    def settings(self, group: str) -> OptimizerSettings:
+        """Return the settings of a group.
 
         Raises:
             ValueError: if the phase has none of that name.
@@ -103,13 +103,13 @@ class Phase(Rule):
     def rates(self, done: int) -> dict[str, float]:
         """Return each group's rate after `done` epochs, as columns of the history: lr, lr_<group>."""
         rates = {"lr": self.rate(done, self.epochs)}
-        return rates | {f"lr_{name}": rule.rate(done, self.epochs) for name, rule in self.groups.items()}
+        return rates | {f"lr_{name}": one.rate(done, self.epochs) for name, one in self.groups.items()}
 
     def shrunk(self, epochs: int) -> Self:
         """Return the phase with fewer epochs, its schedules shrunk with them: every rate keeps its share of them."""
         share = epochs / self.epochs
         groups = {
-            name: replace(rule, **SCHEDULES[rule.schedule].shorter(rule, share)) for name, rule in self.groups.items()
+            name: replace(one, **SCHEDULES[one.schedule].shorter(one, share)) for name, one in self.groups.items()
         }
         return replace(self, **SCHEDULES[self.schedule].shorter(self, share), epochs=epochs, groups=groups)
 
@@ -119,17 +119,17 @@ class Schedule:
     """How a rate falls.
 
     Attributes:
-        reads: fields of a rule that it must be told.
-        factor: on the rate, from the rule, the epochs that are done and those of the phase.
-        shorter: what changes in a rule where only a share of the epochs is run.
+        reads: fields of the settings that it must be told.
+        factor: on the rate, from the settings, the epochs that are done and those of the phase.
+        shorter: what changes in the settings where only a share of the epochs is run.
     """
 
-    factor: Callable[[Rule, int, int], float]
+    factor: Callable[[OptimizerSettings, int, int], float]
     reads: tuple[str, ...] = ()
-    shorter: Callable[[Rule, float], Said] = lambda _, __: {}
+    shorter: Callable[[OptimizerSettings, float], Said] = lambda _, __: {}
 
 
-# optimiser -> fields of a rule that it reads besides the rate
+# optimiser -> fields of the settings that it reads besides the rate
 OPTIMIZERS: dict[str, tuple[str, ...]] = {
     "adam": ("betas", "weight_decay"),
     "sgd": ("momentum", "nesterov", "weight_decay"),
@@ -137,23 +137,23 @@ OPTIMIZERS: dict[str, tuple[str, ...]] = {
 SCHEDULES: dict[str, Schedule] = {
     "constant": Schedule(lambda _, __, ___: 1.0),
     "multistep": Schedule(
-        lambda rule, done, _: rule.gamma ** sum(m <= done for m in rule.milestones),
+        lambda settings, done, _: settings.gamma ** sum(m <= done for m in settings.milestones),
         ("milestones", "gamma"),
-        lambda rule, share: {"milestones": tuple(sorted({max(1, round(m * share)) for m in rule.milestones}))},
+        lambda settings, share: {"milestones": tuple(sorted({max(1, round(m * share)) for m in settings.milestones}))},
     ),
     "exponential": Schedule(
-        lambda rule, done, _: rule.gamma**done,
+        lambda settings, done, _: settings.gamma**done,
         ("gamma",),
-        lambda rule, share: {"gamma": rule.gamma ** (1 / share)},
+        lambda settings, share: {"gamma": settings.gamma ** (1 / share)},
     ),
     "linear": Schedule(lambda _, done, epochs: 1 - done / epochs),
 }
-RULE_FIELDS = tuple(f.name for f in fields(Rule))
+SETTINGS = tuple(f.name for f in fields(OptimizerSettings))
 
 
-def rule_of(*parts: Said) -> Said:
+def settings_of(*parts: Said) -> Said:
     """Return what parts say of an optimiser and its schedule, later ones before earlier ones, as far as it is read."""
-    said = {k: v for part in parts for k, v in part.items() if k in RULE_FIELDS}
+    said = {k: v for part in parts for k, v in part.items() if k in SETTINGS}
     read = {"lr", "optimizer", "schedule", *OPTIMIZERS[said.get("optimizer", "adam")]}
     read |= set(SCHEDULES[said.get("schedule", "constant")].reads)
     return {k: tuple(v) if isinstance(v, list) else v for k, v in said.items() if k in read}
@@ -161,9 +161,10 @@ def rule_of(*parts: Said) -> Said:
 
 def merge(*parts: Said) -> Phase:
     """Make a phase of what several parts say, later ones before earlier ones; a group takes from all what it lacks."""
-    own = {f.name for f in fields(Phase)} - set(RULE_FIELDS) - {"groups", "augment"}
-    said = {k: v for part in parts for k, v in part.items() if k in own}
+    plain = {f.name for f in fields(Phase)} - set(SETTINGS) - {"groups", "augment"}
+    said = {k: v for part in parts for k, v in part.items() if k in plain}
     augment = next((part["augment"] for part in reversed(parts) if "augment" in part), None)
     names = dict.fromkeys(name for part in parts for name in part.get("groups", {}))
-    groups = {n: Rule(**rule_of(*parts, *(p["groups"][n] for p in parts if n in p.get("groups", {})))) for n in names}
-    return Phase(**rule_of(*parts), **said, groups=groups, augment=Augment(**augment) if augment else None)
+    said_of = {n: [p["groups"][n] for p in parts if n in p.get("groups", {})] for n in names}
+    groups = {n: OptimizerSettings(**settings_of(*parts, *own)) for n, own in said_of.items()}
+    return Phase(**settings_of(*parts), **said, groups=groups, augment=Augment(**augment) if augment else None)

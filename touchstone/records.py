@@ -66,6 +66,23 @@ _SCHEMA = pa.schema([pa.field(name, _ARROW[kind]) for name, kind in {"attack": "
 
 
 @dataclass(frozen=True)
+class Choice:
+    """One choice of the options that a paper tuned, and how it did.
+
+    Attributes:
+        epsilon: radius that it was tried at; None where the attack has no budget.
+        options: what was chosen from.
+        measures: what choices are compared by, the smaller the better; None for infinite.
+        chosen: whether it was kept.
+    """
+
+    epsilon: float | None
+    options: Mapping[str, Any]
+    measures: Mapping[str, float | None]
+    chosen: bool
+
+
+@dataclass(frozen=True)
 class Header:
     """What the rows of one attack on one model are, and what made them.
 
@@ -83,7 +100,7 @@ class Header:
         samples: how many were attacked.
         status: "ok", or "failed": without rows, for `reason`.
         flags: what has to be said beside the numbers.
-        grid: what was tried of options that a paper tuned, a row per epsilon and combination.
+        grid: what was tried of options that a paper tuned, one per epsilon and combination.
         doubled_steps_gain: share of samples that twice the steps break more; None if not measured.
         made: by which code, versions, device, and from which files.
     """
@@ -102,7 +119,7 @@ class Header:
     status: Literal["ok", "failed"] = "ok"
     reason: str = ""
     flags: list[Flag] = field(default_factory=list)
-    grid: list[dict[str, Any]] = field(default_factory=list)
+    grid: list[Choice] = field(default_factory=list)
     doubled_steps_gain: float | None = None
     made: Mapping[str, Any] = field(default_factory=dict)
 
@@ -226,7 +243,8 @@ def _header(values: dict[str, Any]) -> Header:
     known = [f.name for f in fields(Header)]
     if set(values) != set(known):
         raise ValueError(f"expected a header of {', '.join(known)}, got {', '.join(values)}")
-    return Header(**{**values, "model": ModelId(*values["model"]), "threat": _threat(values["threat"])})
+    grid = [Choice(**tried) for tried in values["grid"]]
+    return Header(**{**values, "model": ModelId(*values["model"]), "threat": _threat(values["threat"]), "grid": grid})
 
 
 def _threat(values: dict[str, Any] | None) -> ThreatSpec | None:

@@ -224,7 +224,8 @@ def keywords(target: str) -> frozenset[str] | None:
         made = next((s for s in node.body if isinstance(s, ast.FunctionDef) and s.name == "__init__"), node)
     if not isinstance(made, ast.FunctionDef) or made.args.kwarg:
         return None
-    return frozenset(argument.arg for argument in (*made.args.args, *made.args.kwonlyargs))
+    bound = isinstance(node, ast.ClassDef)  # whose first argument is itself
+    return frozenset(argument.arg for argument in (*made.args.args[bound:], *made.args.kwonlyargs))
 
 
 def _defined(target: str) -> tuple[ast.FunctionDef | ast.ClassDef, ast.Module, str]:

@@ -79,8 +79,6 @@ SUITED: Mapping[str, Mapping[str, Any]] = {
     "brendel-bethge": {"steps": 1, "lr": 0.01},
     "autoattack": {"version": "custom", "attacks": ("apgd-ce", "fab-t"), "steps": 5},
 }
-# attacks that do not draw from SampleRng; all others draw the same numbers on both devices
-OTHER_DRAWS = {"autoattack": "; it draws from torch's generator, other numbers on each device"}
 SLOW = {"brendel-bethge": 2}  # samples, where fewer must do: a solver in plain Python
 # constants that an objective asks for, by their name
 CONSTANTS: Mapping[str, Any] = {

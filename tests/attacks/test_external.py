@@ -106,11 +106,18 @@ def test_an_answer_that_is_no_block_of_points_is_refused(block: tuple[nn.Module,
         external(model, x, y, norm="l2", rng=SampleRng(0, torch.arange(8)), target="a:b", convention="cleverhans")
 
 
+def test_the_radius_is_said_once(block: tuple[nn.Module, Tensor, Tensor]) -> None:
+    model, x, y = block
+    with pytest.raises(ValueError, match="options: 'eps' takes the radius"):
+        external_fixed(model, x, y, norm="linf", eps=EPS, rng=0, **TOY, options={"eps": 0.5})
+
+
 def test_the_arguments_of_a_foreign_attack_are_read_from_its_source() -> None:
     for library in ("adv_lib", "foolbox", "torchattacks"):
         pytest.importorskip(library)
     assert {"norm", "steps"} <= (keywords("adv_lib.attacks:fmn") or set())
     assert {"eps", "alpha", "steps"} <= (keywords("torchattacks:PGD") or set())
     assert "rel_stepsize" in (keywords("foolbox.attacks:LinfPGD") or set())
+    assert "self" not in (keywords("torchattacks:PGD") or set()), "nobody gives it"
     with pytest.raises(SourceError, match=r"no function or class 'fnm' in module 'adv_lib\.attacks'"):
         keywords("adv_lib.attacks:fnm")

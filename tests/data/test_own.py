@@ -1,7 +1,10 @@
 """Data of the user's own: read as they are, held to their sum, or refused with what is wrong."""
 
 import hashlib
+import struct
 import subprocess
+import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,6 +69,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("signed", {"x": X.astype(np.int64), "y": Y}, "got int64"),
     ("axes", {"x": X[0, 0], "y": Y}, r"must be NCHW or \(N, H, W\), got shape \(4, 5\)"),
     ("labels", {"x": X, "y": Y / 2}, r"labels must be integers \(N,\), got float64"),
+    ("column", {"x": X, "y": Y[:, None]}, r"labels must be integers \(N,\), got int64 \(12, 1\)"),
+    ("huge", {"x": X, "y": Y.astype(np.uint64) + 2**63}, "labels must be below 2.*63, got 9223372036854775810"),
 ]
 
 
@@ -84,6 +89,23 @@ def test_a_file_with_another_sum_is_not_read(tmp_path: Path) -> None:
         npz(path, 0, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
     with pytest.raises(OwnDataError, match="cannot be read: No such file"):
         npz(tmp_path / "none.npz", 0, sha256=total)
+
+
+def test_a_zip_of_anything_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "own.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", "no array")
+        archive.writestr("y", "nor this")
+    with pytest.raises(OwnDataError, match=r"own\.npz is no \.npz file of plain arrays: x, y"):
+        npz(path, 0, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+@pytest.mark.parametrize(("validation", "said"), [(2, "number of classes = 3"), (9, "number of samples 9")])
+def test_a_validation_split_that_cannot_be_drawn_is_named(tmp_path: Path, validation: int, said: str) -> None:
+    with pytest.raises(OwnDataError, match=rf"own\.npz: `validation: {validation}` cannot be drawn from 9 .*{said}"):
+        read(tmp_path, validation, **FOUR)
+    with pytest.raises(OwnDataError, match=rf"own\.npz: `validation: {validation}` cannot be drawn from 0 "):
+        read(tmp_path, validation, x=X, y=Y)
 
 
 def images(home: Path, parts: tuple[str, ...] = ("train/", "test/")) -> dict[str, np.ndarray]:
@@ -128,6 +150,26 @@ def _large(home: Path) -> None:
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(home / "test" / "dog" / "1.png")
 
 
+def _sixteen_bits(home: Path) -> None:
+    """Write a PNG of 16 bits per channel, of which Pillow would quietly keep 8."""
+    rows = b"".join(b"\0" + bytes(range(30)) for _ in range(4))
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", 5, 4, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    chunks = (struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in parts)
+    (home / "test" / "dog" / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+
+
+def _see_through(home: Path) -> None:
+    Image.fromarray(X[0].transpose(1, 2, 0)).save(home / "test" / "dog" / "0.png", transparency=(1, 2, 3))
+
+
+def _palette_with_a_hole(home: Path) -> None:
+    Image.fromarray(X[0].transpose(1, 2, 0)).convert("P").save(home / "test" / "dog" / "0.png", transparency=0)
+
+
+def _another_format(home: Path) -> None:
+    Image.fromarray(X[0].transpose(1, 2, 0)).save(home / "test" / "dog" / "0.png", format="BMP")
+
+
 def _cut(home: Path) -> None:
     path = home / "test" / "cat" / "0.png"
     path.write_bytes(path.read_bytes()[:60])
@@ -146,6 +188,10 @@ def _third(home: Path) -> None:
     [
         (_grey, r"dog/0\.png: images must have one size, got \(1, 4, 5\) beside \(3, 4, 5\)"),
         (_alpha, r"dog/0\.png: expected grey or RGB in 8 bits, got Pillow's mode 'RGBA'"),
+        (_sixteen_bits, r"dog/0\.png: expected grey or RGB in 8 bits, got Pillow's raw mode 'RGB;16B'"),
+        (_see_through, r"dog/0\.png: expected grey or RGB in 8 bits, got transparent pixels"),
+        (_palette_with_a_hole, r"dog/0\.png: expected grey or RGB in 8 bits, got transparent pixels"),
+        (_another_format, r"dog/0\.png is no whole image of PNG or JPEG"),
         (_large, r"dog/1\.png: images must have one size"),
         (_cut, r"cat/0\.png is no whole image"),
         (_text, r"notes\.txt is none of \.png, \.jpg, \.jpeg"),
@@ -159,6 +205,25 @@ def test_other_folders_are_refused(tmp_path: Path, spoil: Any, said: str) -> Non
         folder(tmp_path, 0, sha256=sum_of_folder(tmp_path))
 
 
+def test_what_is_no_folder_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name in ("file", "nothing"):
+        with pytest.raises(OwnDataError, match=f"{name} is no folder"):
+            folder(tmp_path / name, 0, sha256="0" * 64)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
+def test_modes_of_eight_bits_are_read_as_they_look(tmp_path: Path, mode: str) -> None:
+    images(tmp_path)
+    picture = Image.fromarray(X[0].transpose(1, 2, 0)).convert(mode)
+    picture.save(tmp_path / "test" / "cat" / "0.png")
+    for path in tmp_path.glob("t*/*/*.png"):
+        picture.save(path)
+    parts = folder(tmp_path, 0, sha256=sum_of_folder(tmp_path))
+    wanted = np.asarray(picture.convert("RGB" if mode in ("P", "RGB") else "L"))
+    assert np.array_equal(parts.test_x[0].numpy().transpose(1, 2, 0).squeeze(), wanted)
+
+
 def test_they_are_prepared_like_others(tmp_path: Path) -> None:
     path, total = saved(tmp_path, x=X, y=Y)
     constants = ((0.5,) * 3, (0.2,) * 3, "own", 0)
@@ -168,3 +233,21 @@ def test_they_are_prepared_like_others(tmp_path: Path) -> None:
     assert (data.name, len(data.test.y), len(data.train.y)) == ("own", 12, 0)
     with pytest.raises(ValueError, match=r"labels must be in \[0, 2\)"):
         prepare("own", path, tmp_path / "out", replace(spec, classes=2))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"x": X, "y": Y[:5]}, r"labels must be torch\.int64 \(12,\), got torch\.int64 \(5,\)"),
+        ({"x": X, "y": Y - 1}, r"labels must be in \[0, 3\), got \[-1, 1\]"),
+        ({"x": X.transpose(0, 2, 3, 1), "y": Y}, r"images must be torch\.uint8 \(N, 3, 4, 5\), got .*\(12, 4, 5, 3\)"),
+        ({"x": X[:0], "y": Y[:0]}, "holds no image"),
+    ],
+    ids=["fewer", "negative", "layout", "nothing"],
+)
+def test_what_contradicts_the_study_names_data_and_file(tmp_path: Path, arrays: dict[str, Any], said: str) -> None:
+    path, total = saved(tmp_path, **arrays)
+    constants = ((0.5,) * 3, (0.2,) * 3, "own", 0)
+    spec = DatasetSpec("touchstone.data.own:npz", (3, 4, 5), 3, *constants, options={"sha256": total})
+    with pytest.raises(ValueError, match=rf"'stripes' \(touchstone\.data\.own:npz of .*own\.npz\), test part: {said}"):
+        prepare("stripes", path, tmp_path / "out", spec)

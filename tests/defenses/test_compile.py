@@ -12,11 +12,11 @@ from touchstone.data import DATASETS
 from touchstone.defenses import DEFENSES
 from touchstone.models.classifier import build
 from touchstone.registry import load
-from touchstone.training import Fit, Phase, Rule, fit
+from touchstone.training import Fit, OptimizerSettings, Phase, fit
 
 # PyTorch's compiler itself looks at the .grad of what is no leaf
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")]
-ONCE = Phase(epochs=1, batch_size=32, lr=1e-3, groups={"critic": Rule(lr=1e-3)})
+ONCE = Phase(epochs=1, batch_size=32, lr=1e-3, groups={"critic": OptimizerSettings(lr=1e-3)})
 
 
 def trained(name: str, compiled: dict[str, Any] | None) -> tuple[Fit, dict[str, Tensor]]:

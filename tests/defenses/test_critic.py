@@ -1,7 +1,7 @@
 """The adversary critic against sample-by-sample references, and its unrolled attack against finite differences."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from touchstone.attacks.high_confidence import high_confidence
 from touchstone.data import DATASETS
-from touchstone.defenses.critic import VARIANTS, Adversary, AdversaryCritic, mean, nearest_class, unrolled
+from touchstone.defenses.critic import VARIANTS, Adversary, AdversaryCritic, mean, nearest_class, other_class, unrolled
 from touchstone.models.classifier import build
 from touchstone.models.mlp import Noise
 from touchstone.query import Query
@@ -126,7 +126,9 @@ def test_where_the_model_is_flat_the_attack_stays_and_gradients_are_finite() -> 
         assert all(g.isfinite().all() for g in gradients(ends.sum(), model))
 
 
-def reference(model: Small, critic: nn.Module, x: Tensor, c: Tensor, defense: AdversaryCritic) -> tuple[Tensor, Tensor]:
+def reference(
+    model: Small, critic: Callable[[Tensor], Tensor], x: Tensor, c: Tensor, defense: AdversaryCritic
+) -> tuple[Tensor, Tensor]:
     """Losses of the critic and of the classifier for confidences c of the classes."""
     coded, constants = defense.variant == "coded", (defense.variant, defense.attack_steps)
     critics, gans, cycles, penalties = [], [], [], {0: [], 1: []}
@@ -363,12 +365,90 @@ def test_a_model_has_to_know_its_shape() -> None:
         AdversaryCritic("coded", 0.5).setup(nn.Linear(9, 4), 0)
 
 
+# ---- what section 4.4 compares with: another target, and a critic that is told the class in every layer
+
+
+def test_a_random_target_is_any_class_but_the_one_to_leave() -> None:
+    origin = torch.arange(4).repeat(500)
+    target = other_class(origin, 4, seed=3)
+    assert target.dtype == torch.int64
+    counts = torch.zeros(4, 4, dtype=torch.int64).index_put_((origin, target), torch.tensor(1), accumulate=True)
+    assert (counts.diagonal() == 0).all()
+    expected = 500 / 3
+    statistic = sum((counts[a, b] - expected) ** 2 / expected for a in range(4) for b in range(4) if a != b)
+    assert statistic < 20.1  # chi squared, 8 degrees of freedom, 1 %
+    assert torch.equal(target, other_class(origin, 4, seed=3))
+    assert not torch.equal(target, other_class(origin, 4, seed=4))
+
+
+@BOTH
+def test_with_a_random_target_everything_else_is_the_same(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The losses are those of the whole defense where the nearest class is the one drawn."""
+    model, x = sharp(), images(6)
+    origin = model(x).argmax(dim=1) if variant == "coded" else Y
+    drawn = other_class(origin, 4, seed=5)
+    assert not torch.equal(drawn, nearest_class(model, x, origin))
+    stream, _ = both(AdversaryCritic(variant, 0.5, target="random", **QUIET), model, (x, Y), seed=5)
+    ours = [step.loss for step in stream]
+    monkeypatch.setattr("touchstone.defenses.critic.nearest_class", lambda *_: drawn)
+    stream, _ = both(AdversaryCritic(variant, 0.5, **QUIET), model, (x, Y), seed=5)
+    torch.testing.assert_close(ours, [step.loss for step in stream], rtol=0, atol=0)
+
+
+def told(net: nn.Module, x: Tensor, classes: Tensor) -> Tensor:
+    """The critic that is told the class in every layer, by hand."""
+    label, h = torch.eye(4, dtype=x.dtype)[classes], x.flatten(1)
+    for name in ("fc1", "fc2"):
+        layer = getattr(net, name)
+        h = F.leaky_relu(torch.cat([h, label], dim=1) @ layer.weight.T + layer.bias, 0.2)
+    return (torch.cat([h, label], dim=1) @ net.fc3.weight.T + net.fc3.bias).squeeze(1)
+
+
+def test_a_critic_that_is_told_the_class_in_every_layer() -> None:
+    """One logit per image; each layer sees the class beside what comes in, and none of the classes' logits is left."""
+    extra = AdversaryCritic("coded", 0.5, label_in="every", **QUIET).setup(sharp(), 4)
+    shapes = [tuple(layer.weight.shape) for layer in extra.critic.modules() if isinstance(layer, nn.Linear)]
+    assert shapes == [(5, 9 + 4), (5, 5 + 4), (1, 5 + 4)]
+    assert all(not layer.bias.any() for layer in extra.critic.modules() if isinstance(layer, nn.Linear))
+    x, generator = images(6), torch.Generator()
+    for classes in (Y, (Y + 1) % 4):
+        torch.testing.assert_close(extra(x, classes, generator), told(extra.critic, x, classes))
+    assert not torch.allclose(extra(x, Y, generator), extra(x, (Y + 1) % 4, generator))
+
+
+@BOTH
+def test_both_steps_ask_the_critic_that_is_told_the_class(variant: str) -> None:
+    """Its losses and gradients are the reference's with that critic's answers for all classes in place of logits."""
+    model, x = sharp(), images(6)
+    defense = AdversaryCritic(variant, 0.5, label_in="every", cycle=0.3, gradient_penalty=2.0, attack_steps=3, **QUIET)
+    stream, extra = both(defense, model, (x, Y))
+    first = next(stream)
+
+    def logits(x: Tensor) -> Tensor:
+        return torch.stack([told(extra.critic, x, torch.full((len(x),), k)) for k in range(4)], dim=1)
+
+    for_critic, for_model = reference(model, logits, x, extra.confidence, defense)
+    assert_same(first.loss, for_critic, extra)
+    assert_same(next(stream).loss, for_model, model)
+
+
+def test_the_critic_that_is_told_the_class_has_the_noise_that_was_asked_for() -> None:
+    defense = AdversaryCritic("coded", 0.5, hidden=5, input_noise=0.1, hidden_noise=0.7, label_in="every")
+    extra = defense.setup(Small(9, 7, 4), 0)
+    assert [part.std for part in extra.critic.modules() if isinstance(part, Noise)] == [0.1, 0.7, 0.7]
+    ask = [extra(images(6), Y, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+    assert torch.equal(ask[0], ask[1])
+    assert not torch.equal(ask[0], ask[2])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"variant": "neurips"}, "variant must be one of 'printed', 'coded', got 'neurips'"),
         ({"lam": -1.0}, "lam must be finite float >= 0, got -1.0"),
         ({"attack_steps": 0}, "attack_steps must be int >= 1, got 0"),
+        ({"target": "any"}, "target must be one of 'nearest', 'random', got 'any'"),
+        ({"label_in": "first"}, "label_in must be one of 'last', 'every', got 'first'"),
         ({"confidence_decay": 1.0}, "confidence_decay must be float >= 0 and < 1"),
         ({"hidden_noise": math.nan}, "hidden_noise must be finite float >= 0, got nan"),
     ],

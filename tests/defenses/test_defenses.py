@@ -153,10 +153,10 @@ def test_adv_attacks_the_updated_model(model: nn.Module, batch: tuple[Tensor, Te
 
 
 @pytest.mark.parametrize(
-    ("name", "passes"), [("ce", 1), ("at", 1), ("pc+at", 1), ("adv", 2), ("trades", 2), ("mart", 2), ("vat", 2)]
+    ("name", "passes"), [("ce", 1), ("at", 1), ("pc+at", 1), ("adv", 2), ("trades", 2), ("mart", 2), ("vat", 1)]
 )
 def test_batch_norm_learns_from_the_passes_of_the_loss_alone(name: str, passes: int) -> None:
-    """Searches within a step see the model in eval mode."""
+    """Searches within a step see the model in eval mode, or leave its statistics alone."""
     model = Small(9, 7, 4)
     model.first = nn.Sequential(model.first, nn.BatchNorm1d(7).double())
     steps(load(DEFENSES[name].fn)(**EXAMPLES[name]), model.train(), (images(6), torch.arange(6) % 4))

@@ -18,7 +18,7 @@ from touchstone.threat import Threat
 def test_the_probe_doubles_the_steps_of_the_chosen_values(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, threat = watch(monkeypatch), Threat("linf", (0.03, 0.2))
     _, _, info = attack(conv(), threat=threat, options=STRAIGHT, grid={"step_size": SIZES}, probes=True)
-    chosen = [row["options"]["step_size"] for row in info["grid"] if row["chosen"]]
+    chosen = [row.options["step_size"] for row in info["grid"] if row.chosen]
     assert [options["step_size"] for options in asked[-2:]] == chosen
     assert [options["steps"] for options in asked[-2:]] == [6, 6]
 

@@ -8,8 +8,8 @@ from toy_records import LINF, MODEL, header, points, save_run, worst
 
 from touchstone.cell import ThreatSpec
 from touchstone.findings import flags
-from touchstone.findings.inputs import read_run
 from touchstone.records import Attacked, Batch, Preflight
+from touchstone.runs import read_run
 
 MASKED = {"flag": "zero_gradient_ce", "detail": "41 %"}
 

@@ -13,6 +13,7 @@ from toy_records import MODEL, header, points
 
 from touchstone.cell import ThreatSpec
 from touchstone.findings import cells, paired
+from touchstone.findings.evidence import Caps
 from touchstone.findings.paired import Difference, Nets, Pair
 from touchstone.findings.vocabulary import PAIRED
 from touchstone.records import Attacked, Batch
@@ -194,9 +195,41 @@ def test_a_net_is_like_the_published_one_to_two_points(tmp_path: Path) -> None:
     assert paired.matching(claims, index, ["cw-l2"]) == {}
 
 
+def test_a_net_that_was_not_asked_all_is_not_like_the_published_one(tmp_path: Path) -> None:
+    printed = ROW | {"attack": "clean", "norm": "none", "epsilon": "", "cell_attack": "clean", "cell_epsilon": ""}
+    claims = load(tmp_path, printed | {"value": "0.985"}, ROW | {"id": "b", "value": "0.50"})
+    clean = {"attack": "clean", "norm": "none", "space": "", "epsilon": math.nan}
+    index = cells.index(pd.DataFrame([cell(0.98, **clean), cell(0.98, seed=1, **clean), cell(0.51, seed=1)]))
+    both = paired.matching(claims, index, ["clean", "pgd40-linf"])
+    assert both["mnist", "lenet", "std"] == Nets(frozenset({1}), ("seed 0: pgd40-linf has not run",))
+
+
+def test_a_net_whose_training_failed_is_neither(tmp_path: Path) -> None:
+    printed = ROW | {"attack": "clean", "norm": "none", "epsilon": "", "cell_attack": "clean", "cell_epsilon": ""}
+    claims = load(tmp_path, printed | {"value": "0.985"})
+    broken = cell(
+        math.nan, attack="clean", norm="none", space="", epsilon=math.nan, status="failed", reason="loss is nan"
+    )
+    nets = paired.matching(claims, cells.index(pd.DataFrame([broken])), ["clean"])["mnist", "lenet", "std"]
+    assert nets == Nets()
+    said = paired.decide(PAIR, [net(math.nan, failed="loss is nan")], nets, None)
+    assert (said.word, said.why) == ("failed", ("loss is nan",))
+
+
+def test_what_is_cut_short_for_either_attack_is_said_once() -> None:
+    """Not of the training: how like the published net ours is has been measured."""
+    caps = {
+        (*PLACE[:3], "cw-l2"): Caps(model=("other weights",), attack=("steps 9 of 99",), size=("300 images",)),
+        (*PLACE[:3], "pgd40-linf"): Caps(attack=("restarts 1 of 10",), size=("300 images",)),
+    }
+    assert paired.cut_short(PAIR, caps) == ("steps 9 of 99", "300 images", "restarts 1 of 10")
+    assert paired.cut_short(PAIR, {}) == ()
+
+
 def test_a_table_holds_numbers_in_the_unit_of_the_claim() -> None:
     said = paired.decide(PAIR, [net(0.11)], LIKE, None)
-    (row,) = paired.table([(PAIR, said)]).to_dict("records")
+    (row,) = paired.table([(PAIR, said, ("restarts 1 of 100", "300 images"))]).to_dict("records")
+    assert row["caps"] == "restarts 1 of 100; 300 images"
     assert (row["published"], row["ours"], row["tau"], row["nets"]) == (pytest.approx(10), pytest.approx(11), 2.0, 1)
     assert row["verdict"] in PAIRED
     with pytest.raises(ValueError, match="unknown verdict 'better'"):

@@ -270,6 +270,40 @@ def test_defenses_are_compared_on_one_model_or_on_those_that_are_named() -> None
     assert reply(apart.asked("above lenet/std mlp/mm")) == "fails"
 
 
+RHO = {"metric": "rho_adv_all", "epsilon": math.nan}
+
+
+def left_out(attack: str, values: Sequence[float], **where: Any) -> list[dict[str, Any]]:
+    """Cells of a defense without a part: no claim speaks of it."""
+    return seeds(*values, defense="part", **{"attack": attack, "norm": "l2", **RHO, **where})
+
+
+def test_a_defense_is_more_robust_than_one_that_no_claim_speaks_of() -> None:
+    test = "more-robust rho_adv_all mm part"
+    case = (
+        Case()
+        .add({("mm", CW): HIGH, ("mm", FGSM): HIGH}, **RHO)
+        .add({("mm", CW): LOW}, metric="rho_adv", epsilon=math.nan)
+    )
+    case.cells += left_out(CW, LOW)
+    found = case.asked(test, "text 4.4", "mnist")
+    assert (found["verdict"], found["why"]) == ("not run", "no number: mnist fgsm-linf lenet, mm over part")
+    case.cells += left_out(FGSM, WIDE)
+    assert reply(case.asked(test, "text 4.4", "mnist")) == "undecided 1 of 2"
+    assert reply(case.asked(test, "text 4.4", "cifar10")) == "not run", "no claim is on it"
+    case.cells = [one for one in case.cells if one["defense"] != "part"] + left_out(CW, LOW) + left_out(FGSM, LOW)
+    assert reply(case.asked(test, "text 4.4", "mnist")) == "holds"
+    assert reply(case.asked(test, "Table 1", "")) == "holds"
+    assert reply(case.asked("more-robust rho_adv_all mlp/mm part", "Table 1")) == "not run"
+
+
+def test_a_claim_in_the_evidence_alone_counts_where_it_is_a_table() -> None:
+    case = Case().add({("mm", CW): HIGH, ("std", CW): LOW}, **RHO).add({("mm", FGSM): LOW}, table="Table 2", **RHO)
+    case.cells += seeds(*HIGH, defense="std", attack=FGSM, norm="l2", **RHO)
+    assert reply(case.asked("more-robust rho_adv_all mm std", "Table 1")) == "holds"
+    assert reply(case.asked("more-robust rho_adv_all mm std", "Table 1; Table 2")) == "fails"
+
+
 def test_a_cost_in_clean_accuracy() -> None:
     def cost(slight: float, clear: float) -> str:
         case = Case()
@@ -402,3 +436,16 @@ def test_a_reader_judges_what_is_to_be_seen() -> None:
     assert Question.of("see figure 3") == ("see", ("figure", "3"))
     found = Case().add(BOTH).asked("see figure 3")
     assert (found["verdict"], found["why"]) == ("see", "figure 3")
+
+
+def test_in_the_worst_case_the_more_robust_one_is_more_accurate_at_every_radius() -> None:
+    case = Case().add({("mm", PGD): HIGH, ("mm", FGSM): HIGH, ("mm", CW): HIGH}, **RHO)
+    for attack in (PGD, FGSM, CW):
+        case.cells += left_out(attack, LOW)
+    for radius, ours in ((0.1, HIGH), (0.3, ZERO)):
+        hardest = {**HARDEST, "epsilon": radius}
+        case.cells += seeds(*ours, defense="mm", attack=PGD, **hardest) + left_out(PGD, LOW, **hardest)
+    found = case.asked("more-robust rho_adv_all mm part", "text 4.4", "mnist", worst=WORST)
+    assert (found["verdict"], found["compared"]) == ("holds", 3)
+    assert (found["worst_verdict"], found["worst_right"], found["worst_compared"]) == ("fails", 1, 2)
+    assert "mnist worst-linf normalized 0.3 lenet, mm over part: 0 > 0.51" in found["worst_why"]

@@ -15,7 +15,7 @@ from touchstone.paths import Results, studies, study_files
 from touchstone.study.checks import load_study
 from touchstone.study.claims import known, read
 from touchstone.study.claims import load as load_claims
-from touchstone.study.schema import TableDef
+from touchstone.study.schema import LostDef, Reading, ShapeDef, Study, TableDef
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -119,18 +119,61 @@ def test_data_sets_are_apart() -> None:
     assert list(tables.paper_table(named, "Table 1", dataset="mnist")) == ["", "MNIST"], "in the paper's words"
 
 
-@pytest.mark.parametrize("study", studies(ROOT))
-def test_no_cell_of_a_shipped_study_holds_two_numbers(study: str) -> None:
-    """Except for what is one claim: an interval."""
+def not_run(study: str) -> tuple[pd.DataFrame, Study]:
+    """Return the claims of a shipped study as if nothing had been run, and the study."""
     files = study_files(study, ROOT)
     definition = load_study(files)
     claims = load_claims(read(files.claims), study, known(definition))
-    judged = claims.assign(reading="headline", ours=math.nan, h=math.nan, verdict="not run")
-    shown = tables.paper(judged, definition.tables, definition.labels)
-    assert set(shown["table"]) == set(definition.tables)
+    return claims.assign(reading="headline", ours=math.nan, h=math.nan, verdict="not run"), definition
+
+
+CURVES = ["DF", "B&B", "DAA-1", "DAA-50", "PGD-1", "PGD-10", "PGD-100", "FAB-1", "FAB-10", "FAB-100"]
+CURVES += ["PDPGD-1", "PDPGD-10"]
+
+
+@pytest.mark.parametrize(
+    ("study", "table", "sizes", "header", "first"),
+    [
+        ("margin", "table3-2", {"": (5, 3)}, ["Error, %", "Adv. error, %", "rho x 100"], "no augmentation"),
+        (
+            "pdpgd",
+            "table5-1",
+            {"l∞": (3, 4), "l2": (3, 4), "l1": (3, 3), "l0": (3, 2)},
+            ["DF", "B&B", "FAB-100", "PDPGD-100"],
+            "plain",
+        ),
+        ("pdpgd", "table5-3", {"l∞": (5, 12), "l2": (5, 12), "l1": (5, 12)}, CURVES, "0.2"),
+        (
+            "pdpgd",
+            "table5-8",
+            {"l∞": (5, 13), "l2": (5, 13), "l1": (4, 11), "l0": (5, 6)},
+            [*CURVES, "PDPGD-100"],
+            "2/255",
+        ),
+    ],
+)
+def test_tables_of_shipped_studies_have_the_shape_of_the_papers(
+    study: str, table: str, sizes: dict[str, tuple[int, int]], header: list[str], first: str
+) -> None:
+    judged, definition = not_run(study)
+    only = {table: definition.tables[table]}
+    blocks = tables.laid_out(tables.paper(judged, cells(), only, labels=definition.labels, readings={}), table)
+    assert {name: (len(block), len(block.columns) - 1) for name, block in blocks.items()} == sizes
+    whole = next(iter(blocks.values()))
+    assert list(whole) == ["", *header]
+    assert whole.iloc[0, 0] == first
+
+
+@pytest.mark.parametrize("study", studies(ROOT))
+def test_no_cell_of_a_shipped_study_holds_two_numbers(study: str) -> None:
+    """Except for what is one claim: an interval."""
+    judged, definition = not_run(study)
+    shown = tables.paper(judged, cells(), definition.tables, labels=definition.labels, readings={})
+    printed = {name for name, table in definition.tables.items() if table.source_table}
+    assert set(shown["table"]) == printed
     entries = shown["entry"][shown["entry"] != ""]
     assert entries.str.fullmatch(r"[-\d.]+( to [-\d.]+)?[†‡]? / – ·").all(), entries.tolist()
-    listed = claims["source_table"].isin([one.source_table for one in definition.tables.values()])
+    listed = judged["source_table"].isin([one.source_table for one in definition.tables.values()])
     assert len(entries) == listed.sum()
 
 
@@ -141,13 +184,84 @@ def test_the_tables_of_a_paper_are_one_table_and_come_back_as_they_were() -> Non
         "table2": TableDef(source_table="Table 2", title="two"),
         "table3": TableDef(source_table="Table 3", title="not printed"),
     }
-    paper = tables.paper(found, shown, {"std": "Std."})
-    assert list(paper) == ["table", "row", "column", "entry"]
+    given: dict[str, Any] = {"labels": {"std": "Std."}, "readings": {}}
+    paper = tables.paper(found, cells(), shown, **given)
+    assert list(paper) == ["table", "block", "row", "column", "entry"]
     for name, table in shown.items():
         whole = tables.paper_table(found, table.source_table, labels={"std": "Std."})
-        back = tables.laid_out(paper, name)
+        if whole.empty:
+            assert tables.laid_out(paper, name) == {}
+            continue
+        back = tables.laid_out(paper, name)[""]
         assert (list(back), back.to_numpy().tolist()) == (list(whole), whole.to_numpy().tolist())
-    assert tables.paper(found, {}, {}).empty
+    assert tables.paper(found, cells(), {}, **given).empty
+
+
+BY_RADIUS = ShapeDef(rows="epsilon", columns="attack", blocks="norm")
+
+
+def grid(table: pd.DataFrame) -> list[list[str]]:
+    return [list(table), *table.to_numpy().tolist()]
+
+
+def test_a_table_has_the_shape_of_the_papers() -> None:
+    cell = {"cell_dataset": "mnist", "cell_model": "lenet", "cell_defense": "std", "cell_metric": "accuracy"}
+    pgd1, pgd10 = ({**cell, "attack": "pgd", "cell_attack": slug} for slug in ("pgd1-linf", "pgd10-linf"))
+    clean = {**cell, "attack": "clean", "cell_attack": "", "norm": "none", "epsilon": "", "epsilon_unit": ""}
+    found = verdicts(
+        clean,
+        {**cell, "attack": "cw", "cell_attack": "cw-l2", "norm": "l2", "epsilon": "1"},
+        {**pgd10, "epsilon": "10", "epsilon_unit": "255", "value": "0.1"},
+        {**pgd1, "epsilon": "10", "epsilon_unit": "255", "value": "0.2"},
+        {**pgd10, "epsilon": "2", "epsilon_unit": "255", "value": "0.3"},
+    )
+    table = TableDef(source_table="Table 1", title="one", shape=BY_RADIUS)
+    labels = {"linf": "l∞", "l2": "l2", "pgd1-linf": "PGD-1", "pgd10-linf": "PGD-10"}
+    paper = tables.paper(found, cells(), {"table1": table}, labels=labels, readings={})
+    shown = tables.laid_out(paper, "table1")
+    assert list(shown) == ["l∞", "l2", "none"], "in the order of the labels, and none left out"
+    assert grid(shown["l∞"]) == [
+        ["", "PGD-1", "PGD-10"],
+        ["2/255", "", "0.3 / **1.0** ±0.0 ✓"],
+        ["10/255", "0.2 / **1.0** ±0.0 ✓", "0.1 / **1.0** ±0.0 ✓"],
+    ]
+    assert grid(shown["l2"])[0] == ["", "cw-l2"]
+    assert grid(shown["none"]) == [["", "clean"], ["", "0.9861 / **0.9840** ±0.0021 ✓"]]
+
+
+def test_a_lost_table_is_made_of_our_numbers_alone() -> None:
+    at = {**PUBLISHED, "defense": "adv"}
+    seeds = [
+        {**at, "attack": "pgd", "epsilon": 0.3, "value": value, "seed": seed} for seed, value in enumerate((0.2, 0.4))
+    ]
+    measured = cells(
+        {**CLEAN, "defense": "adv"},
+        {},
+        *seeds,
+        {**at, "attack": "pgd", "epsilon": 0.1, "value": 0.7},
+        {**at, "attack": "fab", "epsilon": 0.1, "value": math.nan, "n": 0, "status": "failed"},
+        {**at, "attack": "pgd-coded", "epsilon": 0.1, "value": 0.6},
+        {**at, "attack": "pgd", "epsilon": 0.1, "value": 0.5, "dataset": "cifar10"},
+        {**at, "attack": "pgd", "epsilon": 0.1, "value": 0.9, "defense": "std"},
+        {**at, **MINIMAL},
+        {**at, **MINIMAL, "metric": "mean_norm"},
+        {**at, **MINIMAL, "epsilon": 2.0, "value": 0.3},
+    )
+    lost = LostDef(number="5.2", metric="accuracy", defense="adv")
+    table = TableDef(lost=lost, title="one", dataset="mnist", shape=BY_RADIUS)
+    readings = {"headline": Reading(), "coded": Reading(mark="as coded", attack={"pgd": "pgd-coded"})}
+    paper = tables.paper(verdicts(), measured, {"table": table}, labels={"fab": "FAB"}, readings=readings)
+    shown = {name: grid(one) for name, one in tables.laid_out(paper, "table").items()}
+    assert table.label == "Table 5.2"
+    assert list(shown) == ["linf", "l2"]
+    assert shown["linf"][0] == ["", "FAB", "pgd"]
+    assert [row[:2] for row in shown["linf"][1:]] == [["0.1", "–"], ["0.3", ""]]
+    assert [row[2].partition(" ±")[0] for row in shown["linf"][1:]] == ["70.0", "30.0"]
+    assert [row[0] for row in shown["l2"]] == ["", "2"]
+    whole = table.model_copy(update={"lost": lost.model_copy(update={"defense": None}), "dataset": None})
+    paper = tables.paper(verdicts(), measured, {"table": whole}, labels={}, readings=readings)
+    entry = paper[(paper["block"] == "linf") & (paper["row"] == "0.1") & (paper["column"] == "pgd")]["entry"].item()
+    assert len(entry.split("; ")) == 3, "numbers of other nets are not averaged"
 
 
 def test_two_claims_in_one_place_are_both_shown() -> None:

@@ -29,6 +29,7 @@ from touchstone.plan.jobs import AttackJob, BatchJob, Member, Net, Objective, Su
 from touchstone.plan.plan import Plan
 from touchstone.query import Query
 from touchstone.records import Batch
+from touchstone.runs import read_run
 from touchstone.threat import in_space
 
 
@@ -37,7 +38,9 @@ def one(plan: Plan, name: str, defense: str = "std") -> AttackJob:
 
 
 def batch(plan: Plan, *attacks: AttackJob, defense: str = "std") -> BatchJob:
-    return replace(build.batch_job(plan, model_id(defense), "all"), attacks=attacks)
+    whole = build.batch_job(plan, model_id(defense), "all")
+    asked = tuple(p for p in whole.preflights if p.threat in {attack.threat for attack in attacks})
+    return replace(whole, attacks=attacks, preflights=asked)
 
 
 def run(job: BatchJob, results: Results) -> Batch:
@@ -135,7 +138,7 @@ def test_an_attack_takes_over_what_another_one_chose(plan: Plan, results: Result
     first, second = run(batch(plan, taker, tuned), results).attacks
     assert ran == ["tuned", "taker"], "what chooses runs first"
     assert (first.header.attack, second.header.attack) == ("tuned", "taker")
-    assert [row["options"] for row in second.header.grid] == [{"step_size": 0.2}]
+    assert [row.options for row in second.header.grid] == [{"step_size": 0.2}]
     other = replace(tuned, members=(replace(member, grid={"step_size": [0.0]}),))
     run(batch(plan, other, replace(taker, chosen_by=other)), results)
     assert ran[2:] == ["tuned", "taker"], "another choice, other rows"
@@ -187,7 +190,7 @@ def test_one_failing_attack_stops_no_other(
 
     with monkeypatch.context() as patch:
         patch.setattr(published, "run", breaks)
-        with pytest.raises(ExceptionGroup, match="1 of 3 attacks failed; the others are kept") as error:
+        with pytest.raises(ExceptionGroup, match="1 of 4 parts failed; the others are kept") as error:
             run(job, results)
     (cause,) = error.value.exceptions
     assert isinstance(cause, ZeroDivisionError)
@@ -261,7 +264,7 @@ def test_a_transfer_starts_from_the_substitute_in_the_space_of_the_threat(
     assert frame[["forwards", "backwards"]].to_numpy().sum() == 0  # the target was never asked
     # the same points by hand: normalised twice, or not at all, they would be others
     substitute = make_model(SUBSTITUTE.net, "digits", seed=1).eval()
-    load_weights(substitute, results.model(SUBSTITUTE.model).weights, two[1]["model_sha256"])
+    load_weights(substitute, read_run(results.model(SUBSTITUTE.model).run))
     threat, data = make_threat(header.threat), load_dataset(paths.prepared("digits").data)
     index = spread(data.test.y)[:16]
     view = in_space(substitute, threat)
@@ -319,9 +322,9 @@ def test_records_say_what_a_grid_chose(plan: Plan, results: Results) -> None:
     pgd = one(plan, "pgd40-linf")
     member = replace(pgd.members[0], grid={"step_size": [0.001, 0.1]}, options={"steps": 4})
     ((header, frame),), _ = run(batch(plan, replace(pgd, members=(member,))), results)
-    assert [(row["epsilon"], row["options"]) for row in header.grid] == [
+    assert [(row.epsilon, row.options) for row in header.grid] == [
         (0.3, {"step_size": 0.001}),
         (0.3, {"step_size": 0.1}),
     ]
-    (winner,) = [row for row in header.grid if row["chosen"]]
-    assert winner["accuracy"] == pytest.approx(1 - frame["success"].mean())
+    (winner,) = [row for row in header.grid if row.chosen]
+    assert winner.measures["accuracy"] == pytest.approx(1 - frame["success"].mean())

@@ -211,9 +211,24 @@ WRONG: list[tuple[str, tuple[str, ...], Any, str]] = [
         "external-fixed",
         r"radius: unknown argument for the radius 'eps'; allowed: model, steps, x, y",
     ),
+    (
+        "radius twice",
+        ("attacks", "wander"),
+        {"fn": "external-fixed", "threat": "linf", **FOREIGN, "radius": "steps", "options": {"steps": 4}},
+        r"wander\.options\.steps: 'steps' takes the radius",
+    ),
+    ("box", ("threats", "linf", "bounds"), "none", r"wander\.threat: 'external' works in pixels in \[0, 1\] alone"),
+    (
+        "space",
+        ("threats", "linf", "space"),
+        "normalized",
+        r"wander\.threat: 'external' works in pixels in \[0, 1\] alone",
+    ),
     ("convention", ("attacks", "wander", "convention"), "calls", "did you mean 'call'"),
     ("reader", ("datasets", "stripes", "fn"), "npy", "unknown reader 'npy'; allowed: folder, npz; did you mean 'npz'"),
     ("layout", ("datasets", "stripes", "layout"), "NHCW", r"datasets\.stripes\.layout: expected one of"),
+    ("scale", ("datasets", "stripes", "mean"), [102.0] * 3, r"datasets\.stripes\.mean\.0: .*less than or equal to 1"),
+    ("spread", ("datasets", "stripes", "std"), [51.0] * 3, r"datasets\.stripes\.std\.0: .*less than or equal to 1"),
     ("mean", ("datasets", "stripes", "mean"), [0.5], r"datasets\.stripes\.mean: needs 3 values, got 1"),
     ("radius", ("threats", "linf", "epsilons", "stripes"), [2.0], "no linf distance in pixel space exceeds 1"),
 ]
@@ -230,6 +245,18 @@ def test_what_is_wrong_is_said_before_a_job(
     inside[place[-1]] = value
     with pytest.raises(ConfigError, match=said):
         plan_of(study)
+
+
+def test_an_option_that_an_attack_needs_may_be_one_to_choose(brought: dict[str, Any], module: Path) -> None:
+    module.write_text(SOURCE.replace("share: Share = 1.0", "share: Share"))
+    forget()
+    jump = {"fn": f"{MODULE}:jump", "threat": "linf"}
+    chooses, takes = jump | {"grid": {"share": [0.5, 1.0]}}, jump | {"grid_from": "jump"}
+    cells = [brought["cells"][0] | {"attacks": ["jump", "again"]}]
+    plan = plan_of(brought | {"attacks": {"clean": {"fn": "clean"}, "jump": chooses, "again": takes}, "cells": cells})
+    assert build.attack_job(plan, mine("theirs"), "again").chosen_by is not None
+    with pytest.raises(ConfigError, match=r"attacks\.jump: option 'share' is required"):
+        plan_of(brought | {"attacks": {"clean": {"fn": "clean"}, "jump": jump}, "cells": cells[:0]})
 
 
 def test_own_data_lie_where_the_config_says(brought: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from touchstone.models.given import WeightsError
 from touchstone.paths import Results
 from touchstone.plan import build
 from touchstone.plan.plan import Plan, make_plan
+from touchstone.runs import read_run
 from touchstone.study.config import ConfigError
 
 GIVEN = ModelId("small", "mnist", "net", "theirs", 0)
@@ -71,7 +72,7 @@ def test_given_weights_stand_in_place_of_a_training(planned: Callable[..., Plan]
     assert run["weights"] == {"file": "0.pt", "sha256": job.weights.sha256, "form": "torch", "key": ""}
     assert pd.read_csv(results.model(GIVEN).history).empty
     model = make_model(job.net, "digits", seed=7)
-    load_weights(model, results.model(GIVEN).weights, run["model_sha256"])
+    load_weights(model, read_run(results.model(GIVEN).run))
     wanted = torch.load(file_of(plan, GIVEN), weights_only=True)["state_dict"]
     assert torch.equal(model.net.body.first.weight, wanted["module.first.weight"])
     attack.run(build.batch_job(plan, GIVEN, "all"), results)
@@ -88,7 +89,7 @@ def test_a_training_begins_with_given_weights(planned: Callable[..., Plan], resu
     run = trained(one, results, given_file=file_of(plan, GIVEN))
     assert (run["epochs"], run["flags"]) == (1, [])
     model = make_model(one.net, "digits", seed=0)
-    load_weights(model, results.model(GIVEN).weights, run["model_sha256"])
+    load_weights(model, read_run(results.model(GIVEN).run))
     theirs = torch.load(file_of(plan, GIVEN), weights_only=True)["state_dict"]["module.first.weight"]
     ours = make_model(one.net, "digits", seed=0).net.body.first.weight
     moved = (model.net.body.first.weight - theirs).abs().max()

@@ -10,7 +10,7 @@ from toy_jobs import flip, model_id, trained, training
 from touchstone.data.prepare import Dataset, Split
 from touchstone.files import DamagedError, read_sealed, write_sealed
 from touchstone.findings.selection import candidates as candidates_table
-from touchstone.jobs.select import choose, select, try_out
+from touchstone.jobs.select import Candidate, choose, select, try_out
 from touchstone.jobs.sensitivity import sensitivity
 from touchstone.paths import Results
 from touchstone.plan import build
@@ -20,11 +20,8 @@ from touchstone.plan.plan import Plan
 SHOWN = ("robust_accuracy", "fuzziness", "near_zero", "max_abs")
 
 
-def candidates(*accuracies: float | None) -> list[dict[str, Any]]:
-    return [
-        {"status": "failed" if a is None else "ok", "bounded": True, "validation_accuracy": a or 0.0}
-        for a in accuracies
-    ]
+def candidates(*accuracies: float | None) -> list[Candidate]:
+    return [Candidate({}, "failed" if a is None else "ok", "", True, a or 0.0, 1, []) for a in accuracies]
 
 
 @pytest.mark.parametrize(
@@ -42,9 +39,8 @@ def test_the_last_finite_candidate_within_the_tolerance(found: tuple[float | Non
 
 
 def test_weights_that_the_objective_drives_outwards_are_not_taken() -> None:
-    found = candidates(0.98, 0.98)
-    found[1]["bounded"] = False
-    assert choose(found, 0.98, 0.01) == 0
+    good, again = candidates(0.98, 0.98)
+    assert choose([good, replace(again, bounded=False)], 0.98, 0.01) == 0
 
 
 def test_a_candidate_never_sees_the_validation_rows_or_the_test_set(plan: Plan) -> None:
@@ -61,9 +57,7 @@ def test_a_candidate_never_sees_the_validation_rows_or_the_test_set(plan: Plan) 
     job = build.select_job(plan, model_id("minmax-printed"))
     job = replace(job, phases=(replace(job.phases[0], epochs=15, batch_size=8),), redraws=0)
     found, _ = try_out(job, Objective("ce", {}), {}, data)
-    assert found["status"] == "ok"
-    assert found["validation_accuracy"] == 0.0
-    assert found["epochs"] == 15
+    assert (found.status, found.validation_accuracy, found.epochs) == ("ok", 0.0, 15)
 
 
 def test_selection_and_the_training_that_uses_it(plan: Plan, results: Results) -> None:

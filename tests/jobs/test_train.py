@@ -24,7 +24,8 @@ from touchstone.models.whitening import Whiten
 from touchstone.paths import Results
 from touchstone.plan.jobs import Code, Net, Objective, TrainJob
 from touchstone.plan.plan import Plan
-from touchstone.recipe import Phase, Rule
+from touchstone.recipe import OptimizerSettings, Phase
+from touchstone.runs import read_run
 from touchstone.training import fit_redrawn
 
 
@@ -43,14 +44,14 @@ def test_training_writes_weights_history_and_what_made_them(plan: Plan, results:
     assert {"loss", "ce", "penalty", "train_accuracy", "lr", "seconds"} <= set(history)
     assert hashlib.sha256(files.history.read_bytes()).hexdigest() == run["history_sha256"]
     model = make_model(job.net, "digits", seed=0)
-    load_weights(model, files.weights, run["model_sha256"])
+    load_weights(model, read_run(files.run))
 
 
 def test_a_net_of_the_users_own_may_share_weights(plan: Plan, results: Results) -> None:
     net = Net("toy_nets:tied", "none", {})
     run = trained(replace(training(plan), net=net), results)
     assert run["status"] == "ok"
-    load_weights(make_model(net, "digits", seed=1), results.model(model_id()).weights, run["model_sha256"])
+    load_weights(make_model(net, "digits", seed=1), read_run(results.model(model_id()).run))
 
 
 def test_whitening_is_fitted_on_the_rows_trained_on_and_saved_with_the_weights(plan: Plan, results: Results) -> None:
@@ -61,7 +62,7 @@ def test_whitening_is_fitted_on_the_rows_trained_on_and_saved_with_the_weights(p
     run = trained(job, results)
     assert run["status"] == "ok"
     model = make_model(job.net, "digits", seed=0)
-    load_weights(model, results.model(model_id()).weights, run["model_sha256"])
+    load_weights(model, read_run(results.model(model_id()).run))
     rows, _ = load_dataset(paths.prepared("digits").data).held_out(0.2)
     expected = Whiten((1, 28, 28))
     expected.fit(rows.x)
@@ -72,7 +73,7 @@ def test_whitening_is_fitted_on_the_rows_trained_on_and_saved_with_the_weights(p
     again = trained(start, results)
     assert again["status"] == "ok"
     other = make_model(job.net, "digits", seed=0)
-    load_weights(other, results.model(start.subject.model).weights, again["model_sha256"])
+    load_weights(other, read_run(results.model(start.subject.model).run))
     assert torch.equal(other.normalize.matrix, model.normalize.matrix)
 
 
@@ -100,7 +101,9 @@ def adversarial(plan: Plan) -> TrainJob:
 
 
 def with_two_optimisers(plan: Plan) -> TrainJob:
-    return in_phases(replace(training(plan), objective=CRITIC), {"epochs": 5, "groups": {"critic": Rule(lr=0.001)}})
+    return in_phases(
+        replace(training(plan), objective=CRITIC), {"epochs": 5, "groups": {"critic": OptimizerSettings(lr=0.001)}}
+    )
 
 
 def in_its_second_phase(plan: Plan) -> TrainJob:

@@ -62,10 +62,11 @@ PUBLISHED = {
     "wrn-34-10-bounded": [Facts(46_172_800, 640, bias=False, dataset=SMALL)],
 }
 NAMED_BY_OPTION = {"torchvision", "timm"}  # test_libraries.py
+WHOLE = {"mlp-1000-bn"}  # ends in batch normalisation: below
 
 
 def test_every_net_has_its_facts() -> None:
-    assert PUBLISHED.keys() == MODELS.keys() - NAMED_BY_OPTION
+    assert PUBLISHED.keys() == MODELS.keys() - NAMED_BY_OPTION - WHOLE
 
 
 CASES = [(name, facts) for name, all_facts in PUBLISHED.items() for facts in all_facts]
@@ -180,6 +181,26 @@ def test_initial_biases(name: str, options: dict[str, object], value: float) -> 
 def test_the_classifier_of_trades_has_zero_bias_and_that_of_weight_penalisation_has_pytorchs() -> None:
     assert (wide_resnet((3, 8, 8), 10, depth=10, width=1).classifier.bias == 0).all()
     assert (wide_resnet((3, 8, 8), 10, depth=10, width=1, conv_bias=True).classifier.bias != 0).all()
+
+
+def test_the_net_of_vat_s_authors_normalises_every_layer_the_last_one_too() -> None:
+    model = build("mlp-1000-bn", MNIST, seed=0, normalize="none")
+    linear = [part for part in model.net if isinstance(part, nn.Linear)]
+    norms = [part for part in model.net if isinstance(part, nn.BatchNorm1d)]
+    assert [type(part).__name__ for part in model.net] == [
+        "Flatten",
+        *["Linear", "BatchNorm1d", "ReLU"] * 3,
+        *["Linear", "BatchNorm1d"],
+    ]
+    assert [part.out_features for part in linear] == [part.num_features for part in norms] == [1000, 1000, 1000, 10]
+    assert {(part.eps, part.momentum) for part in norms} == {(1e-6, 0.1)}
+    for part in linear:
+        assert part.weight.std().item() == pytest.approx(part.in_features**-0.5, rel=0.03)
+        assert not part.bias.any()
+    logits = model(torch.rand(64, *MNIST.shape))
+    torch.testing.assert_close(logits.mean(dim=0), torch.zeros(10), atol=1e-5, rtol=0)
+    torch.testing.assert_close(logits.std(dim=0, correction=0), torch.ones(10), atol=1e-3, rtol=0)
+    assert model.classifier is None
 
 
 def kinds(net: Net) -> list[str]:

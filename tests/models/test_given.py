@@ -61,6 +61,22 @@ def test_safetensors_are_read(tmp_path: Path) -> None:
     assert same(read(*saved(tmp_path, safetensors.torch.save(STATE)), "safetensors"), STATE)
 
 
+def test_a_header_of_safetensors_may_begin_like_a_page(tmp_path: Path) -> None:
+    """Its first bytes are a length, which may read as blanks and a '<'."""
+    short = safetensors.torch.save(STATE, {"by": ""})
+    missing = 0x3C20 - int.from_bytes(short[:8], "little")
+    content = safetensors.torch.save(STATE, {"by": "x" * missing})
+    assert content.lstrip().startswith(b"<")
+    assert same(read(*saved(tmp_path, content), "safetensors"), STATE)
+
+
+def test_numbered_tensors_are_no_weights(tmp_path: Path) -> None:
+    numbered = {0: torch.zeros(1), 1: torch.zeros(1)}
+    assert same(read(*saved(tmp_path, {"net": STATE, "shares": numbered}), "torch"), STATE)
+    with pytest.raises(WeightsError, match="0 mappings of tensors"):
+        read(*saved(tmp_path, numbered), "torch")
+
+
 def test_a_file_saved_on_cuda_is_read_on_the_cpu(tmp_path: Path) -> None:
     """Its storages name their device; since no GPU is at hand, the name is put into a file of the old form."""
     content = io.BytesIO()

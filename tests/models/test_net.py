@@ -99,6 +99,16 @@ def test_a_net_that_does_not_end_in_a_linear_layer_stays_whole(net: nn.Module) -
         classifier(model)
 
 
+@pytest.mark.parametrize("last", [nn.Tanh(), nn.BatchNorm1d(3, eps=1e-12)], ids=["tanh", "fresh batch norm"])
+def test_what_follows_the_linear_layer_and_keeps_a_zero_is_not_lost(last: nn.Module) -> None:
+    """Biases of zero are usual, and black images then leave a zero; fresh statistics are those of nothing."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3, bias=False), last)
+    x = torch.rand(5, 1, 2, 2)
+    whole = split(net, (1, 2, 2), 3)
+    assert whole is net
+    torch.testing.assert_close(whole(x), last(x.flatten(1) @ net[1].weight.T))
+
+
 def test_split_leaves_the_statistics_of_batch_norm_alone() -> None:
     net = split(nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(4, 3)), (1, 2, 2), 3)
     assert net.body[0].num_batches_tracked == 0

@@ -94,6 +94,11 @@ def test_batches_do_not_matter_to_the_fit(layer: Whiten, monkeypatch: pytest.Mon
     torch.testing.assert_close(other.matrix, layer.matrix, rtol=1e-5, atol=1e-6)
 
 
+def test_it_is_not_fitted_to_nothing() -> None:
+    with pytest.raises(ValueError, match="there are no images to fit a whitening to"):
+        Whiten(SHAPE).fit(images(1)[:0])
+
+
 def test_an_unfitted_layer_answers_nan() -> None:
     assert Whiten(SHAPE)(to_float(images(2))).isnan().all()
 

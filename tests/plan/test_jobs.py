@@ -28,7 +28,7 @@ from touchstone.plan.tables import TablesJob
 
 @pytest.fixture(scope="module")
 def plan(root: Path) -> Plan:
-    return make_plan(root, root / "configs" / "mnist.yaml")
+    return make_plan(root, root / "configs" / "laptop.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_equal_code_is_read_once(monkeypatch: pytest.MonkeyPatch, root: Path) ->
     digest = provenance.digest
     monkeypatch.setattr(provenance, "digest", lambda *targets: asked.append(targets) or digest(*targets))
     build._code.cache_clear()
-    fresh = make_plan(root, root / "configs" / "mnist.yaml")
+    fresh = make_plan(root, root / "configs" / "laptop.yaml")
     build.config_job(fresh)
     assert len(asked) == len(set(asked))
 

@@ -111,13 +111,25 @@ def test_no_caps_no_cuts(paper: Plan) -> None:
 
 
 def test_the_smallest_matching_cap_counts_and_says_so(laptop: Plan) -> None:
-    (phase,) = build.train_job(laptop, of(laptop, "cifar10", "adv")).phases
-    assert (phase.epochs, tuple(phase.milestones)) == (10, (3, 7))
-    words = ["adv: epochs 10 of 90", "adv: attack_steps 10 of 40, each 0.04 instead of 0.01"]
-    assert caps(laptop, "cifar10", "adv", "clean") == words
-    job = attack(laptop, "mnist", "std", "cw-l2")
+    (phase,) = build.train_job(laptop, of(laptop, "mnist", "adv")).phases
+    assert phase.epochs == 5
+    words = ["adv: epochs 5 of 10", "adv: attack_steps 10 of 40, each 0.04 instead of 0.01"]
+    assert caps(laptop, "mnist", "adv", "clean") == words
+    job = attack(laptop, "mnist", "std+l1", "cw-l2")
     assert (job.members[0].options["steps"], job.samples) == (1000, 100)
-    assert caps(laptop, "mnist", "std", "cw-l2") == ["cw-l2: steps 1000 of 10000"]
+    assert caps(laptop, "mnist", "std+l1", "cw-l2") == ["cw-l2: steps 1000 of 10000"]
+
+
+def test_a_cap_of_a_study_leaves_the_others_alone(laptop: Plan) -> None:
+    epochs = {m.study: sum(p.epochs for p in build.phases(laptop, m)[0]) for m in laptop.trained if m.defense == "std"}
+    assert epochs == {"critic": 3, "minmax": 10}
+    assert {s: max(m.seed for m in laptop.models if m.study == s) for s in ("minmax", "margin")} == {
+        "minmax": 2,
+        "margin": 0,
+    }
+    on = {m.study: m for m in laptop.models if "deepfool-l2" in laptop.attacks(m)}
+    samples = {study: build.attack_job(laptop, model, "deepfool-l2").samples for study, model in on.items()}
+    assert samples == {"critic": None, "margin": None, "pdpgd": 100}
 
 
 def test_a_later_phase_goes_on_from_the_one_before_it(edited: Edit) -> None:
@@ -133,11 +145,11 @@ def test_fewer_steps_keep_their_reach(laptop: Plan) -> None:
     assert options["attack_steps"] * options["step_size"] == pytest.approx(40 * 0.01)
 
 
-def test_seeds_are_capped_per_dataset_and_per_attack(laptop: Plan) -> None:
-    assert {m.seed for m in laptop.models if m.dataset == "mnist"} == {0, 1, 2}
-    assert {m.seed for m in laptop.models if m.dataset == "cifar10"} == {0}
-    assert "pgd40-linf-px" in laptop.attacks(of(laptop, "mnist", "std", 0))
-    assert "pgd40-linf-px" not in laptop.attacks(of(laptop, "mnist", "std", 1))
+def test_seeds_are_capped_per_defense_and_per_attack(laptop: Plan) -> None:
+    assert {m.seed for m in laptop.models if m.defense == "std+l1"} == {0, 1, 2}
+    assert {m.seed for m in laptop.models if m.defense == "adv"} == {0}
+    assert "pgd40-linf-px" in laptop.attacks(of(laptop, "mnist", "std+l1", 0))
+    assert "pgd40-linf-px" not in laptop.attacks(of(laptop, "mnist", "std+l1", 1))
 
 
 def test_the_worst_case_covers_both_readings_in_pixels(paper: Plan) -> None:
@@ -271,7 +283,7 @@ def test_every_study_is_planned_at_every_scale(root: Path, tmp_path: Path, name:
 
 
 def test_what_cannot_be_compiled_is_planned_without(root: Path, tmp_path: Path) -> None:
-    text = (root / "configs" / "mnist.yaml").read_text()
+    text = (root / "configs" / "laptop.yaml").read_text()
     (tmp_path / "compiled.yaml").write_text(text + "\ncompile: true\n")
     plan = make_plan(root, tmp_path / "compiled.yaml")
     compiled = {m.defense: build.train_job(plan, m).compile for m in plan.models}
@@ -383,7 +395,7 @@ def test_a_budget_rule_of_the_study_reaches_job_worst_case_and_claims(edited: Ed
     )
     (member,) = attack(plan, "mnist", "std", "mim40-linf").members
     assert member.budget_rule == "shrink_and_retest"  # and its claims at epsilon 0.3 were accepted
-    assert attack(plan, "mnist", "std", "pgd40-linf").members[0].budget_rule is None
+    assert attack(plan, "mnist", "std", "pgd40-linf").members[0].budget_rule == "ball"
     judges = judged(plan)
     assert judges["mnist", "mim40-linf"] == judges["mnist", "fgsm-linf"]
     assert isinstance(judges["mnist", "cw-l2"], list)  # as the study has it, it is unbounded: no radius bounds it
@@ -605,6 +617,49 @@ def test_an_attack_that_takes_a_choice_over_runs_after_the_one_that_makes_it(edi
     assert type(batch).from_params(batch.to_params()) == batch
 
 
+MANY = PGD.replace("pgd40-linf: {", "many: {").replace("step_size: 0.01}", "restarts: 3, grid_from: pgd40-linf}")
+TUNED = PGD.replace("step_size: 0.01}", "grid: {step_size: [0.01, 0.02]}}")
+BOTH = [
+    ("probe: pgd40-linf", "probe: fgsm-linf"),
+    (PGD, f"{TUNED}\n  {MANY}"),
+    ("\nattacks:", "\ncells: [{datasets: [mnist], models: [lenet], defenses: [std], attacks: [many]}]\n\nattacks:"),
+]
+
+
+def test_what_chooses_has_every_seed_of_what_takes_its_choice(edited: Edit) -> None:
+    cap = ("caps:", "caps:\n  - {where: {attack: cw-l2}, seeds: 1}\n  - {where: {attack: pgd40-linf}, seeds: 1}")
+    with pytest.raises(ConfigError, match=r"caps\.1\.seeds: minmax: 'many' takes the choice of 'pgd40-linf', .*seed 1"):
+        edited(*BOTH, config=[cap, ("{epochs: 20, seeds: 1,", "{epochs: 20, seeds: 2,")])
+
+
+def test_no_words_on_the_length_of_steps_that_is_chosen_elsewhere(edited: Edit) -> None:
+    plan = edited(*BOTH, config=[("caps:", "caps:\n  - {where: {attack: many}, steps: 10}")])
+    job = attack(plan, "mnist", "std", "many")
+    assert "step_size" not in job.members[0].options
+    assert job.members[0].grid == {}
+    assert "many: steps 10 of 40" in caps(plan, "mnist", "std", "many")
+
+
 def test_a_net_of_other_weights_has_no_absolute_number(edited: Edit) -> None:
     plan = edited(("\nseeds:", "\npaired: {match: [clean]}\nseeds:"))
     assert all("other weights" in cut.cut_model for cut in build.tables_job(plan, "minmax").cut_short)
+
+
+def test_batches_of_one_model_share_the_preflight_of_a_threat(edited: Edit) -> None:
+    """Also where their numbers are about other images, which a model's gradients do not know of."""
+    per_attack = [("jobs: per_model", "jobs: per_attack")]
+    plan = edited((MIM, MIM.replace("mim,", "mim, samples: {first: 40},")), config=per_attack)
+    model = next(m for m in plan.models if (m.dataset, m.defense) == ("mnist", "std"))
+    first, second = (build.batch_job(plan, model, batch) for batch in ("pgd40-linf", "mim40-linf"))
+    assert [a.population for a in (*first.attacks, *second.attacks)] == [None, 40]
+    assert len(first.preflights) == 1
+    assert first.preflights == second.preflights
+    assert first.key(first.preflights[0]) == second.key(second.preflights[0])
+
+
+def test_a_batch_has_a_preflight_per_threat_and_none_without(demo: Plan) -> None:
+    model = demo.models[0]
+    job = build.batch_job(demo, model, "all")
+    threats = [attack.threat for attack in job.attacks if attack.threat]
+    assert [one.threat for one in job.preflights] == list(dict.fromkeys(threats))
+    assert {one.seed for one in job.preflights} == {model.seed}

@@ -76,8 +76,8 @@ def test_matplotlib_settings_are_left_alone() -> None:
 def test_files_are_the_same_bytes_in_every_process(tmp_path: Path) -> None:
     run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0)
     code = (
-        "import sys; from touchstone.report.plots import output;"
-        "output.save(output.draw('rho-grid', {'std': [sys.argv[1]]}), sys.argv[2:])"
+        "import pathlib, sys; from touchstone.report.plots import output;"
+        "output.save(output.draw('rho-grid', {'std': [pathlib.Path(sys.argv[1])]}), sys.argv[2:])"
     )
     written = []
     for number in (1, 2):
@@ -97,21 +97,21 @@ def test_truncated_checkpoint_names_file_and_rule(tmp_path: Path) -> None:
     file = run / "model.safetensors"
     file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(ValueError, match=r"std/0/model\.safetensors cannot be used: expected sha256 .*rule train"):
-        output.draw("rho-grid", {"std": [str(run)]})
+        output.draw("rho-grid", {"std": [run]})
 
 
 def test_unknown_parameter_lists_what_there_is(tmp_path: Path) -> None:
     run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0)
     with pytest.raises(ValueError, match=r"expected tensor 'net.conv9.weight', got net.conv1.weight"):
-        read_weights({"std": [str(run)]}, parameter="net.conv9.weight")
+        read_weights({"std": [run]}, parameter="net.conv9.weight")
 
 
 def test_sources_say_why_a_run_has_no_model(tmp_path: Path) -> None:
     """Whose a run is stands in run.json: the names of folders say nothing."""
     seeds = {seed: STD._replace(seed=seed) for seed in range(3)}
-    paths = [str(make_run(tmp_path / "x", SHAPE, seed=0, model=seeds[0]))]
-    paths.append(str(make_run(tmp_path / "y", SHAPE, seed=1, model=seeds[1], failed=True)))
-    paths.append(str(make_run(tmp_path / "z", SHAPE, seed=2, model=seeds[2], failed=True)))
+    paths = [make_run(tmp_path / "x", SHAPE, seed=0, model=seeds[0])]
+    paths.append(make_run(tmp_path / "y", SHAPE, seed=1, model=seeds[1], failed=True))
+    paths.append(make_run(tmp_path / "z", SHAPE, seed=2, model=seeds[2], failed=True))
     (found,) = read_weights({"std+l1": paths})
     assert list(found.runs) == ["0"]
     assert found.notes == ["std+l1: seeds 1, 2 failed in epoch 3"]
@@ -123,7 +123,7 @@ def test_sources_say_why_a_run_has_no_model(tmp_path: Path) -> None:
 
 def test_a_training_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DamagedError, match=r"std/0/run\.json cannot be used: .*No such file.*rule train"):
-        read_weights({"std": [str(tmp_path / "std/0")]})
+        read_weights({"std": [tmp_path / "std/0"]})
 
 
 def test_a_defense_outside_the_run_is_said() -> None:
@@ -134,28 +134,28 @@ def test_a_defense_outside_the_run_is_said() -> None:
 
 def test_failure_before_the_first_epoch_ended_is_an_empty_history(tmp_path: Path) -> None:
     run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0, failed=True, epochs=0)
-    assert "std: failed in epoch 3" in texts(output.draw("training-loss", {"std": [str(run)]}))
+    assert "std: failed in epoch 3" in texts(output.draw("training-loss", {"std": [run]}))
 
 
 def test_an_emptied_history_loses_no_curve_without_a_word(tmp_path: Path) -> None:
     run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0)
     (run / "history.csv").write_text("")
     with pytest.raises(DamagedError, match=r"history\.csv cannot be used: expected sha256 .*rule train"):
-        output.draw("training-loss", {"std": [str(run)]})
+        output.draw("training-loss", {"std": [run]})
 
 
 def test_what_no_dataset_stands_in_for_survives_the_disk(tmp_path: Path) -> None:
     files = {tmp_path / "cells.csv": cells(stand_in=""), tmp_path / "selection.csv": candidates().assign(stand_in="")}
     write_tables(files)
-    (ax,) = output.draw("worst-case", {"cells": [str(tmp_path / "cells.csv")]}).axes
+    (ax,) = output.draw("worst-case", {"cells": [tmp_path / "cells.csv"]}).axes
     assert ax.get_title() == "mnist, linf, n = 300 per seed"
-    figure = output.draw("selection", {"selection": [str(tmp_path / "selection.csv")]})
+    figure = output.draw("selection", {"selection": [tmp_path / "selection.csv"]})
     assert figure.axes[0].get_title() == "std+l1\nmnist"
 
 
 def test_a_plot_of_a_table_takes_one(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="reads one table, got 2 paths"):
-        output.draw("worst-case", {"cells": [str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]})
+        output.draw("worst-case", {"cells": [tmp_path / "a.csv", tmp_path / "b.csv"]})
 
 
 # ---- weights

@@ -185,6 +185,16 @@ def test_wide_tables_turn_the_page_and_narrow_ones_do_not(tmp_path: Path) -> Non
     assert len(row_places(source)) == 3
 
 
+def test_wide_tables_after_each_other_share_a_turned_page(tmp_path: Path) -> None:
+    wide, narrow = (captioned("Table 1", "c", rows(3, *size)) for size in ((12, "a cell of nineteen c"), (3,)))
+    source = notebooks.typst_source(notebook(tmp_path, "# T", wide, wide, "## More", wide, narrow, wide))
+    assert source.count("#landscape[") == 2
+    assert source.index("== More") < source.rindex("#landscape[")
+    pages = [place["page"] for place in row_places(source)]
+    assert pages[:9] == [pages[0]] * 9
+    assert len(set(pages)) == 3
+
+
 @pytest.mark.parametrize(("length", "turned"), [(60, False), (200, True)])
 def test_a_long_text_gets_the_width_that_short_ones_leave(tmp_path: Path, length: int, turned: bool) -> None:
     """typst by itself makes all columns that do not fit equally wide."""

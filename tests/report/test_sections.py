@@ -21,7 +21,7 @@ from touchstone.report import sections as report
 from touchstone.report import summary, words
 from touchstone.report.material import Material, gather
 from touchstone.study.config import read
-from touchstone.study.schema import RESULT_TABLES
+from touchstone.study.schema import RESULT_TABLES, LostDef, ShapeDef, TableDef
 
 pytestmark = pytest.mark.xdist_group("test_sections")  # the folder of results is made once
 
@@ -182,6 +182,30 @@ def test_paper_tables_say_which_data_they_are_from(material: Material) -> None:
     assert "0.9861 / **0.9565** ±0.0100 ✓" in text
 
 
+def with_lost(material: Material) -> Material:
+    """The study with a table of our own accuracies, on which a made-up run has one attack."""
+    shape = ShapeDef(rows="defense", columns="attack", blocks="norm")
+    lost = LostDef(number="7", metric="accuracy")
+    given = {"table7": TableDef(lost=lost, dataset="mnist", title="MNIST: lost (Table 7)", shape=shape)}
+    study = material.study.model_copy(update={"tables": {**material.study.tables, **given}})
+    entry = dict(zip(material.tables["paper"], ["table7", "l∞", "std", "PGD", "97.0 ±1.0"], strict=True))
+    paper = pd.concat([material.tables["paper"], pd.DataFrame([entry])], ignore_index=True)
+    return replace(changed(material, paper=paper), study=study)
+
+
+def test_lost_tables_stand_apart_from_the_printed_ones(material: Material) -> None:
+    both = with_lost(material)
+    assert report.lost_tables(material) == []
+    assert report.paper_tables(both) == report.paper_tables(material)
+    (shown,) = report.values(both)["lost_tables"]
+    assert shown["label"] == "Table 7, l∞"
+    assert shown["caption"] == "MNIST: lost. Here: digits in place of mnist."
+    assert rows_of(shown["table"]) == [["std", "97.0 ±1.0"]]
+    (cell,) = [cell for cell in book("study").cells if cell.metadata.get("each") == "lost_tables"]
+    assert "The paper's numbers are lost" in cell.source
+    assert "ours alone" in cell.source
+
+
 def test_every_claim_is_there_with_its_reason(material: Material) -> None:
     headline_table, coded, pixel = report.claims_tables(material)
     text, shown = headline_table["table"], rows_of(headline_table["table"])
@@ -216,6 +240,18 @@ def test_claim_without_a_number_has_empty_cells(material: Material) -> None:
     (only,) = report.claims_tables(changed(material, claims=claims))
     (row,) = rows_of(only["table"])
     assert row[1:6] == ["17 to 19", "", "", "", ""]
+
+
+def test_pairs_of_attacks_are_counted_on_page_one_and_listed_by_net(material: Material) -> None:
+    values = report.values(material)
+    assert (values["pairs"], values["pair_verdicts"]) == ("2 pairs of attacks", "1 reproduced, 1 lower")
+    labels = report.own_tables(material)
+    assert [one["label"] for one in values["pair_tables"]] == [labels[f"pairs {n}"] for n in range(3)]
+    assert [one["other"] for one in values["pair_tables"]] == ["", "", "coded"]
+    (_, row) = [rows_of(one["table"]) for one in values["pair_tables"]][:2]
+    assert row[0][-1] == "↓ lower (a)"
+    (study,) = summary.values([material])["studies"]
+    assert (study["pairs"], study["pair_verdicts"]) == (values["pairs"], values["pair_verdicts"])
 
 
 def test_statements_are_escaped(material: Material) -> None:
@@ -265,7 +301,7 @@ def test_an_unknown_verdict_is_an_error_wherever_it_is_shown(material: Material)
 
 
 def test_what_is_empty_has_no_table_and_no_number(material: Material) -> None:
-    names = ("worst", "flags", "failures", "selection", "qualitative", "claims")
+    names = ("worst", "flags", "failures", "selection", "qualitative", "claims", "paired")
     empty = changed(material, **{name: material.tables[name][:0] for name in names})
     shown = (report.worst_case, report.flags, report.failures, report.selection, report.statements)
     assert [show(empty) for show in shown] == [""] * 5
@@ -274,7 +310,7 @@ def test_what_is_empty_has_no_table_and_no_number(material: Material) -> None:
     assert numbered(empty) == ["Table A1", "Table A2", "Table A3"], "the run, the models, the attacks"
     assert report.verdicts(empty) == ""
     assert report.values(empty)["printed"] == ""
-    assert len(numbered(material)) == 14
+    assert len(numbered(material)) == 18
 
 
 def test_rerun_gives_commands(material: Material) -> None:
@@ -378,7 +414,7 @@ def test_templates_name_what_there_is(name: str, shows: object, material: Materi
     nbformat.validate(template)
     assert template.cells[0].metadata["tags"] == ["parameters"]
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in template.cells)
-    given = report.values(material) if name == "study" else summary.values([material])
+    given = report.values(with_lost(material)) if name == "study" else summary.values([material])
     for cell in template.cells[2:]:
         if cell.cell_type == "code":
             call = re.fullmatch(r"Markdown\(report\.(\w+)\(materials?(?:, \"[\w-]+\")?\)\)", cell.source)
@@ -396,8 +432,8 @@ def test_every_table_is_captioned_and_numbered_in_the_order_of_the_report(materi
     names = re.findall(r"^\*\*\{\{ table_(\w+) \}\}\.\*\*", source, flags=re.MULTILINE)
     everything = changed(material, claims=material.tables["claims"].assign(cited=with_cited(material)))
     labels = report.own_tables(everything)
-    claims = [name for name in labels if name.split()[0] == "claims"]
-    assert Counter([*names, *claims]) == Counter(list(labels))
+    many = [name for name in labels if name.split()[0] in ("pairs", "claims")]
+    assert Counter([*names, *many]) == Counter(list(labels))
     assert [name for name in labels if name in names] == names
     assert numbered(everything) == [f"Table A{i}" for i in range(1, len(labels) + 1)]
 
@@ -423,8 +459,8 @@ def test_both_reports_from_end_to_end(results: Results, material: Material, monk
     notebooks.to_html(out, out.with_suffix(".html"))
     html = out.with_suffix(".html").read_text()
     assert html.count("data:image/svg+xml;base64,") == 7
-    assert html.count("<h2") == 12
-    assert html.count("<caption") == html.count("<table") == 17
+    assert html.count("<h2") == 13
+    assert html.count("<caption") == html.count("<table") == 21
 
     out = Path("results/demo/report.ipynb")
     parameters = {"results_dir": "results/demo", "studies": ["minmax"]}

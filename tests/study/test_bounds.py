@@ -13,7 +13,7 @@ from touchstone.plan.plan import make_plan
 from touchstone.study.config import ConfigError, Key
 
 CONFIG = "config.yaml"
-MNIST = "configs/mnist.yaml"
+LAPTOP = "configs/laptop.yaml"
 STUDY = "studies/minmax/study.yaml"
 WORDY = "x" * 300
 STD = {"datasets": ["mnist"], "models": ["lenet"], "defenses": ["std"]}
@@ -78,6 +78,13 @@ BAD: list[tuple[str, Key, Any, list[str]]] = [
     (STUDY, ("labels", "fgms"), "FGSM", ["labels.fgms: ", "unknown word 'fgms'", "did you mean 'fgsm'"]),
     (STUDY, ("tables", "table1", "source_table"), "Tabel 1", ["tables.table1.source_table: ", "did you mean 'Table 1'"]),
     (STUDY, ("tables", "table1", "dataset"), "cifar10", ["tables.table1.dataset: ", "no claim of 'Table 1' on 'cifar10'"]),
+    (STUDY, ("tables", "table1", "lost"), {"number": "1", "metric": "accuracy"}, ["tables.table1: ", "expected either source_table or lost"]),
+    (STUDY, ("tables", "table1"), {"title": "one"}, ["tables.table1: ", "expected either source_table or lost"]),
+    (STUDY, ("tables", "table1"), {"title": "one", "lost": {"number": "1", "metric": "accuracy"}}, ["tables.table1.lost: ", "needs a shape"]),
+    (STUDY, ("tables", "table1"), {"title": "one", "lost": {"number": "1", "metric": "accuracy", "defense": "st"}}, ["tables.table1.lost.defense: ", "did you mean 'std'"]),
+    (STUDY, ("tables", "table1"), {"title": "one", "lost": {"number": "1", "metric": "fuzziness"}}, ["tables.table1.lost.metric: ", "accuracy"]),
+    (STUDY, ("tables", "table1", "shape"), {"rows": "attack", "columns": "defense", "blocks": "attack"}, ["tables.table1.shape: ", "must differ"]),
+    (STUDY, ("tables", "table1", "shape"), {"rows": "attack", "columns": "defence"}, ["tables.table1.shape.columns: ", "defense"]),
     (STUDY, ("readings", "coded", "defense"), {"minmax-coded": "std"}, ["readings.coded: ", "changes no claim"]),
     (STUDY, ("cells",), [STD, STD], ["cells.1: ", "every combination", "stands above"]),
     (STUDY, ("cells",), [{**STD, "models": ["lenet", "lenet"]}], ["cells.0.models: ", "'lenet' is there twice"]),
@@ -88,13 +95,13 @@ BAD: list[tuple[str, Key, Any, list[str]]] = [
     (STUDY, ("models", "lenet", "fn"), "..x:y", ["models.lenet.fn: ", "no source file for module '..x'"]),
     (STUDY, ("models", "lenet", "fn"), "x..z:y", ["models.lenet.fn: ", "no source file for module 'x..z'"]),
     # the config against its studies
-    (MNIST, ("data", "mnist"), {"source": {"local": "no/such/folder"}}, ["data.mnist.source.local", "no/such/folder"]),
-    (MNIST, ("only",), {"datasets": ["mnist"], "models": ["mlp-1000"], "defenses": ["ce"]}, ["only: ", "leaves no model"]),
+    (LAPTOP, ("data", "mnist"), {"source": {"local": "no/such/folder"}}, ["data.mnist.source.local", "no/such/folder"]),
+    (LAPTOP, ("only",), {"datasets": ["mnist"], "models": ["mlp-1000"], "defenses": ["ce"]}, ["only: ", "leaves no model"]),
     (CONFIG, ("only",), {"attacks": ["worst-linf", "pgd40-linf-px"], "defenses": ["adv"]}, ["only.attacks.1: ", "reaches nothing"]),
-    (MNIST, ("caps", 1, "where"), {"model": "mlp-1000", "defense": "pc-printed"}, ["caps.1.where: ", "no study trains"]),
-    (MNIST, ("caps", 1, "where"), {"study": "margin", "model": "lenet5"}, ["caps.1.where: ", "no study trains"]),
-    (MNIST, ("caps", 1, "where"), {"study": "minmax"}, ["caps.1.where.study: ", "unknown study 'minmax'"]),
-    (MNIST, ("caps", 1), {"where": {"study": "margin", "attack": "fgsm-linf"}, "restarts": 1}, ["caps.1.restarts: ", "'fgsm-linf' has none"]),
+    (LAPTOP, ("caps", 1, "where"), {"model": "mlp-1000", "defense": "pc-printed"}, ["caps.1.where: ", "no study trains"]),
+    (LAPTOP, ("caps", 1, "where"), {"study": "margin", "model": "lenet5"}, ["caps.1.where: ", "no study trains"]),
+    (LAPTOP, ("caps", 1, "where"), {"study": "minmac"}, ["caps.1.where.study: ", "unknown study 'minmac'", "did you mean 'minmax'"]),
+    (LAPTOP, ("caps", 1), {"where": {"study": "margin", "attack": "fgsm-linf"}, "restarts": 1}, ["caps.1.restarts: ", "'fgsm-linf' has none"]),
     (CONFIG, ("caps", 3), {"where": {"defense": "adv", "attack": "mim40-linf"}, "samples": 9}, ["caps.3.where: ", "no study runs 'mim40-linf'"]),
     (CONFIG, ("caps", 3, "epochs"), 4, ["caps.3.epochs: ", "leave where.attack out"]),
     (CONFIG, ("caps", 3, "attack_steps"), 4, ["caps.3.attack_steps: ", "leave where.attack out"]),

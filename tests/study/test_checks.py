@@ -20,7 +20,7 @@ def line_with(path: Path, text: str) -> int:
 
 def test_the_shipped_files_are_valid(project: Path) -> None:
     assert plan(project).models
-    for name in ("laptop", "mnist", "paper"):
+    for name in ("laptop", "cifar10", "paper"):
         assert make_plan(project, project / "configs" / f"{name}.yaml").models
 
 
@@ -186,6 +186,7 @@ BAD = [
     ("table-of-nothing", STUDY, "source_table: Table 3,", "source_table: Table 4,", ["tables.table3.source_table", "unknown table of claims.csv 'Table 4'"]),
     ("table-dataset", STUDY, "source_table: Table 1, dataset: mnist", "source_table: Table 1, dataset: cifar10", ["tables.table1.dataset", "no claim of 'Table 1' on 'cifar10'"]),
     ("caption-claim", CAPTIONS, "claim:", "clam:", ["no caption 'claim': a paragraph on what the paper says"]),
+    ("reading-model", STUDY, "  headline: {}\n", "  headline: {}\n  other: {mark: m, model: {lenet: lenett}}\n", ["readings.other.model.lenet", "did you mean 'lenet'"]),
     ("reading-slug", STUDY, "fgsm-linf: fgsm-linf-px", "fgsm-linf: fgsm-linf-pix", ["readings.pixel.attack.fgsm-linf", "did you mean"]),
     ("plot", STUDY, "fn: rho-grid", "fn: rho-gird", ["figures.figure6.fn", "did you mean 'rho-grid'"]),
     ("figure-table", STUDY, "table: cells", "table: cels", ["did you mean 'cells'"]),

@@ -19,8 +19,8 @@ from toy_records import clean, header, points, save_run
 
 from touchstone.cell import ModelId, ThreatSpec
 from touchstone.findings.cells import Cell, derive, of_attacks, of_weights, table
-from touchstone.findings.inputs import read_run
 from touchstone.records import Attacked, Batch
+from touchstone.runs import read_run
 from touchstone.study import claims
 from touchstone.study.claim import Claim, Place
 from touchstone.study.claims import Tried

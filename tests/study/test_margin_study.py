@@ -6,7 +6,9 @@ import pytest
 
 from touchstone.paths import study_files
 from touchstone.plan import build
+from touchstone.plan.asked import tried
 from touchstone.plan.plan import Plan, make_plan
+from touchstone.study import claims as claim_table
 from touchstone.study.checks import load_study
 from touchstone.study.config import ConfigError
 from touchstone.study.schema import resolved_phases
@@ -53,6 +55,22 @@ def test_margin_takes_its_gradient_there_without_weight_decay(paper: Plan) -> No
     decays = {phase.weight_decay for name in nets for phase in resolved_phases(study, name, "cifar10")}
     assert decays == {0.0}
     assert [phase.weight_decay for phase in resolved_phases(study, "plain", "cifar10")] == [1e-4]
+
+
+def test_vat_is_on_its_authors_net_as_printed_and_on_the_other_rows_net_as_coded(paper: Plan, root: Path) -> None:
+    study = paper.studies["margin"]
+    nets = {(one.model, one.defense) for one in paper.models if one.study == "margin" and "vat" in one.defense}
+    assert nets == {("mlp-1000-bn", "vat-printed"), ("mlp-1000", "vat-coded")}
+    assert study.defenses["vat-printed"].options == study.defenses["vat-coded"].options
+    known = claim_table.known(study)
+    files = study_files("margin", root)
+    claims = claim_table.load(claim_table.read(files.claims), "margin", known, tried(study))
+    rows = claim_table.expand(claims, {name: one.model_dump() for name, one in study.readings.items()})
+    rows = rows[(rows["defense"] == "vat") & (rows["source_table"] == "Table 3.1a")]
+    places = rows.groupby("reading")[["cell_model", "cell_defense"]].agg(lambda words: set(words))
+    assert dict(places.loc["headline"]) == {"cell_model": {"mlp-1000-bn"}, "cell_defense": {"vat-printed"}}
+    assert dict(places.loc["coded"]) == {"cell_model": {"mlp-1000"}, "cell_defense": {"vat-coded"}}
+    assert list(rows["reading"]).count("coded") == 3, "its clean error too"
 
 
 @pytest.mark.parametrize(

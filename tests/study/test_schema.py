@@ -7,9 +7,9 @@ from touchstone.paths import study_files
 from touchstone.study.checks import load_study
 from touchstone.study.schema import (
     Augment,
+    OptimizerDef,
     PhaseDef,
     Recipe,
-    RuleDef,
     Study,
     TrainingDef,
     for_cell,
@@ -39,12 +39,14 @@ def test_options_are_the_other_keys(study: Study) -> None:
 
 def test_what_a_recipe_may_say_is_what_a_phase_has() -> None:
     """One source: a field that a phase gains can be written at once, with its bounds and words."""
-    rule, phase, augment = (set(kind.__dataclass_fields__) for kind in (recipe.Rule, recipe.Phase, recipe.Augment))
-    assert set(RuleDef.model_fields) == rule
+    rule, phase, augment = (
+        set(kind.__dataclass_fields__) for kind in (recipe.OptimizerSettings, recipe.Phase, recipe.Augment)
+    )
+    assert set(OptimizerDef.model_fields) == rule
     assert set(TrainingDef.model_fields) == phase - {"init"}
     assert set(PhaseDef.model_fields) == set(Recipe.model_fields) | {"init"} == phase
     assert set(Augment.model_fields) == augment
-    assert all(RuleDef.model_fields[name].description for name in rule)
+    assert all(OptimizerDef.model_fields[name].description for name in rule)
 
 
 def test_what_is_written_becomes_phases(study: Study) -> None:

@@ -44,6 +44,7 @@ def test_a_study_may_say_nothing(tmp_path: Path) -> None:
         "above lenet/std adv",
         "broken cw-l2",
         "decreasing rho_extreme std adv",
+        "more-robust rho_adv_all lenet/std adv",
         "costs-clean std mnist mnist",
     ],
 )
@@ -69,6 +70,10 @@ def test_a_word_for_a_defense_may_name_its_model() -> None:
         ({"test": "broken std"}, "test: unknown attack 'std'; allowed: cw-l2"),
         ({"test": "broken cw-l2 mnist"}, "test: 'broken' with 2 words: expected attack"),
         ({"test": "decreasing accuracy std adv"}, "test: unknown metric of weights 'accuracy'; allowed: fuzziness"),
+        (
+            {"test": "more-robust rho_extreme std adv"},
+            "test: unknown metric of distance 'rho_extreme'; allowed: mean_norm",
+        ),
         ({"test": ""}, "test: unknown test ''"),
         ({"test": "see"}, "test: unknown test 'see'"),
         ({"test": "best-on-most"}, r"test: 'best-on-most' with 0 words: expected best others \.\.\."),

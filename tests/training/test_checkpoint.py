@@ -21,7 +21,7 @@ from touchstone.defenses.ce import CrossEntropy
 from touchstone.models.classifier import build
 from touchstone.recipe import Augment
 from touchstone.rng import draw_seed
-from touchstone.training import Checkpoint, Fit, Phase, Rule, fit_redrawn
+from touchstone.training import Checkpoint, Fit, OptimizerSettings, Phase, fit_redrawn
 from touchstone.training.checkpoint import Saved
 from touchstone.types import Step
 
@@ -68,7 +68,7 @@ CASES: dict[str, tuple[str, Defense, list[Phase]]] = {
     "plain": ("lenet", CrossEntropy(), [ONE]),
     "sgd": ("lenet", CrossEntropy(), [replace(ONE, **SGD)]),
     "adversarial": ("lenet", Alternating("linf", 0.1, 2, 0.05, "normalized"), [ONE]),
-    "two-optimisers": ("lenet", WithJudge(), [replace(ONE, groups={"critic": Rule(lr=0.01, **SGD)})]),
+    "two-optimisers": ("lenet", WithJudge(), [replace(ONE, groups={"critic": OptimizerSettings(lr=0.01, **SGD)})]),
     "second-phase": ("lenet", CrossEntropy(), [replace(ONE, epochs=2), replace(ONE, epochs=3, lr=0.01, **SGD)]),
     "end-of-phase": ("lenet", CrossEntropy(), [replace(ONE, epochs=3, keep="best_val"), replace(ONE, epochs=2)]),
     "best": (

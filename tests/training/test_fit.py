@@ -17,7 +17,7 @@ from touchstone.defenses.minmax import MinMax
 from touchstone.models.classifier import build
 from touchstone.recipe import Augment
 from touchstone.rng import draw_seed
-from touchstone.training import Fit, Phase, Rule, accuracy, fit, fit_redrawn, loop
+from touchstone.training import Fit, OptimizerSettings, Phase, accuracy, fit, fit_redrawn, loop
 from touchstone.training.watch import near_chance
 from touchstone.types import Step
 
@@ -471,7 +471,7 @@ def test_history_says_for_which_share_the_loss_has_no_gradient(digits: tuple[Ten
 
 
 def test_history_has_the_rate_of_each_group(digits: tuple[Tensor, Tensor]) -> None:
-    phase = Phase(epochs=2, batch_size=64, lr=0.01, groups={"critic": Rule(lr=0.2, schedule="linear")})
+    phase = Phase(epochs=2, batch_size=64, lr=0.01, groups={"critic": OptimizerSettings(lr=0.2, schedule="linear")})
     _, result = train(CrossEntropy(), digits, phase)
     assert [(row["lr"], row["lr_critic"]) for row in result.history] == [(0.01, 0.2), (0.01, 0.1)]
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from touchstone.training import Phase, Rule
+from touchstone.training import OptimizerSettings, Phase
 from touchstone.training.optimizers import Optimizers
 
 
 def rates(epochs: int, **rule: Any) -> list[float]:
-    return [Rule(lr=1.0, **rule).rate(done, epochs) for done in range(epochs)]
+    return [OptimizerSettings(lr=1.0, **rule).rate(done, epochs) for done in range(epochs)]
 
 
 def test_rates_over_a_phase() -> None:
@@ -76,7 +76,9 @@ def test_a_gradient_may_lie_otherwise_in_memory_than_its_parameter(rule: dict[st
 
 def test_each_group_has_its_own_optimiser_and_rate() -> None:
     a, b = weight(1.0), weight(1.0)
-    phase = Phase(2, 1, lr=0.1, optimizer="sgd", groups={"critic": Rule(lr=0.4, optimizer="sgd", schedule="linear")})
+    phase = Phase(
+        2, 1, lr=0.1, optimizer="sgd", groups={"critic": OptimizerSettings(lr=0.4, optimizer="sgd", schedule="linear")}
+    )
     steps = optimizers(phase, a=a, b=b)
     for parameter, group in ((a, "model"), (b, "critic")):
         steps.step([parameter], square(parameter), group)
@@ -117,7 +119,7 @@ def test_a_group_without_settings_and_a_parameter_nobody_keeps_are_errors() -> N
 
 @pytest.mark.parametrize("rule", [{"optimizer": "adam"}, {"optimizer": "sgd", "momentum": 0.9}, {"optimizer": "sgd"}])
 def test_optimisers_go_on_from_their_state(rule: dict[str, Any]) -> None:
-    phase = Phase(9, 1, lr=0.1, groups={"critic": Rule(lr=0.3)}, schedule="linear", **rule)
+    phase = Phase(9, 1, lr=0.1, groups={"critic": OptimizerSettings(lr=0.3)}, schedule="linear", **rule)
     straight, resumed = ({"a": weight(1.0, 2.0), "b": weight(3.0)} for _ in range(2))
 
     def run(steps: Optimizers, parameters: dict[str, nn.Parameter], epochs: range) -> None:

@@ -94,6 +94,8 @@ def external_fixed(
         options: its own keyword arguments.
     """
     task = prepare(model, x, y, norm=norm, norms=NORMS, rng=rng, eps=eps, stop=stop)
+    if convention not in WITHOUT_KEYWORD and radius in (options or {}):
+        raise ValueError(f"options: {radius!r} takes the radius, which eps says")
     x_adv = task.x.clone()
     for length in task.eps[task.eps > 0].unique().tolist():
         rows = (task.eps == length).nonzero().squeeze(1)

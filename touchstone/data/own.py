@@ -19,6 +19,7 @@ PARTS = ("test", "train")  # what is wrong is said of the first one
 LAYOUTS = {"NCHW": (0, 1, 2, 3), "NHWC": (0, 3, 1, 2)}  # what becomes of the axes
 MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}  # of Pillow -> what it is read as
 SUFFIXES = (".png", ".jpg", ".jpeg")
+FORMATS = ("PNG", "JPEG")  # of Pillow, whatever a file is called
 LEVELS = 255
 ROUNDING = 0.01  # grey levels that a float may lie beside one
 
@@ -52,18 +53,21 @@ def npz(place: str | Path, validation: int, *, sha256: str, layout: Literal["NCH
     except (ValueError, zipfile.BadZipFile, EOFError) as error:  # ValueError: objects, which would have to be unpickled
         raise OwnDataError(f"{path} is no .npz file of plain arrays: {error}") from error
     names = {f"{kind}_{part}" for kind in "xy" for part in PARTS}
+    if others := [name for name, value in found.items() if not isinstance(value, np.ndarray)]:
+        raise OwnDataError(f"{path} is no .npz file of plain arrays: {', '.join(others)}")
     if set(found) == {"x", "y"}:
         found = {"x_test": found["x"], "y_test": found["y"], "x_train": found["x"][:0], "y_train": found["y"][:0]}
     if set(found) != names:
         raise OwnDataError(f"{path}: expected arrays x and y, or {', '.join(sorted(names))}; got {', '.join(found)}")
     read = {part: (_images(path, found[f"x_{part}"], layout), _labels(path, found[f"y_{part}"])) for part in PARTS}
-    return _parts(*read["train"], *read["test"], validation)
+    return _parts(path, *read["train"], *read["test"], validation)
 
 
 def folder(place: str | Path, validation: int, *, sha256: str) -> Parts:
     """Read train/<class>/ and test/<class>/ of PNG and JPEG images, or <class>/, which are the test part.
 
-    Classes are numbered in the order of their names, images in that of theirs.
+    Classes are numbered in the order of their names, images in that of theirs. A palette is read as its colours; what
+    would lose something, as 16 bits or transparency, is refused.
 
     Args:
         place: of the folder.
@@ -74,19 +78,19 @@ def folder(place: str | Path, validation: int, *, sha256: str) -> Parts:
         OwnDataError: if the folder has another sum, its parts have other classes, or its images another size or mode.
     """
     home = Path(place)
+    if not home.is_dir():
+        raise OwnDataError(f"{home} is no folder")
     _hold_to(home, sum_of_folder(home), sha256)
     homes = {part: home / part for part in PARTS}
     if not any(part.is_dir() for part in homes.values()):
         homes = {"test": home}
-    classes = (
-        sorted(entry.name for entry in homes["test"].iterdir() if entry.is_dir()) if homes["test"].is_dir() else []
-    )
+    classes = _names(homes["test"])
     if not classes:
         raise OwnDataError(f"{homes['test']}: expected a folder per class")
     read = {part: _classes(where, classes) for part, where in homes.items()}
     test = read["test"]
     empty = (test[0][:0], test[1][:0])
-    return _parts(*read.get("train", empty), *test, validation)
+    return _parts(home, *read.get("train", empty), *test, validation)
 
 
 def sum_of_folder(home: Path) -> str:
@@ -131,6 +135,8 @@ def _in_range(levels: np.ndarray) -> bool:
 def _labels(path: Path, y: np.ndarray) -> Tensor:
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
         raise OwnDataError(f"{path}: labels must be integers (N,), got {y.dtype} {y.shape}")
+    if len(y) and y.max() > np.iinfo(np.int64).max:
+        raise OwnDataError(f"{path}: labels must be below 2^63, got {y.max()}")
     return torch.from_numpy(y.astype(np.int64))
 
 
@@ -162,15 +168,33 @@ def _image(path: Path) -> np.ndarray:
     if path.suffix.lower() not in SUFFIXES:
         raise OwnDataError(f"{path} is none of {', '.join(SUFFIXES)}")
     try:
-        with Image.open(path) as image:
-            if image.mode not in MODES:
-                raise OwnDataError(f"{path}: expected grey or RGB in 8 bits, got Pillow's mode {image.mode!r}")
+        with Image.open(path, formats=FORMATS) as image:
+            if lost := _lost(image):
+                raise OwnDataError(f"{path}: expected grey or RGB in 8 bits, got {lost}")
             values = np.asarray(image.convert(MODES[image.mode]))
     except (UnidentifiedImageError, OSError) as error:
-        raise OwnDataError(f"{path} is no whole image: {error}") from error
+        raise OwnDataError(f"{path} is no whole image of {' or '.join(FORMATS)}: {error}") from error
     return values[None] if values.ndim == 2 else np.ascontiguousarray(values.transpose(2, 0, 1))
 
 
-def _parts(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor, validation: int) -> Parts:
-    rows = held_out(train_y.numpy(), validation) if validation else torch.zeros(0, dtype=torch.int64)
+def _lost(image: Image.Image) -> str:
+    """Say what an image has that 8 bits of grey or RGB cannot hold; "" if nothing."""
+    if image.mode not in MODES:
+        return f"Pillow's mode {image.mode!r}"
+    if "transparency" in image.info:
+        return "transparent pixels"
+    raw = [
+        str(tile[3]) for tile in image.tile
+    ]  # how the pixels are stored: of 16 bits Pillow keeps 8, and says nothing
+    return next((f"Pillow's raw mode {mode!r}" for mode in raw if "16" in mode), "")
+
+
+def _parts(place: Path, train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor, validation: int) -> Parts:
+    rows = torch.zeros(0, dtype=torch.int64)
+    if validation:
+        try:
+            rows = held_out(train_y.numpy(), validation)
+        except ValueError as error:
+            asked = f"`validation: {validation}` cannot be drawn from {len(train_y)} training images"
+            raise OwnDataError(f"{place}: {asked}: {error}") from error
     return Parts(train_x, train_y, test_x, test_y, rows)

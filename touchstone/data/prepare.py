@@ -89,8 +89,11 @@ def prepare(name: str, raw_dir: str | Path, out: str | Path, own: DatasetSpec | 
     spec, raw_dir = own or dataset_spec(name), Path(raw_dir)
     require_verified(spec.files, raw_dir)  # before anything is unpacked or unpickled
     parts = registry.load(spec.fn)(raw_dir, spec.validation, **spec.options)
-    _require_as_told(f"{spec.fn}, training part", spec, parts.train_x, parts.train_y)
-    _require_as_told(f"{spec.fn}, test part", spec, parts.test_x, parts.test_y)
+    whose = f"{name!r} ({spec.fn} of {raw_dir})" if own else spec.fn
+    _require_as_told(f"{whose}, test part", spec, parts.test_x, parts.test_y)
+    if not len(parts.test_y):
+        raise ValueError(f"{whose}, test part: holds no image")
+    _require_as_told(f"{whose}, training part", spec, parts.train_x, parts.train_y)
     labels = {"train": parts.train_y, "validation": parts.train_y[parts.validation], "test": parts.test_y}
     data, meta = _paths(out)
     with beside(data) as aside:  # straight from the tensors: the largest are more than a gigabyte

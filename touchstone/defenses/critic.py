@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,12 @@ from torch.nn import functional as F
 from touchstone.attacks.boundary import nearest_boundary
 from touchstone.attacks.high_confidence import confidence_step, likelihood
 from touchstone.defenses.base import Objective, classifier, means, step, weights
+from touchstone.models.labelled_critic import labelled_critic
 from touchstone.models.mlp import Noise, critic
 from touchstone.norms import distance, rowwise
 from touchstone.query import as_query, evaluating
 from touchstone.ranges import BelowOne, Count, NotNegative, PrintedOrCoded, Whole
+from touchstone.rng import as_rng
 from touchstone.types import Step
 
 
@@ -45,6 +47,30 @@ VARIANTS = {
 }
 
 
+class Critic(NamedTuple):
+    """Where a critic learns the class that it judges an image of.
+
+    Attributes:
+        build: (shape, classes, *, hidden, input_noise, hidden_noise) -> the net.
+        logit: (net, x (B, C, H, W), classes (B,)) -> (B,), how natural each image looks for its class.
+    """
+
+    build: Callable[..., nn.Module]
+    logit: Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+
+CRITICS = {
+    "last": Critic(critic, lambda net, x, classes: net(x).gather(1, classes[:, None]).squeeze(1)),
+    "every": Critic(labelled_critic, lambda net, x, classes: net(x, classes)),
+}
+
+# (model, x, class to leave, number of classes, seed) -> class to reach
+TARGETS: dict[str, Callable[[nn.Module, Tensor, Tensor, int, int], Tensor]] = {
+    "nearest": lambda model, x, origin, _classes, _seed: nearest_class(model, x, origin),
+    "random": lambda _model, _x, origin, classes, seed: other_class(origin, classes, seed),
+}
+
+
 @dataclass(frozen=True)
 class AdversaryCritic(Objective):
     """Two steps per batch: the critic's, then mean CE(x) + lam * mean -log D_k(x') + cycle * mean |x'' - x|.
@@ -64,6 +90,9 @@ class AdversaryCritic(Objective):
 
     The attack sees the model in eval mode. Its critic, for images of the model's `shape`, is drawn in setup.
 
+    Section 4.4 says what the defense was compared with: a target drawn from the other classes, and a critic that is
+    told the class in every layer, as that of Li et al. (2017), Triple-GAN.
+
     Args:
         variant: "printed" or "coded".
         lam: weight of the critic's judgement, >= 0; 0.5 for the MLP and 0.1 for LeNet.
@@ -75,6 +104,8 @@ class AdversaryCritic(Objective):
         hidden: width of the critic's hidden layers, >= 1.
         input_noise: standard deviation of the noise on the critic's images, in pixels, >= 0.
         hidden_noise: that of the noise on its hidden layers, >= 0.
+        target: of the attack: "nearest", the class of the nearest boundary, or "random", any but the one to leave.
+        label_in: where the critic has the class: "last", a logit for each class, or "every" layer, and one logit.
 
     Raises:
         ValueError: for a constant outside what is said above; from setup, for a model that does not know its shape.
@@ -90,18 +121,20 @@ class AdversaryCritic(Objective):
     hidden: Count = 1200
     input_noise: NotNegative = 0.1
     hidden_noise: NotNegative = 0.5
+    target: Literal["nearest", "random"] = "nearest"
+    label_in: Literal["last", "every"] = "last"
 
     def setup(self, model: nn.Module, seed: int) -> Adversary:
         """Return the critic, initialised from `seed`, with running means of one."""
         shape = getattr(model, "shape", None)
         if shape is None:
             raise ValueError(f"the critic needs the shape of the images, which {type(model).__name__} does not know")
-        layer = classifier(model)
+        layer, kind = classifier(model), CRITICS[self.label_in]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             noise = {"input_noise": self.input_noise, "hidden_noise": self.hidden_noise}
-            net = critic(shape, layer.out_features, hidden=self.hidden, **noise)
-        return Adversary(net, layer.out_features).to(layer.weight)
+            net = kind.build(shape, layer.out_features, hidden=self.hidden, **noise)
+        return Adversary(net, layer.out_features, kind.logit).to(layer.weight)
 
     def steps(
         self, model: nn.Module, extra: Adversary, x: Tensor, y: Tensor, *, seed: int, epoch: int
@@ -118,7 +151,7 @@ class AdversaryCritic(Objective):
         with evaluating(model):
             clean = model(x)
             origin = clean.argmax(dim=1) if way.predicted else y
-            target = nearest_class(model, x, origin)
+            target = TARGETS[self.target](model, x, origin, len(extra.confidence), seed)
             there = unrolled(model, x, target, extra.confidence[target].log(), **constants)
             taken = model(there).argmax(dim=1) if way.predicted else target
             start = there if constants["through"] else there.detach()
@@ -152,16 +185,23 @@ class Adversary(nn.Module):
     """What changes with the training besides the model: the critic, and the model's mean confidence in each class.
 
     Args:
-        net: x (B, C, H, W) -> logits (B, classes); logit k says how natural an image of class k looks.
+        net: the critic.
         classes: how many there are.
+        logit: how the net is asked about an image and its class, as `Critic` says.
     """
 
     confidence: Tensor
     batches: Tensor
 
-    def __init__(self, net: nn.Module, classes: int) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        classes: int,
+        logit: Callable[[nn.Module, Tensor, Tensor], Tensor] = CRITICS["last"].logit,
+    ) -> None:
         super().__init__()
         self.critic = net
+        self.logit = logit
         self.register_buffer("confidence", torch.ones(classes))
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
 
@@ -170,7 +210,7 @@ class Adversary(nn.Module):
         for layer in self.critic.modules():
             if isinstance(layer, Noise):
                 layer.generator = generator
-        return self.critic(x).gather(1, classes[:, None]).squeeze(1)
+        return self.logit(self.critic, x, classes)
 
     @torch.no_grad()
     def observe(self, p: Tensor, decay: float) -> None:
@@ -234,6 +274,12 @@ def nearest_class(model: nn.Module, x: Tensor, origin: Tensor) -> Tensor:
     query = as_query(model, x)
     query.probe(x)
     return nearest_boundary(query, x, origin, torch.arange(len(x), device=x.device), "l2")[0]
+
+
+def other_class(origin: Tensor, classes: int, seed: int) -> Tensor:
+    """Return a class (B,) int64 drawn evenly from the `classes` but `origin` (B,)."""
+    steps = 1 + as_rng(seed, len(origin), origin.device).integers(classes - 1, ())
+    return (origin + steps) % classes
 
 
 def mean(values: Tensor, counted: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from touchstone.evaluation.result import EXAMPLES, Member, Progress, Result, que
 from touchstone.losses import Loss
 from touchstone.norms import project
 from touchstone.query import undisturbed
+from touchstone.records import Choice
 from touchstone.registry import BudgetRule
 from touchstone.rng import own_generator
 from touchstone.threat import Threat
@@ -52,7 +53,7 @@ def run(
     batch_size: int,
     grid: Mapping[str, Sequence[Any]] | None = None,
     budget_rule: BudgetRule | None = None,
-    chosen: Sequence[Mapping[str, Any]] | None = None,
+    chosen: Sequence[Choice] | None = None,
     own_loss: Loss | None = None,
     progress: Progress | None = None,
     index: Tensor | None = None,
@@ -102,8 +103,7 @@ def run(
         request = Request(member, _combinations(grid or {}), taken, budget_rule or spec.budget_rule, examples, progress)
         found = _RUNS[spec.kind](block, request)
         if probes and spec.kind == "fixed":
-            chosen = {row["epsilon"]: row["options"] for row in found.grid if row["chosen"]}
-            seen, gain = probe(block, member, found.records, chosen)
+            seen, gain = probe(block, member, found.records, _taken(found.grid))
             found = replace(found, flags=found.flags + seen, doubled_steps_gain=gain)
         more = flags.rejected(found.records)
         if spec.kind != "none" and threat is not None:
@@ -124,14 +124,14 @@ def _clean(block: Block, request: Request) -> Result:
 def _fixed(block: Block, request: Request) -> Result:
     """Run every epsilon on its own."""
     report = reporter(request.progress, len(block.threat.epsilons) * len(request.choices))
-    tables, shown, flagged, tried = [], {}, set[str](), []
+    tables, shown, flagged, grid = [], {}, set[str](), list[Choice]()
     for epsilon in block.threat.epsilons:
-        proposal, columns, rows = _chosen(block, request, report, epsilon)
+        proposal, columns, tried = _chosen(block, request, report, epsilon)
         tables.append(frame(block, columns, epsilon, request.member.slug, proposal))
         shown[f"epsilon-{epsilon:g}"] = block.images(proposal.points, request.examples)
         flagged |= proposal.flags
-        tried += rows
-    return Result(join(tables), shown, query_flags(flagged), tried)
+        grid += tried
+    return Result(join(tables), shown, query_flags(flagged), grid)
 
 
 def _minimal(block: Block, request: Request) -> Result:
@@ -153,13 +153,13 @@ _RUNS = {"none": _clean, "fixed": _fixed, "minimal": _minimal}
 
 def _chosen(
     block: Block, request: Request, report: Report, eps: float = math.inf
-) -> tuple[Proposal, Columns, list[dict[str, Any]]]:
-    """Run an attack with each of the options to try; return the best run, at the cost of all, and a row for each."""
+) -> tuple[Proposal, Columns, list[Choice]]:
+    """Run an attack with each of the options to try; return the best run, at the cost of all, and how each did."""
     member = request.member
     measures, place = _MEASURES[member.spec.kind], f"epsilon {eps:g}, " if math.isfinite(eps) else ""
     best: tuple[tuple[float, ...], int, Proposal, Columns] | None = None
     costs: dict[str, Any] = dict.fromkeys(COSTS, 0)
-    rows: list[dict[str, Any]] = []
+    tried: list[Choice] = []
     for options in request.at(eps):
         proposal = propose(block, member.spec, {**member.options, **options}, eps=eps)
         columns = block.judge(proposal.points, eps)
@@ -167,13 +167,13 @@ def _chosen(
         costs = {name: cost + getattr(proposal, name) for name, cost in costs.items()}
         rank = tuple(measure(columns) for measure in measures.values())
         if best is None or rank < best[0]:
-            best = rank, len(rows), proposal, columns
+            best = rank, len(tried), proposal, columns
         plain = {name: value if math.isfinite(value) else None for name, value in zip(measures, rank, strict=True)}
-        rows.append({"epsilon": eps if math.isfinite(eps) else None, "options": dict(options), **plain})
+        tried.append(Choice(eps if math.isfinite(eps) else None, dict(options), plain, chosen=False))
     assert best is not None  # there is always a choice, if only that of no further option
     _, winner, proposal, columns = best
-    rows = [{**row, "chosen": number == winner} for number, row in enumerate(rows)]
-    return replace(proposal, **costs), columns, rows if any(request.at(eps)) else []
+    tried[winner] = replace(tried[winner], chosen=True)
+    return replace(proposal, **costs), columns, tried if any(request.at(eps)) else []
 
 
 def _combinations(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -181,9 +181,9 @@ def _combinations(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
 
 
-def _taken(tried: Sequence[Mapping[str, Any]]) -> dict[float, Mapping[str, Any]]:
+def _taken(tried: Sequence[Choice]) -> dict[float, Mapping[str, Any]]:
     """Return what an earlier run kept, by radius, inf where it had none."""
-    return {math.inf if row["epsilon"] is None else row["epsilon"]: row["options"] for row in tried if row["chosen"]}
+    return {math.inf if one.epsilon is None else one.epsilon: one.options for one in tried if one.chosen}
 
 
 def _nearest(columns: Columns) -> Tensor:

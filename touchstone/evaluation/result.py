@@ -13,6 +13,7 @@ from touchstone.attacks import ATTACKS, attack_spec
 from touchstone.evaluation import flags
 from touchstone.evaluation.block import Columns
 from touchstone.evaluation.flags import Flag
+from touchstone.records import Choice
 from touchstone.registry import AttackSpec, is_own, nearest
 from touchstone.threat import Threat
 
@@ -61,7 +62,7 @@ class Result:
         records: a row per judged point, with the columns of records.COLUMNS.
         examples: name -> points (k, *shape) in pixels, on the CPU.
         flags: what has to be said beside the numbers.
-        grid: what was tried of options to choose from, {epsilon, options, what they are compared by, chosen}.
+        grid: what was tried of options to choose from.
         doubled_steps_gain: share of samples that twice the steps break more; None if not measured.
         status: "ok", or "failed": no rows, for `reason`.
     """
@@ -69,7 +70,7 @@ class Result:
     records: pd.DataFrame
     examples: dict[str, Tensor]
     flags: list[Flag] = field(default_factory=list)
-    grid: list[dict[str, Any]] = field(default_factory=list)
+    grid: list[Choice] = field(default_factory=list)
     doubled_steps_gain: float | None = None
     status: Literal["ok", "failed"] = "ok"
     reason: str = ""

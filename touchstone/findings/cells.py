@@ -12,10 +12,10 @@ import pandas as pd
 from touchstone.cell import ModelId, ThreatSpec, radius_index
 from touchstone.findings import metrics
 from touchstone.findings import weights as weights_of
-from touchstone.findings.inputs import Run
 from touchstone.findings.intervals import share_margins
 from touchstone.models import FIRST_CONV
 from touchstone.records import Attacked, Batch, Header
+from touchstone.runs import Run
 from touchstone.study.claim import Place
 
 # metrics of protocol `worst`
@@ -350,7 +350,7 @@ def _of_layer(run: Run, thresholds: Sequence[float], key: str) -> list[Cell]:
     metrics_of = weights_of.of_layer(thresholds)
     values, n = dict.fromkeys(metrics_of, math.nan), 0
     if run.status == "ok":
-        weights = run.weights(key)
+        weights = weights_of.read(run.checkpoint(), key)
         values, n = {name: metric(weights) for name, metric in metrics_of.items()}, weights.size
     status: Status = "ok" if run.status == "ok" else "failed"
     about, found = (run.stand_in, "clean", "published", "", "none"), values.items()

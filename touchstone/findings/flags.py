@@ -8,9 +8,9 @@ import pandas as pd
 
 from touchstone.attacks import attack_spec
 from touchstone.cell import ModelId, ThreatSpec
-from touchstone.evaluation import flags as rules
-from touchstone.findings.inputs import Run
+from touchstone.evaluation import flags as of_evaluation
 from touchstone.records import Attacked, Batch, Flag, Header
+from touchstone.runs import Run
 
 
 class Flagged(NamedTuple):
@@ -66,7 +66,7 @@ def _between(attacks: Iterable[Attacked]) -> Iterator[Flagged]:
             threats[attacked.header.threat].append(attacked)
     for threat, group in threats.items():
         frames, header = {one.header.attack: one.frame for one in group}, group[0].header
-        found = rules.between(frames, space=threat.space)
+        found = of_evaluation.between(frames, space=threat.space)
         yield from _flagged(header.model, header.stand_in, " / ".join(frames), found)
 
 

@@ -2,90 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from touchstone import records
 from touchstone.cell import ModelId, ThreatSpec
 from touchstone.files import DamagedError, read_sealed, sum_of, verified, write_bytes, write_sealed
-from touchstone.findings.weights import read
-from touchstone.models import FIRST_CONV
-from touchstone.paths import ModelFiles, model_with, sums_beside
-from touchstone.records import Attacked, Batch, Flag, Preflight
-
-
-@dataclass(frozen=True)
-class Run:
-    """What run.json says of one training.
-
-    Attributes:
-        file: where it says so.
-        model: that was trained.
-        stand_in: dataset used in the place of the model's own, "" if none.
-        status: ok or failed, for `reason`.
-        epoch_failed: in which epoch, counted from 1; None if in none.
-        epochs: how many were begun.
-        seconds: that they took.
-        flags: what has to be said beside the weights.
-        model_sha256: of its weights.
-        history_sha256: of its history.
-    """
-
-    file: Path
-    model: ModelId
-    stand_in: str
-    status: str
-    reason: str
-    epoch_failed: int | None
-    epochs: int
-    seconds: float
-    flags: tuple[Flag, ...]
-    model_sha256: str
-    history_sha256: str
-
-    @property
-    def files(self) -> ModelFiles:
-        """All files of the training."""
-        return model_with(self.file)
-
-    def weights(self, key: str = FIRST_CONV) -> NDArray[np.float64]:
-        """Return one tensor of its weights.
-
-        Raises:
-            DamagedError: if the file is not as the training left it.
-            ValueError: if it has no such tensor.
-        """
-        return read(verified(self.files.weights, self.model_sha256, "train"), key)
-
-    def history(self) -> pd.DataFrame:
-        """Return a row per epoch; raises DamagedError if the file is not as the training left it."""
-        return pd.read_csv(verified(self.files.history, self.history_sha256, "train"))
-
-
-# what a Run holds as run.json has it
-KEPT = ("status", "reason", "epoch_failed", "epochs", "seconds", "model_sha256", "history_sha256")
-
-
-def read_run(file: Path) -> Run:
-    """Read a run.json.
-
-    Raises:
-        DamagedError: if it is not as the training left it, or lacks something.
-    """
-    try:
-        run = read_sealed(file, "train")
-        cell = run["cell"]
-        model = ModelId(*(cell[name] for name in ModelId._fields))
-        facts = {name: run[name] for name in KEPT}
-        flags = tuple({"flag": str(flag["flag"]), "detail": str(flag["detail"])} for flag in run["flags"])
-        return Run(file, model, cell["stand_in"], **facts, flags=flags)
-    except (KeyError, TypeError) as error:
-        raise DamagedError(file, "train", f"expected what a training says, got {error!r}") from error
+from touchstone.paths import sums_beside
+from touchstone.records import Attacked, Batch, Preflight
 
 
 def write_tables(tables: Mapping[Path, pd.DataFrame]) -> None:

@@ -6,6 +6,7 @@ numbers, and ours is taken sample by sample on nets that match the published one
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -16,7 +17,7 @@ import pandas as pd
 from touchstone.cell import ModelId, same_radius
 from touchstone.findings import metrics
 from touchstone.findings.cells import Cell, Index, at, at_radii
-from touchstone.findings.evidence import SEPARATOR
+from touchstone.findings.evidence import SEPARATOR, Caps
 from touchstone.findings.intervals import Margins, interval, remainder
 from touchstone.findings.verdicts import agreement
 from touchstone.findings.vocabulary import PAIRED, known
@@ -208,25 +209,40 @@ def matching(claims: pd.DataFrame, numbers: Index, attacks: Sequence[str]) -> di
         (dataset, model, defense) -> nets; those of which no such accuracy is printed are not there.
     """
     rows = claims[(claims["cell_metric"] == "accuracy") & claims["cell_attack"].isin(attacks)].to_dict("records")
-    seeds: dict[tuple[str, str, str], dict[int, list[str]]] = {}
+    nets: dict[tuple[str, str, str], list[Printed]] = defaultdict(list)
     for claim in (Claim.of(row, HEADLINE) for row in rows):
-        here = seeds.setdefault(claim.place[:3], {})
-        for cell in at(numbers, claim.place, claim.epsilon):
-            here.setdefault(cell.seed, []).extend(_unlike(cell, claim.measured[0]))
-    return {
-        net: Nets(
-            frozenset(seed for seed, why in found.items() if not why),
-            tuple(f"seed {seed}: {SEPARATOR.join(why)}" for seed, why in sorted(found.items()) if why),
-        )
-        for net, found in seeds.items()
-    }
+        ours = {cell.seed: cell for cell in at(numbers, claim.place, claim.epsilon)}
+        nets[claim.place[:3]].append(Printed(claim.place.attack, claim.measured[0], ours))
+    return {net: _compared(found) for net, found in nets.items()}
 
 
-def _unlike(cell: Cell, published: float) -> list[str]:
-    """Say why a net is not like the published one; nothing if it is."""
+class Printed(NamedTuple):
+    """An accuracy of a published net under an attack, and those of ours by seed."""
+
+    attack: str
+    published: float
+    ours: Mapping[int, Cell]
+
+
+def _compared(numbers: Sequence[Printed]) -> Nets:
+    """Return which of our nets have all of these; one whose training failed is neither like nor unlike."""
+    seeds = sorted({seed for number in numbers for seed in number.ours})
+    failed = {seed for number in numbers for seed, cell in number.ours.items() if cell.status == "failed"}
+    found = {seed: dict.fromkeys(filter(None, (_unlike(n, seed) for n in numbers))) for seed in seeds}
+    return Nets(
+        frozenset(seed for seed in seeds if seed not in failed and not found[seed]),
+        tuple(f"seed {seed}: {SEPARATOR.join(found[seed])}" for seed in seeds if seed not in failed and found[seed]),
+    )
+
+
+def _unlike(number: Printed, seed: int) -> str:
+    """Say why a net of ours has not the published accuracy; "" if it has."""
+    cell, published = number.ours.get(seed), number.published
+    if cell is None:
+        return f"{number.attack} has not run"
     if abs(cell.value - published) <= POINTS + SLACK:
-        return []
-    return [f"{100 * cell.value:.1f} % under {cell.attack}, {100 * published:.1f} % is published"]
+        return ""
+    return f"{100 * cell.value:.1f} % under {number.attack}, {100 * published:.1f} % is published"
 
 
 def decide(pair: Pair, found: Sequence[Difference], nets: Nets | None, population: int | None) -> Verdict:
@@ -265,17 +281,25 @@ def decide(pair: Pair, found: Sequence[Difference], nets: Nets | None, populatio
 # ---- the table
 
 COLUMNS = ["id", "reading", *Place._fields[:4], "against", "metric", "epsilon", "published", "ours", "h", "tau"]
-COLUMNS += ["nets", "n", "verdict", "why"]
+COLUMNS += ["nets", "n", "verdict", "why", "caps"]
 
 
-def table(rows: Iterable[tuple[Pair, Verdict]]) -> pd.DataFrame:
-    """Return verdicts on pairs as a table with COLUMNS; numbers are in the claim's own unit, nan for none."""
+def cut_short(pair: Pair, caps: Mapping[tuple[str, str, str, str], Caps]) -> tuple[str, ...]:
+    """Return what this run cut short for the two attacks, in words; how a net was trained shows in what it matches."""
+    both = [caps.get((*pair.place[:3], slug), Caps()) for slug in (pair.place.attack, pair.against)]
+    return tuple(dict.fromkeys(text for cut in both for text in (*cut.attack, *cut.size)))
+
+
+def table(rows: Iterable[tuple[Pair, Verdict, Sequence[str]]]) -> pd.DataFrame:
+    """Return verdicts on pairs, and what was cut short for each, as a table with COLUMNS.
+
+    Numbers are in the claim's own unit, nan for none.
+    """
     found = []
-    for pair, said in rows:
+    for pair, said, cuts in rows:
         claim = pair.claim
         numbers = (value * claim.unit for value in (pair.published, said.ours, said.half, pair.tau))
         place = (*claim.place[:4], pair.against, claim.place.metric, claim.epsilon)
-        found.append(
-            (claim.id, claim.reading, *place, *numbers, said.nets, said.n, said.word, SEPARATOR.join(said.why))
-        )
+        texts = (SEPARATOR.join(said.why), SEPARATOR.join(cuts))
+        found.append((claim.id, claim.reading, *place, *numbers, said.nets, said.n, said.word, *texts))
     return pd.DataFrame(found, columns=COLUMNS)

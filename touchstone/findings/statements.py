@@ -307,10 +307,13 @@ class Scope:
 
         In the worst case one attack stands for all under its threat: the first with numbers of every net.
         """
-        attacks = dict.fromkeys(claim.place.attack for claim in self.spots[spot])
+        return self._first(spot, (claim.place.attack for claim in self.spots[spot]), nets)
+
+    def _first(self, spot: Spot, attacks: Iterable[str], nets: Sequence[tuple[str, str]]) -> list[Seeds]:
+        """Return the numbers of the nets under the first attack that has one of each, or under the first of all."""
         found = [
             [self.seeds(Place(spot.dataset, *net, attack, spot.metric), spot.epsilon) for net in nets]
-            for attack in attacks
+            for attack in dict.fromkeys(attacks)
         ]
         return next((numbers for numbers in found if all(numbers)), found[0])
 
@@ -330,6 +333,35 @@ class Scope:
                 sides = self.there(spot, (ours, Subject.of(left).defense), (other, Subject.of(right).defense))
                 found[Net(spot.dataset, ours, other)][spot] = Pair(f"{spot} {ours}, {left} over {right}", *sides)
         return found
+
+    def distances(self, metric: str, better: str, worse: str) -> Iterator[Pair]:
+        """Yield two defenses wherever a claim has this metric of the better one; the other one needs no claim.
+
+        Where the statement's evidence is no table these are all claims on its datasets. In the worst case it is the
+        accuracy at each radius of the threats of these claims' attacks.
+        """
+        ours, other = Subject.of(better), Subject.of(worse)
+        claims = self.evidence or [one for one in self.claims if one.place.dataset in self.datasets]
+        attacks: dict[tuple[Spot, str], list[str]] = defaultdict(list)
+        for claim in claims:
+            dataset, model, defense, attack, measured = claim.place
+            if (measured, defense) == (metric, ours.defense) and ours.model in ("", model):
+                for spot in self._distance_spots(dataset, attack, metric):
+                    attacks[spot, model].append(attack)
+        for (spot, model), its in attacks.items():
+            nets = [(model, ours.defense), (other.model or model, other.defense)]
+            yield Pair(f"{spot} {model}, {better} over {worse}", *self._first(spot, its, nets))
+
+    def _distance_spots(self, dataset: str, attack: str, metric: str) -> list[Spot]:
+        if self.worst is None:
+            return [Spot(dataset, attack, None, metric)]
+        trial = self.worst.get((dataset, attack), "")
+        if isinstance(trial, str):  # another attack under the threat has one, or none has
+            return []
+        return [
+            Spot(dataset, _called(slug, trial.threat), _as_others(radius, trial, self.worst), UNDER_THREAT)
+            for radius, (slug, _) in trial.judges.items()
+        ]
 
     def nets(self, *words: str) -> list[tuple[str, str]]:
         """Return (dataset, model) of the statement's datasets where the claims speak of all these defenses."""
@@ -445,6 +477,12 @@ def _best_on_most(scope: Scope, best: str, *others: str) -> Iterator[Check]:
         yield Most(" ".join(place), tuple(map(tuple, spots.values())))
 
 
+def _more_robust(scope: Scope, metric: str, better: str, *worse: str) -> Iterator[Check]:
+    """What breaks one defense lies farther away than what breaks each other."""
+    for other in worse:
+        yield from (Comparison(*pair) for pair in scope.distances(metric, better, other))
+
+
 def _broken(scope: Scope, attack: str) -> Iterator[Check]:
     """Every defense with a claim has accuracy 0, within the tolerance of a claimed 0, under an attack."""
     zero = METRICS["accuracy"].tolerance(0.0)
@@ -505,6 +543,7 @@ TESTS = {
     "little-above": Method(_little_above),
     "mean-gain": Method(_mean_gain),
     "best-on-most": Method(_best_on_most),
+    "more-robust": Method(_more_robust),
     "broken": Method(_broken),
     "costs-clean": Method(_costs_clean, attacked=False),
     "decreasing": Method(_decreasing, attacked=False),

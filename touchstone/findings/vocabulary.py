@@ -64,11 +64,15 @@ VERDICTS = {
 }
 
 
-# verdict on the difference of two attacks on one net -> meaning
+# verdict on the difference of two attacks on one net, in the order in which they are counted
 PAIRED = {
-    **{word: VERDICTS[word].meaning for word in ("reproduced", "higher", "lower", "inconclusive", "not run", "failed")},
-    "not comparable": f"no net of ours has the published clean and robust accuracy to {100 * POINTS:g} points",
-    "too small to test": "the published difference is no larger than the tolerance of one such number",
+    **{word: VERDICTS[word] for word in ("reproduced", "higher", "lower")},
+    "inconclusive": VERDICTS["inconclusive"]._replace(meaning="cannot tell: none of these; more nets or samples would"),
+    "too small to test": Word("s", "the published difference is smaller than the tolerance of one such number"),
+    "not comparable": Word(
+        "≠", f"no net of ours has the published clean and robust accuracy to {100 * POINTS:g} points"
+    ),
+    **{word: VERDICTS[word] for word in ("not run", "failed")},
 }
 
 

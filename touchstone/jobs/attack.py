@@ -1,15 +1,15 @@
 """The job that runs a batch of attacks on one model."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from touchstone import provenance, records
-from touchstone.cell import ModelId, ThreatSpec
+from touchstone.cell import ModelId
 from touchstone.data.prepare import Dataset, spread, to_float
 from touchstone.evaluation import cascade, flags, published
 from touchstone.evaluation.preflight import SAMPLES, preflight
@@ -19,13 +19,13 @@ from touchstone.jobs.common import Trained, load_data, load_trained, make_defens
 from touchstone.jobs.parts import Examples, Parts, to_bytes
 from touchstone.log import progress
 from touchstone.paths import Results
-from touchstone.plan.jobs import AttackJob, BatchJob, Code
-from touchstone.records import Attacked, Header, Preflight
+from touchstone.plan.jobs import AttackJob, BatchJob, PreflightJob
+from touchstone.records import Attacked, Choice, Header, Preflight
 from touchstone.threat import in_space
 
 log = logging.getLogger(__name__)
 
-Grid = list[dict[str, Any]]  # what was tried of options that a paper tuned, as a header has it
+Grid = list[Choice]  # what was tried of options that a paper tuned
 LIBRARIES = ("python", "torch", "torchvision", "timm", "numpy", "foolbox", "pyautoattack")  # other ones, other numbers
 
 
@@ -40,11 +40,11 @@ class Scene:
     substitutes: Mapping[ModelId, Trained]
     versions: Mapping[str, str]
 
-    def key(self, attack: AttackJob) -> str:
-        """Return what the attack's part is kept under."""
-        others = {"/".join(map(str, s.model)): self.substitutes[s.model].sha256 for s in attack.substitutes}
-        files = {"data": self.data.sha256, "model": self.target.sha256, **others}
-        return self.job.key(attack, **files, **{name: self.versions[name] for name in LIBRARIES})
+    def key(self, part: AttackJob | PreflightJob) -> str:
+        """Return what a part is kept under."""
+        others = {s.model.label: self.substitutes[s.model].run.model_sha256 for s in part.substitutes}
+        files = {"data": self.data.sha256, "model": self.target.run.model_sha256, **others}
+        return self.job.key(part, **files, **{name: self.versions[name] for name in LIBRARIES})
 
     def images(self, population: int | None, count: int | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return images (n, *shape) in [0, 1], their classes and places in the test set.
@@ -64,29 +64,38 @@ def run(job: BatchJob, results: Results) -> None:
 
     Raises:
         ValueError: if a file cannot be used; names it and the rule that makes it.
-        ExceptionGroup: with what went wrong in each attack that failed.
+        ExceptionGroup: with what went wrong in each part that failed.
     """
     scene, parts = _scene(job, results), Parts(results, job.subject.model)
     done: list[tuple[Attacked, Examples]] = []
-    preflights: dict[ThreatSpec, Preflight] = {}
+    preflights: list[Preflight] = []
     errors: list[Exception] = []
     grids: dict[str, Grid] = {}
     for one in sorted(job.attacks, key=lambda attack: attack.chosen_by is not None):
-        try:
+        with _kept_apart(f"attack {one.attack}", job, errors):
             done.append(_part(one, scene, parts, grids))
             grids[one.attack] = done[-1][0].header.grid
-            if one.threat is not None and one.threat not in preflights and scene.target.run["status"] == "ok":
-                preflights[one.threat] = _preflight(one, scene, parts)
-        except Exception as error:  # raised below, when the others have run
-            error.add_note(f"in attack {one.attack} on {'/'.join(map(str, job.subject.model))}")
-            log.exception("%s failed; the other attacks of the batch go on", one.attack)
-            errors.append(error)
+    for asked in job.preflights if scene.target.run.status == "ok" else ():
+        with _kept_apart(f"preflight in {asked.threat.norm}", job, errors):
+            preflights.append(_preflight(asked, scene, parts))
     if errors:
-        raise ExceptionGroup(f"{len(errors)} of {len(job.attacks)} attacks failed; the others are kept", errors)
+        every = len(job.attacks) + len(job.preflights)
+        raise ExceptionGroup(f"{len(errors)} of {every} parts failed; the others are kept", errors)
     files = results.attack(job.subject.model, job.batch)
-    records.write(files.records, [attacked for attacked, _ in done], preflights.values())
+    records.write(files.records, [attacked for attacked, _ in done], preflights)
     shown = {f"{a.header.attack}/{name}": points for a, examples in done for name, points in examples.items()}
     write_bytes(files.examples, to_bytes(shown))
+
+
+@contextmanager
+def _kept_apart(part: str, job: BatchJob, errors: list[Exception]) -> Iterator[None]:
+    """Collect what goes wrong in a part, for whoever raises it when the others have run."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"in {part} on {job.subject.model.label}")
+        log.exception("%s failed; the rest of the batch goes on", part)
+        errors.append(error)
 
 
 def _scene(job: BatchJob, results: Results) -> Scene:
@@ -130,7 +139,7 @@ def attack(job: AttackJob, scene: Scene, grids: Mapping[str, Grid]) -> tuple[Att
         threat=job.threat,
         samples=len(index),
         suite=job.suite,
-        budget_rule=job.members[0].rule if job.kind == "minimal" else "ball",
+        budget_rule=job.members[0].budget_rule if job.kind == "minimal" else "ball",
         status=found.status,
         reason=found.reason,
         flags=list(found.flags),
@@ -144,8 +153,8 @@ def attack(job: AttackJob, scene: Scene, grids: Mapping[str, Grid]) -> tuple[Att
             "threads": scene.job.threads,
             "versions": dict(scene.versions),
             "dataset_sha256": scene.data.sha256,
-            "model_sha256": scene.target.sha256,
-            "substitutes": {"/".join(map(str, s.model)): scene.substitutes[s.model].sha256 for s in job.substitutes},
+            "model_sha256": scene.target.run.model_sha256,
+            "substitutes": {s.model.label: scene.substitutes[s.model].run.model_sha256 for s in job.substitutes},
         },
     )
     return Attacked(header, found.records), found.examples
@@ -153,10 +162,10 @@ def attack(job: AttackJob, scene: Scene, grids: Mapping[str, Grid]) -> tuple[Att
 
 def _failure(job: AttackJob, scene: Scene) -> str:
     """Say why there is nothing to attack, or nothing to start from; empty if there is."""
-    if scene.target.run["status"] != "ok":
-        return str(scene.target.run["reason"])
-    runs = {"/".join(map(str, s.model)): scene.substitutes[s.model].run for s in job.substitutes}
-    return "; ".join(f"the substitute {m} failed: {run['reason']}" for m, run in runs.items() if run["status"] != "ok")
+    if scene.target.run.status != "ok":
+        return scene.target.run.reason
+    runs = [scene.substitutes[s.model].run for s in job.substitutes]
+    return "; ".join(f"the substitute {r.model.label} failed: {r.reason}" for r in runs if r.status != "ok")
 
 
 def _choice(job: AttackJob, grids: Mapping[str, Grid]) -> Grid | None:
@@ -170,7 +179,7 @@ def _choice(job: AttackJob, grids: Mapping[str, Grid]) -> Grid | None:
 
 def _attacked(job: AttackJob, scene: Scene, x: Tensor, y: Tensor, index: Tensor, grids: Mapping[str, Grid]) -> Result:
     threat = make_threat(job.threat) if job.threat else None
-    chosen = scene.target.run["selected_options"]
+    chosen = scene.target.run.selected_options
     about = {
         "seed": job.seed,
         "batch_size": scene.job.batch_size,
@@ -191,28 +200,21 @@ def _attacked(job: AttackJob, scene: Scene, x: Tensor, y: Tensor, index: Tensor,
     if job.protocol == "worst":
         return cascade.run(model, x, y, members, threat=threat, **about)
     (only,) = job.members
-    tuned = {"grid": only.grid, "budget_rule": only.budget_rule, "chosen": _choice(job, grids)}
+    tuned = {
+        "grid": only.grid,
+        "budget_rule": only.budget_rule if job.kind == "minimal" else None,
+        "chosen": _choice(job, grids),
+    }
     return published.run(model, x, y, members[0], threat=threat, **tuned, **about)
 
 
-def _preflight(job: AttackJob, scene: Scene, parts: Parts) -> Preflight:
-    """Return what was measured of the model under the threat of an attack; only the first batch that asks measures."""
-    code = Code.of("touchstone.evaluation.preflight:preflight", scene.job.net.target)
-    asks = replace(
-        job,
-        attack="preflight",
-        protocol="published",
-        suite="",
-        members=(),
-        samples=SAMPLES,
-        objective=None,
-        chosen_by=None,
-    )
-    key = scene.key(replace(asks, facts=(), code=code))
+def _preflight(job: PreflightJob, scene: Scene, parts: Parts) -> Preflight:
+    """Return what was measured of the model under a threat; only the first batch that asks measures."""
+    key = scene.key(job)
     with parts.alone(key):
         found = parts.load_preflight(key)
         if found is None:
-            x, y, _ = scene.images(job.population, SAMPLES)
+            x, y, _ = scene.images(None, SAMPLES)
             about = {"seed": job.seed, "batch_size": scene.job.batch_size}
             measured = preflight(scene.target.model.eval(), x, y, threat=make_threat(job.threat), **about)
             found = Preflight(job.threat, measured, flags.preflight(measured))

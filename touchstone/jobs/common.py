@@ -2,8 +2,6 @@
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -16,12 +14,13 @@ from touchstone.data import DATASETS
 from touchstone.data.prepare import Dataset
 from touchstone.data.prepare import load as load_dataset
 from touchstone.defenses.base import Defense
-from touchstone.files import DamagedError, read_sealed, verified
+from touchstone.files import DamagedError
 from touchstone.models.classifier import Classifier, Given, build
 from touchstone.models.whitening import Whiten
 from touchstone.paths import Results
 from touchstone.plan.jobs import Net, Objective, Options
 from touchstone.registry import load
+from touchstone.runs import Run, read_run
 from touchstone.threat import Threat
 from touchstone.types import UNIT
 
@@ -73,11 +72,10 @@ def make_threat(spec: ThreatSpec) -> Threat:
 
 @dataclass(frozen=True)
 class Trained:
-    """A model with its weights, what run.json says of its training, and the sha256 of the weights."""
+    """A model with its weights, and what run.json says of its training."""
 
     model: nn.Module
-    run: dict[str, Any]
-    sha256: str
+    run: Run
 
 
 def load_trained(results: Results, model: ModelId, net: Net, data: str, device: torch.device) -> Trained:
@@ -86,23 +84,22 @@ def load_trained(results: Results, model: ModelId, net: Net, data: str, device: 
     Raises:
         DamagedError: if a file is missing, truncated, changed or of another architecture.
     """
-    files = results.model(model)
-    run = read_sealed(files.run, "train")
     built = make_model(net, data, model.seed).to(device)
-    load_weights(built, files.weights, run["model_sha256"])
-    return Trained(built, run, run["model_sha256"])
+    run = read_run(results.model(model).run)
+    load_weights(built, run)
+    return Trained(built, run)
 
 
-def load_weights(model: nn.Module, path: Path, sha256: str) -> None:
-    """Load a checkpoint, whose sum is given, into `model`.
+def load_weights(model: nn.Module, run: Run) -> None:
+    """Load the weights that a training left into `model`.
 
     Raises:
         DamagedError: if the file is missing, truncated, changed or of another architecture.
     """
     try:
-        model.load_state_dict(safetensors.torch.load_file(verified(path, sha256, "train")))
+        model.load_state_dict(safetensors.torch.load_file(run.checkpoint()))
     except (RuntimeError, safetensors.SafetensorError) as error:
-        raise DamagedError(path, "train", error) from error
+        raise DamagedError(run.files.weights, "train", error) from error
 
 
 def load_data(name: str, device: torch.device) -> Dataset:

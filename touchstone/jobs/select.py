@@ -8,7 +8,8 @@ weights: trainings wait for the choice alone.
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Literal
 
 import safetensors.torch
 from torch import Tensor
@@ -18,12 +19,31 @@ from touchstone.files import sum_of, write_bytes, write_sealed
 from touchstone.jobs.common import load_data, make_defense, make_fresh, set_up
 from touchstone.paths import Results
 from touchstone.plan.jobs import Objective, Options, SelectJob
+from touchstone.records import Flag
 from touchstone.training import accuracy, fit_redrawn
 
 log = logging.getLogger(__name__)
 
-Candidate = dict[str, Any]  # {options, and what decides about them}
 Weights = dict[str, Tensor]  # state of a candidate's net, on the CPU
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Options of an objective, and what decides about them.
+
+    Attributes:
+        bounded: whether the objective keeps the weights from growing without end.
+        validation_accuracy: in [0, 1], on the validation split.
+        epochs: that were begun.
+    """
+
+    options: Options
+    status: Literal["ok", "failed"]
+    reason: str
+    bounded: bool
+    validation_accuracy: float
+    epochs: int
+    flags: list[Flag]
 
 
 def select(job: SelectJob, results: Results) -> None:
@@ -36,8 +56,8 @@ def select(job: SelectJob, results: Results) -> None:
     reference, weights = try_out(job, job.reference, {}, data)
     trained = [try_out(job, job.objective, options, data) for options in job.candidates]
     tried = [candidate for candidate, _ in trained]
-    accuracy = reference["validation_accuracy"]
-    index = choose(tried, accuracy, job.tolerance) if reference["status"] == "ok" else None
+    accuracy = reference.validation_accuracy
+    index = choose(tried, accuracy, job.tolerance) if reference.status == "ok" else None
     files, nets = results.selection(job.subject.model), [weights, *(state for _, state in trained)]
     content = safetensors.torch.save({f"{n}/{name}": w for n, state in enumerate(nets) for name, w in state.items()})
     write_bytes(files.weights, content)
@@ -49,10 +69,10 @@ def select(job: SelectJob, results: Results) -> None:
             "objective keeps bounded, and which loses at most `tolerance` of validation accuracy against the reference",
             "tolerance": job.tolerance,
             "reference_accuracy": accuracy,
-            "reference": reference,
+            "reference": asdict(reference),
             "selected": index,
-            "selected_options": None if index is None else tried[index]["options"],
-            "candidates": tried,
+            "selected_options": None if index is None else tried[index].options,
+            "candidates": [asdict(one) for one in tried],
             "weights_sha256": sum_of(content),
         },
     )
@@ -63,9 +83,9 @@ def choose(candidates: Sequence[Candidate], reference_accuracy: float, tolerance
     good = [
         index
         for index, candidate in enumerate(candidates)
-        if candidate["status"] == "ok"
-        and candidate["bounded"]
-        and candidate["validation_accuracy"] >= reference_accuracy - tolerance
+        if candidate.status == "ok"
+        and candidate.bounded
+        and candidate.validation_accuracy >= reference_accuracy - tolerance
     ]
     return good[-1] if good else None
 
@@ -89,13 +109,14 @@ def try_out(job: SelectJob, objective: Objective, options: Options, data: Datase
         validation=validation,
         bf16=job.amp == "bf16",
     )
-    found = {
-        "status": result.status,
-        "reason": result.reason,
-        "bounded": defense.bounded(model),
-        "validation_accuracy": accuracy(model, validation.x, validation.y),
-        "epochs": len(result.history),
-        "flags": result.flags,
-    }
-    log.info("candidate %s: %s", options, found)
-    return {"options": options, **found}, {k: v.cpu().contiguous().clone() for k, v in model.state_dict().items()}
+    found = Candidate(
+        options=options,
+        status=result.status,
+        reason=result.reason,
+        bounded=defense.bounded(model),
+        validation_accuracy=accuracy(model, validation.x, validation.y),
+        epochs=len(result.history),
+        flags=result.flags,
+    )
+    log.info("%s", found)
+    return found, {k: v.cpu().contiguous().clone() for k, v in model.state_dict().items()}

@@ -11,10 +11,11 @@ from touchstone.findings import cells, flags, paired, selection, verdicts
 from touchstone.findings import statements as answers
 from touchstone.findings import tables as people
 from touchstone.findings.evidence import Caps, Trial, Worst
-from touchstone.findings.inputs import by_model, places, read_run, write_tables
+from touchstone.findings.inputs import by_model, places, write_tables
 from touchstone.paths import Results
 from touchstone.plan.tables import CutShort, TablesJob, WorstCase
 from touchstone.records import Batch
+from touchstone.runs import read_run
 from touchstone.study import claims as claim_table
 from touchstone.study import statements as written
 from touchstone.weight_metrics import near_zero_name
@@ -71,9 +72,13 @@ def tables(job: TablesJob, files: TableFiles) -> None:
         "failures": people.failures(measured.cells, results, places(files.records)),
         "worst": people.worst_cases(measured.cells),
         "attacks": people.attacks(measured.cells),
-        "paper": people.paper(judged, job.tables, job.labels),
+        "paper": people.paper(judged, measured.cells, job.tables, labels=job.labels, readings=job.readings),
         "paired": paired.table(
-            (pair, paired.decide(pair, found, nets.get(pair.place[:3]), caps.get(pair.place[:4], Caps()).population))
+            (
+                pair,
+                paired.decide(pair, found, nets.get(pair.place[:3]), caps.get(pair.place[:4], Caps()).population),
+                paired.cut_short(pair, caps),
+            )
             for pair, found in measured.pairs.items()
         ),
     }

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import safetensors.torch
@@ -18,22 +19,33 @@ from touchstone.models.classifier import Given
 from touchstone.models.given import read
 from touchstone.paths import ModelFiles, Results
 from touchstone.plan.jobs import Options, TrainJob
+from touchstone.runs import Run, read_run
 from touchstone.training import Checkpoint, Fit, fit_redrawn
 
 LIBRARIES = ("torch", "torchvision", "timm")  # other ones may give other weights
 GIVEN = {"flag": "given_weights", "detail": "others trained it: what is measured is theirs, and it has no history"}
 
 
-class Start(NamedTuple):
-    """The model whose weights a training starts from: its files, and what its run.json says."""
+@dataclass(frozen=True)
+class Beginning:
+    """What a training begins with.
 
-    files: ModelFiles
-    run: dict[str, Any]
+    Attributes:
+        chosen: options that were selected, {} where nothing had to be, None where no candidate was good enough.
+        start: the model whose weights it starts from, if it does.
+        given: weights of others that it starts from, or that stand in its place.
+    """
+
+    chosen: Options | None
+    start: Run | None
+    given: Given | None
 
     @property
-    def sha256(self) -> str:
-        """Of its weights."""
-        return str(self.run["model_sha256"])
+    def missing(self) -> str:
+        """Why nothing can be trained, "" if something can."""
+        if self.start is not None and self.start.status != "ok":
+            return f"the model it starts from failed: {self.start.reason}"
+        return "no candidate met the selection criterion (see selection.json)" if self.chosen is None else ""
 
 
 def train(
@@ -55,34 +67,33 @@ def train(
     """
     device = set_up(job.device, job.threads)
     data = load_data(job.subject.data, device)
-    files = results.model(job.subject.model)
-    given = _given(job, given_file)
-    chosen, start, reason = _chosen(job, results), _start(job, results), ""
-    if job.selects and chosen is None:
-        reason = "no candidate met the selection criterion (see selection.json)"
-    if start is not None and start.run["status"] != "ok":
-        reason = f"the model it starts from failed: {start.run['reason']}"
-    versions = provenance.versions()
+    begins = Beginning(_chosen(job, results), _start(job, results), _given(job, given_file))
     decides = {
         **job.to_params(),
         "dataset_sha256": data.sha256,
-        "selected_options": chosen,
-        "start_sha256": start.sha256 if start else None,
-        "versions": {name: versions[name] for name in LIBRARIES},
+        "selected_options": begins.chosen,
+        "start_sha256": begins.start.model_sha256 if begins.start else None,
+        "versions": _versions(),
     }
     checkpoint = Checkpoint(results.unfinished(job.subject.model), decides, **(every or {}))
     started = time.monotonic()
-    if reason:
-        model = make_model(job.net, data.name, job.subject.model.seed, given)
-        result = Fit(status="failed", reason=reason)
-    elif given is not None and not job.phases:
-        model = make_fresh(job.net, data.name, job.subject.model.seed, data.train.x, given)
-        result = Fit(status="ok", flags=[GIVEN])
-    else:
-        model, result = _fit(job, data, start, given, chosen or {}, checkpoint)
-    history = result.history
+    model, result = _trained(job, data, begins, checkpoint)
+    seconds = result.history[-1]["seconds"] if result.history else time.monotonic() - started
+    about = {
+        "selected_options": begins.chosen or None,
+        "weights": job.weights and {"file": Path(str(given_file)).name, **job.to_params()["weights"]},
+        "seconds": round(seconds, 1),
+        "device": job.device if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "dataset_sha256": data.sha256,
+    }
+    _write(results.model(job.subject.model), job, model, result, about)
+    checkpoint.remove()
+
+
+def _write(files: ModelFiles, job: TrainJob, model: nn.Module, result: Fit, about: Mapping[str, Any]) -> None:
+    """Write weights, history and what is said of them."""
     columns = ["epoch", "phase", "loss", "zero_gradients", "train_accuracy", "lr", "seconds"]
-    frame = pd.DataFrame(history, columns=None if history else columns)
+    frame = pd.DataFrame(result.history, columns=None if result.history else columns)
     weights = {k: v.cpu().contiguous().clone() for k, v in model.state_dict().items()}  # cloned: layers may be tied
     content, table = safetensors.torch.save(weights), frame.to_csv(index=False).encode()
     write_bytes(files.weights, content)
@@ -96,20 +107,15 @@ def train(
             "reason": result.reason,
             "epoch_failed": result.epoch_failed,
             "flags": result.flags,
-            "epochs": len(history),
+            "epochs": len(result.history),
             "epochs_kept": result.kept,  # per phase, the epoch whose weights it ended with
-            "selected_options": chosen or None,
-            "weights": params["weights"] and {"file": Path(str(given_file)).name, **params["weights"]},
+            **about,
             **{k: params[k] for k in ("net", "objective", "phases", "amp", "compile", "threads", "code")},
-            "seconds": round(history[-1]["seconds"] if history else time.monotonic() - started, 1),
-            "device": job.device if device.type == "cpu" else torch.cuda.get_device_name(device),
-            "versions": versions,
-            "dataset_sha256": data.sha256,
+            "versions": provenance.versions(),
             "model_sha256": sum_of(content),
             "history_sha256": sum_of(table),
         },
     )
-    checkpoint.remove()
 
 
 def _chosen(job: TrainJob, results: Results) -> Options | None:
@@ -128,22 +134,28 @@ def _given(job: TrainJob, file: str | Path | None) -> Given | None:
     return Given(read(Path(file), job.weights.sha256, job.weights.form, job.weights.key), str(file))
 
 
-def _start(job: TrainJob, results: Results) -> Start | None:
+def _start(job: TrainJob, results: Results) -> Run | None:
     """Return the model whose weights it starts from, if it does."""
-    if job.start is None:
-        return None
-    files = results.model(job.start)
-    return Start(files, read_sealed(files.run, "train"))
+    return read_run(results.model(job.start).run) if job.start else None
 
 
-def _fit(
-    job: TrainJob,
-    data: Dataset,
-    start: Start | None,
-    given: Given | None,
-    chosen: Options,
-    checkpoint: Checkpoint,
-) -> tuple[nn.Module, Fit]:
+def _versions() -> dict[str, str]:
+    """Return the versions that decide the weights."""
+    versions = provenance.versions()
+    return {name: versions[name] for name in LIBRARIES}
+
+
+def _trained(job: TrainJob, data: Dataset, begins: Beginning, checkpoint: Checkpoint) -> tuple[nn.Module, Fit]:
+    """Return a model and what became of it: trained, given, or untrained where it cannot be."""
+    seed = job.subject.model.seed
+    if begins.missing:
+        return make_model(job.net, data.name, seed, begins.given), Fit(status="failed", reason=begins.missing)
+    if begins.given is not None and not job.phases:
+        return make_fresh(job.net, data.name, seed, data.train.x, begins.given), Fit(status="ok", flags=[GIVEN])
+    return _fit(job, data, begins, checkpoint)
+
+
+def _fit(job: TrainJob, data: Dataset, begins: Beginning, checkpoint: Checkpoint) -> tuple[nn.Module, Fit]:
     """Train from the start that the job names, or go on from the checkpoint."""
     # rows that select an epoch are not trained on; the test set selects nothing
     share = max((p.validation_share for p in job.phases), default=0.0)
@@ -153,21 +165,21 @@ def _fit(
         raise ValueError(f"{data.name} has no training images: give the model's weights (`weights` of the study)")
 
     def build(seed: int) -> nn.Module:
-        model = make_fresh(job.net, data.name, seed, rows.x, given)
-        if start is not None:
-            load_weights(model, start.files.weights, start.sha256)
+        model = make_fresh(job.net, data.name, seed, rows.x, begins.given)
+        if begins.start is not None:
+            load_weights(model, begins.start)
         if job.compile:
             model.net.compile(dynamic=False)  # or a resumed training would meet other kernels than a whole one
         return model
 
     return fit_redrawn(
         build,
-        make_defense(job.objective, chosen),
+        make_defense(job.objective, begins.chosen),
         rows.x,
         rows.y,
         job.phases,
         seed=job.subject.model.seed,
-        redraws=job.redraws if start is None and given is None else 0,
+        redraws=job.redraws if begins.start is None and begins.given is None else 0,
         validation=validation,
         bf16=job.amp == "bf16",
         checkpoint=checkpoint,

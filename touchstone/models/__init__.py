@@ -39,6 +39,12 @@ MODELS: dict[str, ModelSpec] = {
         preset={"hidden": (1200, 1200, 1200), "init": "msra"},
         conv1=False,
     ),
+    "mlp-1000-bn": ModelSpec(
+        fn="touchstone.models.mlp_bn:mlp_bn",
+        source=f"Miyato et al. (2016), with the widths of {_MATYASKO}, section 3.5.1",
+        preset={"hidden": (1000, 1000, 1000)},
+        conv1=False,
+    ),
     "critic": ModelSpec(
         fn="touchstone.models.mlp:critic",
         source=f"{_MATYASKO}, section 4.5",

@@ -15,7 +15,7 @@ State = dict[str, Tensor]  # name -> tensor
 PREFIXES = ("module.", "_orig_mod.")  # of all names, where a DataParallel or a compiled net was saved
 Form = Literal["safetensors", "torch"]
 
-HEADS = {  # what a file begins with that came in the place of weights -> what it is
+HEADS = {  # what a text begins with that came in the place of weights -> what it is
     b"<": "an HTML page, not weights: download the file itself",
     b"version https://git-lfs": "a Git LFS pointer, not weights: run `git lfs pull`, or download the file itself",
 }
@@ -43,8 +43,9 @@ def read(path: Path, sha256: str, form: Form, key: str = "") -> State:
         content = path.read_bytes()
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
+    start = content[:64]
     for head, what in HEADS.items():
-        if content[:64].lstrip().startswith(head):
+        if start.lstrip().startswith(head) and b"\0" not in start:  # as in the length that safetensors begin with
             raise WeightsError(f"{path} is {what}")
     if (found := hashlib.sha256(content).hexdigest()) != sha256:
         raise WeightsError(f"{path} ({len(content)} bytes): expected sha256 {sha256}, got {found}")
@@ -98,7 +99,9 @@ def _state(path: Path, content: object, key: str) -> State:
 
 def _is_state(value: object) -> bool:
     """Say whether something maps names to tensors."""
-    return isinstance(value, Mapping) and bool(value) and all(isinstance(one, Tensor) for one in value.values())
+    if not isinstance(value, Mapping) or not value:
+        return False
+    return all(isinstance(name, str) and isinstance(one, Tensor) for name, one in value.items())
 
 
 def fit_into(net: nn.Module, state: Mapping[str, Tensor], whose: str) -> None:

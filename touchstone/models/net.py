@@ -1,5 +1,6 @@
 """What all nets are made of: named layers in a row, their initialisation, and the flat size between them."""
 
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -156,26 +157,28 @@ def split(net: nn.Module, shape: tuple[int, int, int], classes: int) -> nn.Modul
     answers: list[Tensor] = []
     hook = classifier and classifier.register_forward_hook(lambda _module, _inputs, output: answers.append(output))
     out = _try(net.eval(), shape)
-    if hook:
-        hook.remove()
     if not isinstance(out, Tensor) or out.shape != (2, classes):
         got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
         raise ValueError(f"{kind} must return logits (2, {classes}) of two images, got {got}")
     before = {name: value.clone() for name, value in net.state_dict().items()}
     trained = _try(net.train(), shape)
     net.load_state_dict(before)  # batch norm learns from what passes in training mode
+    if hook:
+        hook.remove()
     if not isinstance(trained, Tensor):
         raise ValueError(f"{kind} has several outputs in training mode; switch the auxiliary ones off (options)")
-    if len(answers) != 1 or not out.equal(answers[0]):
+    # fresh batch norm all but keeps what it is given in eval mode, and in training mode does not
+    if len(answers) != 2 or not out.equal(answers[0]) or not trained.equal(answers[1]):
         return net
     net.set_submodule(name, nn.Identity())
     return Net(OrderedDict(body=net, fc1=classifier))
 
 
 def _try(net: nn.Module, shape: tuple[int, int, int]) -> object:
-    """Return the output for two black images."""
+    """Return the output for two images; black ones leave a zero after layers without biases, whatever follows."""
+    images = torch.linspace(0, 1, 2 * math.prod(shape)).view(2, *shape)
     try:
         with torch.no_grad():
-            return net(torch.zeros(2, *shape))
+            return net(images)
     except (RuntimeError, AssertionError, ValueError) as error:  # whatever a net says of a wrong size
         raise ValueError(f"{type(net).__name__} does not take images of shape {tuple(shape)}: {error}") from error

@@ -36,7 +36,13 @@ class Whiten(nn.Module):
         self.register_load_state_dict_post_hook(_invert)
 
     def fit(self, x: Tensor) -> None:
-        """Learn mean and W of training images x (N, C, H, W) uint8, in float64; kept in float32."""
+        """Learn mean and W of training images x (N, C, H, W) uint8, in float64; kept in float32.
+
+        Raises:
+            ValueError: without images.
+        """
+        if not len(x):
+            raise ValueError("there are no images to fit a whitening to; give weights that hold one (`normalize.`)")
         count, first, second = len(x), self.mean.new_zeros((), dtype=torch.float64), 0.0
         for rows in x.split(ROWS):
             g = contrast_normalized(rows.double() / 255)[0].flatten(1)

@@ -82,9 +82,11 @@ def tried(study: Study) -> dict[tuple[str, str, str], Tried]:
             elif threat is not None:
                 space = for_cell(threat.space, dataset, defense)
                 minimal = kind == "minimal"
-                read = minimal and attack.rule == "distance" and space == "pixel"
+                read = minimal and attack.counted_by == "distance" and space == "pixel"
                 radii = (
-                    threat.radii(dataset, defense) if read or not minimal or attack.rule == "shrink_and_retest" else ()
+                    threat.radii(dataset, defense)
+                    if read or not minimal or attack.counted_by == "shrink_and_retest"
+                    else ()
                 )
                 steps = for_cell(attack.options.get("steps"), dataset, defense)
                 found[dataset, defense, slug] = Tried(kind, threat.norm, space, tuple(radii), steps, read)

@@ -20,6 +20,7 @@ from touchstone.plan.jobs import (
     Member,
     Net,
     Objective,
+    PreflightJob,
     PrepareJob,
     Probe,
     ProvenanceJob,
@@ -182,13 +183,15 @@ def _members(plan: Plan, model: ModelId, attack: str) -> tuple[tuple[Member, ...
     for slug, definition in plan.members(model, attack).items():
         published = study.attacks[attack] if norm_of(study, attack) is None else None
         grid = {"grid": dict(published.grid)} if published else {}
-        done: Cut = cut(attack_spec(definition.fn), _on(model, {**definition.options, **grid}), limits, slug)
+        chooser = study.attacks[published.grid_from].grid if published and published.grid_from else {}
+        given = _on(model, {**definition.options, **grid})
+        done: Cut = cut(attack_spec(definition.fn), given, limits, slug, elsewhere=chooser)
         caps += done.caps
         start = _substitute(plan, model, definition)
         if start is not None:
             caps += [f"substitute {words}" for words in _training_caps(plan, start.model)]
-        rule = published.budget_rule if published else None
-        members.append(Member(slug, definition.fn, done.options, done.grid, rule, start))
+        counted_by = published.counted_by if published else attack_spec(definition.fn).budget_rule
+        members.append(Member(slug, definition.fn, done.options, done.grid, counted_by, start))
     return tuple(members), tuple(caps)
 
 
@@ -231,15 +234,29 @@ def _samples(plan: Plan, model: ModelId, attack: str, population: int | None) ->
     return None if cap is None or (population is not None and cap >= population) else cap
 
 
+def _preflight(plan: Plan, model: ModelId, threat: ThreatSpec) -> PreflightJob:
+    """Return what is measured of a model under a threat."""
+    untrained = net(plan, model)
+    return PreflightJob(
+        threat=threat,
+        seed=model.seed,
+        facts=table_facts(plan.dataset(plan.data(model.dataset)), [untrained]),
+        code=_code("touchstone.evaluation.preflight:preflight", untrained.target),
+    )
+
+
 @cache
 def batch_job(plan: Plan, model: ModelId, batch: str) -> BatchJob:
     """Return the attacks on one model that run in one job."""
+    attacks = tuple(attack_job(plan, model, attack) for attack in plan.batches(model)[batch])
+    threats = dict.fromkeys(attack.threat for attack in attacks if attack.threat is not None)
     return BatchJob(
         code=_code("touchstone.jobs.attack:run"),
         subject=subject(plan, model),
         batch=batch,
         net=net(plan, model),
-        attacks=tuple(attack_job(plan, model, attack) for attack in plan.batches(model)[batch]),
+        attacks=attacks,
+        preflights=tuple(_preflight(plan, model, threat) for threat in threats),
         batch_size=plan.config.batch_size,
         device=plan.config.device,
         threads=plan.config.threads,
@@ -282,7 +299,7 @@ def _worst_case(plan: Plan, study: str, dataset: str, attack: str) -> WorstCase 
         return None
     defined = definition.threats[published.threat]
     threat = ThreatSpec(defined.norm, for_cell(defined.space, dataset, ""), defined.bounds)
-    if published.rule == "unbounded":
+    if published.counted_by == "unbounded":
         return WorstCase(dataset, attack, threat, why_not=f"{attack} is unbounded, so no radius bounds a worst case")
     for norm, covered in definition.worst.items():
         if published.threat in covered:
@@ -312,7 +329,7 @@ def _cut_short(plan: Plan, model: ModelId, attack: str) -> CutShort:
     return CutShort(*names, data, population, cut_model=changed, cut_attack=cuts, cut_size=sizes, given=given)
 
 
-def figure_sources(plan: Plan, study: str, figure: FigureDef) -> dict[str, tuple[ModelId, ...]]:
+def drawn_models(plan: Plan, study: str, figure: FigureDef) -> dict[str, tuple[ModelId, ...]]:
     """Return the models that a figure draws, by defense; none for a figure of a table."""
     drawn = [m for m in plan.models if (m.study, m.dataset) == (study, figure.dataset)]
     return {defense: tuple(m for m in drawn if m.defense == defense) for defense in figure.defenses}
@@ -321,12 +338,15 @@ def figure_sources(plan: Plan, study: str, figure: FigureDef) -> dict[str, tuple
 def figure_job(plan: Plan, study: str, name: str) -> FigureJob:
     """Return one figure of a study."""
     figure = plan.studies[study].figures[name]
-    models = figure_sources(plan, study, figure)
-    files = {label: tuple(str(plan.results.model_folder(m)) for m in some) for label, some in models.items()}
-    if figure.table:
-        files = {figure.table: (str(plan.results.table(study, figure.table)),)}
-    code = _code("touchstone.report.plots.output:save", READS[figure.fn], PLOTS[figure.fn])
-    return FigureJob(code=code, plot=figure.fn, options=figure.options, sources=files)
+    return FigureJob(
+        code=_code("touchstone.jobs.figure:figure", READS[figure.fn], PLOTS[figure.fn]),
+        run=plan.config.run,
+        study=study,
+        plot=figure.fn,
+        options=figure.options,
+        models=drawn_models(plan, study, figure),
+        table=figure.table or "",
+    )
 
 
 def report_job(plan: Plan, study: str = "") -> ReportJob:
@@ -374,8 +394,7 @@ def config_job(plan: Plan) -> WriteJob:
     attacked = set(plan.models)
     for model in plan.trained:
         batches = [batch_job(plan, model, b).to_params() for b in plan.batches(model)] if model in attacked else []
-        name = "/".join(map(str, model))
-        jobs[name] = {"training": train_job(plan, model).to_params(), "attacks": batches}
+        jobs[model.label] = {"training": train_job(plan, model).to_params(), "attacks": batches}
     values = {"config": plan.config.model_dump(exclude_none=True), "jobs": jobs}
     return WriteJob(code=_code("touchstone.files:write_yaml"), values=values)
 

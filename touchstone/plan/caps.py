@@ -1,6 +1,6 @@
 """What a run cuts short: the caps of its config against what recipes and attacks ask for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,7 +44,14 @@ class Cut:
     caps: tuple[str, ...] = ()
 
 
-def cut(spec: AttackSpec | DefenseSpec, given: Mapping[str, Any], limits: Limits, slug: str) -> Cut:
+def cut(
+    spec: AttackSpec | DefenseSpec,
+    given: Mapping[str, Any],
+    limits: Limits,
+    slug: str,
+    *,
+    elsewhere: Collection[str] = (),
+) -> Cut:
     """Lower the options that a cap limits; a capped number of steps keeps steps x step_size as it was.
 
     Args:
@@ -53,6 +60,7 @@ def cut(spec: AttackSpec | DefenseSpec, given: Mapping[str, Any], limits: Limits
             those of a wrapped attack, as far as the wrapper does not take them itself.
         limits: the caps that apply. What a study leaves to a default is capped too.
         slug: whose options they are, for the words.
+        elsewhere: options that are chosen on another attack's grid, with the lengths that this has after its caps.
     """
     wraps = spec.wraps if isinstance(spec, AttackSpec) else ()
     outer = {k: v for k, v in given.items() if k != "grid" and not (wraps and k == "options")}
@@ -66,7 +74,8 @@ def cut(spec: AttackSpec | DefenseSpec, given: Mapping[str, Any], limits: Limits
         if not isinstance(full, int) or limit is None or limit >= full:
             continue
         home[name], words = limit, [f"{slug}: {name} {limit} of {full}"]
-        for place, length in _lengths((outer, inner, grid), known) if name in STEPS else []:
+        own = name in STEPS and not any(length in elsewhere for length in LENGTHS)
+        for place, length in _lengths((outer, inner, grid), known) if own else []:
             before, place[length] = place[length], _scaled(place[length], full / limit)
             words.append(f"each {_shown(place[length])} instead of {_shown(before)}")
         caps.append(", ".join(words))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from hashlib import sha256
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import TypeAdapter
 
@@ -148,7 +148,7 @@ class Member:
         fn: a name of ATTACKS or "module:function".
         options: its keyword arguments.
         grid: further ones to choose from.
-        budget_rule: how its points count at a radius, where the study says so.
+        budget_rule: how its points count at a radius.
         substitute: what it starts from, if it is a transfer.
     """
 
@@ -156,7 +156,7 @@ class Member:
     fn: str
     options: Options
     grid: dict[str, list[Any]] = field(default_factory=dict)
-    budget_rule: BudgetRule | None = None
+    budget_rule: Literal["ball"] | BudgetRule = "ball"
     substitute: Substitute | None = None
 
     @property
@@ -168,11 +168,6 @@ class Member:
     def targets(self) -> tuple[str, ...]:
         """The functions that run it: its own, and the foreign one that this calls."""
         return (self.spec.fn, *([self.options["target"]] if self.spec.foreign else []))
-
-    @property
-    def rule(self) -> Literal["ball"] | BudgetRule:
-        """How its points count at a radius: the study's word, or what is usual for it."""
-        return self.budget_rule or self.spec.budget_rule
 
 
 @dataclass(frozen=True)
@@ -219,13 +214,34 @@ class AttackJob:
 
 
 @dataclass(frozen=True)
+class PreflightJob:
+    """What is measured of one model under one threat before any attack counts, on the test set.
+
+    Attributes:
+        facts: what the tables say of the data and the model.
+        code: of the measurement and the model.
+    """
+
+    threat: ThreatSpec
+    seed: int
+    facts: tuple[Facts, ...]
+    code: Code
+    substitutes: ClassVar[tuple[Substitute, ...]] = ()
+
+
+@dataclass(frozen=True)
 class BatchJob(Job):
-    """Some attacks on one model, in one job; `batch` is its name among those of the model."""
+    """Some attacks on one model, in one job; `batch` is its name among those of the model.
+
+    Attributes:
+        preflights: one per threat of its attacks. Batches of one model may share them; the first one measures.
+    """
 
     subject: Subject
     batch: str
     net: Net
     attacks: tuple[AttackJob, ...]
+    preflights: tuple[PreflightJob, ...]
     batch_size: int
     device: Literal["cpu", "cuda"]
     threads: int
@@ -235,14 +251,14 @@ class BatchJob(Job):
         """The models that its attacks start from, each once."""
         return tuple({s.model: s for attack in self.attacks for s in attack.substitutes}.values())
 
-    def key(self, attack: AttackJob, **files: str) -> str:
-        """Return what a finished attack is kept under: the same for everything that gives the same rows.
+    def key(self, part: AttackJob | PreflightJob, **files: str) -> str:
+        """Return what a finished part is kept under: the same for everything that gives the same result.
 
         Args:
-            attack: one of the batch.
+            part: one of the batch.
             files: sha256 of every file that it reads.
         """
-        decides = [attack, self.net, self.batch_size, self.device, self.threads]
+        decides = [part, self.net, self.batch_size, self.device, self.threads]
         return sha256(json.dumps([[_plain(value) for value in decides], files], sort_keys=True).encode()).hexdigest()[
             :24
         ]
@@ -345,11 +361,20 @@ class SelectJob(Job):
 
 @dataclass(frozen=True)
 class FigureJob(Job):
-    """One figure: a name of PLOTS, its options, and the files that it draws, by label."""
+    """One figure of a study.
 
+    Attributes:
+        plot: a name of PLOTS.
+        models: label -> trained models that it draws, in the order of drawing; none for a figure of a table.
+        table: that it draws, "" for a figure of models.
+    """
+
+    run: str
+    study: str
     plot: str
     options: Options
-    sources: dict[str, tuple[str, ...]]
+    models: dict[str, tuple[ModelId, ...]]
+    table: str
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ def check_reach(check: Checker, plan: "Plan") -> None:
     """Add to `check` what the config of a plan says for nothing."""
     _only(check, plan)
     _given(check, plan)
+    _choosers(check, plan)
     everything = plan.config.model_copy(update={"only": Only()})
     whole = plan if plan.config == everything else replace(plan, config=everything)
     for number, cap in enumerate(plan.config.caps):
@@ -49,6 +50,19 @@ def _given(check: Checker, plan: "Plan") -> None:
         if begins and plan.weights(model) is None:
             kind = f"{model.dataset}/{model.model}/{model.defense}"
             check.add(("studies",), f"{model.study}: {kind} begins with weights, and the study gives none for it")
+
+
+def _choosers(check: Checker, plan: "Plan") -> None:
+    """Every attack whose choice another one takes runs on all seeds that this runs on."""
+    for model in plan.models:
+        attacks = plan.attacks(model)
+        for attack in attacks:
+            source = plan.grid_from(model, attack)
+            if source and source not in attacks:
+                caps, least = enumerate(plan.config.caps), plan.seeds(model, source)
+                number = next(n for n, cap in caps if cap.where.attack == source and cap.seeds == least)
+                text = f"{attack!r} takes the choice of {source!r}, which does not run on seed {model.seed} then"
+                check.add(("caps", number, "seeds"), f"{model.study}: {text}")
 
 
 def _missed(whole: "Plan", where: Where) -> str:

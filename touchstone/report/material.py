@@ -9,8 +9,9 @@ import pandas as pd
 
 from touchstone.cell import ModelId
 from touchstone.files import DamagedError, Rule, read_sealed
-from touchstone.findings.inputs import Run, read_run, read_table
+from touchstone.findings.inputs import read_table
 from touchstone.paths import Results, study_files
+from touchstone.runs import Run, read_run
 from touchstone.study.captions import captions
 from touchstone.study.checks import load_study
 from touchstone.study.config import Config

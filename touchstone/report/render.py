@@ -33,6 +33,7 @@ LANDSCAPE = 225  # of the turned one
 WRAP = 20  # characters from which a cell is wrapped rather than its table turned
 MARGIN = 4  # characters for the space beside a column of fixed width, its header in bold letters
 LONG = 400  # characters of a table's line from which its columns are fitted to their texts; of twice that it is turned
+TURN, BACK = "```{=typst}\n#landscape[\n```\n\n", "\n```{=typst}\n]\n```\n"  # around what stands on a turned page
 VALUES = "application/json"  # form in which a code cell gives values
 
 
@@ -236,6 +237,7 @@ def typst_source(notebook: str | Path, title: str = "") -> str:
     """Return the typst document of a notebook, set with reports/head.typ; by default the first heading is its title."""
     headed = rf"^(?:#+ [^\n]+\n\n)?{TABLE}\nTable: [^\n]+\n"
     text = re.sub(headed, _laid_out, for_pandoc(markdown(notebook)), flags=re.MULTILINE)
+    text = re.sub(rf"{re.escape(BACK)}\s*{re.escape(TURN)}", "\n\n", text)  # tables in a row share the page
     return _convert(text, "typst", TEMPLATES.head, title or heading(notebook), f"--columns={LONG}")
 
 
@@ -251,7 +253,7 @@ def _laid_out(found: re.Match[str]) -> str:
     else:
         wide = sum(min(WRAP, max(map(len, column))) + 2 for column in columns) > PORTRAIT
         text = found[0]
-    return f"```{{=typst}}\n#landscape[\n```\n\n{text}\n```{{=typst}}\n]\n```\n" if wide else text
+    return f"{TURN}{text}{BACK}" if wide else text
 
 
 def _spread(marks: Sequence[str], columns: Sequence[Sequence[str]], room: int) -> str:

@@ -9,7 +9,6 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from touchstone.findings.inputs import Run
 from touchstone.findings.markdown import escape, pipe_table
 from touchstone.findings.statements import WORST_CASE
 from touchstone.findings.tables import CERTAINTY_MARKS, data_words, decimals, laid_out, legend
@@ -17,11 +16,13 @@ from touchstone.findings.tables import summary as verdict_counts
 from touchstone.findings.vocabulary import VERDICTS, Outcome, known, outcome
 from touchstone.paths import link, study_files
 from touchstone.registry import nearest
-from touchstone.report import words
+from touchstone.report import pairs, words
 from touchstone.report.material import Material, Provenance, existing, stand_ins
 from touchstone.report.render import Values, captioned, figure, join
+from touchstone.runs import Run
 from touchstone.study.claims import HEADLINE
 from touchstone.study.config import Config
+from touchstone.study.schema import TableDef
 
 PAPER = "paper"  # the run whose numbers may be compared with the published ones
 OWN_SECTION = ("worst-case", "selection")  # plots that are not among the paper's figures
@@ -46,8 +47,12 @@ def values(material: Material) -> Values:
         numbers=words.counted(claims["id"].nunique(), "number"),
         headline=escape(study.headline),
         **words.result(claims),
+        **words.pairs(material.tables["paired"]),
+        pair_counts=pairs.counts(material),
+        pair_tables=_numbered_pairs(material),
         readings=readings(material),
         claims=claims_tables(material),
+        lost_tables=lost_tables(material),
         marks=legend() if study.tables else "",
         figures=", ".join(_figures(material)),
         tolerance=words.per_dataset(criterion.tolerance) if criterion else "",
@@ -70,13 +75,15 @@ def own_tables(material: Material) -> dict[str, str]:
     """Number the tables that the paper does not have, in the order of the report: name -> "Table A1", "" without it."""
     tables = material.tables
     claims = ["claims", *(f"claims {reading}" for reading in _readings(material)[1:])]
-    own = ("attacks", "worst", "qualitative", "selection", "flags", "failures")
+    own = ("attacks", "worst", "paired", "qualitative", "selection", "flags", "failures")
     there = {name: len(tables[name]) > 0 for name in own} | {"run": True, "models": True}
     there |= dict.fromkeys(["verdicts", *claims], len(tables["claims"]) > 0)
     there |= {"cited": len(words.cited(tables["claims"])) > 0}
     there |= {"kinds": len(_of_a_kind(material)) > 0, "beyond": len(_beyond(material)) > 0}
-    order = ["verdicts", "cited", "kinds", "beyond", "run", "models", "attacks", "worst", *claims]
-    order += ["qualitative", "selection", "flags", "failures"]
+    each_pair = [f"pairs {number}" for number, _ in enumerate(pairs.tables(material))]
+    there |= dict.fromkeys(each_pair, True)
+    order = ["verdicts", "cited", "kinds", "beyond", "run", "models", "attacks", "worst"]
+    order += ["paired", *each_pair, *claims, "qualitative", "selection", "flags", "failures"]
     shown = [name for name in order if there[name]]
     return {name: f"Table A{shown.index(name) + 1}" if there[name] else "" for name in order}
 
@@ -262,13 +269,25 @@ def worst_case(material: Material) -> str:
 
 def paper_tables(material: Material) -> str:
     """Return the paper's tables, published and re-run side by side."""
-    parts = []
-    for name, table in material.study.tables.items():
-        title = table.title.removesuffix(f" ({table.source_table})")
-        caption = join(f"{title}.", _stands_in(material, table.dataset), by=" ")
-        shown = pipe_table(laid_out(material.tables["paper"], name))
-        parts.append(captioned(table.source_table, caption, shown))
-    return join(*parts)
+    tables = material.study.tables.items()
+    blocks = [one for name, table in tables if not table.lost for one in _blocks(material, name, table)]
+    return join(*(captioned(**block) for block in blocks))
+
+
+def lost_tables(material: Material) -> list[dict[str, str]]:
+    """Return the paper's tables of which no number is published: label, caption and table of each block."""
+    tables = material.study.tables.items()
+    return [one for name, table in tables if table.lost for one in _blocks(material, name, table)]
+
+
+def _blocks(material: Material, name: str, table: TableDef) -> list[dict[str, str]]:
+    """Return label, caption and table of each block of one of the paper's tables."""
+    title = table.title.removesuffix(f" ({table.label})")
+    caption = join(f"{title}.", _stands_in(material, table.dataset), by=" ")
+    return [
+        {"label": join(table.label, block, by=", "), "caption": caption, "table": pipe_table(shown)}
+        for block, shown in laid_out(material.tables["paper"], name).items()
+    ]
 
 
 def claims_tables(material: Material) -> list[dict[str, str]]:
@@ -319,6 +338,11 @@ def _claim_row(claim: Mapping[Hashable, Any], notes: Mapping[str, str]) -> dict[
         "stands": words.noted(escape(words.second_verdict(claim)), claim["stands_why"], notes),
         **{name: words.fixed(claim[column], 1) for column, name in _GAPS.items()},
     }
+
+
+def _numbered_pairs(material: Material) -> list[dict[str, str]]:
+    labels = own_tables(material)
+    return [one | {"label": labels[f"pairs {number}"]} for number, one in enumerate(pairs.tables(material))]
 
 
 def statements(material: Material) -> str:

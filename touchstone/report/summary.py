@@ -27,7 +27,8 @@ def _study(material: Material) -> dict[str, str]:
     study, results = material.study, material.results
     home, reports = results.report().ipynb, results.report(study.study)._asdict()
     files = {form: link(home, path) for form, path in reports.items()}
-    return {"title": escape(study.title)} | words.result(material.tables["claims"]) | files
+    found = words.result(material.tables["claims"]) | words.pairs(material.tables["paired"])
+    return {"title": escape(study.title)} | found | files
 
 
 def _with_claims(materials: Sequence[Material]) -> list[Material]:

@@ -9,7 +9,7 @@ from touchstone.findings.evidence import SEPARATOR
 from touchstone.findings.markdown import escape
 from touchstone.findings.statements import REPLY
 from touchstone.findings.tables import counts
-from touchstone.findings.vocabulary import STANDS, STATEMENTS, known
+from touchstone.findings.vocabulary import PAIRED, STANDS, STATEMENTS, known
 from touchstone.study.claims import HEADLINE
 from touchstone.study.config import Cap
 from touchstone.study.statements import SEE
@@ -106,6 +106,21 @@ def result(claims: pd.DataFrame) -> dict[str, str]:
         "others": ", ".join(f"{count.all} {count.name}" for count in more),
         "attacked": counted(attacked, "number") if attacked else "",
         "stand": _standing(claims),
+    }
+
+
+def pair_verdicts(paired: pd.DataFrame) -> dict[str, int]:
+    """Count the verdicts on pairs in the headline reading, those that occur; raises ValueError for an unknown one."""
+    found = [known(word, PAIRED) for word in paired.loc[paired["reading"] == HEADLINE, "verdict"]]
+    return {word: found.count(word) for word in PAIRED if word in found}
+
+
+def pairs(paired: pd.DataFrame) -> dict[str, str]:
+    """Return what the text names of a study's pairs of attacks: how many ("3 pairs of attacks"), and their verdicts."""
+    found = pair_verdicts(paired)
+    return {
+        "pairs": counted(sum(found.values()), "pair of attacks", "pairs of attacks") if found else "",
+        "pair_verdicts": ", ".join(f"{number} {word}" for word, number in found.items()),
     }
 
 

@@ -416,7 +416,8 @@ def _table(claims: Sequence[Mapping[str, object]]) -> pd.DataFrame:
 
 def _swaps(reading: Reading) -> dict[str, Mapping[str, str]]:
     """Return the words that a reading swaps, by column of the claims."""
-    return {"cell_defense": reading.defense, "cell_attack": reading.attack, "cell_metric": reading.metric}
+    swaps = {"model": reading.model, "defense": reading.defense, "attack": reading.attack, "metric": reading.metric}
+    return {f"cell_{slot}": words for slot, words in swaps.items()}
 
 
 def expand(claims: pd.DataFrame, readings: Readings) -> pd.DataFrame:

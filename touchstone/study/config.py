@@ -57,16 +57,18 @@ class Mirror(Strict):
 
 
 class Local(Strict):
-    """A directory on disk with the raw files in torchvision's layout."""
+    """A directory on disk with the raw files at the paths of the dataset's row, or data of the user's own."""
 
-    local: Annotated[str, StringConstraints(min_length=1)] = Field(description="the directory")
+    local: Annotated[str, StringConstraints(min_length=1)] = Field(
+        description="the directory; of data of your own the file or folder"
+    )
 
 
 class DataSource(Strict):
     """Where a dataset's raw files come from."""
 
     source: Literal["embedded", "download"] | Mirror | Local = Field(
-        description="embedded (in scikit-learn), download (torchvision's mirrors), {mirror: URL} or {local: DIR}"
+        description="embedded (in scikit-learn), download (from where it is published), {mirror: URL} or {local: PATH}"
     )
 
 

@@ -19,6 +19,7 @@ from touchstone.study.scale import POINTS
 
 Norm = Literal["linf", "l2", "l1", "l0"]
 Slugs = Annotated[list[Slug], Field(min_length=1), Once]
+InPixels = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # PyTorch keeps it in 64 bits
 LIMITS = ("steps", "attack_steps", "restarts", "binary_steps", "queries")  # options that a cap may lower
 WEIGHTS = "weights"  # a first phase's start: what the study gives
@@ -54,8 +55,10 @@ class DataDef(Open):
     fn: str = Field(description="npz, folder, or a reader module:function")
     shape: tuple[Count, Count, Count] = Field(description="channels, height and width of the images")
     classes: Annotated[int, Field(ge=2)] = Field(description="how many")
-    mean: Annotated[list[float], Field(min_length=1)] = Field(description="per channel, in pixels")
-    std: Annotated[list[Positive], Field(min_length=1)] = Field(description="per channel, in pixels")
+    mean: Annotated[list[InPixels], Field(min_length=1)] = Field(description="per channel, in pixels of [0, 1]")
+    std: Annotated[list[Annotated[Positive, Field(le=1)]], Field(min_length=1)] = Field(
+        description="per channel, in pixels of [0, 1]"
+    )
     validation: Annotated[int, Field(ge=0)] = Field(
         default=0, description="how many training images the fixed validation split holds"
     )
@@ -115,8 +118,8 @@ def _bounded(hint: Any, one: dataclasses.Field[Any]) -> Any:
     return GenericAlias(tuple, tuple(item if item is ... else Annotated[item, limits] for item in get_args(hint)))
 
 
-@_says(recipe.Rule)
-class RuleDef(Strict):
+@_says(recipe.OptimizerSettings)
+class OptimizerDef(Strict):
     """An optimiser and its schedule; what is left out is said elsewhere."""
 
     @property
@@ -131,10 +134,12 @@ class Augment(Strict):
 
 
 @_says(Phase, leave_out=["init"])
-class TrainingDef(RuleDef):
+class TrainingDef(OptimizerDef):
     """What a recipe and a phase may both say."""
 
-    groups: dict[Slug, RuleDef] = Field(default={}, description="optimisers of other groups than the model, by name")
+    groups: dict[Slug, OptimizerDef] = Field(
+        default={}, description="optimisers of other groups than the model, by name"
+    )
     augment: Augment | None = Field(default=None, description="how training images vary")
 
 
@@ -302,7 +307,7 @@ class AttackDef(MemberDef):
     )
 
     @property
-    def rule(self) -> str:
+    def counted_by(self) -> Literal["ball"] | BudgetRule:
         """How the points count at an epsilon: the study's word, or what is usual for the attack."""
         return self.budget_rule or attack_spec(self.fn).budget_rule
 
@@ -328,17 +333,18 @@ class Reading(Strict):
 
     mark: str = Field(default="", description="what a verdict says if only this reading reproduces the claim")
     metric: dict[str, str] = Field(default={}, description="headline's metric -> this reading's")
+    model: dict[Slug, Slug] = Field(default={}, description="headline's model -> this reading's")
     defense: dict[Slug, Slug] = Field(default={}, description="headline's defense -> this reading's")
     attack: dict[Slug, Slug] = Field(default={}, description="headline's attack -> this reading's")
 
     @property
     def swaps(self) -> bool:
         """Whether it is about anything."""
-        return bool(self.metric or self.defense or self.attack)
+        return bool(self.metric or self.model or self.defense or self.attack)
 
-    def changes(self, defense: str, attack: str, metric: str) -> bool:
+    def changes(self, model: str, defense: str, attack: str, metric: str) -> bool:
         """Say whether it swaps a word of a cell."""
-        return defense in self.defense or attack in self.attack or metric in self.metric
+        return model in self.model or defense in self.defense or attack in self.attack or metric in self.metric
 
 
 class NearZero(Strict):
@@ -360,12 +366,47 @@ class Pairs(Strict):
     )
 
 
-class TableDef(Strict):
-    """One of the paper's tables."""
+Axis = Literal["dataset", "model", "defense", "attack", "norm", "epsilon", "metric"]
 
-    source_table: str = Field(description="as claims.csv has it")
+
+class ShapeDef(Strict):
+    """The shape of a table, where it is not to follow from what tells its numbers apart."""
+
+    rows: Axis = Field(description="what a row is of")
+    columns: Axis = Field(description="what a column is of")
+    blocks: Axis | None = Field(default=None, description="what each part is of that has columns of its own")
+
+    @property
+    def axes(self) -> list[Axis]:
+        """All that it tells apart."""
+        return [self.rows, self.columns, *([self.blocks] if self.blocks else [])]
+
+
+class LostDef(Strict):
+    """What one of the paper's tables is about of which no number is published: it shows ours alone."""
+
+    number: Annotated[str, Field(min_length=1)] = Field(description='of the table in the paper, such as "5.2"')
+    metric: Literal["accuracy", "success_rate", "median_norm", "mean_norm"] = Field(description="what it shows")
+    defense: Slug | None = Field(default=None, description="the table's one defense, if it has one")
+
+
+class TableDef(Strict):
+    """One of the paper's tables: its published numbers beside ours, or if they are `lost`, ours alone."""
+
+    source_table: str | None = Field(default=None, description="as claims.csv has it")
+    lost: LostDef | None = Field(
+        default=None, description="instead of source_table, where the text that was read has none of its numbers"
+    )
     title: str = Field(description="heading in the report")
     dataset: Slug | None = Field(default=None, description="the table's one dataset, if it has one")
+    shape: ShapeDef | None = Field(
+        default=None, description="its rows, columns and blocks, if the usual ones are not its"
+    )
+
+    @property
+    def label(self) -> str:
+        """What the paper calls it."""
+        return self.source_table or f"Table {self.lost.number if self.lost else ''}"
 
 
 class FigureDef(Open):
@@ -420,7 +461,8 @@ class Study(Strict):
         description="the published nets cannot be trained again: absolute numbers are not comparable, pairs are tested",
     )
     labels: dict[str, str] = Field(
-        default={}, description="a word of claims.csv -> what the paper calls it in its tables"
+        default={},
+        description="a word of claims.csv, or a slug or norm -> what the paper calls it in its tables, in their order",
     )
     tables: dict[Slug, TableDef] = Field(default={}, description="tables of the paper in the report")
     figures: dict[Slug, FigureDef] = Field(

@@ -21,6 +21,11 @@ COLUMNS = ["paper", "id", "claim", "evidence_table", "how_to_test", "published_n
 OPTIONAL = ["datasets"]  # that it speaks of, where its evidence is no table of claims, or speaks of more
 SEE = "see"  # the test of a statement that a reader judges: "see figure 3"
 OF_WEIGHTS = tuple(metric.compared for metric in WEIGHT_METRICS.values())  # what `decreasing` may compare
+OF_DISTANCE = (
+    *("rho_adv", "rho_adv_ends", "rho_adv_all", "rho_adv_all_ends"),
+    *("mean_norm", "median_norm"),
+)  # what `more-robust` may compare: the larger, the more robust
+METRICS = {"metric of weights": OF_WEIGHTS, "metric of distance": OF_DISTANCE}
 
 
 class Words(NamedTuple):
@@ -46,6 +51,7 @@ TESTS = {
     "little-above": Words({"defense": "defense"}, "references"),
     "mean-gain": Words({"better": "defense"}, "worse"),
     "best-on-most": Words({"best": "defense"}, "others"),
+    "more-robust": Words({"metric": "metric of distance", "better": "defense"}, "worse"),
     "broken": Words({"attack": "attack"}),
     "costs-clean": Words({"defense": "defense", "slight": "dataset", "clear": "dataset"}),
     "decreasing": Words({"metric": "metric of weights", "first": "defense"}, "others"),
@@ -168,8 +174,9 @@ def _test_problems(test: Question, known: Known) -> Iterator[str]:
     if kinds is None:
         yield f"{test.name!r} with {len(test.words)} words: expected {TESTS[test.name]}"
         return
+    words = {**known, **METRICS}
     for word, kind in zip(test.words, kinds, strict=True):
-        names = known.get(kind, OF_WEIGHTS)
+        names = words[kind]
         subject = Subject.of(word) if kind == "defense" else Subject(word)
         if subject.defense not in names:
             yield f"unknown {kind} {subject.defense!r}; {nearest(subject.defense, names)}"

@@ -1,8 +1,8 @@
 """The one training loop: phases, optimisers, schedules, augmentation, history, checkpoints. See README.md."""
 
-from touchstone.recipe import Phase, Rule
+from touchstone.recipe import OptimizerSettings, Phase
 from touchstone.training.checkpoint import Checkpoint
 from touchstone.training.loop import accuracy, fit, fit_redrawn
 from touchstone.training.state import Fit
 
-__all__ = ["Checkpoint", "Fit", "Phase", "Rule", "accuracy", "fit", "fit_redrawn"]
+__all__ = ["Checkpoint", "Fit", "OptimizerSettings", "Phase", "accuracy", "fit", "fit_redrawn"]

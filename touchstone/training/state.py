@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -28,7 +28,7 @@ class Fit:
         kept: per phase that was ended, the epoch whose weights it ended with.
     """
 
-    status: str = "ok"
+    status: Literal["ok", "collapsed", "failed"] = "ok"
     reason: str = ""
     epoch_failed: int | None = None
     flags: list[dict[str, str]] = field(default_factory=list)

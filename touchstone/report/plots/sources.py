@@ -12,12 +12,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from touchstone.findings.inputs import Run, read_run, read_table
+from touchstone.findings.inputs import read_table
+from touchstone.findings.weights import read
 from touchstone.models import FIRST_CONV
 from touchstone.paths import model_files
+from touchstone.runs import Run, read_run
 
 T = TypeVar("T")
-Sources = Mapping[str, Sequence[str]]  # label -> folders of trained models, or one CSV file
+Sources = Mapping[str, Sequence[Path]]  # label -> folders of trained models, or one CSV file
 Weights = NDArray[np.float64]
 
 
@@ -50,7 +52,7 @@ def weights(sources: Sources, parameter: str = FIRST_CONV) -> list[Series[Weight
     """Return, per label, the weight array (out, in, kernel, kernel) of each seed's finished model."""
 
     def layer(run: Run) -> Weights:
-        return run.weights(parameter)
+        return read(run.checkpoint(), parameter)
 
     return [_series(label, folders, layer) for label, folders in sources.items()]
 
@@ -70,15 +72,15 @@ def table(sources: Sources) -> pd.DataFrame:
     if len(paths) != 1:
         raise ValueError(f"this plot reads one table, got {len(paths)} paths: {', '.join(map(str, paths))}")
     # an empty `stand_in` is text, no missing number
-    return read_table(Path(paths[0]), dtype={"stand_in": str}).fillna({"stand_in": ""})
+    return read_table(paths[0], dtype={"stand_in": str}).fillna({"stand_in": ""})
 
 
-def _series(label: str, folders: Sequence[str], read: Callable[[Run], T], *, keep_failed: bool = False) -> Series[T]:
+def _series(label: str, folders: Sequence[Path], read: Callable[[Run], T], *, keep_failed: bool = False) -> Series[T]:
     series = Series[T](label)
     if not folders:
         series.missing["-"] = "not part of this run"
     for folder in folders:
-        run = read_run(model_files(Path(folder)).run)
+        run = read_run(model_files(folder).run)
         seed = str(run.model.seed)
         if run.status != "ok":
             failed = f" in epoch {run.epoch_failed}" if run.epoch_failed is not None else f": {run.reason}"

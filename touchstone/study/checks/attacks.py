@@ -80,7 +80,9 @@ class Attacks:
             self.check.add(key, "a threat is required")
         elif self.check.known((*key, "threat"), attack.threat, self.study.threats, "threat"):
             self._norm((*key, "threat"), attack.fn, self.study.threats[attack.threat].norm)
-        self._options(key, attack.fn, attack.options)
+            self._box((*key, "threat"), attack.fn, spec, self.study.threats[attack.threat])
+        source = self.study.attacks.get(attack.grid_from or "")
+        self._options(key, attack.fn, attack.options, chosen={*attack.grid, *(source.grid if source else ())})
         self._substitute(key, attack)
 
     def _options(
@@ -90,18 +92,19 @@ class Attacks:
         given: Mapping[str, Any],
         taken: Collection[str] = (),
         *,
+        chosen: Collection[str] = (),
         trained: bool = True,
     ) -> None:
         """Check the options of one attack, and those of the attack that it wraps but those `taken` by itself.
 
-        Unless what it attacks was `trained` here it has no loss of its own.
+        Those `chosen` on a grid stand there. Unless what it attacks was `trained` here it has no loss of its own.
         """
         spec = attack_spec(fn)
         nested = bool(spec.wraps) or spec.foreign
         own = {option: value for option, value in given.items() if not (nested and option == "options")}
         for option, value in own.items():
             self.check.per_dataset((*key, option), value, self.study)
-        self.check.options(key, spec.fn, own, leave_out=CONTRACT.union(taken), by_dataset=True)
+        self.check.options(key, spec.fn, own, CONTRACT.union(taken), elsewhere=chosen, by_dataset=True)
         if not trained and OWN in each(own.get("loss")):
             self.check.add((*key, "loss"), f"a wrapped attack may run on a substitute, which has no loss {OWN!r}")
         if spec.foreign and isinstance(own.get("target"), str):
@@ -119,8 +122,11 @@ class Attacks:
             self.check.add((*key, "target"), f"{how['target']!r} cannot be used: {error}")
             return
         told = spec.kind == "fixed" and how.get("convention") not in WITHOUT_KEYWORD
+        radius = str(how.get("radius", "eps"))
         if told and allowed is not None:
-            self.check.known((*key, "radius"), str(how.get("radius", "eps")), allowed, "argument for the radius")
+            self.check.known((*key, "radius"), radius, allowed, "argument for the radius")
+        if told and radius in given:
+            self.check.add((*key, "options", radius), f"{radius!r} takes the radius, which the threat says")
         for option, value in given.items():
             if allowed is None or self.check.known((*key, "options", option), option, allowed, "option"):
                 self.check.per_dataset((*key, "options", option), value, self.study)
@@ -216,6 +222,13 @@ class Attacks:
         allowed = attack_spec(name).norms
         if norm not in allowed:
             self.check.add(key, f"{name!r} does not work in norm {norm!r}; allowed: {', '.join(allowed)}")
+
+    def _box(self, key: Key, name: str, spec: AttackSpec, threat: ThreatDef) -> None:
+        """A foreign attack clips to [0, 1] by itself."""
+        if spec.foreign and (threat.bounds != "data" or {*each(threat.space)} != {"pixel"}):
+            self.check.add(
+                key, f"{name!r} works in pixels in [0, 1] alone: give it a threat in pixels that stay valid images"
+            )
 
 
 def space_on(dataset: str, written: Any) -> str:

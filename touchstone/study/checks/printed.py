@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from touchstone.study.checks.checker import Checker
 from touchstone.study.claims import Sheet
-from touchstone.study.schema import Study
+from touchstone.study.schema import Norm, Study
 
 CLAIM = "claim"  # the caption that says what the work claims
+
+_LABELLED = ("dataset", "model", "defense", "attack", "threat", "metric", "cell_metric")  # columns
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,9 @@ class Printed:
     def run(self) -> None:
         """Check tables, readings and labels."""
         if self.claims is None:
-            for name in self.study.tables if self.study.cells else ():  # else it is missed where claims are read
-                self.check.add(("tables", name), f"shows what is printed, and there is no {self.name}")
+            for name, table in self.study.tables.items() if self.study.cells else ():  # else missed with the claims
+                if table.source_table is not None:
+                    self.check.add(("tables", name), f"shows what is printed, and there is no {self.name}")
             return
         if not self.claims.whole:
             return  # what is wrong with the file as a whole is said where its claims are checked
@@ -37,6 +40,8 @@ class Printed:
         tables = {row["source_table"] for row in rows}
         on = {(row["source_table"], row["dataset"]) for row in rows}
         for name, table in self.study.tables.items():
+            if table.source_table is None:
+                continue
             key = ("tables", name)
             known = self.check.known((*key, "source_table"), table.source_table, tables, "table of claims.csv")
             if known and table.dataset and (table.source_table, table.dataset) not in on:
@@ -45,16 +50,17 @@ class Printed:
 
     def _readings(self, rows: list[dict[str, str]]) -> None:
         for name, reading in self.study.readings.items():
-            cells = ([row[f"cell_{word}"] for word in ("defense", "attack", "metric")] for row in rows)
+            cells = ([row[f"cell_{word}"] for word in ("model", "defense", "attack", "metric")] for row in rows)
             if reading.swaps and not any(reading.changes(*words) for words in cells):
                 text = "changes no claim: it swaps slugs that no cell of claims.csv has"
                 self.check.add(("readings", name), text)
 
     def _labels(self, rows: list[dict[str, str]]) -> None:
         study = self.study
-        words = {row[column] for row in rows for column in ("dataset", "model", "defense", "attack")}
+        words = {row[column] for row in rows for column in _LABELLED}
+        words.update(study.recipes, study.models, study.defenses, study.attacks, get_args(Norm))
         for word in study.labels:
-            self.check.known(("labels", word), word, words.union(study.recipes, study.defenses, study.attacks), "word")
+            self.check.known(("labels", word), word, words, "word")
 
 
 @dataclass(frozen=True)

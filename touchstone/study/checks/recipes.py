@@ -4,10 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from touchstone.defenses import defense_spec
-from touchstone.recipe import CHANGES, LEAST_SHARE, MODEL, OPTIMIZERS, SCHEDULES, Said, rule_of
+from touchstone.recipe import CHANGES, LEAST_SHARE, MODEL, OPTIMIZERS, SCHEDULES, Said, settings_of
 from touchstone.study.checks.checker import Checker
 from touchstone.study.config import Key
-from touchstone.study.schema import WEIGHTS, PhaseDef, RuleDef, Study, TrainingDef, phases_of, resolved_phases, starts
+from touchstone.study.schema import (
+    WEIGHTS,
+    OptimizerDef,
+    PhaseDef,
+    Study,
+    TrainingDef,
+    phases_of,
+    resolved_phases,
+    starts,
+)
 
 
 @dataclass(frozen=True)
@@ -36,24 +45,24 @@ class Recipes:
             self._groups(place, defense, dataset)
 
     def training(self, key: Key, dataset: str, given: TrainingDef, recipe: TrainingDef) -> None:
-        """Check the rules that a phase, or a recipe itself, makes of a recipe: `given` comes before it."""
+        """Check the settings that a phase, or a recipe itself, makes of a recipe: `given` comes before it."""
         parts: list[Said] = [recipe.said, given.said]
         epochs = {**recipe.said, **given.said}["epochs"]
-        self._rule(key, given, parts, epochs)
+        self._settings(key, given, parts, epochs)
         self._augment((*key, "augment"), dataset, given, recipe)
         if 0 < (share := given.said.get("validation_share", 0)) < LEAST_SHARE:
             self.check.add((*key, "validation_share"), f"must be 0, or {LEAST_SHARE} to 0.5, got {share}")
         for name, group in given.groups.items():
             before = [part["groups"][name] for part in parts if name in part["groups"]]
-            self._rule((*key, "groups", name), group, [*parts, *before], epochs)
+            self._settings((*key, "groups", name), group, [*parts, *before], epochs)
             if name == MODEL:
                 self.check.add(
                     (*key, "groups", name), "the model's own optimiser is that of the phase; write its settings there"
                 )
 
-    def _rule(self, key: Key, given: RuleDef, parts: list[Said], epochs: int) -> None:
+    def _settings(self, key: Key, given: OptimizerDef, parts: list[Said], epochs: int) -> None:
         """What is given is read by the optimiser and the schedule, and what they need is there."""
-        made = rule_of(*parts)
+        made = settings_of(*parts)
         readers: Mapping[str, tuple[str, Mapping[str, tuple[str, ...]]]] = {
             "optimizer": (made["optimizer"], OPTIMIZERS),
             "schedule": (made.get("schedule", "constant"), {name: s.reads for name, s in SCHEDULES.items()}),

@@ -31,6 +31,7 @@ from touchstone.study.schema import (
     Selection,
     Standardize,
     Study,
+    TableDef,
     WeightsDef,
     begins_with_weights,
     datasets_of,
@@ -250,10 +251,21 @@ class References:
         if near_zero and FIRST_CONV in near_zero.parameters:
             self._has_conv1(("near_zero",))
         for name, table in self.study.tables.items():
-            if table.dataset:
-                self.check.known(("tables", name, "dataset"), table.dataset, self.study.recipes, "dataset")
+            self._table(("tables", name), table)
         for name, figure in self.study.figures.items():
             self._figure(("figures", name), figure)
+
+    def _table(self, key: Key, table: TableDef) -> None:
+        if table.dataset:
+            self.check.known((*key, "dataset"), table.dataset, self.study.recipes, "dataset")
+        if table.lost and table.lost.defense:
+            self.check.known((*key, "lost", "defense"), table.lost.defense, self.study.defenses, "defense")
+        if (table.lost is None) == (table.source_table is None):
+            self.check.add(key, "expected either source_table or lost")
+        if table.lost and not table.shape:
+            self.check.add((*key, "lost"), "needs a shape")
+        if table.shape and len(set(table.shape.axes)) < len(table.shape.axes):
+            self.check.add((*key, "shape"), "rows, columns and blocks must differ")
 
     def _cells(self) -> None:
         """Every entry adds something."""
@@ -293,6 +305,7 @@ class References:
             self.check.add(key, "a mark is required, the words of its verdict")
         words: dict[str, Collection[str]] = {
             "metric": METRICS,
+            "model": self.study.models,
             "defense": self.study.defenses,
             "attack": self.study.attacks,
         }
