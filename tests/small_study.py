@@ -10,7 +10,7 @@ from toy_claims import ROW, write
 from toy_records import clean, header, points, save, save_run, worst
 
 from touchstone.files import write_sealed, write_yaml
-from touchstone.jobs.tables import tables
+from touchstone.jobs.tables import TableFiles, tables
 from touchstone.paths import study_files
 from touchstone.plan import build
 from touchstone.plan.plan import Plan
@@ -104,7 +104,7 @@ def make_results(plan: Plan) -> None:
     job = build.tables_job(plan, "small")
     files = study_files("small", plan.root)
     written = {name: f if (f := getattr(files, name)).exists() else None for name in ("claims", "statements")}
-    tables(job, **written, records=records, runs=runs, selections=[], prepared=[prepared])
+    tables(job, TableFiles(**written, records=records, runs=runs, selections=[], prepared=[prepared]))
     study: Study = plan.studies["small"]
     for figure in study.figures:
         path = results.figure("small", figure)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
+from toy_claims import ROW
 
 from touchstone.cell import ModelId
 from touchstone.files import sum_of, write_sealed
@@ -18,6 +19,7 @@ from touchstone.findings.vocabulary import ELSEWHERE
 from touchstone.paths import Results, model_files, study_files
 from touchstone.report.plots import output
 from touchstone.study.checks import load_study
+from touchstone.study.claim import Claim
 from touchstone.study.schema import FigureDef, Study
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -202,8 +204,8 @@ def _paired() -> pd.DataFrame:
         ("t1-minmax-pgd", "headline", "minmax-printed", "lower"),
         ("t1-minmax-pgd", "coded", "minmax-coded", "reproduced"),
     ):
-        place = paired.Place("mnist", MODEL, defense, "pgd40-linf", "accuracy")
-        pair = paired.Pair(name, reading, place, "fgsm-linf", 0.3, value=0.5, published=-0.2, unit=1.0)
+        row = ROW | {"id": name, "cell_defense": defense, "cell_epsilon": 0.3, "low": 0.5, "high": 0.5}
+        pair = paired.Pair(Claim.of(row | {"cell_model": MODEL}, reading), "fgsm-linf", published=-0.2)
         found.append((pair, paired.Verdict(word, ("on our net",), -0.19, 0.01, 1, 300), ("steps 3 of 40",)))
     return paired.table(found)
 

@@ -15,6 +15,7 @@ from touchstone.findings.evidence import Trial
 from touchstone.paths import study_files
 from touchstone.study import claims
 from touchstone.study.checks import load_study
+from touchstone.study.schema import Reading
 
 FILES = study_files("minmax", Path(claims.__file__).parents[2])
 STUDY = FILES.definition.parent
@@ -25,14 +26,14 @@ KNOWN = {
     "attack": {"clean", "pgd40-linf", "cw-l2", "pgd40-linf-px"},
 }
 READINGS = {
-    "headline": {"mark": "", "defense": {}, "attack": {}},
-    "coded": {"mark": "only as coded", "defense": {"minmax-printed": "minmax-coded"}},
-    "pixel": {"mark": "only with epsilon in pixels", "attack": {"pgd40-linf": "pgd40-linf-px"}},
+    "headline": Reading(),
+    "coded": Reading(mark="only as coded", defense={"minmax-printed": "minmax-coded"}),
+    "pixel": Reading(mark="only with epsilon in pixels", attack={"pgd40-linf": "pgd40-linf-px"}),
 }
 LINF = ThreatSpec("linf", "normalized")
 WORST = {
-    ("mnist", "pgd40-linf", "headline"): Trial(LINF, {0.3: ("worst-linf", 0.0924)}),
-    ("mnist", "cw-l2", "headline"): "C&W is unbounded",
+    ("mnist", "pgd40-linf"): Trial(LINF, {0.3: ("worst-linf", 0.0924)}),
+    ("mnist", "cw-l2"): "C&W is unbounded",
 }
 ROW = {
     **dict.fromkeys([*claims.COLUMNS, *claims.OPTIONAL], ""),
@@ -97,7 +98,8 @@ def agreeing(row: Mapping[str, str]) -> dict[str, str]:
 
 
 def judged(folder: Path, rows: list[dict[str, str]], cells: list[dict[str, Any]], **more: Any) -> pd.DataFrame:
-    given = {"readings": READINGS, "worst": WORST, "caps": {}, "near_zero": "near_zero_0.01"} | more
+    given = {"readings": READINGS, "worst": WORST, "caps": {}, "near_zero": "near_zero_0.01"}
+    given |= {"reference": "std", **more}
     table = pd.DataFrame(cells, columns=COLUMNS)
     return verdicts.verdicts(load(folder, *map(agreeing, rows)), table, **given)
 

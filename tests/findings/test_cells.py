@@ -11,10 +11,10 @@ from toy_records import MODEL, clean, header, points, save_run, worst
 from touchstone import records
 from touchstone.cell import ThreatSpec
 from touchstone.findings import cells, metrics, weights
-from touchstone.findings.cells import Place
 from touchstone.findings.intervals import share_margins
 from touchstone.records import Attacked, Batch
 from touchstone.runs import read_run
+from touchstone.study.claim import Place
 
 
 def number(table: pd.DataFrame, **where: Any) -> pd.Series:

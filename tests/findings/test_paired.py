@@ -13,15 +13,28 @@ from toy_records import MODEL, header, points
 
 from touchstone.cell import ThreatSpec
 from touchstone.findings import cells, paired
-from touchstone.findings.cells import Place
 from touchstone.findings.evidence import Caps
 from touchstone.findings.paired import Difference, Nets, Pair
 from touchstone.findings.vocabulary import PAIRED
 from touchstone.records import Attacked, Batch
+from touchstone.study.claim import Claim, Place
 from touchstone.study.config import ConfigError
+from touchstone.study.scale import METRICS, UNITS
+from touchstone.study.schema import Reading
 
 PLACE = Place("mnist", "lenet", "std", "cw-l2", "accuracy")
-PAIR = Pair("a", "headline", PLACE, "pgd40-linf", 0.3, value=0.50, published=0.10, unit=100.0)
+
+
+def pair(metric: str = "accuracy", epsilon: float = 0.3, value: float = 0.50, **changes: Any) -> Pair:
+    """A claim against pgd40-linf; its value is in our unit."""
+    unit = changes.pop("unit", "fraction")
+    row = ROW | {f"cell_{slot}": word for slot, word in PLACE._replace(metric=metric)._asdict().items()}
+    row |= {"cell_epsilon": epsilon, "unit": unit, "low": value * UNITS[unit], "high": value * UNITS[unit]}
+    claim = Claim.of(row | changes.pop("claim", {}), "headline")
+    return Pair(**{"claim": claim, "against": "pgd40-linf", "published": 0.20} | changes)
+
+
+PAIR = pair(unit="percent", published=0.10)
 LIKE = Nets(frozenset(range(5)))
 
 
@@ -69,7 +82,7 @@ def test_with_three_nets_samples_count_as_far_as_they_are_not_all() -> None:
 
 
 def test_a_distance_has_a_tolerance_of_its_own() -> None:
-    norm = Pair("a", "headline", PLACE._replace(metric="mean_norm"), "pgd40-linf", math.nan, 2.0, 0.5, 1.0)
+    norm = pair("mean_norm", math.nan, 2.0, published=0.5)
     assert (norm.least, norm.tau) == (pytest.approx(0.2), pytest.approx(0.2))
     assert (PAIR.least, PAIR.tau) == (0.02, 0.02)
 
@@ -100,14 +113,25 @@ def minimal(slug: str, dist: list[float], wrong: int = 0) -> Attacked:
 
 
 def test_a_pair_is_two_printed_numbers_of_one_table(tmp_path: Path) -> None:
-    readings = {"headline": {}, "coded": {"mark": "only as coded", "attack": {"pgd40-linf": "pgd40-linf-px"}}}
+    px = Reading(mark="only as coded", attack={"pgd40-linf": "pgd40-linf-px"})
     claims = load(tmp_path, PRINTED, OTHER)
-    first, *more = paired.pairs(claims, readings)
-    assert (first.place, first.against, first.epsilon) == (PLACE, "pgd40-linf", 1.0)
-    assert (first.value, first.published) == (0.60, pytest.approx(0.20))
+    first, *more = paired.pairs(claims, {"headline": Reading(), "coded": px})
+    assert (first.place, first.against, first.claim.epsilon) == (PLACE, "pgd40-linf", 1.0)
+    assert (first.claim.measured, first.published) == ((0.60, 0.60), pytest.approx(0.20))
     assert not more, "the other reading does not touch the claim itself"
-    swapped = {"headline": {}, "coded": {"mark": "m", "attack": {"pgd40-linf": "x", "cw-l2": "y"}}}
+    swapped = {"headline": Reading(), "coded": Reading(mark="m", attack={"pgd40-linf": "x", "cw-l2": "y"})}
     assert [(p.place.attack, p.against) for p in paired.pairs(claims, swapped)][1] == ("y", "x")
+
+
+@pytest.mark.parametrize("radius", ["1", "1.00", "1.0000004"])
+def test_a_pair_is_at_one_radius_however_that_is_written(tmp_path: Path, radius: str) -> None:
+    other = OTHER | {"epsilon": radius, "cell_epsilon": radius}
+    more = [{"id": "c", "source_table": "Table 2"}, {"id": "d", "epsilon": "2.0", "cell_epsilon": "2.0"}]
+    claims = load(tmp_path, PRINTED, other, *(OTHER | row | {"value": "0.1"} for row in more))
+    (found,) = paired.pairs(claims, {"headline": Reading()})
+    assert found.published == pytest.approx(0.20)
+    with pytest.raises(ConfigError, match=r"expected one number of 'pgd40-linf' .*, got 2"):
+        load(tmp_path, PRINTED, OTHER, other | {"id": "c"})
 
 
 @pytest.mark.parametrize(
@@ -126,9 +150,12 @@ def test_what_a_claim_is_compared_with_is_there(tmp_path: Path, changes: dict[st
         load(tmp_path, PRINTED | changes, OTHER | {"attack_params": "restarts=1"})
 
 
+def test_every_metric_that_is_paired_says_what_is_compared_of_a_sample() -> None:
+    assert {metric.paired for metric in METRICS.values()} == {"", *paired.OF_SAMPLE}
+
+
 def differences(metric: str, epsilon: float, *attacks: Attacked) -> Difference:
-    pair = Pair("a", "headline", PLACE._replace(metric=metric), "pgd40-linf", epsilon, 0.6, 0.2, 1.0)
-    ((_, found),) = paired.measure(Batch(list(attacks), []), [pair])
+    ((_, found),) = paired.measure(Batch(list(attacks), []), [pair(metric, epsilon)])
     return found
 
 
@@ -148,8 +175,8 @@ def test_a_failed_attack_and_another_net_have_no_difference() -> None:
     ours = minimal("cw-l2", [1.0])
     broken = Attacked(header("pgd40-linf", status="failed", reason="loss is nan"), ours.frame.head(0))
     assert differences("accuracy", 1.0, ours, broken).failed == "loss is nan"
-    pair = Pair("a", "headline", PLACE._replace(defense="adv"), "pgd40-linf", 1.0, 0.6, 0.2, 1.0)
-    assert not list(paired.measure(Batch([ours, minimal("pgd40-linf", [1.0])], []), [pair]))
+    other = pair(epsilon=1.0, claim={"cell_defense": "adv"})
+    assert not list(paired.measure(Batch([ours, minimal("pgd40-linf", [1.0])], []), [other]))
     never = minimal("cw-l2", [math.inf])
     assert "no sample" in differences("mean_norm", math.nan, never, minimal("pgd40-linf", [1.0])).failed
 

@@ -15,7 +15,7 @@ from touchstone.paths import Results, studies, study_files
 from touchstone.study.checks import load_study
 from touchstone.study.claims import known, read
 from touchstone.study.claims import load as load_claims
-from touchstone.study.schema import LostDef, ShapeDef, Study, TableDef
+from touchstone.study.schema import LostDef, Reading, ShapeDef, Study, TableDef
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -75,10 +75,8 @@ def test_a_table_about_one_attack_has_datasets_as_columns() -> None:
     assert table.loc[1, "cifar10"] == ""
 
 
-def test_another_reading_has_its_own_table_and_mark() -> None:
-    both = verdicts({}, CODED)
-    found = tables.paper_table(both, "Table 1", reading="coded")
-    assert found.iloc[0, 1].endswith("(✓)")
+def test_a_table_is_of_the_headline_alone() -> None:
+    assert tables.paper_table(verdicts({}, CODED), "Table 1").equals(tables.paper_table(verdicts({}), "Table 1"))
     assert tables.paper_table(verdicts({}), "Table 9").empty
 
 
@@ -251,7 +249,7 @@ def test_a_lost_table_is_made_of_our_numbers_alone() -> None:
     )
     lost = LostDef(number="5.2", metric="accuracy", defense="adv")
     table = TableDef(lost=lost, title="one", dataset="mnist", shape=BY_RADIUS)
-    readings = {"headline": {}, "coded": {"mark": "as coded", "attack": {"pgd": "pgd-coded"}}}
+    readings = {"headline": Reading(), "coded": Reading(mark="as coded", attack={"pgd": "pgd-coded"})}
     paper = tables.paper(verdicts(), measured, {"table": table}, labels={"fab": "FAB"}, readings=readings)
     shown = {name: grid(one) for name, one in tables.laid_out(paper, "table").items()}
     assert table.label == "Table 5.2"

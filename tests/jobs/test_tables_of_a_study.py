@@ -14,17 +14,17 @@ from toy_records import clean, header, points, save, save_run, worst
 from touchstone.cell import ModelId, ThreatSpec
 from touchstone.files import write_sealed
 from touchstone.findings.vocabulary import STANDS, VERDICTS
-from touchstone.jobs.tables import tables
+from touchstone.jobs.tables import TableFiles, tables
 from touchstone.paths import Results, study_files
 from touchstone.plan.jobs import Code
 from touchstone.plan.tables import CutShort, Judge, TablesJob, WorstCase
 from touchstone.records import Attacked, Preflight
 from touchstone.study.checks import load_study
 from touchstone.study.claims import known
-from touchstone.study.schema import RESULT_TABLES
+from touchstone.study.schema import RESULT_TABLES, Reading
 
 STD = ModelId("minmax", "mnist", "lenet", "std", 0)
-PLAIN = {"headline": {"mark": "", "defense": {}, "attack": {}}}
+PLAIN = {"headline": Reading()}
 MASKED = {"flag": "zero_gradient_ce", "detail": "41 %"}
 REDRAWN = {"flag": "redrawn", "detail": "twice"}
 
@@ -34,7 +34,7 @@ def attack(one: Any, broken: int, **rows: Any) -> Attacked:
     return Attacked(one, points(**{"epsilon": [0.3] * 100} | rows, success=np.arange(100) < broken))
 
 
-CUT = CutShort("mnist", "lenet", "std", "pgd40-linf", data="digits", model=("digits stands in for mnist",))
+CUT = CutShort("mnist", "lenet", "std", "pgd40-linf", data="digits", cut_model=("digits stands in for mnist",))
 TESTED = WorstCase("mnist", "pgd40-linf", ThreatSpec("linf"), (Judge(0.3, "worst-linf", 0.3),))
 
 
@@ -93,7 +93,7 @@ def made(tmp_path: Path, results: Results) -> Path:
     (tmp_path / "only").mkdir()
     given = {name: Path(shutil.copy(file, tmp_path / "only")) for name, file in given.items() if file}
     (tmp_path / "studies").unlink()  # all that decides a table is in the job and what it is given
-    tables(asked, records=records, **given, **more)
+    tables(asked, TableFiles(records=records, **given, **more))
     return tmp_path / "results/demo/minmax/tables"
 
 
@@ -142,7 +142,7 @@ def test_a_claim_that_names_another_attack_is_judged_as_a_pair(tmp_path: Path, r
     pgd, fgsm = (attack(header(slug, model=STD), n) for slug, n in (("pgd40-linf", 60), ("fgsm-linf", 20)))
     save(file := results.attack(STD, "all").records, attack(clean(model=STD), 0, **wrong), pgd, fgsm)
     run = save_run(results.model(STD).run.parent, np.full((6, 1, 5, 5), 0.5), STD)
-    tables(job(), records=[file], runs=[run], selections=[], prepared=[], **written())
+    tables(job(), TableFiles(records=[file], runs=[run], selections=[], prepared=[], **written()))
     (row,) = pd.read_csv(results.table("minmax", "paired")).to_dict("records")
     assert (row["id"], row["attack"], row["against"], row["nets"], row["n"]) == (
         "t1-std-pgd",
@@ -175,7 +175,7 @@ def test_a_failed_training_is_a_failure_with_its_file(results: Results) -> None:
     records = results.attack(STD, "all").records
     save(records, Attacked(clean(model=STD, **failed), points(sample=[])))
     run = save_run(results.model(STD).run.parent, model=STD, **failed)
-    tables(job(), records=[records], runs=[run], selections=[], prepared=[], **written())
+    tables(job(), TableFiles(records=[records], runs=[run], selections=[], prepared=[], **written()))
     (row,) = pd.read_csv(results.table("minmax", "failures")).to_numpy().tolist()
     assert row == ["training of std (digits for mnist, lenet; seed 0)", "loss is nan", str(run)]
 
@@ -192,7 +192,7 @@ def test_a_study_of_cells_alone_has_empty_tables_of_claims(tmp_path: Path, resul
     records = results.attack(mlp, "all").records
     save(records, attack(clean(model=mlp), 0, epsilon=[np.nan] * 100, norm="none"))
     run = save_run(results.model(mlp).run.parent, model=mlp)
-    tables(job("margin"), records=[records], runs=[run], selections=[], prepared=[], **written("margin"))
+    tables(job("margin"), TableFiles(records=[records], runs=[run], selections=[], prepared=[], **written("margin")))
     cells = pd.read_csv(results.table("margin", "cells"))
     names = ("accuracy", "avg_confidence", "prob_gap")
     assert cells[["model", "attack", "metric"]].to_numpy().tolist() == [["mlp-1000", "clean", name] for name in names]

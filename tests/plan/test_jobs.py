@@ -127,3 +127,5 @@ def test_all_that_decides_a_table_is_in_its_job(root: Path) -> None:
     )
     assert set(job.slugs["defense"]) == set(study.defenses)
     assert job.to_params()["near_zero"]["headline"] == 0.01
+    assert job.readings == study.readings
+    assert type(job).from_params(job.to_params()) == job

@@ -70,8 +70,8 @@ def attack(plan: Plan, dataset: str, defense: str, name: str) -> AttackJob:
 def caps(plan: Plan, dataset: str, defense: str, name: str) -> list[str]:
     """What verdicts are told of caps on an attack, then on the training."""
     cuts = build.tables_job(plan, "minmax").cut_short
-    (cut,) = [c for c in cuts if (c.dataset, c.defense, c.slug) == (dataset, defense, name)]
-    return [*cut.attack, *cut.model]
+    (cut,) = [c for c in cuts if (c.dataset, c.defense, c.attack) == (dataset, defense, name)]
+    return [*cut.cut_attack, *cut.cut_model]
 
 
 def test_every_claimed_model_is_trained_once_per_seed(paper: Plan) -> None:
@@ -106,7 +106,7 @@ def test_no_caps_no_cuts(paper: Plan) -> None:
     assert (phase.schedule, tuple(phase.milestones), phase.gamma) == ("multistep", (30, 60), 0.5)
     assert job.objective.options["eps"] == 0.03
     assert attack(paper, "mnist", "std", "cw-l2").members[0].options["steps"] == 10000
-    cuts = [c for c in build.tables_job(paper, "minmax").cut_short if c.model or c.attack or c.size]
+    cuts = [c for c in build.tables_job(paper, "minmax").cut_short if c.cut_model or c.cut_attack or c.cut_size]
     assert cuts == []
 
 
@@ -593,10 +593,11 @@ def test_numbers_are_about_the_first_images_where_a_study_says_so(edited: Edit) 
     assert (found["clean"].population, found["clean"].samples) == (50, None)
     assert (found["pgd40-linf"].population, found["pgd40-linf"].samples) == (None, found["pgd40-linf"].samples)
     assert (found["linfbia"].population, found["linfbia"].samples) == (50, 20)
-    cuts = {c.slug: c for c in build.tables_job(plan, "minmax").cut_short if (c.dataset, c.defense) == ("mnist", "std")}
+    cut = [c for c in build.tables_job(plan, "minmax").cut_short if (c.dataset, c.defense) == ("mnist", "std")]
+    cuts = {c.attack: c for c in cut}
     assert cuts["clean"].population == 50
-    assert not any("test images" in words for words in cuts["clean"].size), "a cap that is no less cuts nothing"
-    assert "at most 20 test images" in cuts["linfbia"].size
+    assert not any("test images" in words for words in cuts["clean"].cut_size), "a cap that is no less cuts nothing"
+    assert "at most 20 test images" in cuts["linfbia"].cut_size
 
 
 def test_an_attack_that_takes_a_choice_over_runs_after_the_one_that_makes_it(edited: Edit) -> None:
@@ -641,7 +642,7 @@ def test_no_words_on_the_length_of_steps_that_is_chosen_elsewhere(edited: Edit) 
 
 def test_a_net_of_other_weights_has_no_absolute_number(edited: Edit) -> None:
     plan = edited(("\nseeds:", "\npaired: {match: [clean]}\nseeds:"))
-    assert all("other weights" in cut.model for cut in build.tables_job(plan, "minmax").cut_short)
+    assert all("other weights" in cut.cut_model for cut in build.tables_job(plan, "minmax").cut_short)
 
 
 def test_batches_of_one_model_share_the_preflight_of_a_threat(edited: Edit) -> None:

@@ -7,14 +7,16 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from toy_claims import ROW
 
 from touchstone.findings.inputs import read_table, write_tables
-from touchstone.findings.paired import Pair, Place, Verdict, table
+from touchstone.findings.paired import Pair, Verdict, table
 from touchstone.findings.vocabulary import PAIRED
 from touchstone.paths import Results, study_files
 from touchstone.report import pairs, words
 from touchstone.report.material import Material
 from touchstone.study.checks import load_study
+from touchstone.study.claim import Claim, Place
 from touchstone.study.config import Config, read
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,8 +38,10 @@ SHARE = ("cifar10", "fab-cnn8-nobias", "linf-at", "pgd100-linf", "accuracy")
 
 
 def pair(name: str, place: tuple[str, ...], against: str, reading: str = "headline", **changes: Any) -> Pair:
-    given = {"epsilon": math.nan, "value": 0.3, "published": 0.019, "unit": 10.0} | changes
-    return Pair(name, reading, Place(*place), against, **given)
+    given = {"epsilon": math.nan, "published": 0.019, "unit": "x1e-1"} | changes
+    row = ROW | {f"cell_{slot}": word for slot, word in zip(Place._fields, place, strict=True)} | {"id": name}
+    row |= {"cell_epsilon": given["epsilon"], "unit": given["unit"], "low": 3.0, "high": 3.0}
+    return Pair(Claim.of(row, reading), against, given["published"])
 
 
 def material(folder: Path, *rows: tuple[Pair, Verdict, tuple[str, ...]]) -> Material:
@@ -51,7 +55,7 @@ def material(folder: Path, *rows: tuple[Pair, Verdict, tuple[str, ...]]) -> Mate
 
 @pytest.fixture
 def shown(tmp_path: Path) -> Material:
-    share = {"epsilon": 0.031373, "published": 0.058, "unit": 100.0}
+    share = {"epsilon": 0.031373, "published": 0.058, "unit": "percent"}
     return material(
         tmp_path,
         (pair("norm", NORM, "pdpgd100-linf"), Verdict("reproduced", ("on our net",), 0.02, 0.004, 1, 93), ()),

@@ -22,9 +22,11 @@ from touchstone.findings.cells import Cell, derive, of_attacks, of_weights, tabl
 from touchstone.records import Attacked, Batch
 from touchstone.runs import read_run
 from touchstone.study import claims
+from touchstone.study.claim import Claim, Place
 from touchstone.study.claims import Tried
 from touchstone.study.config import ConfigError
 from touchstone.study.scale import METRICS
+from touchstone.study.schema import Reading
 
 
 @pytest.fixture(scope="module")
@@ -201,18 +203,17 @@ def test_what_is_printed_and_its_cell_may_not_disagree(tmp_path: Path, changes: 
 def test_a_reading_swaps_an_attack_for_one_of_its_kind(tmp_path: Path, other: str, message: str) -> None:
     more = {"small": Tried("fixed", "linf", "pixel", (0.1,)), "round": Tried("fixed", "l2", "pixel", (0.3,))}
     tried = TRIED | {("mnist", "std", name): one for name, one in more.items()}
-    readings = {"headline": {}, "other": {"attack": {"pgd40-linf": other}}}
+    readings = {"headline": Reading(), "other": Reading(attack={"pgd40-linf": other})}
     with pytest.raises(ConfigError, match=rf"claims\.csv:2: {message}"):
         load(tmp_path, ROW, tried=tried, readings=readings)
-    assert len(load(tmp_path, ROW, tried=tried, readings={"pixel": {"attack": {"pgd40-linf": "pgd40-linf-px"}}})) == 1
+    assert len(load(tmp_path, ROW, tried=tried, readings={"pixel": READINGS["pixel"]})) == 1
     assert len(load(tmp_path, ROW | CLEAN, tried=tried, readings=readings)) == 1, "which it does not touch"
 
 
 def test_every_metric_of_a_claim_is_one_that_something_produces(tmp_path: Path) -> None:
     made = derive(table([*attacked(), *weighed(tmp_path)]), near_zero="near_zero_0.01", reference="std")
-    assert claims.MEASURES.keys() <= METRICS.keys()
-    assert claims.MEASURES.keys() - set(made["metric"]) == set()
-    for name, measure in claims.MEASURES.items():
+    assert METRICS.keys() - set(made["metric"]) == set()
+    for name, measure in METRICS.items():
         rows = made[made["metric"] == name]
         kinds = {
             {"clean": "none", "pgd": "fixed", "cw-l2": "minimal", "cw-l0": "minimal"}[attack]
@@ -317,6 +318,15 @@ def test_numbers_keep_their_digits_and_alternative_is_optional(tmp_path: Path) -
     assert loaded.loc[0, ["value", "alternative", "std"]].tolist() == ["0.5000", "", ""]
 
 
+def test_a_row_is_a_claim_whose_number_is_in_its_unit_and_in_ours(tmp_path: Path) -> None:
+    (row,) = load(tmp_path, ROW | {"unit": "percent", "value": "50", "alternative": "40;45"}).to_dict("records")
+    claim = Claim.of(row, "coded")
+    assert (claim.id, claim.reading, claim.table, claim.printed) == ("a", "coded", "Table 1", "50")
+    assert (claim.place, claim.epsilon) == (Place("mnist", "lenet", "std", "pgd40-linf", "accuracy"), 0.3)
+    assert (claim.low, claim.measured, claim.alternatives) == (50.0, (0.5, 0.5), (40.0, 45.0))
+    assert (claim.runs, claim.deviation, claim.robust, claim.kind) == (1, None, True, "informative")
+
+
 def test_a_cited_number_needs_no_cell_and_may_have_one(tmp_path: Path) -> None:
     rows = [ROW | {"id": "a", "cited": "A et al."}, ROW | NO_CELL | {"id": "b", "cited": "A et al."}]
     loaded = load(tmp_path, *rows)
@@ -350,9 +360,9 @@ def test_a_reading_has_only_the_claims_that_it_changes(tmp_path: Path) -> None:
 def test_readings_need_a_headline_and_marks(tmp_path: Path) -> None:
     loaded = load(tmp_path, ROW)
     with pytest.raises(ValueError, match="expected one named 'headline', got coded"):
-        claims.expand(loaded, {"coded": {}})
+        claims.expand(loaded, {"coded": Reading()})
     with pytest.raises(ValueError, match="readings: coded: expected a mark"):
-        claims.expand(loaded, {"headline": {}, "coded": {"defense": {}}})
+        claims.expand(loaded, {"headline": Reading(), "coded": Reading()})
 
 
 READ = Tried("minimal", "l2", "pixel", (0.5, 1.0), read=True)
@@ -385,6 +395,6 @@ def test_a_radius_may_be_read_and_may_be_left_out(tmp_path: Path, changes: dict[
 
 def test_a_reading_may_swap_the_metric(tmp_path: Path) -> None:
     row = ROW | MINIMAL | RATIO | {"cell_metric": "rho_adv"}
-    readings = {"headline": {}, "coded": {"mark": "only as coded", "metric": {"rho_adv": "rho_adv_ends"}}}
+    readings = {"headline": Reading(), "coded": Reading(mark="only as coded", metric={"rho_adv": "rho_adv_ends"})}
     rows = claims.expand(load(tmp_path, row), readings)
     assert rows["cell_metric"].tolist() == ["rho_adv", "rho_adv_ends"]

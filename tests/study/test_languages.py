@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from touchstone.study import claims, statements
 from touchstone.study.config import Config
-from touchstone.study.scale import UNITS
+from touchstone.study.scale import METRICS, UNITS
 from touchstone.study.schema import RESULT_TABLES, Study
 from touchstone.study.suites import SuitesFile
 
@@ -77,7 +77,7 @@ def test_every_key_is_in_the_readme(root: Path, readme: str, wanted: set[str]) -
 def test_values_that_have_names_are_in_the_readme(root: Path) -> None:
     text = (root / "studies" / "README.md").read_text()
     for name in (
-        *(*claims.MEASURES, *claims.NORMS, *claims.EPSILON_UNITS),
+        *(*METRICS, *claims.NORMS, *claims.EPSILON_UNITS),
         *(*UNITS, *claims.CERTAINTY, *RESULT_TABLES, *statements.OF_WEIGHTS),
     ):
         assert re.search(rf"\b{name}\b", text), name

@@ -16,6 +16,7 @@ from touchstone.findings.intervals import share_margins
 from touchstone.models import FIRST_CONV
 from touchstone.records import Attacked, Batch, Header
 from touchstone.runs import Run
+from touchstone.study.claim import Place
 
 # metrics of protocol `worst`
 WORST = "worst_accuracy"  # in pixels, of a suite
@@ -346,16 +347,13 @@ def of_weights(run: Run, thresholds: Sequence[float], parameters: Sequence[str] 
 
 
 def _of_layer(run: Run, thresholds: Sequence[float], key: str) -> list[Cell]:
-    names = ["fuzziness", *(f"near_zero_{t:g}" for t in thresholds), "max_abs_conv", "rho_extreme"]
-    values, n = [math.nan] * len(names), 0
+    metrics_of = weights_of.of_layer(thresholds)
+    values, n = dict.fromkeys(metrics_of, math.nan), 0
     if run.status == "ok":
         weights = weights_of.read(run.checkpoint(), key)
-        shares = (weights_of.near_zero(weights, threshold) for threshold in thresholds)
-        values = [weights_of.fuzziness(weights), *shares, weights_of.max_abs(weights), weights_of.rho_extreme(weights)]
-        n = weights.size
+        values, n = {name: metric(weights) for name, metric in metrics_of.items()}, weights.size
     status: Status = "ok" if run.status == "ok" else "failed"
-    found = zip(names, values, strict=True)
-    about = (run.stand_in, "clean", "published", "", "none")
+    about, found = (run.stand_in, "clean", "published", "", "none"), values.items()
     return [Cell(*run.model, *about, math.nan, name, value, n, status, run.reason, met=0) for name, value in found]
 
 
@@ -406,16 +404,6 @@ def _compare(
     status = value.isna().map({True: "failed", False: "ok"})
     halves = [half(*row) for row in both[["value", "value_base", "n"]].itertuples(index=False, name=None)]
     return both[COLUMNS].assign(value=value, status=status, reason=reason, half=halves)
-
-
-class Place(NamedTuple):
-    """What the seeds of a number share, but for its radius."""
-
-    dataset: str
-    model: str
-    defense: str
-    attack: str
-    metric: str
 
 
 Index = Mapping[Place, list[tuple[float, list[Cell]]]]  # place -> radius (nan: none) and the seeds there

@@ -2,15 +2,15 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from touchstone.cell import ThreatSpec, radius_index
-from touchstone.findings.cells import ATTACK_GAP, UNDER_THREAT, Cell, Index, Place, at, index
+from touchstone.findings.cells import ATTACK_GAP, UNDER_THREAT, Cell, Index, at, index
 from touchstone.findings.intervals import (
     NO_INTERVAL,
     Deviation,
@@ -20,8 +20,8 @@ from touchstone.findings.intervals import (
     interval,
     pooled_deviation,
 )
-from touchstone.study.claims import CELL
-from touchstone.study.scale import COMPARED, ERRORS, FLOOR, LOG, LOGIT, METRICS, SHARE, SLACK, UNITS
+from touchstone.study.claim import Claim, Place
+from touchstone.study.scale import COMPARED, LOG, LOGIT, METRICS, SHARE
 
 
 class Trial(NamedTuple):
@@ -46,10 +46,8 @@ class Trial(NamedTuple):
         return None if place is None else list(self.judges.values())[place][0]
 
 
-Worst = Mapping[tuple[str, str, str], Trial | str]  # (dataset, attack, reading) -> it, or why nothing tests it
+Worst = Mapping[tuple[str, str], Trial | str]  # (dataset, attack) -> it, or why nothing tests it
 JUDGED = METRICS | {UNDER_THREAT: SHARE, ATTACK_GAP: SHARE}  # what numbers of ours may be
-# accuracies and errors: without an attack; under one that leaves FLOOR at most, as many attacks would; all others
-KINDS = ("clean", "floor", "informative")
 NO_SCATTER = Deviation(0.0, 1)  # of one net that others trained: no other one is meant
 SEPARATOR = "; "  # between the texts of a column that holds several: why, caps, stands_why
 
@@ -71,85 +69,6 @@ class Caps(NamedTuple):
     def text(self) -> str:
         """All of them in one line."""
         return SEPARATOR.join([*self.model, *self.attack, *self.size, *(["given weights"] if self.given else [])])
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One published number under one reading, as far as a verdict needs it.
-
-    Attributes:
-        place: what it is about, but for the radius.
-        epsilon: the radius, nan if there is none.
-        low, high: the number, in its own unit: an interval if they differ.
-        printed: the number as it is printed.
-        alternatives: what it is if a doubtful label is read in another way.
-        unit: how often it holds the unit of our numbers: 100 for percent.
-        runs: how many the paper took the mean of.
-        deviation: the printed one over them, in the claim's unit; None if none is printed.
-        clean: whether it is a number without an attack.
-        out_of_scope: why no re-run can produce it, "" if one can.
-        cited: whose number it is, if the paper only repeats it.
-    """
-
-    reading: str
-    place: Place
-    epsilon: float
-    low: float
-    high: float
-    printed: str
-    alternatives: tuple[float, ...]
-    unit: float
-    runs: int
-    deviation: float | None
-    clean: bool
-    out_of_scope: str
-    cited: str
-
-    @classmethod
-    def of(cls, row: Mapping[Hashable, Any]) -> "Claim":
-        """Read a row of the claims."""
-        return cls(
-            reading=row["reading"],
-            place=Place(*(row[key] for key in [*CELL, "cell_metric"])),
-            epsilon=row["cell_epsilon"],
-            low=row["low"],
-            high=row["high"],
-            printed=row["value"],
-            alternatives=tuple(float(text) for text in row["alternative"].split(";") if text),
-            unit=UNITS[row["unit"]],
-            runs=int(row["n_runs"] or 1),
-            deviation=float(row["std"]) if row["std"] else None,
-            clean=row["attack"] == "clean",
-            out_of_scope=row["out_of_scope"],
-            cited=row["cited"],
-        )
-
-    @property
-    def robust(self) -> bool:
-        """Whether it is an accuracy or an error under attack, which a worst case can test."""
-        return not self.clean and self.place.metric in ("accuracy", *ERRORS)
-
-    @property
-    def kind(self) -> str:
-        """One of KINDS; empty for what is no accuracy or error."""
-        if self.place.metric not in ("accuracy", *ERRORS):
-            return ""
-        if self.clean:
-            return "clean"
-        return "floor" if max(map(self.accuracy, (self.low, self.high))) <= FLOOR + SLACK else "informative"
-
-    def accuracy(self, value: float) -> float:
-        """Return a robust accuracy or error, given in the claim's unit, as an accuracy in [0, 1]."""
-        return 1.0 - value / self.unit if self.place.metric in ERRORS else value / self.unit
-
-    def printed_as(self, accuracy: float) -> float:
-        """Return an accuracy in [0, 1] as the claim prints it: in its unit, as an error if it is one."""
-        return (1.0 - accuracy if self.place.metric in ERRORS else accuracy) * self.unit
-
-    def tau(self, value: float | None = None) -> float:
-        """Return the tolerance of the number (of the middle of an interval), or of another value, in its unit."""
-        middle = (self.low + self.high) / 2.0 if value is None else value
-        return METRICS[self.place.metric].tau(middle / self.unit, clean=self.clean) * self.unit
 
 
 @dataclass(frozen=True)

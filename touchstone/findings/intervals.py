@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from scipy import special, stats
 
+from touchstone.study.scale import LEAST_SEEDS, LEVEL
+
 Values: TypeAlias = "Sequence[float] | pd.Series[float]"
-LEAST_SEEDS = 3  # whose own deviation is used
 
 
 class Interval(NamedTuple):
@@ -45,8 +46,8 @@ EXACT = Margins(0.0, 0.0)
 
 
 def quantile(freedom: float) -> float:
-    """Return the 97.5 % quantile of Student's t."""
-    return float(special.stdtrit(freedom, 0.975))
+    """Return the 97.5 % quantile of Student's t: the half-width of a 95 % interval in standard errors."""
+    return float(special.stdtrit(freedom, 1.0 - LEVEL / 2.0))
 
 
 # ---- seeds
@@ -98,7 +99,7 @@ def share_margins(share: float, n: int, part: float = 1.0) -> Margins:
     """
     if not part:
         return EXACT
-    found = stats.binomtest(round(share * n), n).proportion_ci(0.95, method="wilson")
+    found = stats.binomtest(round(share * n), n).proportion_ci(1.0 - LEVEL, method="wilson")
     return Margins(part * (share - found.low), part * (found.high - share))
 
 
@@ -116,7 +117,7 @@ def median_half(values: Values) -> float:
     """
     if len(values) < 2:
         return math.nan
-    found = stats.quantile_test(np.asarray(values, dtype=float), p=0.5).confidence_interval(0.95)
+    found = stats.quantile_test(np.asarray(values, dtype=float), p=0.5).confidence_interval(1.0 - LEVEL)
     half = float(found.high - found.low) / 2.0 if np.isfinite(found.low) else math.nan
     return half if math.isfinite(half) else math.nan
 

@@ -16,13 +16,15 @@ import pandas as pd
 
 from touchstone.cell import ModelId, same_radius
 from touchstone.findings import metrics
-from touchstone.findings.cells import Cell, Index, Place, at, at_radii
+from touchstone.findings.cells import Cell, Index, at, at_radii
 from touchstone.findings.evidence import SEPARATOR, Caps
-from touchstone.findings.intervals import LEAST_SEEDS, Margins, interval, remainder
+from touchstone.findings.intervals import Margins, interval, remainder
+from touchstone.findings.verdicts import agreement
 from touchstone.findings.vocabulary import PAIRED, known
 from touchstone.records import Attacked, Batch
-from touchstone.study.claims import expand
-from touchstone.study.scale import METRICS, POINTS, SLACK, UNITS
+from touchstone.study.claim import Claim, Place
+from touchstone.study.claims import HEADLINE, Readings, compared_with, expand
+from touchstone.study.scale import LEAST_SEEDS, LEVEL, METRICS, POINTS, SLACK
 
 DRAWS = 2000  # of a bootstrap
 
@@ -32,23 +34,19 @@ class Pair:
     """Two published numbers on one net, under one reading.
 
     Attributes:
-        id: of the claim.
-        place: of the first number.
+        claim: the first number.
         against: the attack of the second one, at the same radius and of the same metric.
-        epsilon: nan without a radius.
-        value: the first number, in our unit.
         published: the first minus the second, in our unit.
-        unit: how often it holds our unit.
     """
 
-    id: str
-    reading: str
-    place: Place
+    claim: Claim
     against: str
-    epsilon: float
-    value: float
     published: float
-    unit: float
+
+    @property
+    def place(self) -> Place:
+        """What the first number is about, but for the radius."""
+        return self.claim.place
 
     @property
     def tau(self) -> float:
@@ -59,7 +57,7 @@ class Pair:
     def least(self) -> float:
         """The smallest published difference that is tested."""
         metric = METRICS[self.place.metric]
-        return POINTS if metric.sampling == "binomial" else metric.tolerance(self.value)
+        return POINTS if metric.sampling == "binomial" else metric.tolerance(self.claim.measured[0])
 
 
 class Difference(NamedTuple):
@@ -90,44 +88,26 @@ class Verdict:
 # ---- what is compared
 
 
-def pairs(claims: pd.DataFrame, readings: Mapping[str, Mapping[str, object]]) -> list[Pair]:
+def pairs(claims: pd.DataFrame, readings: Readings) -> list[Pair]:
     """Return every claim that names what it is compared with, under each reading.
 
     Args:
         claims: as `claims.load` returns them, which has seen that the other number is printed in the same table.
         readings: as for `claims.expand`.
     """
-    shared = ["source_table", "cell_dataset", "cell_model", "cell_defense", "cell_metric"]
-    numbers = {
-        (*(row[key] for key in shared), row["cell_attack"], _key(row["cell_epsilon"])): row["low"] / UNITS[row["unit"]]
-        for row in claims.to_dict("records")
-    }
-    printed = claims.set_index("id")
+    rows = claims.to_dict("records")
+    seconds: dict[str, Claim] = {}
+    for row in rows:
+        if row["against"]:
+            (other,) = compared_with(row, rows)
+            seconds[row["id"]] = Claim.of(other, HEADLINE)
     found = []
     for row in expand(claims, readings).to_dict("records"):
-        if not row["against"]:
-            continue
-        own = printed.loc[row["id"]]
-        other = numbers[(*(own[key] for key in shared), own["against"], _key(own["cell_epsilon"]))]
-        value, swaps = row["low"] / UNITS[row["unit"]], readings[row["reading"]].get("attack") or {}
-        found.append(
-            Pair(
-                id=row["id"],
-                reading=row["reading"],
-                place=Place(*(row[f"cell_{name}"] for name in Place._fields)),
-                against=dict(swaps).get(row["against"], row["against"]),  # type: ignore[call-overload]
-                epsilon=row["cell_epsilon"],
-                value=value,
-                published=value - other,
-                unit=UNITS[row["unit"]],
-            )
-        )
+        if row["against"]:
+            claim, swaps = Claim.of(row, row["reading"]), readings[row["reading"]].attack
+            published = claim.measured[0] - seconds[claim.id].measured[0]
+            found.append(Pair(claim, swaps.get(row["against"], row["against"]), published))
     return found
-
-
-def _key(epsilon: float) -> float | None:
-    """Return a radius as a key: none for one that is missing, as nan differs from itself."""
-    return None if math.isnan(epsilon) else epsilon
 
 
 # ---- what was measured
@@ -151,13 +131,11 @@ def _distance(records: pd.DataFrame, norm: str) -> "pd.Series[float]":
     return dist.where(np.isfinite(dist)).dropna()
 
 
-# metric -> (rows of an attack at one radius, norm) -> a number per sample
+# `paired` of a metric -> (rows of an attack at one radius, norm) -> a number per sample
 OF_SAMPLE: Mapping[str, Callable[[pd.DataFrame, str], "pd.Series[float]"]] = {
-    "accuracy": _left,
-    "accuracy_values": _left,
-    "success_rate": _reached,
-    "mean_norm": _distance,
-    "mean_norm_values": _distance,
+    "left": _left,
+    "reached": _reached,
+    "distance": _distance,
 }
 
 
@@ -188,20 +166,18 @@ def _difference(model: ModelId, pair: Pair, one: Attacked, other: Attacked) -> D
 def _per_sample(pair: Pair, attacked: Attacked) -> "pd.Series[float]":
     values = pair.place.metric.endswith("_values")
     rows = at_radii(attacked, values=values)
-    here = rows[[same_radius(eps, pair.epsilon) for eps in rows["epsilon"]]]
-    return OF_SAMPLE[pair.place.metric](here, metrics.VALUES if values else attacked.header.norm)
+    here = rows[[same_radius(eps, pair.claim.epsilon) for eps in rows["epsilon"]]]
+    return OF_SAMPLE[METRICS[pair.place.metric].paired](here, metrics.VALUES if values else attacked.header.norm)
 
 
-def bootstrap_half(values: Sequence[float] | np.ndarray, draws: int = DRAWS) -> float:
-    """Return half of the 95 % percentile bootstrap interval (Efron, 1979) of a mean over samples.
+def bootstrap_half(values: Sequence[float] | np.ndarray) -> float:
+    """Return half of the 95 % percentile bootstrap interval (Efron, 1979) of a mean over samples, one value each.
 
-    Args:
-        values: one per sample.
-        draws: samples of that size, with replacement, always the same ones.
+    It is of DRAWS samples of that size, with replacement, always the same ones.
     """
     data, rng = np.asarray(values, dtype=float), np.random.default_rng(0)
-    means = [data[rng.integers(len(data), size=len(data))].mean() for _ in range(draws)]
-    low, high = np.quantile(means, [0.025, 0.975])
+    means = [data[rng.integers(len(data), size=len(data))].mean() for _ in range(DRAWS)]
+    low, high = np.quantile(means, [LEVEL / 2.0, 1.0 - LEVEL / 2.0])
     return float(high - low) / 2.0
 
 
@@ -234,10 +210,9 @@ def matching(claims: pd.DataFrame, numbers: Index, attacks: Sequence[str]) -> di
     """
     rows = claims[(claims["cell_metric"] == "accuracy") & claims["cell_attack"].isin(attacks)].to_dict("records")
     nets: dict[tuple[str, str, str], list[Printed]] = defaultdict(list)
-    for row in rows:
-        place = Place(*(row[f"cell_{name}"] for name in Place._fields))
-        ours = {cell.seed: cell for cell in at(numbers, place, row["cell_epsilon"])}
-        nets[place[:3]].append(Printed(place.attack, row["low"] / UNITS[row["unit"]], ours))
+    for claim in (Claim.of(row, HEADLINE) for row in rows):
+        ours = {cell.seed: cell for cell in at(numbers, claim.place, claim.epsilon)}
+        nets[claim.place[:3]].append(Printed(claim.place.attack, claim.measured[0], ours))
     return {net: _compared(found) for net, found in nets.items()}
 
 
@@ -283,9 +258,8 @@ def decide(pair: Pair, found: Sequence[Difference], nets: Nets | None, populatio
         population: how many samples the published numbers are about; None if no more than were met.
     """
     if abs(pair.published) < pair.least - SLACK:
-        return Verdict(
-            "too small to test", (f"{pair.published * pair.unit:.3g} is below {pair.least * pair.unit:.3g}",)
-        )
+        published, least = pair.published * pair.claim.unit, pair.least * pair.claim.unit
+        return Verdict("too small to test", (f"{published:.3g} is below {least:.3g}",))
     if nets is None:
         return Verdict("not comparable", ("no published accuracy says what the net is like",))
     if not found:
@@ -298,17 +272,10 @@ def decide(pair: Pair, found: Sequence[Difference], nets: Nets | None, populatio
     part = remainder(n, population) if len(good) >= LEAST_SEEDS else 1.0
     half = part * float(np.mean([one.half for one in good]))
     ours, spread = float(np.mean(values)), interval(values, margins=Margins(half, half)).half
-    word = _word(ours - pair.published, pair.tau, half if math.isnan(spread) else spread)
+    known_to = half if math.isnan(spread) else spread
+    word = agreement(ours - pair.published, pair.tau, half=known_to, wide=known_to)
     where = {1: ("on our net",), 2: ("on our nets",)}.get(len(good), ())
-    return Verdict(word, (*where, *nets.unlike, *failures), ours, half if math.isnan(spread) else spread, len(good), n)
-
-
-def _word(difference: float, tau: float, half: float) -> str:
-    if abs(difference) <= tau + SLACK and half <= tau + SLACK:
-        return "reproduced"
-    if abs(difference) > tau + half + SLACK:
-        return "higher" if difference > 0 else "lower"
-    return "inconclusive"
+    return Verdict(word, (*where, *nets.unlike, *failures), ours, known_to, len(good), n)
 
 
 # ---- the table
@@ -330,8 +297,9 @@ def table(rows: Iterable[tuple[Pair, Verdict, Sequence[str]]]) -> pd.DataFrame:
     """
     found = []
     for pair, said, cuts in rows:
-        numbers = (value * pair.unit for value in (pair.published, said.ours, said.half, pair.tau))
-        place = (*pair.place[:4], pair.against, pair.place.metric, pair.epsilon)
+        claim = pair.claim
+        numbers = (value * claim.unit for value in (pair.published, said.ours, said.half, pair.tau))
+        place = (*claim.place[:4], pair.against, claim.place.metric, claim.epsilon)
         texts = (SEPARATOR.join(said.why), SEPARATOR.join(cuts))
-        found.append((pair.id, pair.reading, *place, *numbers, said.nets, said.n, said.word, *texts))
+        found.append((claim.id, claim.reading, *place, *numbers, said.nets, said.n, said.word, *texts))
     return pd.DataFrame(found, columns=COLUMNS)

@@ -6,9 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from touchstone.files import read_sealed
+from touchstone.weight_metrics import IN_SELECTION
 
 WHOSE = ["study", "dataset", "model", "defense", "stand_in"]
-MEASURED = ["status", "bounded", "validation_accuracy", "robust_accuracy", "fuzziness", "near_zero", "max_abs"]
+MEASURED = ["status", "bounded", "validation_accuracy", "robust_accuracy", *IN_SELECTION]
 
 
 def candidates(files: Iterable[Path]) -> pd.DataFrame:

@@ -7,26 +7,25 @@ Holm's correction (1979), and is undecided in between. It is asked of the publis
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from touchstone.cell import ThreatSpec, distinct_radii, same_radius
-from touchstone.findings.cells import UNDER_THREAT, Index, Place, at, derive, index
+from touchstone.findings.cells import UNDER_THREAT, Index, at, derive, index
 from touchstone.findings.evidence import SEPARATOR, Trial, Worst
-from touchstone.findings.intervals import LEAST_SEEDS
 from touchstone.findings.vocabulary import STATEMENTS, known
-from touchstone.study.claims import CELL, HEADLINE
-from touchstone.study.scale import ERRORS, LITTLE, METRICS, SLACK, SLIGHT, UNITS
+from touchstone.study.claim import Claim, Place
+from touchstone.study.claims import HEADLINE
+from touchstone.study.scale import LEAST_SEEDS, LEVEL, LITTLE, METRICS, SLACK, SLIGHT
 from touchstone.study.statements import SEE, Question, Statement, Subject
 
-LEVEL = 0.05  # of each one-sided bound, and of Holm's correction over a statement
 REPLY = ("verdict", "right", "compared", "why")  # the columns of a verdict
 WORST_CASE = "worst_"  # before them where it is the one in the worst case
 COLUMNS = ["id", "claim", "test", *REPLY, *(WORST_CASE + name for name in REPLY), "published_numbers_agree"]
@@ -207,17 +206,6 @@ def _score(check: Most, states: Mapping[int, State]) -> tuple[int, int]:
 # ---- our numbers
 
 
-class Claimed(NamedTuple):
-    """What a statement reads of a claim; the number is `low` to `high` as measured."""
-
-    table: str
-    place: Place
-    epsilon: float | None
-    attacked: bool
-    low: float
-    high: float
-
-
 class Spot(NamedTuple):
     """Where accuracies are compared: under a published attack, or in the worst case of its threat.
 
@@ -263,13 +251,13 @@ class Scope:
         worst: what tests an attack in the worst case; None: the published attacks are asked.
     """
 
-    claims: Sequence[Claimed]
+    claims: Sequence[Claim]
     statement: Statement
     numbers: Index
     worst: Worst | None = None
 
     @property
-    def evidence(self) -> list[Claimed]:
+    def evidence(self) -> list[Claim]:
         """The claims in the statement's tables, on its datasets."""
         here = [one for one in self.claims if one.table in self.statement.tables]
         return [one for one in here if not self.statement.datasets or one.place.dataset in self.statement.datasets]
@@ -284,31 +272,32 @@ class Scope:
         found = at(self.numbers, place, math.nan if epsilon is None else epsilon)
         return {cell.seed: cell.value for cell in found if cell.status == "ok" and not math.isnan(cell.value)}
 
-    def spot(self, claim: Claimed) -> Spot | str:
+    def spot(self, claim: Claim) -> Spot | str:
         """Return where an accuracy under attack is looked at, or why nowhere."""
         dataset, _, _, attack, _ = claim.place
+        epsilon = None if math.isnan(claim.epsilon) else claim.epsilon
         if self.worst is None:
-            return Spot(dataset, attack, claim.epsilon, "accuracy")
-        trial = self.worst.get((dataset, attack, HEADLINE), "no worst case is defined for it")
+            return Spot(dataset, attack, epsilon, "accuracy")
+        trial = self.worst.get((dataset, attack), "no worst case is defined for it")
         if isinstance(trial, str):
             return f"{attack}: {trial}"
-        slug = None if claim.epsilon is None else trial.judge(claim.epsilon)
-        if slug is None or claim.epsilon is None:
-            return f"{attack}: no worst case is defined at {'no radius' if claim.epsilon is None else claim.epsilon}"
-        return Spot(dataset, _called(slug, trial.threat), _as_others(claim.epsilon, trial, self.worst), UNDER_THREAT)
+        slug = None if epsilon is None else trial.judge(epsilon)
+        if slug is None or epsilon is None:
+            return f"{attack}: no worst case is defined at {'no radius' if epsilon is None else epsilon}"
+        return Spot(dataset, _called(slug, trial.threat), _as_others(epsilon, trial, self.worst), UNDER_THREAT)
 
     @property
     def left_out(self) -> list[str]:
         """Say of which attacks the statement cannot be asked, and why."""
-        spots = [self.spot(claim) for claim in self.evidence if claim.attacked]
+        spots = [self.spot(claim) for claim in self.evidence if claim.robust]
         return list(dict.fromkeys(spot for spot in spots if isinstance(spot, str)))
 
     @cached_property
-    def spots(self) -> dict[Spot, list[Claimed]]:
+    def spots(self) -> dict[Spot, list[Claim]]:
         """The spots of the statement, with the accuracies that are printed there."""
-        found: dict[Spot, list[Claimed]] = defaultdict(list)
+        found: dict[Spot, list[Claim]] = defaultdict(list)
         for claim in self.evidence:
-            spot = self.spot(claim) if claim.attacked else ""
+            spot = self.spot(claim) if claim.robust else ""
             if isinstance(spot, Spot):
                 found[spot].append(claim)
         return found
@@ -366,7 +355,7 @@ class Scope:
     def _distance_spots(self, dataset: str, attack: str, metric: str) -> list[Spot]:
         if self.worst is None:
             return [Spot(dataset, attack, None, metric)]
-        trial = self.worst.get((dataset, attack, HEADLINE), "")
+        trial = self.worst.get((dataset, attack), "")
         if isinstance(trial, str):  # another attack under the threat has one, or none has
             return []
         return [
@@ -498,7 +487,7 @@ def _broken(scope: Scope, attack: str) -> Iterator[Check]:
     """Every defense with a claim has accuracy 0, within the tolerance of a claimed 0, under an attack."""
     zero = METRICS["accuracy"].tolerance(0.0)
     for claim in scope.evidence:
-        spot = scope.spot(claim) if claim.attacked and claim.place.attack == attack else ""
+        spot = scope.spot(claim) if claim.robust and claim.place.attack == attack else ""
         if isinstance(spot, Spot):
             model, defense = claim.place.model, claim.place.defense
             (seeds,) = scope.there(spot, (model, defense))
@@ -532,9 +521,10 @@ def _near_zero(scope: Scope, defense: str, other: str) -> Iterator[Check]:
         if claim.place.metric == metric and claim.place.defense == Subject.of(defense).defense:
             dataset, model = claim.place[:2]
             where, ours = f"{dataset} {model} {defense}", scope.clean(dataset, model, defense, metric)
-            tau = METRICS[metric].tolerance((claim.low + claim.high) / 2)
-            yield Comparison(f"{where} at least", ours, claim.low, margin=-tau, or_equal=True)
-            yield Comparison(f"{where} at most", claim.high, ours, margin=-tau, or_equal=True)
+            low, high = claim.measured
+            tau = METRICS[metric].tolerance((low + high) / 2)
+            yield Comparison(f"{where} at least", ours, low, margin=-tau, or_equal=True)
+            yield Comparison(f"{where} at most", high, ours, margin=-tau, or_equal=True)
             yield Comparison(f"{dataset} {model} {other}", scope.clean(dataset, model, other, metric), 1.0)
 
 
@@ -571,7 +561,7 @@ def qualitative(
     *,
     worst: Worst,
     near_zero: str,
-    reference: str = "std",
+    reference: str,
 ) -> pd.DataFrame:
     """Return whether each statement holds for our numbers.
 
@@ -588,7 +578,7 @@ def qualitative(
         no attacker has a say. `verdict` is a word of STATEMENTS, `right` of `compared` comparisons are on its side.
     """
     numbers = index(derive(cells, near_zero=near_zero, reference=reference))
-    claimed = [_claimed(row) for row in claims[claims["out_of_scope"] == ""].to_dict("records")]
+    claimed = [Claim.of(row, HEADLINE) for row in claims[claims["out_of_scope"] == ""].to_dict("records")]
     rows = []
     for one in statements:
         attacked = one.test.name != SEE and TESTS[one.test.name].attacked
@@ -604,11 +594,3 @@ def _asked(statement: Statement, scope: Scope) -> Outcome:
     if test.name == SEE:
         return Outcome(SEE, (" ".join(test.words),))
     return conclude(list(TESTS[test.name].checks(scope, *test.words)), scope.left_out)
-
-
-def _claimed(row: Mapping[Hashable, Any]) -> Claimed:
-    """Read a row of the claims."""
-    place = Place(*(row[key] for key in [*CELL, "cell_metric"]))
-    attacked, unit = row["attack"] != "clean" and place.metric in ("accuracy", *ERRORS), UNITS[row["unit"]]
-    epsilon = None if math.isnan(row["cell_epsilon"]) else row["cell_epsilon"]
-    return Claimed(row["source_table"], place, epsilon, attacked, row["low"] / unit, row["high"] / unit)

@@ -7,7 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import pandas as pd
 
@@ -19,7 +19,7 @@ from touchstone.findings.intervals import EXACT, Margins, interval, share_margin
 from touchstone.findings.markdown import escape
 from touchstone.findings.vocabulary import ELSEWHERE, VERDICTS, known, mark
 from touchstone.paths import Results
-from touchstone.study.claims import HEADLINE
+from touchstone.study.claims import HEADLINE, Readings
 from touchstone.study.schema import Axis, LostDef, ShapeDef, TableDef
 
 CERTAINTY_MARKS = {"certain": "", "inferred": "‡", "uncertain": "†"}
@@ -56,7 +56,6 @@ def paper_table(
     source_table: str,
     *,
     dataset: str | None = None,
-    reading: str = HEADLINE,
     labels: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Return one of the paper's tables, with "published / **ours** ±h mark" in every cell, in the paper's unit.
@@ -65,7 +64,6 @@ def paper_table(
         verdicts: as `verdicts.verdicts` returns them.
         source_table: its name in the claims.
         dataset: the only one to show; all of them if not given.
-        reading: whose numbers of ours are shown.
         labels: names to print instead of the published words.
 
     Returns:
@@ -73,7 +71,7 @@ def paper_table(
         defense; a row per defense and a column per dataset where the table is about one attack. Both are in the order
         of the claims. The first column, without a name, holds the row labels.
     """
-    claims = _claims_of(verdicts, source_table, dataset, reading)
+    claims = _claims_of(verdicts, source_table, dataset)
     head, across = ("attack", "defense") if claims["attack"].nunique() > 1 else ("defense", "dataset")
     named = dict(labels or {})
     texts: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
@@ -84,9 +82,9 @@ def paper_table(
     return pd.DataFrame.from_dict(lines, orient="index").fillna("").rename_axis("").reset_index()
 
 
-def _claims_of(verdicts: pd.DataFrame, source_table: str, dataset: str | None, reading: str) -> pd.DataFrame:
-    """Return the claims of one of the paper's tables, on one dataset or all of them, under one reading."""
-    claims = verdicts[(verdicts["source_table"] == source_table) & (verdicts["reading"] == reading)]
+def _claims_of(verdicts: pd.DataFrame, source_table: str, dataset: str | None) -> pd.DataFrame:
+    """Return the claims of one of the paper's tables, on one dataset or all of them, under the headline."""
+    claims = verdicts[(verdicts["source_table"] == source_table) & (verdicts["reading"] == HEADLINE)]
     on = claims["cell_dataset"].where(claims["cell_dataset"] != "", claims["dataset"])
     return claims[on == dataset] if dataset else claims
 
@@ -210,7 +208,7 @@ def paper(
     tables: Mapping[str, TableDef],
     *,
     labels: Mapping[str, str],
-    readings: Mapping[str, Mapping[str, Any]],
+    readings: Readings,
 ) -> pd.DataFrame:
     """Return all tables of the paper that a study shows, an entry per row: table, block, row, column, entry.
 
@@ -222,7 +220,7 @@ def paper(
         readings: whose slugs a table of our numbers alone leaves out, but for the headline's.
     """
     others = [reading for name, reading in readings.items() if name != HEADLINE]
-    aside = {word for reading in others for slot in ("attack", "defense") for word in reading.get(slot, {}).values()}
+    aside = {word for reading in others for swaps in (reading.attack, reading.defense) for word in swaps.values()}
     found = []
     for name, table in tables.items():
         for block, shown in _blocks(verdicts, cells, table, labels, aside).items():
@@ -238,7 +236,7 @@ def _blocks(
     if shape is None:
         return {"": paper_table(verdicts, source, dataset=table.dataset, labels=labels)}
     if table.lost is None:
-        return shaped(_published(_claims_of(verdicts, source, table.dataset, HEADLINE)), shape, labels)
+        return shaped(_published(_claims_of(verdicts, source, table.dataset)), shape, labels)
     by_radius = "epsilon" in shape.axes
     return shaped(_measured_alone(cells, table.lost, table.dataset, aside, by_radius=by_radius), shape, labels)
 

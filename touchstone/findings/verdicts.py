@@ -11,11 +11,12 @@ import pandas as pd
 from scipy import special, stats
 
 from touchstone.findings.cells import ATTACK_GAP, UNDER_THREAT, derive
-from touchstone.findings.evidence import SEPARATOR, Caps, Claim, Evidence, Measured, Worst
-from touchstone.findings.intervals import LEAST_SEEDS, Deviation, Interval, quantile
+from touchstone.findings.evidence import SEPARATOR, Caps, Evidence, Measured, Worst
+from touchstone.findings.intervals import Deviation, Interval, quantile
 from touchstone.findings.vocabulary import ELSEWHERE, STANDS, VERDICTS, known, outcome
-from touchstone.study.claims import HEADLINE, expand
-from touchstone.study.scale import ERRORS, SLACK
+from touchstone.study.claim import Claim
+from touchstone.study.claims import HEADLINE, Readings, expand
+from touchstone.study.scale import ERRORS, LEAST_SEEDS, SLACK
 
 SPREAD_SEEDS = 5  # nets that show how a recipe scatters
 MOST_SEEDS = 100  # that are tried when it is said how many would tell
@@ -133,6 +134,22 @@ class Sampled(NamedTuple):
     margin: Callable[[int], float]
 
 
+def agreement(difference: float, tau: float, *, half: float, wide: float) -> str:
+    """Return reproduced, higher, lower or inconclusive, for ours minus the published number.
+
+    Args:
+        difference: ours minus the published number.
+        tau: tolerance.
+        half: half-width of ours; nan if it is not known, as is then `wide`.
+        wide: half-width of the difference.
+    """
+    if abs(difference) <= tau + SLACK and half <= tau + SLACK:
+        return "reproduced"
+    if abs(difference) > tau + wide + SLACK:
+        return "higher" if difference > 0 else "lower"
+    return "inconclusive"
+
+
 def decide(difference: float, tau: float, precision: Precision) -> str:
     """Return reproduced, higher, lower, within spread or inconclusive, for ours minus the paper's number.
 
@@ -141,15 +158,12 @@ def decide(difference: float, tau: float, precision: Precision) -> str:
         tau: tolerance.
         precision: of both, in the same unit.
     """
-    size, h, wide, single = abs(difference), precision.half, precision.wide, precision.single
-    if precision.few or math.isnan(h):
+    if precision.few or math.isnan(precision.half):
         return "inconclusive"
-    if size <= tau + SLACK and h <= tau + SLACK:
-        return "reproduced"
-    if size > tau + wide + SLACK:
-        return "higher" if difference > 0 else "lower"
+    word, single = agreement(difference, tau, half=precision.half, wide=precision.wide), precision.single
     scatters = precision.seeds >= SPREAD_SEEDS and single > tau + SLACK
-    return "within spread" if scatters and size <= single + SLACK else "inconclusive"
+    inside = abs(difference) <= single + SLACK
+    return "within spread" if word == "inconclusive" and scatters and inside else word
 
 
 def verdict(difference: float, tau: float, precision: Precision, sampled: Sampled) -> Verdict:
@@ -266,11 +280,11 @@ def verdicts(
     claims: pd.DataFrame,
     cells: pd.DataFrame,
     *,
-    readings: Mapping[str, Mapping[str, Any]],
+    readings: Readings,
     worst: Worst,
     caps: Mapping[tuple[str, str, str, str], Caps],
     near_zero: str,
-    reference: str = "std",
+    reference: str,
 ) -> pd.DataFrame:
     """Return every claim under every reading with our number, its interval and two verdicts.
 
@@ -278,7 +292,7 @@ def verdicts(
         claims: as `claims.load` returns them.
         cells: cells.csv.
         readings: as for `claims.expand`.
-        worst: (dataset, attack, reading) -> what tests a claim on it; or why nothing does.
+        worst: (dataset, attack) -> what tests a claim on it, in every reading; or why nothing does.
         caps: (dataset, model, defense, attack) -> what was cut short; a cell that is not there was not.
         near_zero: the metric of cells.csv that near_zero_param_ratio_vs_std divides, such as "near_zero_0.01".
         reference: the defense that clean_accuracy_drop_vs_std and near_zero_param_ratio_vs_std compare with.
@@ -294,7 +308,8 @@ def verdicts(
     """
     evidence = Evidence.of(derive(cells, near_zero=near_zero, reference=reference), worst, caps, reference)
     rows = expand(claims, readings)
-    judged = pd.DataFrame([_judged(Claim.of(row), evidence) for row in rows.to_dict("records")], columns=RESULT[1:])
+    published = (Claim.of(row, row["reading"]) for row in rows.to_dict("records"))
+    judged = pd.DataFrame([_judged(claim, evidence) for claim in published], columns=RESULT[1:])
     judged = judged.astype(dict.fromkeys(["n", "seeds", "worst_n"], "Int64"))
     both = pd.concat([rows, judged], axis=1)
     agrees = both["verdict"] == "reproduced"
@@ -404,7 +419,7 @@ def _tested(claim: Claim, evidence: Evidence, first: Verdict, ours: Ours) -> Tes
     untested = partial(Tested, replication_gap=replication)
     dataset, model, defense, attack, _ = claim.place
     undefined = f"no worst case is defined for {attack} at {claim.epsilon:g}"
-    trial = evidence.worst.get((dataset, attack, claim.reading), undefined)
+    trial = evidence.worst.get((dataset, attack), undefined)
     if isinstance(trial, str):
         return untested(second=Second("not tested", (trial,)))
     slug = trial.judge(claim.epsilon)

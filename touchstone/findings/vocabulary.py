@@ -8,6 +8,7 @@ from collections.abc import Collection
 from typing import Literal, NamedTuple, TypeAlias
 
 from touchstone.registry import nearest
+from touchstone.study.scale import LEAST_SEEDS, POINTS
 
 Outcome: TypeAlias = Literal["reproduced", "higher or lower", "cannot tell", "other"]
 
@@ -49,7 +50,7 @@ VERDICTS = {
     ),
     "inconclusive": Word(
         "?",
-        "cannot tell: none of these, or fewer than 3 seeds; more of them or samples would",
+        f"cannot tell: none of these, or fewer than {LEAST_SEEDS} seeds; more of them or samples would",
         "cannot tell",
         open=True,
     ),
@@ -68,7 +69,9 @@ PAIRED = {
     **{word: VERDICTS[word] for word in ("reproduced", "higher", "lower")},
     "inconclusive": VERDICTS["inconclusive"]._replace(meaning="cannot tell: none of these; more nets or samples would"),
     "too small to test": Word("s", "the published difference is smaller than the tolerance of one such number"),
-    "not comparable": Word("≠", "no net of ours has the published clean and robust accuracy to 2 points"),
+    "not comparable": Word(
+        "≠", f"no net of ours has the published clean and robust accuracy to {100 * POINTS:g} points"
+    ),
     **{word: VERDICTS[word] for word in ("not run", "failed")},
 }
 

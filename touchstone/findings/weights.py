@@ -1,5 +1,7 @@
 """Numbers that read the weights of one layer and nothing else; torch is not needed."""
 
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from scipy.special import xlogy
 
 from touchstone.files import DamagedError
 from touchstone.models import FIRST_CONV
+from touchstone.weight_metrics import WEIGHT_METRICS, near_zero_name
 
 EXTREME = 0.05  # rho within this of 0 or 1 counts as extreme (the reading of Min-Max fig. 6 that we test)
 
@@ -41,6 +44,20 @@ def rho_extreme(weights: ArrayLike, margin: float = EXTREME) -> float:
     """Return the share of weights whose rho = 1 / (1 + |w|) is within margin of 0 or 1 (Min-Max, fig. 6)."""
     rho = 1.0 / (1.0 + _magnitudes(weights))
     return float(np.mean((rho < margin) | (rho > 1.0 - margin)))
+
+
+# functions of WEIGHT_METRICS that need no threshold
+WHOLE: Mapping[str, Callable[[ArrayLike], float]] = {
+    "fuzziness": fuzziness,
+    "max_abs": max_abs,
+    "rho_extreme": rho_extreme,
+}
+
+
+def of_layer(thresholds: Iterable[float]) -> dict[str, Callable[[ArrayLike], float]]:
+    """Return the metrics of a layer by their names in cells.csv, that of near-zero weights once for each threshold."""
+    whole = {WEIGHT_METRICS[name].cell: metric for name, metric in WHOLE.items()}
+    return whole | {near_zero_name(t): partial(near_zero, threshold=t) for t in thresholds}
 
 
 def _magnitudes(weights: ArrayLike) -> NDArray[np.float64]:

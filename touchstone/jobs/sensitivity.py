@@ -12,10 +12,11 @@ from touchstone.data.prepare import Split, to_float
 from touchstone.evaluation import published
 from touchstone.evaluation.result import Member
 from touchstone.files import read_sealed, verified, write_sealed
-from touchstone.findings.weights import fuzziness, max_abs, near_zero
+from touchstone.findings.weights import WHOLE, near_zero
 from touchstone.jobs.common import load_data, make_model, make_threat, set_up
 from touchstone.paths import Results
 from touchstone.plan.jobs import Probe, SensitivityJob
+from touchstone.weight_metrics import IN_SELECTION
 
 
 def sensitivity(job: SensitivityJob, results: Results) -> None:
@@ -51,10 +52,11 @@ def _of_weights(model: nn.Module, threshold: float | None) -> dict[str, float | 
     """Return what is measured of the first convolution; None where there is none, or no threshold."""
     first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
     if first is None:
-        return dict.fromkeys(("fuzziness", "near_zero", "max_abs"))
+        return dict.fromkeys(IN_SELECTION)
     w = first.weight.detach().cpu().numpy()
-    share = None if threshold is None else near_zero(w, threshold)
-    return {"fuzziness": fuzziness(w), "near_zero": share, "max_abs": max_abs(w)}
+    shares = {} if threshold is None else {"near_zero": near_zero(w, threshold)}
+    measured = shares | {name: metric(w) for name, metric in WHOLE.items()}
+    return {name: measured.get(name) for name in IN_SELECTION}
 
 
 def _under(probe: Probe, model: nn.Module, validation: Split, seed: int) -> float:

@@ -1,7 +1,10 @@
 """The job that turns records and models into numbers, verdicts and tables. Torch is not imported."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
 
 from touchstone.files import read_sealed
 from touchstone.findings import cells, flags, paired, selection, verdicts
@@ -15,22 +18,13 @@ from touchstone.records import Batch
 from touchstone.runs import read_run
 from touchstone.study import claims as claim_table
 from touchstone.study import statements as written
+from touchstone.weight_metrics import near_zero_name
 
 
-def tables(
-    job: TablesJob,
-    *,
-    claims: Path | None,
-    statements: Path | None,
-    records: Iterable[Path],
-    runs: Iterable[Path],
-    selections: Iterable[Path],
-    prepared: Iterable[Path],
-) -> None:
-    """Write every table of a study (`RESULT_TABLES`) as CSV, and their sums.
+class TableFiles(NamedTuple):
+    """What the tables of a study are made from.
 
-    Args:
-        job: which study, and what its verdicts need besides numbers.
+    Attributes:
         claims: its claims; None if it has none.
         statements: what it says in words; None if nothing.
         records: of every batch of attacks on every model.
@@ -38,50 +32,78 @@ def tables(
         selections: what is shown of every choice of constants.
         prepared: facts of the prepared datasets (sizes of the test sets).
     """
-    sizes = {facts["name"]: facts["counts"]["test"] for facts in (read_sealed(p, "prepare") for p in prepared)}
-    results = Results.of(job.run)
-    files, near_zero = list(records), job.near_zero
-    published = claim_table.load(claim_table.read(claims) if claims else None, job.study, job.slugs)
-    pairs = paired.pairs(published, job.readings)
-    apart: dict[paired.Pair, list[paired.Difference]] = {pair: [] for pair in pairs}
-    numbers: list[cells.Cell] = []
-    flagged: list[flags.Flagged] = []
-    for run in map(read_run, runs):
-        numbers += cells.of_weights(run, near_zero.thresholds, near_zero.parameters) if near_zero else []
-        flagged += flags.of_training(run)
-    for batch in by_model(files):
-        numbers += cells.of_attacks(batch, _judges(job, batch))
-        flagged += flags.of_attacks(batch)
-        for pair, found in paired.measure(batch, pairs):
-            apart[pair].append(found)
-    measured = cells.table(numbers)
 
-    said = written.load(written.read(statements) if statements else None, job.study, job.slugs)
-    about = {"near_zero": f"near_zero_{near_zero.headline:g}" if near_zero else "", "reference": job.reference}
-    worst = _worst(job)
-    caps = _caps(job, sizes)
-    judged = verdicts.verdicts(published, measured, readings=job.readings, worst=worst, caps=caps, **about)
-    nets = paired.matching(published, cells.index(measured), job.match)
+    claims: Path | None
+    statements: Path | None
+    records: Sequence[Path]
+    runs: Sequence[Path]
+    selections: Sequence[Path]
+    prepared: Sequence[Path]
+
+
+class Numbers(NamedTuple):
+    """What records and models give: numbers, what has to be said beside them, and each pair's differences."""
+
+    cells: pd.DataFrame
+    flags: pd.DataFrame
+    pairs: Mapping[paired.Pair, Sequence[paired.Difference]]
+
+
+def tables(job: TablesJob, files: TableFiles) -> None:
+    """Write every table of a study (`RESULT_TABLES`) as CSV, and their sums.
+
+    Args:
+        job: which study, and what its verdicts need besides numbers.
+        files: what they are made from.
+    """
+    results, worst, caps = Results.of(job.run), _worst(job), _caps(job, _sizes(files.prepared))
+    published = claim_table.load(claim_table.read(files.claims) if files.claims else None, job.study, job.slugs)
+    said = written.load(written.read(files.statements) if files.statements else None, job.study, job.slugs)
+    measured = _measure(job, files, paired.pairs(published, job.readings))
+    about = {"near_zero": near_zero_name(job.near_zero.headline) if job.near_zero else "", "reference": job.reference}
+    judged = verdicts.verdicts(published, measured.cells, readings=job.readings, worst=worst, caps=caps, **about)
+    nets = paired.matching(published, cells.index(measured.cells), job.match)
     frames = {
-        "cells": measured,
+        "cells": measured.cells,
         "claims": judged,
-        "qualitative": answers.qualitative(said, published, measured, worst=worst, **about),
-        "flags": flags.table(flagged),
-        "selection": selection.candidates(selections),
-        "failures": people.failures(measured, results, places(files)),
-        "worst": people.worst_cases(measured),
-        "attacks": people.attacks(measured),
-        "paper": people.paper(judged, measured, job.tables, labels=job.labels, readings=job.readings),
+        "qualitative": answers.qualitative(said, published, measured.cells, worst=worst, **about),
+        "flags": measured.flags,
+        "selection": selection.candidates(files.selections),
+        "failures": people.failures(measured.cells, results, places(files.records)),
+        "worst": people.worst_cases(measured.cells),
+        "attacks": people.attacks(measured.cells),
+        "paper": people.paper(judged, measured.cells, job.tables, labels=job.labels, readings=job.readings),
         "paired": paired.table(
             (
                 pair,
                 paired.decide(pair, found, nets.get(pair.place[:3]), caps.get(pair.place[:4], Caps()).population),
                 paired.cut_short(pair, caps),
             )
-            for pair, found in apart.items()
+            for pair, found in measured.pairs.items()
         ),
     }
     write_tables({results.table(job.study, name): frame for name, frame in frames.items()})
+
+
+def _measure(job: TablesJob, files: TableFiles, pairs: Iterable[paired.Pair]) -> Numbers:
+    """Measure trainings and attacks; one model is read at a time."""
+    numbers: list[cells.Cell] = []
+    flagged: list[flags.Flagged] = []
+    apart: dict[paired.Pair, list[paired.Difference]] = {pair: [] for pair in pairs}
+    for run in map(read_run, files.runs):
+        numbers += cells.of_weights(run, job.near_zero.thresholds, job.near_zero.parameters) if job.near_zero else []
+        flagged += flags.of_training(run)
+    for batch in by_model(files.records):
+        numbers += cells.of_attacks(batch, _judges(job, batch))
+        flagged += flags.of_attacks(batch)
+        for pair, found in paired.measure(batch, apart):
+            apart[pair].append(found)
+    return Numbers(cells.table(numbers), flags.table(flagged), apart)
+
+
+def _sizes(prepared: Iterable[Path]) -> dict[str, int]:
+    """Return the sizes of the test sets."""
+    return {facts["name"]: facts["counts"]["test"] for facts in (read_sealed(p, "prepare") for p in prepared)}
 
 
 def _judges(job: TablesJob, batch: Batch) -> cells.Judges:
@@ -95,17 +117,14 @@ def _by_radius(worst: WorstCase) -> dict[float, tuple[str, float]]:
 
 
 def _worst(job: TablesJob) -> Worst:
-    """Return what tests each published attack, which is the same in every reading."""
-    return {
-        (w.dataset, w.attack, reading): w.why_not or Trial(w.threat, _by_radius(w))
-        for w in job.worst
-        for reading in job.readings
-    }
+    """Return what tests each published attack."""
+    return {(w.dataset, w.attack): w.why_not or Trial(w.threat, _by_radius(w)) for w in job.worst}
 
 
 def _caps(job: TablesJob, sizes: Mapping[str, int]) -> dict[tuple[str, str, str, str], Caps]:
     def caps(cut: CutShort) -> Caps:
         everything = sizes[cut.data]
-        return Caps(cut.model, cut.attack, cut.size, min(cut.population or everything, everything), cut.given)
+        population = min(cut.population or everything, everything)
+        return Caps(cut.cut_model, cut.cut_attack, cut.cut_size, population, cut.given)
 
-    return {(cut.dataset, cut.name, cut.defense, cut.slug): caps(cut) for cut in job.cut_short}
+    return {(cut.dataset, cut.model, cut.defense, cut.attack): caps(cut) for cut in job.cut_short}

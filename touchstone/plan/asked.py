@@ -39,14 +39,13 @@ def asked(files: StudyFiles, study: Study, printed: Sheet | None) -> list[Asked]
         ConfigError: with every problem of claims.csv and qualitative.csv; if the study asks for nothing.
     """
     known = claim_table.known(study)
-    readings = {name: reading.model_dump() for name, reading in study.readings.items()}
     problems: list[str] = []
     claims: pd.DataFrame | None = None
     if printed is None and not study.cells:
         problems.append(f"{files.claims}: cannot be read: there is none, and {files.definition} has no `cells`")
     else:
         try:
-            claims = claim_table.load(printed, study.study, known, tried(study), readings)
+            claims = claim_table.load(printed, study.study, known, tried(study), study.readings)
         except ConfigError as error:
             problems += error.problems
     try:
@@ -55,7 +54,7 @@ def asked(files: StudyFiles, study: Study, printed: Sheet | None) -> list[Asked]
         problems += error.problems
     if claims is None or problems:
         raise ConfigError(problems)
-    rows = claim_table.expand(claims, readings)
+    rows = claim_table.expand(claims, study.readings)
     rows = rows[rows["cell_metric"] != ""]
     compared = rows["cell_metric"].isin(COMPARED)
     if compared.any() and not study.reference:

@@ -280,7 +280,7 @@ def tables_job(plan: Plan, study: str) -> TablesJob:
         tables=definition.tables,
         labels=definition.labels,
         match=tuple(definition.paired.match if definition.paired else ()),
-        readings={name: reading.model_dump() for name, reading in definition.readings.items()},
+        readings=definition.readings,
         worst=tuple(
             found
             for attack in definition.attacks
@@ -325,7 +325,8 @@ def _cut_short(plan: Plan, model: ModelId, attack: str) -> CutShort:
     given = plan.is_given(model)
     other = ("other weights",) if plan.studies[model.study].paired and not given else ()
     changed = stand_in + training + other
-    return CutShort(*names, data, population, model=changed, attack=cuts, size=images + trained, given=given)
+    sizes = images + trained
+    return CutShort(*names, data, population, cut_model=changed, cut_attack=cuts, cut_size=sizes, given=given)
 
 
 def drawn_models(plan: Plan, study: str, figure: FigureDef) -> dict[str, tuple[ModelId, ...]]:

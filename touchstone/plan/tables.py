@@ -4,11 +4,10 @@ Apart from `touchstone.plan.jobs`, since it holds parts of a study: code that tr
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 from touchstone.cell import ThreatSpec
 from touchstone.plan.jobs import Job
-from touchstone.study.schema import NearZero, TableDef
+from touchstone.study.schema import NearZero, Reading, TableDef
 
 
 @dataclass(frozen=True)
@@ -36,22 +35,23 @@ class CutShort:
     """What a run cuts short for one attack on one model, in words, by what it affects.
 
     Attributes:
-        model: changes what is attacked: epochs, a dataset that stands in.
-        attack: changes the attack: steps, restarts.
-        size: fewer samples or seeds, which only widen the interval.
+        data: the dataset in use.
+        cut_model: changes what is attacked: epochs, a dataset that stands in.
+        cut_attack: changes the attack: steps, restarts.
+        cut_size: fewer samples or seeds, which only widen the interval.
         population: the first so many test images are what the numbers are about; None for all.
         given: whether others trained the model.
     """
 
     dataset: str
-    name: str
+    model: str
     defense: str
-    slug: str
+    attack: str
     data: str
     population: int | None = None
-    model: tuple[str, ...] = ()
-    attack: tuple[str, ...] = ()
-    size: tuple[str, ...] = ()
+    cut_model: tuple[str, ...] = ()
+    cut_attack: tuple[str, ...] = ()
+    cut_size: tuple[str, ...] = ()
     given: bool = False
 
 
@@ -74,7 +74,7 @@ class TablesJob(Job):
     near_zero: NearZero | None
     tables: dict[str, TableDef]
     labels: dict[str, str]
-    readings: dict[str, dict[str, Any]]
+    readings: dict[str, Reading]
     worst: tuple[WorstCase, ...]
     cut_short: tuple[CutShort, ...]
     match: tuple[str, ...] = ()

@@ -20,8 +20,8 @@ import pandas as pd
 from touchstone.cell import radius_index, same_radius
 from touchstone.registry import nearest
 from touchstone.study.config import SLUG, ConfigError
-from touchstone.study.scale import EPSILON_UNITS, UNITS
-from touchstone.study.schema import Study
+from touchstone.study.scale import EPSILON_UNITS, METRICS, UNITS
+from touchstone.study.schema import Reading, Study
 
 SLOTS = ["dataset", "model", "defense", "attack"]
 CELL = [f"cell_{slot}" for slot in SLOTS]
@@ -36,38 +36,6 @@ COLUMNS = ["id", *PUBLISHED, *CELL, "cell_epsilon", "cell_metric", "out_of_scope
 OPTIONAL = ["alternative", "cited", "against"]
 CERTAINTY = ("certain", "inferred", "uncertain")
 HEADLINE = "headline"
-
-
-class Measure(NamedTuple):
-    """A metric that a re-run gives: the kinds of attack that it comes from, and its range in our unit.
-
-    at_radius: it is measured at the radii of its attack, where that has any. norm: the only one in which it is.
-    """
-
-    kinds: Collection[str]
-    low: float
-    high: float
-    at_radius: bool = False
-    norm: str = ""
-
-
-_ANY = ("none", "fixed", "minimal")
-_SIZE = Measure(["minimal"], 0.0, math.inf)
-MEASURES = {
-    "accuracy": Measure(_ANY, 0.0, 1.0, at_radius=True),
-    "accuracy_values": Measure(["minimal"], 0.0, 1.0, at_radius=True, norm="l0"),
-    "error": Measure(_ANY, 0.0, 1.0, at_radius=True),
-    "adv_error": Measure(["fixed", "minimal"], 0.0, 1.0, at_radius=True),
-    "avg_confidence": Measure(_ANY, 0.0, 1.0, at_radius=True),
-    "prob_gap": Measure(["none"], -1.0, 1.0),
-    "success_rate": Measure(["minimal"], 0.0, 1.0),
-    **dict.fromkeys(["mean_norm", "median_norm", "common_mean_norm"], _SIZE),
-    **dict.fromkeys(["mean_norm_values", "median_norm_values"], _SIZE._replace(norm="l0")),
-    **dict.fromkeys(["rho_adv", "rho_adv_ends", "rho_adv_all", "rho_adv_all_ends"], _SIZE._replace(norm="l2")),
-    "clean_accuracy_drop_vs_std": Measure(["none"], -1.0, 1.0),
-    "fuzziness": Measure(["none"], 0.0, math.inf),
-    "near_zero_param_ratio_vs_std": Measure(["none"], 0.0, math.inf),
-}
 # a printed word that has several definitions -> those, of which a study takes the one that the paper means
 DEFINITIONS = {
     "accuracy": ("accuracy", "accuracy_values"),
@@ -94,7 +62,8 @@ class Tried(NamedTuple):
 
 Known = Mapping[str, Collection[str]]  # slot -> slugs that are defined
 AllTried = Mapping[tuple[str, str, str], Tried]  # by dataset, defense and attack
-Readings = Mapping[str, Mapping[str, Any]]  # as for `expand`
+Readings = Mapping[str, Reading]  # by name, as for `expand`
+Row = Mapping[Any, Any]  # of the claims, by column
 Lines = list[tuple[int, dict[str, str]]]  # line number and row
 
 _RESTARTS = re.compile(r"(?:^|;)restarts=([^;]+)")
@@ -263,28 +232,45 @@ def _row_problems(
             yield from ((key, f"in the reading {name!r}: {text}") for key, text in found)
 
 
-PAIRS = ("accuracy", "accuracy_values", "success_rate", "mean_norm", "mean_norm_values")  # metrics that are paired
+PAIRS = [name for name, metric in METRICS.items() if metric.paired]  # what a claim with `against` may be of
+
+
+def compared_with(row: Row, rows: Iterable[Row]) -> list[Row]:
+    """Return the numbers of the attack that a claim names in `against`: of its table and net, at its radius.
+
+    Args:
+        row: a claim, as it is written or as `load` returns it.
+        rows: all claims of its study, likewise.
+
+    Returns:
+        Their rows; a claim that has been checked has one.
+    """
+    same, radius = ["source_table", "cell_dataset", "cell_model", "cell_defense", "cell_metric"], _radius(row)
+    of_attack = (other for other in rows if other["cell_attack"] == row["against"])
+    of_net = (other for other in of_attack if all(other[key] == row[key] for key in same))
+    return [other for other in of_net if same_radius(_radius(other), radius)]
+
+
+def _radius(row: Row) -> float:
+    """Return the radius of a claim's cell; nan for none, and for text that is no number."""
+    radius: str | float = row["cell_epsilon"]
+    return _or_nan(_number(radius)) if isinstance(radius, str) else radius
 
 
 def _against_problems(rows: Lines) -> Iterator[tuple[int, str]]:
     """A claim names an attack with one number in its table, on the same net with the same restarts."""
-    same = ["source_table", "cell_dataset", "cell_model", "cell_defense", "cell_epsilon", "cell_metric"]
     for line, row in rows:
         if not row["against"]:
             continue
-        place = [row[key] for key in same]
-        others = [other for _, other in rows if other["cell_attack"] == row["against"]]
-        others = [other for other in others if [other[key] for key in same] == place]
-        restarts = {found[1] for one in (row, *others) if (found := _RESTARTS.search(one["attack_params"]))}
+        found = compared_with(row, (other for _, other in rows))
+        restarts = {match[1] for one in (row, *found) if (match := _RESTARTS.search(one["attack_params"]))}
         if row["cell_metric"] not in PAIRS:
             yield line, f"is for {', '.join(PAIRS)}, not for {row['cell_metric']!r}"
         elif row["against"] == row["cell_attack"]:
             yield line, f"{row['against']!r} is compared with itself"
-        elif len(others) != 1:
-            yield (
-                line,
-                f"expected one number of {row['against']!r} in the same table on the same cell, got {len(others)}",
-            )
+        elif len(found) != 1:
+            text = f"expected one number of {row['against']!r} in the same table on the same cell, got {len(found)}"
+            yield line, text
         elif len(restarts) > 1:
             yield line, f"{row['against']!r} has other restarts: {', '.join(sorted(restarts))}"
 
@@ -308,7 +294,7 @@ def _number_problems(row: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for text in others:
         if _number(text) is None:
             yield "alternative", f"expected numbers separated by ';', got {text!r}"
-    measure = MEASURES.get(row["cell_metric"])
+    measure = METRICS.get(row["cell_metric"])
     if measure and row["unit"] in UNITS:
         size, what = UNITS[row["unit"]], f"{row['cell_metric']} in {row['unit']}"
         low, high = measure.low * size, measure.high * size
@@ -321,7 +307,7 @@ def _number_problems(row: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 def _cell_problems(row: Mapping[str, str], known: Known, tried: AllTried) -> Iterator[tuple[str, str]]:
     """Say which slugs of a cell are missing or unknown, and what is not run or not measured there."""
-    for slot, names in [*((slot, known[slot]) for slot in SLOTS), ("metric", MEASURES)]:
+    for slot, names in [*((slot, known[slot]) for slot in SLOTS), ("metric", METRICS)]:
         key = f"cell_{slot}"
         if not row[key]:
             yield key, "required where the claim has a cell"
@@ -334,7 +320,7 @@ def _run_problems(row: Mapping[str, str], tried: AllTried) -> Iterator[tuple[str
     """Say where the attack of a cell is not run at its radius, in the printed norm, or does not give its metric."""
     attack, given = row["cell_attack"], row["cell_epsilon"]
     run, radius = tried.get(_tried_key(row)), _number(given)
-    measure = MEASURES.get(row["cell_metric"])
+    measure = METRICS.get(row["cell_metric"])
     if run is None or (given and radius is None):
         return
     read_at = measure is None or measure.at_radius or run.kind != "minimal"
@@ -366,9 +352,9 @@ def _disagreements(row: Mapping[str, str], known: Known, tried: AllTried) -> Ite
     """Say where the printed columns and those of the cell contradict each other."""
     printed = re.sub("_(lo|hi)$", "", row["metric"])
     names = DEFINITIONS.get(printed, (printed,))
-    if printed not in MEASURES:
-        yield "metric", f"unknown metric {printed!r} with a cell; {nearest(printed, MEASURES)}"
-    elif row["cell_metric"] in MEASURES and row["cell_metric"] not in names:
+    if printed not in METRICS:
+        yield "metric", f"unknown metric {printed!r} with a cell; {nearest(printed, METRICS)}"
+    elif row["cell_metric"] in METRICS and row["cell_metric"] not in names:
         yield "cell_metric", f"{row['cell_metric']!r}, but {row['metric']!r} is printed"
     run = tried.get(_tried_key(row))
     for slot in SLOTS:
@@ -428,9 +414,10 @@ def _table(claims: Sequence[Mapping[str, object]]) -> pd.DataFrame:
 # ---- claims x readings
 
 
-def _swaps(reading: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
-    """Return the slugs that a reading swaps, by column of the claims."""
-    return {f"cell_{slot}": reading.get(slot) or {} for slot in [*SLOTS, "metric"]}
+def _swaps(reading: Reading) -> dict[str, Mapping[str, str]]:
+    """Return the words that a reading swaps, by column of the claims."""
+    swaps = {"model": reading.model, "defense": reading.defense, "attack": reading.attack, "metric": reading.metric}
+    return {f"cell_{slot}": words for slot, words in swaps.items()}
 
 
 def expand(claims: pd.DataFrame, readings: Readings) -> pd.DataFrame:
@@ -438,8 +425,7 @@ def expand(claims: pd.DataFrame, readings: Readings) -> pd.DataFrame:
 
     Args:
         claims: as `load` returns them.
-        readings: name -> {slot of SLOTS, or metric: {word: word that stands in}, "mark": words of the verdict}.
-            `headline` keeps every claim as it is; another reading has the claims whose cell it changes.
+        readings: `headline` keeps every claim as it is; another reading has the claims whose cell it changes.
 
     Raises:
         ValueError: if there is no headline, or another reading has no mark.
@@ -450,10 +436,10 @@ def expand(claims: pd.DataFrame, readings: Readings) -> pd.DataFrame:
     for name, reading in readings.items():
         if name == HEADLINE:
             continue
-        if not reading.get("mark"):
+        if not reading.mark:
             raise ValueError(f"readings: {name}: expected a mark, the words of its verdict, got none")
         changed = claims.assign(**{key: claims[key].replace(swap) for key, swap in _swaps(reading).items()})
         words = [*CELL, "cell_metric"]
         touched = (changed[words] != claims[words]).any(axis=1)
-        parts.append(changed[touched].assign(reading=name, mark=reading["mark"]))
+        parts.append(changed[touched].assign(reading=name, mark=reading.mark))
     return pd.concat(parts, ignore_index=True)

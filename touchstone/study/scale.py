@@ -1,7 +1,7 @@
-"""How numbers are compared: units of published values, and the tolerance of each metric."""
+"""How numbers are compared: units of published values, every metric with its tolerance, seeds and levels."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal, NamedTuple
 
 # unit of a published value -> what one is in it
@@ -24,10 +24,14 @@ EPSILON_UNITS = {
 }
 # of a share: the usual tolerance, the least difference of a pair that is tested, and how near a net must be
 POINTS = 0.02
+EDGE = 0.05  # of a share: so near 0 and 1 it scatters less, and its tolerance is EDGE_POINTS
+EDGE_POINTS = 0.005
 FLOOR = 0.005  # accuracy: what is left under an attack that breaks all but a few, as many attacks would
 LITTLE = 0.05  # accuracy: the most that "a little" is, averaged over attacks
 SLIGHT = 0.02  # accuracy: the most that is lost without an attack where the loss is hardly visible
 SLACK = 1e-9  # rounding of decimal numbers: a difference of exactly tau is within tau
+LEVEL = 0.05  # of every test; an interval is that of 1 - LEVEL, which texts call 95 %
+LEAST_SEEDS = 3  # whose own deviation is used, and of which a verdict may speak
 
 Tolerance = Callable[[float], float]
 
@@ -45,20 +49,32 @@ LOGIT = Scale(lambda value: math.log(value / (1.0 - value)), lambda value: 1.0 /
 
 
 class Metric(NamedTuple):
-    """How a metric is compared.
+    """A metric that a re-run gives, and how its numbers are compared.
 
     Attributes:
+        kinds: of attacks that it comes from.
+        low, high: its range, in our unit.
         tolerance: of a published value; both as measured.
         sampling: how samples enter: "binomial" (a share of them), "measured" (their half-width stands beside the
             number), "none" (it reads no samples).
         scale: on which deviations over seeds are pooled.
         clean: tolerance of a number without an attack, where that is another.
+        at_radius: it is measured at the radii of its attack, where that has any.
+        norm: the only one in which it is measured; "" for any.
+        paired: what is compared of one sample, where two attacks are: whether it is left right, whether it is broken,
+            or how far that took; "" where nothing is.
     """
 
+    kinds: Collection[str]
+    low: float
+    high: float
     tolerance: Tolerance
     sampling: Literal["binomial", "measured", "none"]
     scale: Scale
     clean: Tolerance | None = None
+    at_radius: bool = False
+    norm: str = ""
+    paired: Literal["", "left", "reached", "distance"] = ""
 
     def tau(self, value: float, *, clean: bool) -> float:
         """Return the tolerance of a published value, measured without an attack or under one."""
@@ -67,10 +83,11 @@ class Metric(NamedTuple):
 
 def _points(value: float) -> float:
     """Accuracies and errors under attack: alike, as one is 1 minus the other."""
-    return 0.005 if min(value, 1.0 - value) <= 0.05 + SLACK else POINTS
+    return EDGE_POINTS if min(value, 1.0 - value) <= EDGE + SLACK else POINTS
 
 
 def _of_error(value: float) -> float:
+    """Errors without an attack: a fifth, and 0.2 points at least."""
     return max(0.002, 0.2 * value)
 
 
@@ -86,27 +103,26 @@ def _absolute(size: float) -> Tolerance:
     return lambda _: size
 
 
-SHARE = Metric(_points, "binomial", LOGIT)
+_ANY = ("none", "fixed", "minimal")
+SHARE = Metric(_ANY, 0.0, 1.0, _points, "binomial", LOGIT, at_radius=True)
+_CONFIDENCE = Metric(_ANY, 0.0, 1.0, _absolute(POINTS), "measured", PLAIN, at_radius=True)
+_SIZE = Metric(["minimal"], 0.0, math.inf, _relative(0.10), "measured", LOG)
+_WEIGHTS = Metric(["none"], 0.0, math.inf, _relative(0.25), "none", LOG)
 METRICS = {
-    "accuracy": SHARE._replace(clean=_of_accuracy),
-    "worst_accuracy": SHARE,
-    "success_rate": SHARE,
+    "accuracy": SHARE._replace(clean=_of_accuracy, paired="left"),
+    "accuracy_values": SHARE._replace(kinds=["minimal"], norm="l0", paired="left"),
     "error": SHARE._replace(clean=_of_error),
-    "adv_error": SHARE,
-    "clean_accuracy_drop_vs_std": Metric(_absolute(0.02), "measured", PLAIN),
-    "mean_norm": Metric(_relative(0.10), "measured", LOG),
-    "median_norm": Metric(_relative(0.10), "measured", LOG),
-    "common_mean_norm": Metric(_relative(0.10), "measured", LOG),
-    "accuracy_values": SHARE,
-    "mean_norm_values": Metric(_relative(0.10), "measured", LOG),
-    "median_norm_values": Metric(_relative(0.10), "measured", LOG),
-    **dict.fromkeys(
-        ["rho_adv", "rho_adv_ends", "rho_adv_all", "rho_adv_all_ends"], Metric(_relative(0.10), "measured", LOG)
-    ),
-    "avg_confidence": Metric(_absolute(0.02), "measured", PLAIN),
-    "prob_gap": Metric(_absolute(0.02), "measured", PLAIN),
-    "fuzziness": Metric(_relative(0.25), "none", LOG),
-    "near_zero_param_ratio_vs_std": Metric(_relative(0.25), "none", LOG),
+    "adv_error": SHARE._replace(kinds=["fixed", "minimal"]),
+    "avg_confidence": _CONFIDENCE,
+    "prob_gap": _CONFIDENCE._replace(kinds=["none"], low=-1.0, at_radius=False),
+    "success_rate": SHARE._replace(kinds=["minimal"], at_radius=False, paired="reached"),
+    "mean_norm": _SIZE._replace(paired="distance"),
+    **dict.fromkeys(["median_norm", "common_mean_norm"], _SIZE),
+    "mean_norm_values": _SIZE._replace(norm="l0", paired="distance"),
+    "median_norm_values": _SIZE._replace(norm="l0"),
+    **dict.fromkeys(["rho_adv", "rho_adv_ends", "rho_adv_all", "rho_adv_all_ends"], _SIZE._replace(norm="l2")),
+    "clean_accuracy_drop_vs_std": _CONFIDENCE._replace(kinds=["none"], low=-1.0, at_radius=False),
+    **dict.fromkeys(["fuzziness", "near_zero_param_ratio_vs_std"], _WEIGHTS),
 }
 ERRORS = ("error", "adv_error")  # of 1 minus an accuracy: any, and what papers call so under attack
 # metrics that also need the reference defense

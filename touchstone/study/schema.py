@@ -15,6 +15,7 @@ from touchstone.ranges import Positive, Space
 from touchstone.recipe import Phase
 from touchstone.registry import BudgetRule, DatasetSpec, is_own
 from touchstone.study.config import Count, Definition, Once, Slug, Strict
+from touchstone.study.scale import POINTS
 
 Norm = Literal["linf", "l2", "l1", "l0"]
 Slugs = Annotated[list[Slug], Field(min_length=1), Once]
@@ -360,7 +361,8 @@ class Pairs(Strict):
     """What nets of other weights than the published ones can be asked: how two attacks compare on one of them."""
 
     match: Slugs = Field(
-        description="attacks, clean among them, under which a net must have the published accuracy to 2 points"
+        description="attacks, clean among them, under which a net must have the published accuracy to "
+        f"{100 * POINTS:g} points"
     )
 
 

@@ -15,16 +15,12 @@ import pandas as pd
 from touchstone.registry import nearest
 from touchstone.study.claims import Known, Sheet, raise_problems, read_sheet
 from touchstone.study.config import SLUG
+from touchstone.weight_metrics import WEIGHT_METRICS
 
 COLUMNS = ["paper", "id", "claim", "evidence_table", "how_to_test", "published_numbers_agree", "test"]
 OPTIONAL = ["datasets"]  # that it speaks of, where its evidence is no table of claims, or speaks of more
 SEE = "see"  # the test of a statement that a reader judges: "see figure 3"
-OF_WEIGHTS = (
-    "fuzziness",
-    "near_zero_param_ratio_vs_std",
-    "max_abs_conv",
-    "rho_extreme",
-)  # what `decreasing` may compare
+OF_WEIGHTS = tuple(metric.compared for metric in WEIGHT_METRICS.values())  # what `decreasing` may compare
 OF_DISTANCE = (
     *("rho_adv", "rho_adv_ends", "rho_adv_all", "rho_adv_all_ends"),
     *("mean_norm", "median_norm"),

@@ -3,17 +3,17 @@
 from pathlib import Path
 
 from touchstone import log
-from touchstone.jobs.tables import tables
+from touchstone.jobs.tables import TableFiles, tables
 from touchstone.plan.tables import TablesJob
 
 log.set_up(snakemake.log[0])
 written = snakemake.input
-tables(
-    TablesJob.from_params(snakemake.params.job),
+files = TableFiles(
     claims=next(map(Path, written.claims), None),
     statements=next(map(Path, written.statements), None),
-    records=map(Path, written.records),
-    runs=map(Path, written.runs),
-    selections=map(Path, written.selections),
-    prepared=map(Path, written.prepared),
+    records=[*map(Path, written.records)],
+    runs=[*map(Path, written.runs)],
+    selections=[*map(Path, written.selections)],
+    prepared=[*map(Path, written.prepared)],
 )
+tables(TablesJob.from_params(snakemake.params.job), files)

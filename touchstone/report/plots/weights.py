@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
+from touchstone.findings.weights import EXTREME, rho_extreme
 from touchstone.findings.weights import near_zero as share_near_zero
-from touchstone.findings.weights import rho_extreme
 from touchstone.ranges import NotNegative, Positive
 from touchstone.report.plots.sources import Series, Weights
 from touchstone.report.plots.style import canvas, colours, say, styled
@@ -67,7 +67,7 @@ def histogram_and_values(series: list[Series[Weights]], *, near_zero: Positive =
 
 
 @styled
-def rho_grid(series: list[Series[Weights]], *, margin: NotNegative = 0.05) -> Figure:
+def rho_grid(series: list[Series[Weights]], *, margin: NotNegative = EXTREME) -> Figure:
     """Draw rho = 1 / (1 + |w|) of every weight, a panel per label: filters side by side, input channels below.
 
     Source: Shen et al. (2020), eq. 15 and figure 6. The first seed that finished is shown.

@@ -18,9 +18,10 @@ from touchstone.study.checks.attacks import Attacks, space_on
 from touchstone.study.checks.checker import Checker, each
 from touchstone.study.checks.printed import Captions, Printed
 from touchstone.study.checks.recipes import Recipes
-from touchstone.study.claims import HEADLINE, MEASURES, Sheet
+from touchstone.study.claims import HEADLINE, Sheet
 from touchstone.study.claims import read as read_claims
 from touchstone.study.config import ConfigError, Key, parse, read
+from touchstone.study.scale import METRICS
 from touchstone.study.schema import (
     RESULT_TABLES,
     WEIGHTS,
@@ -40,9 +41,9 @@ from touchstone.study.schema import (
 from touchstone.study.suites import Suites
 
 
-def load_study(files: StudyFiles, suites: Suites | None = None) -> Study:
-    """Read and check a study, its own claims with it; see `checked_study`."""
-    return checked_study(files, read_claims(files.claims), suites)
+def load_study(files: StudyFiles) -> Study:
+    """Read and check a study, its own claims with it, but no suites; see `checked_study`."""
+    return checked_study(files, read_claims(files.claims))
 
 
 def checked_study(files: StudyFiles, printed: Sheet | None, suites: Suites | None = None) -> Study:
@@ -303,7 +304,7 @@ class References:
         if not headline and not reading.mark:
             self.check.add(key, "a mark is required, the words of its verdict")
         words: dict[str, Collection[str]] = {
-            "metric": MEASURES,
+            "metric": METRICS,
             "model": self.study.models,
             "defense": self.study.defenses,
             "attack": self.study.attacks,
