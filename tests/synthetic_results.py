@@ -110,12 +110,12 @@ def make_results(root: Path, run: str = "demo", seeds: int = 2) -> Results:
     return results
 
 
-def figure_sources(results: Results, figure: FigureDef, seeds: int) -> dict[str, list[str]]:
+def figure_sources(results: Results, figure: FigureDef, seeds: int) -> dict[str, list[Path]]:
     """Return what the figure rule passes to `plots.output.draw`."""
     if figure.table:
-        return {figure.table: [str(results.table("minmax", figure.table))]}
+        return {figure.table: [results.table("minmax", figure.table)]}
     models = {d: [ModelId("minmax", figure.dataset, MODEL, d, seed) for seed in range(seeds)] for d in figure.defenses}
-    return {defense: [str(results.model(m).run.parent) for m in some] for defense, some in models.items()}
+    return {defense: [results.model_folder(m) for m in some] for defense, some in models.items()}
 
 
 def make_tables(results: Results, study: Study, seeds: int) -> dict[Path, pd.DataFrame]:

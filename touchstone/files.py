@@ -135,7 +135,7 @@ def write_yaml(path: str | Path, content: Any) -> None:
     text = io.StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = None  # short lists and mappings on one line
-    yaml.sort_base_mapping_type_on_output = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.width = 110
     yaml.dump(content, text)
     write_bytes(Path(path), text.getvalue().encode())

@@ -180,13 +180,7 @@ def _choice(job: AttackJob, grids: Mapping[str, Grid]) -> Grid | None:
 def _attacked(job: AttackJob, scene: Scene, x: Tensor, y: Tensor, index: Tensor, grids: Mapping[str, Grid]) -> Result:
     threat = make_threat(job.threat) if job.threat else None
     chosen = scene.target.run.selected_options
-    about = {
-        "seed": job.seed,
-        "batch_size": scene.job.batch_size,
-        "own_loss": make_defense(job.objective, chosen).loss if job.objective else None,
-        "progress": progress(job.attack),
-        "index": index,
-    }
+    own_loss = make_defense(job.objective, chosen).loss if job.objective else None
 
     def start(model: ModelId) -> nn.Module:
         trained = scene.substitutes[model].model
@@ -198,14 +192,36 @@ def _attacked(job: AttackJob, scene: Scene, x: Tensor, y: Tensor, index: Tensor,
     ]
     model = scene.target.model.eval()
     if job.protocol == "worst":
-        return cascade.run(model, x, y, members, threat=threat, **about)
+        if threat is None:
+            raise ValueError(f"{job.attack} is a worst case without a threat")
+        return cascade.run(
+            model,
+            x,
+            y,
+            members,
+            threat=threat,
+            seed=job.seed,
+            batch_size=scene.job.batch_size,
+            own_loss=own_loss,
+            progress=progress(job.attack),
+            index=index,
+        )
     (only,) = job.members
-    tuned = {
-        "grid": only.grid,
-        "budget_rule": only.budget_rule if job.kind == "minimal" else None,
-        "chosen": _choice(job, grids),
-    }
-    return published.run(model, x, y, members[0], threat=threat, **tuned, **about)
+    return published.run(
+        model,
+        x,
+        y,
+        members[0],
+        threat=threat,
+        seed=job.seed,
+        batch_size=scene.job.batch_size,
+        grid=only.grid,
+        budget_rule=None if only.budget_rule == "ball" else only.budget_rule,
+        chosen=_choice(job, grids),
+        own_loss=own_loss,
+        progress=progress(job.attack),
+        index=index,
+    )
 
 
 def _preflight(job: PreflightJob, scene: Scene, parts: Parts) -> Preflight:
@@ -215,8 +231,8 @@ def _preflight(job: PreflightJob, scene: Scene, parts: Parts) -> Preflight:
         found = parts.load_preflight(key)
         if found is None:
             x, y, _ = scene.images(None, SAMPLES)
-            about = {"seed": job.seed, "batch_size": scene.job.batch_size}
-            measured = preflight(scene.target.model.eval(), x, y, threat=make_threat(job.threat), **about)
+            model, threat = scene.target.model.eval(), make_threat(job.threat)
+            measured = preflight(model, x, y, threat=threat, seed=job.seed, batch_size=scene.job.batch_size)
             found = Preflight(job.threat, measured, flags.preflight(measured))
             parts.keep_preflight(key, found)
     return found

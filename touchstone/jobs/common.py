@@ -38,7 +38,7 @@ def set_up(device: str, threads: int) -> torch.device:
     torch.backends.cudnn.benchmark = False
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a debugging aid that costs time
     if device == "cuda" and not torch.cuda.is_available():
         raise RuntimeError("the config says `device: cuda`, but torch sees no GPU here; set `device: cpu`")
     return torch.device(device)
@@ -46,7 +46,8 @@ def set_up(device: str, threads: int) -> torch.device:
 
 def make_defense(objective: Objective, more: Options | None = None) -> Defense:
     """Build an objective; `more` are a candidate's options."""
-    return load(objective.target)(**objective.options, **(more or {}))
+    defense: Defense = load(objective.target)(**objective.options, **(more or {}))
+    return defense
 
 
 def make_model(net: Net, data: str, seed: int, given: Given | None = None) -> Classifier:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pandas as pd
 import safetensors.torch
@@ -24,6 +24,13 @@ from touchstone.training import Checkpoint, Fit, fit_redrawn
 
 LIBRARIES = ("torch", "torchvision", "timm")  # other ones may give other weights
 GIVEN = {"flag": "given_weights", "detail": "others trained it: what is measured is theirs, and it has no history"}
+
+
+class Every(TypedDict, total=False):
+    """How often a training saves what it needs to go on; None: not by this."""
+
+    epochs: int | None
+    minutes: float | None
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class Beginning:
 def train(
     job: TrainJob,
     results: Results,
-    every: Mapping[str, float | None] | None = None,
+    every: Every | None = None,
     given_file: str | Path | None = None,
 ) -> None:
     """Train one model and write its weights, history and run.json.
@@ -60,7 +67,7 @@ def train(
 
     A training that fails by its recipe (a loss that is not finite, no usable candidate, a start that failed) is a
     result: status "failed" with the reason. One that is killed goes on from what it saved, which is
-    kept until the training is done; `every` is how often it saves, {epochs, minutes} (None: never).
+    kept until the training is done; `every` is how often it saves; never by itself.
 
     Raises:
         WeightsError: if the file of given weights cannot be used, or does not fit the model.
@@ -75,7 +82,7 @@ def train(
         "start_sha256": begins.start.model_sha256 if begins.start else None,
         "versions": _versions(),
     }
-    checkpoint = Checkpoint(results.unfinished(job.subject.model), decides, **(every or {}))
+    checkpoint = Checkpoint(results.unfinished(job.subject.model), decides, **(every or Every()))
     started = time.monotonic()
     model, result = _trained(job, data, begins, checkpoint)
     seconds = result.history[-1]["seconds"] if result.history else time.monotonic() - started
@@ -122,7 +129,8 @@ def _chosen(job: TrainJob, results: Results) -> Options | None:
     """Return the options that were selected, {} where nothing had to be, None where no candidate was good enough."""
     if not job.selects:
         return {}
-    return read_sealed(results.selection(job.subject.model).choice, "select")["selected_options"]
+    options: Options | None = read_sealed(results.selection(job.subject.model).choice, "select")["selected_options"]
+    return options
 
 
 def _given(job: TrainJob, file: str | Path | None) -> Given | None:

@@ -57,7 +57,7 @@ def fit_redrawn(
             model, defense, x, y, phases, seed=start, stop_collapsed=attempt < redraws, checkpoint=checkpoint,
             saved=saved if attempt == first else None, **options,
         )  # fmt: skip
-        if result.status != "collapsed":
+        if not result.collapsed:
             break
         log.info("initialisation %d has learned nothing in its first epoch and is drawn again", start)
     if attempt:
@@ -91,7 +91,7 @@ def fit(
     A loss or a weight that is not finite ends the training as "failed" with the epoch; the model then holds its last
     finite weights at an epoch's end. So does a training accuracy that is at chance for PATIENCE epochs (but for a
     phase that says `finish`) or in the epoch that is kept at the end, from its first such epoch. With `stop_collapsed`
-    a net that is at chance after its first epoch ends as "collapsed" at once.
+    a net that is at chance after its first epoch ends at once, as `collapsed`.
 
     Args:
         model: trained in place.
@@ -133,7 +133,7 @@ def fit(
             run.end_epoch(row, time.monotonic() - started)
             on_epoch(run.progress(len(x)))
             if stop_collapsed and run.epoch == 1 and near_chance(row, y):
-                run.result.status = "collapsed"
+                run.result.collapsed = True
                 return run.result
             if since := run.at_chance(y):
                 return run.failed(since, f"training accuracy at chance from epoch {since} on", on_epoch)

@@ -19,18 +19,19 @@ class Fit:
     """What a training left behind.
 
     Attributes:
-        status: "ok", "collapsed" or "failed".
-        reason: why it is not ok.
+        status: ok, or failed for `reason`.
         epoch_failed: from 1, in which it went wrong.
+        collapsed: whether it ended after its first epoch, at chance, for another initialisation to be drawn.
         flags: what has to be said beside the result, {flag, detail} each.
         history: a row per epoch: epoch, phase, means of the loss and of its terms, zero_gradients (see watch.py),
             train_accuracy, validation_accuracy where rows are held out, lr and lr_<group>, seconds since the start.
         kept: per phase that was ended, the epoch whose weights it ended with.
     """
 
-    status: Literal["ok", "collapsed", "failed"] = "ok"
+    status: Literal["ok", "failed"] = "ok"
     reason: str = ""
     epoch_failed: int | None = None
+    collapsed: bool = False
     flags: list[dict[str, str]] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
     kept: list[int] = field(default_factory=list)
