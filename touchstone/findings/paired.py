@@ -102,11 +102,10 @@ def pairs(claims: pd.DataFrame, readings: Readings) -> list[Pair]:
             (other,) = compared_with(row, rows)
             seconds[row["id"]] = Claim.of(other, HEADLINE)
     found = []
-    for row in expand(claims, readings).to_dict("records"):
+    for row in expand(claims, readings, rivals=True).to_dict("records"):
         if row["against"]:
-            claim, swaps = Claim.of(row, row["reading"]), readings[row["reading"]].attack
-            published = claim.measured[0] - seconds[claim.id].measured[0]
-            found.append(Pair(claim, swaps.get(row["against"], row["against"]), published))
+            claim = Claim.of(row, row["reading"])
+            found.append(Pair(claim, row["against"], claim.measured[0] - seconds[claim.id].measured[0]))
     return found
 
 

@@ -420,12 +420,13 @@ def _swaps(reading: Reading) -> dict[str, Mapping[str, str]]:
     return {f"cell_{slot}": words for slot, words in swaps.items()}
 
 
-def expand(claims: pd.DataFrame, readings: Readings) -> pd.DataFrame:
+def expand(claims: pd.DataFrame, readings: Readings, *, rivals: bool = False) -> pd.DataFrame:
     """Return the claims under each reading: columns `reading` and `mark` are added.
 
     Args:
         claims: as `load` returns them.
         readings: `headline` keeps every claim as it is; another reading has the claims whose cell it changes.
+        rivals: whether it also has those of which it changes the attack that they are compared with.
 
     Raises:
         ValueError: if there is no headline, or another reading has no mark.
@@ -438,8 +439,8 @@ def expand(claims: pd.DataFrame, readings: Readings) -> pd.DataFrame:
             continue
         if not reading.mark:
             raise ValueError(f"readings: {name}: expected a mark, the words of its verdict, got none")
-        changed = claims.assign(**{key: claims[key].replace(swap) for key, swap in _swaps(reading).items()})
-        words = [*CELL, "cell_metric"]
-        touched = (changed[words] != claims[words]).any(axis=1)
+        swaps = {**_swaps(reading), **({"against": reading.attack} if rivals else {})}
+        changed = claims.assign(**{key: claims[key].replace(swap) for key, swap in swaps.items()})
+        touched = (changed[[*swaps]] != claims[[*swaps]]).any(axis=1)
         parts.append(changed[touched].assign(reading=name, mark=reading.mark))
     return pd.concat(parts, ignore_index=True)
