@@ -29,7 +29,7 @@ from touchstone.training.optimizers import Optimizers
 
 ROOT = Path(__file__).parents[1]
 ASKED, TRAINED = 512, 128  # images at a time: what a config gives an attack, what most recipes train on
-LONGEST = 4.0  # seconds that one measurement may take
+LONGEST = 1.0  # seconds that one measurement may take
 ROUNDS = 2
 
 

@@ -5,7 +5,7 @@ Hours are passes times seconds: how many passes an image costs at most is said i
 (`touchstone.plan.units`). What cannot be estimated is named, and is no part of a sum.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain, product
 from math import prod
@@ -89,7 +89,7 @@ def costs(plan: Plan) -> list[StudyCost]:
     return [_study(plan, study) for study in plan.studies] + [_shared(plan)]
 
 
-def total(rows: list[StudyCost]) -> StudyCost:
+def total(rows: Sequence[StudyCost]) -> StudyCost:
     """Return the sum over studies."""
     numbers = {name: sum(getattr(row, name) for row in rows) for name in StudyCost._fields[1:-1]}
     return StudyCost("all", **numbers, lacks=tuple(dict.fromkeys(chain.from_iterable(row.lacks for row in rows))))
