@@ -19,6 +19,7 @@ from benchmarks.nets import Subject, subject
 from benchmarks.seeds import table as seeds_table
 from benchmarks.timing import Timed, best_batch, goal, interleave, ratio
 from benchmarks.training import TRAINING, measure_training, training_section
+from benchmarks.units import table as units_table
 from touchstone.norms import distance
 from touchstone.provenance import machine, versions
 
@@ -204,20 +205,25 @@ def _memory(name: str, args: argparse.Namespace, say: Callable[[str], None]) -> 
     return {}, memory_table()
 
 
+def _units(name: str, args: argparse.Namespace, say: Callable[[str], None]) -> tuple[dict[str, Any], str]:  # noqa: ARG001
+    return {}, units_table(say)
+
+
 # name -> (name, arguments, say) -> what was measured and a section of the report; all are run if none is named
 PARTS = {**dict.fromkeys(CASES, _attacked), **dict.fromkeys(TRAINING, _trained), "seeds": _seeds, "memory": _memory}
+NAMED = {"units": _units}  # only if named: it writes a file of the package
 
 
 def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("cases", nargs="*", help=f"all if none are named: {', '.join(PARTS)}")
+    parser.add_argument("cases", nargs="*", help=f"all if none are named: {', '.join(PARTS)}; or units")
     parser.add_argument("--rounds", type=int, default=5, help="each system runs this often (default 5)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of PyTorch")
     parser.add_argument("--channels-last", action="store_true", help="give the peers weights in the faster format")
     parser.add_argument("--out", type=Path, default=Path("results/bench"))
     args = parser.parse_args()
-    unknown = set(args.cases) - PARTS.keys()
+    unknown = set(args.cases) - PARTS.keys() - NAMED.keys()
     if unknown:
         parser.error(f"unknown case {', '.join(sorted(unknown))}")
     torch.set_num_threads(args.threads)
@@ -227,7 +233,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     for name in args.cases or PARTS:
         start = time.perf_counter()
-        found, text = PARTS[name](name, args, say)
+        found, text = (PARTS | NAMED)[name](name, args, say)
         (args.out / f"{name}.json").write_text(json.dumps(found))
         sections.append(text)
         say(text + f"\n({time.perf_counter() - start:.0f} s)")

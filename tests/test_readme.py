@@ -1,4 +1,4 @@
-"""The main README says what is true: its tables come from the package's, and its Python runs.
+"""The READMEs say what is true: their tables come from the package's, and the main one's Python runs.
 
 `python tests/test_readme.py` writes the tables anew.
 """
@@ -13,13 +13,17 @@ from pathlib import Path
 import pytest
 
 from touchstone.attacks import ATTACKS
+from touchstone.commands.plan import HEAD, SHARED, cells
 from touchstone.defenses import DEFENSES
 from touchstone.findings.vocabulary import STANDS, STATEMENTS, VERDICTS
 from touchstone.models import MODELS
+from touchstone.plan.cost import costs, total
+from touchstone.plan.plan import make_plan
 
 # whoever asks for the network ends with that
 OFFLINE = 'import sys; sys.addaudithook(lambda event, _: sys.exit(event) if event == "socket.connect" else None)'
-README = Path(__file__).resolve().parents[1] / "README.md"
+ROOT = Path(__file__).resolve().parents[1]
+README, CONFIGS = ROOT / "README.md", ROOT / "configs" / "README.md"
 
 
 def catalogue() -> str:
@@ -40,7 +44,22 @@ def verdicts() -> str:
     return f"{table}\n\n{under_attack} The verdict on what a paper says in words: {said}."
 
 
-PARTS: dict[str, Callable[[], str]] = {"catalogue": catalogue, "verdicts": verdicts}
+def paper() -> str:
+    """What each study costs at the scale of the papers."""
+    rows = costs(make_plan(ROOT, ROOT / "configs" / "paper.yaml"))
+    table = [[f"`{row.study}`" if row.study else SHARED, *cells(row)[1:]] for row in rows]
+    table.append(["all", *cells(total(rows))[1:]])
+    shown = [n for n, name in enumerate(HEAD) if name not in ("done", "figures")]
+    lines = [list(HEAD), ["---"] * len(HEAD), *table]
+    return "\n".join("| " + " | ".join(line[n] for n in shown) + " |" for line in lines)
+
+
+# what is written -> where, by what
+PARTS: dict[str, tuple[Path, Callable[[], str]]] = {
+    "catalogue": (README, catalogue),
+    "verdicts": (README, verdicts),
+    "paper": (CONFIGS, paper),
+}
 
 
 def part(name: str) -> re.Pattern[str]:
@@ -50,9 +69,10 @@ def part(name: str) -> re.Pattern[str]:
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_tables_of_the_readme_are_those_of_the_package(name: str) -> None:
-    (found,) = part(name).findall(README.read_text())
-    assert found.strip() == PARTS[name](), "run `python tests/test_readme.py`"
+def test_tables_of_the_readmes_are_those_of_the_package(name: str) -> None:
+    file, make = PARTS[name]
+    (found,) = part(name).findall(file.read_text())
+    assert found.strip() == make(), "run `python tests/test_readme.py`"
 
 
 def test_a_reader_comes_first() -> None:
@@ -90,7 +110,5 @@ def test_every_path_that_it_names_is_there() -> None:
 
 
 if __name__ == "__main__":
-    text = README.read_text()
-    for name, make in PARTS.items():
-        text = part(name).sub(lambda _, make=make: make() + "\n", text)
-    README.write_text(text)
+    for name, (file, make) in PARTS.items():
+        file.write_text(part(name).sub(lambda _, make=make: make() + "\n", file.read_text()))

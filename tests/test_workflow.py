@@ -17,6 +17,7 @@ from checkouts import BIN, copy_checkout, environment
 from touchstone import records
 from touchstone.cell import ModelId
 from touchstone.paths import Results, study_files
+from touchstone.plan import cost
 from touchstone.plan.plan import make_plan
 
 # whole pipelines are started: slow, and one that its tests share, on one worker
@@ -185,6 +186,14 @@ def test_all_asks_for_every_declared_output(finished: tuple[Path, str]) -> None:
     made = {file for job in jobs for found in re.findall(r"output: (.*)", job) for file in found.split(", ")}
     assert len(made) > 30
     assert not {file for file in made - asked if file.startswith("results/")}, "data serve many runs, results one"
+
+
+def test_the_plan_counts_jobs_as_snakemake_does(finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    said = snakemake(finished[0], "-n", "--forceall").stdout
+    monkeypatch.chdir(finished[0])
+    whole = cost.total(cost.costs(make_plan(Path(), Path("config.yaml"))))
+    assert re.search(rf"^total +{whole.jobs}$", said, flags=re.MULTILINE)
+    assert whole.done == whole.jobs
 
 
 def test_what_is_missing_is_made_again_from_what_was_kept(finished: tuple[Path, str]) -> None:

@@ -29,6 +29,26 @@ class SourceError(ValueError):
     """A function's source cannot be read: no such file, no such function, or not Python."""
 
 
+class Passes(NamedTuple):
+    """Passes through a model that an image costs at most, times the product of some quantities.
+
+    Attributes:
+        forward: for logits; a gradient has one too.
+        backward: for a gradient in the image.
+        weights: for a gradient in the weights.
+        of: quantities: options of the function, a word of yes or no counting as 1 or 0, and names in
+            touchstone.plan.passes.QUANTITIES.
+    """
+
+    forward: float
+    backward: float = 0
+    weights: float = 0
+    of: tuple[str, ...] = ()
+
+
+Cost = tuple[Passes, ...]  # what an image costs at most is their sum
+
+
 @dataclass(frozen=True)
 class AttackSpec:
     """What the evaluation must know about an attack besides its function."""
@@ -43,6 +63,9 @@ class AttackSpec:
     coupled: bool = False  # rows influence one another: fixed batches, own forked RNG
     foreign: bool = False  # runs its option `target`, "module:function" of a library, with `options`
     wraps: tuple[str, ...] = ()  # attacks that its option `attack` may name (the first if none), run with `options`
+    # of an image and radius, besides those of the attack that it wraps; None: nobody knows
+    passes: Cost | None = None
+    usual: float = 1.0  # share of them that was spent where it was measured: on what is broken an attack stops
 
 
 @dataclass(frozen=True)
@@ -54,12 +77,14 @@ class DefenseSpec:
         source: where it is published.
         groups: what it steps besides the model, for which each phase needs settings.
         compiles: whether a compiled model serves it: not one that differentiates a gradient, or asks for features.
+        passes: of a training image and epoch; None: nobody knows.
     """
 
     fn: str
     source: str
     groups: tuple[str, ...] = ()
     compiles: bool = True
+    passes: Cost | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +140,7 @@ class DatasetSpec:
         mirrors: URLs of folders, each ending with "/", of which any holds the archive, or the files, by name; tried in
             order. None if one cannot just download it.
         options: further keyword arguments of the reader, of data of the user's own.
+        images: how many there are to train and to test on; None where only the files know.
     """
 
     fn: str
@@ -128,6 +154,7 @@ class DatasetSpec:
     archive: RawFile | None = None
     mirrors: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    images: tuple[int, int] | None = None
 
     @property
     def embedded(self) -> bool:

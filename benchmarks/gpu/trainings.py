@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 from touchstone.cell import ModelId
 from touchstone.files import write_json
 from touchstone.plan.build import phases
+from touchstone.plan.cost import counts
 from touchstone.plan.plan import Plan, make_plan
 
 ROOT = Path(__file__).parents[2]
-# training images of the datasets as they are published
-IMAGES = {"mnist": 60_000, "fashion-mnist": 60_000, "cifar10": 50_000, "digits": 1_377, "digits-rgb": 1_377}
 
 
 class Training(NamedTuple):
@@ -55,7 +54,7 @@ def training(plan: Plan, model: ModelId) -> Training:
         objective=defense.fn,
         constants=_on(model.dataset, defense.options),
         epochs=sum(phase.epochs for phase in phases(plan, model)[0]),
-        images=IMAGES[dataset],
+        images=counts(plan.dataset(dataset))[0],
     )
 
 

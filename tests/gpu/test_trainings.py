@@ -22,9 +22,14 @@ def test_the_table_of_trainings_is_that_of_the_plan(root: Path) -> None:
     assert isinstance(model, ModelId)
     one = trainings.training(plan, model)
     assert one.epochs == sum(phase.epochs for phase in trainings.phases(plan, model)[0])
-    assert one.images == trainings.IMAGES[one.dataset]
+    assert one.images == trainings.counts(plan.dataset(one.dataset))[0]
     assert {row["study"] for row in rows} == {model.study for model in plan.trained}
     assert json.loads(json.dumps(rows))
+
+
+def test_every_training_of_the_papers_is_in_the_table(root: Path) -> None:
+    plan = trainings.make_plan(root, root / "configs" / "paper.yaml")
+    assert sum(row["nets"] for row in trainings.table(plan)) == len(plan.trained)
 
 
 def test_the_table_of_trainings_needs_no_torch() -> None:

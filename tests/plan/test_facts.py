@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from touchstone.attacks import ATTACKS
 from touchstone.data import DATASETS
 from touchstone.plan import build
 from touchstone.plan.jobs import FetchJob, PrepareJob, facts
@@ -19,6 +20,7 @@ OTHER = RawFile("cifar-10-batches-py/test_batch", "0" * 32)
         ({"source": "elsewhere"}, False),
         ({"mirrors": ("https://example.org/",)}, False),
         ({"archive": RawFile("cifar.tar", "0" * 32)}, False),
+        ({"images": (1, 1)}, False),
         ({"files": (*CIFAR.files[:5], OTHER, CIFAR.files[6])}, True),
         ({"validation": 10}, True),
         ({"mean": (0.5, 0.5, 0.5)}, True),
@@ -41,3 +43,9 @@ def test_the_sums_of_a_dataset_are_in_its_jobs() -> None:
     fetching = FetchJob(job.code, "cifar10", CIFAR.files)
     assert FetchJob.from_params(fetching.to_params()) == fetching
     assert fetching.to_params() != replace(fetching, files=(*CIFAR.files[:-1], OTHER)).to_params()
+
+
+def test_what_an_attack_costs_decides_no_job() -> None:
+    spec = ATTACKS["deepfool"]
+    assert facts(replace(spec, passes=None, usual=0.5)) == facts(spec)
+    assert facts(replace(spec, coupled=True)) != facts(spec)

@@ -129,7 +129,7 @@ def test_a_cap_of_a_study_leaves_the_others_alone(laptop: Plan) -> None:
     }
     on = {m.study: m for m in laptop.models if "deepfool-l2" in laptop.attacks(m)}
     samples = {study: build.attack_job(laptop, model, "deepfool-l2").samples for study, model in on.items()}
-    assert samples == {"critic": None, "margin": None, "pdpgd": 100}
+    assert samples == {"critic": 1000, "margin": None, "pdpgd": 75}
 
 
 def test_a_later_phase_goes_on_from_the_one_before_it(edited: Edit) -> None:

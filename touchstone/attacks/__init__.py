@@ -6,13 +6,14 @@ What all of them promise and ask for is said in `contract.py`, what is special t
 import ast
 from typing import Literal
 
-from touchstone.registry import NORMS, AttackSpec, BudgetRule, SourceError, is_own, options
+from touchstone.registry import NORMS, AttackSpec, BudgetRule, Cost, Passes, SourceError, is_own, options
 
 
 def _fixed(
     fn: str,
     norms: tuple[str, ...],
     source: str,
+    passes: Cost,
     *,
     droppable: bool = True,
     coupled: bool = False,
@@ -20,23 +21,34 @@ def _fixed(
 ) -> AttackSpec:
     """An attack within a radius; fn is "module:function" in this folder."""
     fn = f"{__name__}.{fn}"
-    return AttackSpec(fn, "fixed", norms, source, droppable=droppable, coupled=coupled, wraps=wraps)
+    return AttackSpec(fn, "fixed", norms, source, droppable=droppable, coupled=coupled, wraps=wraps, passes=passes)
 
 
 def _minimal(
     fn: str,
     norms: tuple[str, ...],
     source: str,
+    passes: Cost,
     *,
     criterion: Literal["misclassified", "confidence"] = "misclassified",
     budget_rule: BudgetRule = "distance",
     droppable: bool = True,
     coupled: bool = False,
+    usual: float = 1.0,
 ) -> AttackSpec:
     """An attack that looks for the nearest point; fn is "module:function" in this folder."""
     facts = (criterion, budget_rule, droppable, coupled)
-    return AttackSpec(f"{__name__}.{fn}", "minimal", norms, source, *facts)
+    return AttackSpec(f"{__name__}.{fn}", "minimal", norms, source, *facts, passes=passes, usual=usual)
 
+
+def _grads(*of: str) -> Passes:
+    """So many gradients in the image."""
+    return Passes(1, 1, of=of)
+
+
+ONCE = Passes(1)  # logits, at x or of the last iterate
+PLAYED = (ONCE, _grads("restarts", "steps"), _grads("finetune", "steps"), Passes(2, of=("restarts",)))
+TOWARDS = (_grads("others", "steps"), Passes(1, of=("others",)))
 
 WITHOUT_KEYWORD = ("foolbox",)  # conventions of foreign attacks that tell a radius in another way than by a keyword
 
@@ -49,67 +61,239 @@ def _foreign(fn: str, kind: Literal["fixed", "minimal"], budget_rule: Literal["b
 
 ATTACKS: dict[str, AttackSpec] = {
     "clean": AttackSpec(
-        fn="touchstone.attacks.clean:clean", kind="none", norms=("linf", "l2", "l1", "l0"), source="no attack"
+        fn="touchstone.attacks.clean:clean",
+        kind="none",
+        norms=("linf", "l2", "l1", "l0"),
+        source="no attack",
+        passes=(),
     ),
-    "fgsm": _fixed("pgd:fgsm", norms=("linf", "l2", "l1"), source="Goodfellow, Shlens, Szegedy (2015)"),
-    "bim": _fixed("pgd:bim", norms=("linf", "l2", "l1"), source="Kurakin, Goodfellow, Bengio (2017)"),
-    "pgd": _fixed("pgd:pgd", norms=("linf", "l2", "l1"), source="Madry et al. (2018); l1: Tramer, Boneh (2019)"),
-    "apgd": _fixed("apgd:apgd", norms=("linf", "l2", "l1"), source="Croce, Hein (2020); l1: Croce, Hein (2021)"),
-    "apgd-t": _fixed("apgd:apgd_t", norms=("linf", "l2", "l1"), source="Croce, Hein (2020); l1: Croce, Hein (2021)"),
-    "mim": _fixed("mim:mim", norms=("linf", "l2", "l1"), source="Dong et al. (2018)"),
-    "cw": _minimal("cw:cw", norms=("l2",), budget_rule="unbounded", source="Carlini, Wagner (2017)"),
-    "deepfool": _minimal("deepfool:deepfool", norms=("linf", "l2"), source="Moosavi-Dezfooli, Fawzi, Frossard (2016)"),
-    "ddn": _minimal("ddn:ddn", norms=("l2",), source="Rony et al. (2019)"),
-    "fab": _minimal("fab:fab", norms=("linf", "l2", "l1"), source="Croce, Hein (2020)"),
-    "fab-t": _minimal("fab:fab_t", norms=("linf", "l2", "l1"), source="Croce, Hein (2020)"),
+    "fgsm": _fixed(
+        "pgd:fgsm",
+        norms=("linf", "l2", "l1"),
+        source="Goodfellow, Shlens, Szegedy (2015)",
+        passes=(_grads(),),
+    ),
+    "bim": _fixed(
+        "pgd:bim",
+        norms=("linf", "l2", "l1"),
+        source="Kurakin, Goodfellow, Bengio (2017)",
+        passes=(_grads("steps"),),
+    ),
+    "pgd": _fixed(
+        "pgd:pgd",
+        norms=("linf", "l2", "l1"),
+        source="Madry et al. (2018); l1: Tramer, Boneh (2019)",
+        passes=(_grads("restarts", "step_sizes", "steps"), Passes(1, of=("restarts", "step_sizes"))),
+    ),
+    "apgd": _fixed(
+        "apgd:apgd",
+        norms=("linf", "l2", "l1"),
+        source="Croce, Hein (2020); l1: Croce, Hein (2021)",
+        passes=(_grads("restarts", "steps"), Passes(3, of=("restarts",))),
+    ),
+    "apgd-t": _fixed(
+        "apgd:apgd_t",
+        norms=("linf", "l2", "l1"),
+        source="Croce, Hein (2020); l1: Croce, Hein (2021)",
+        passes=(ONCE, _grads("targets", "restarts", "steps"), Passes(3, of=("targets", "restarts"))),
+    ),
+    "mim": _fixed(
+        "mim:mim",
+        norms=("linf", "l2", "l1"),
+        source="Dong et al. (2018)",
+        passes=(_grads("steps"),),
+    ),
+    "cw": _minimal(
+        "cw:cw",
+        norms=("l2",),
+        budget_rule="unbounded",
+        source="Carlini, Wagner (2017)",
+        passes=(ONCE, _grads("binary_steps", "steps")),
+        usual=0.4,
+    ),
+    "deepfool": _minimal(
+        "deepfool:deepfool",
+        norms=("linf", "l2"),
+        source="Moosavi-Dezfooli, Fawzi, Frossard (2016)",
+        passes=(
+            Passes(2),
+            Passes(0, 1, of=("fixed_class", "candidates")),
+            Passes(2, of=("steps",)),
+            Passes(0, 1, of=("steps", "linearised")),
+        ),
+        usual=0.1,
+    ),
+    "ddn": _minimal(
+        "ddn:ddn",
+        norms=("l2",),
+        source="Rony et al. (2019)",
+        passes=(_grads("steps"), ONCE),
+    ),
+    "fab": _minimal(
+        "fab:fab",
+        norms=("linf", "l2", "l1"),
+        source="Croce, Hein (2020)",
+        passes=(
+            ONCE,
+            Passes(2, of=("restarts", "steps")),
+            Passes(0, 1, of=("restarts", "steps", "others")),
+            Passes(2, of=("restarts", "last_search")),
+        ),
+    ),
+    "fab-t": _minimal(
+        "fab:fab_t",
+        norms=("linf", "l2", "l1"),
+        source="Croce, Hein (2020)",
+        passes=(
+            ONCE,
+            Passes(2, 1, of=("targets", "restarts", "steps")),
+            Passes(2, of=("targets", "restarts", "last_search")),
+        ),
+    ),
     "sparsefool": _minimal(
-        "sparsefool:sparsefool", norms=("l1", "l0"), source="Modas, Moosavi-Dezfooli, Frossard (2019)"
+        "sparsefool:sparsefool",
+        norms=("l1", "l0"),
+        source="Modas, Moosavi-Dezfooli, Frossard (2019)",
+        passes=(
+            ONCE,
+            Passes(2, 1, of=("steps",)),
+            Passes(2, of=("steps", "boundary_steps")),
+            Passes(0, 1, of=("steps", "boundary_steps", "others")),
+        ),
+        usual=0.01,
     ),
-    "sigma-zero": _minimal("sigma_zero:sigma_zero", norms=("l0",), source="Cina et al. (2025)"),
-    "jsma": _minimal("jsma:jsma", norms=("l0",), source="Papernot et al. (2016)"),
-    "pdgd": _minimal("primal_dual:pdgd", norms=("l2",), source="Matyasko (2020), algorithm 2"),
-    "pdpgd": _minimal("primal_dual:pdpgd", norms=("linf", "l1", "l0"), source="Matyasko (2020), algorithm 3"),
-    "ead": _minimal("ead:ead", norms=("l1",), budget_rule="unbounded", source="Chen et al. (2018)"),
+    "sigma-zero": _minimal(
+        "sigma_zero:sigma_zero",
+        norms=("l0",),
+        source="Cina et al. (2025)",
+        passes=(Passes(2), _grads("steps")),
+    ),
+    "jsma": _minimal(
+        "jsma:jsma",
+        norms=("l0",),
+        source="Papernot et al. (2016)",
+        passes=(ONCE, _grads("targets", "direction"), _grads("targets", "direction", "gamma", "values")),
+        usual=0.05,
+    ),
+    "pdgd": _minimal(
+        "primal_dual:pdgd",
+        norms=("l2",),
+        source="Matyasko (2020), algorithm 2",
+        passes=PLAYED,
+    ),
+    "pdpgd": _minimal(
+        "primal_dual:pdpgd",
+        norms=("linf", "l1", "l0"),
+        source="Matyasko (2020), algorithm 3",
+        passes=PLAYED,
+    ),
+    "ead": _minimal(
+        "ead:ead",
+        norms=("l1",),
+        budget_rule="unbounded",
+        source="Chen et al. (2018)",
+        passes=(ONCE, Passes(2, 1, of=("binary_steps", "steps"))),
+        usual=0.3,
+    ),
     "high-confidence": _minimal(
         "high_confidence:high_confidence",
         norms=("l2",),
         criterion="confidence",
         budget_rule="unbounded",
         source="Matyasko (2020), algorithm 1",
+        passes=(Passes(3), Passes(0, 1, of=("others",)), _grads("steps")),
+        usual=0.1,
     ),
     "square": _fixed(
-        "square:square", norms=("linf", "l2", "l1"), source="Andriushchenko et al. (2020); l1: Croce, Hein (2021)"
+        "square:square",
+        norms=("linf", "l2", "l1"),
+        source="Andriushchenko et al. (2020); l1: Croce, Hein (2021)",
+        passes=(Passes(1, of=("queries",)),),
     ),
-    "sparse-rs": _fixed("sparse_rs:sparse_rs", norms=("l0",), source="Croce et al. (2022)"),
-    "onepixel": _fixed("onepixel:onepixel", norms=("l0",), source="Su, Vargas, Sakurai (2019)"),
+    "sparse-rs": _fixed(
+        "sparse_rs:sparse_rs",
+        norms=("l0",),
+        source="Croce et al. (2022)",
+        passes=(ONCE, Passes(1, of=("queries",))),
+    ),
+    "onepixel": _fixed(
+        "onepixel:onepixel",
+        norms=("l0",),
+        source="Su, Vargas, Sakurai (2019)",
+        passes=(ONCE, Passes(1, of=("population",)), Passes(1, of=("population", "steps"))),
+    ),
     "noise": _fixed(
-        "noise:noise", norms=("linf", "l2", "l1", "l0"), source="uniform random points: the floor under every attack"
+        "noise:noise",
+        norms=("linf", "l2", "l1", "l0"),
+        source="uniform random points: the floor under every attack",
+        passes=(Passes(1, of=("restarts",)),),
     ),
-    "spsa": _fixed("spsa:spsa", norms=("linf",), source="Uesato et al. (2018)"),
-    "daa": _fixed("daa:daa", norms=("linf",), droppable=False, coupled=True, source="Zheng, Chen, Ren (2019)"),
-    "mta": _fixed("mta:mta", norms=("linf", "l2"), source="Gowal et al. (2019)"),
-    "mta-center": _fixed("mta:mta_center", norms=("linf", "l2"), source="Tramer et al. (2020); Xu et al. (2021)"),
-    "mta-coded": _fixed("mta:mta_coded", norms=("linf", "l2"), source="the code of Xu et al. (2021)"),
+    "spsa": _fixed(
+        "spsa:spsa",
+        norms=("linf",),
+        source="Uesato et al. (2018)",
+        passes=(Passes(1, of=("steps",)), Passes(2, of=("steps", "directions"))),
+    ),
+    "daa": _fixed(
+        "daa:daa",
+        norms=("linf",),
+        droppable=False,
+        coupled=True,
+        source="Zheng, Chen, Ren (2019)",
+        passes=(_grads("restarts", "steps"), Passes(1, of=("restarts",))),
+    ),
+    "mta": _fixed(
+        "mta:mta",
+        norms=("linf", "l2"),
+        source="Gowal et al. (2019)",
+        passes=TOWARDS,
+    ),
+    "mta-center": _fixed(
+        "mta:mta_center",
+        norms=("linf", "l2"),
+        source="Tramer et al. (2020); Xu et al. (2021)",
+        passes=TOWARDS,
+    ),
+    "mta-coded": _fixed(
+        "mta:mta_coded",
+        norms=("linf", "l2"),
+        source="the code of Xu et al. (2021)",
+        passes=TOWARDS,
+    ),
     "transfer": _fixed(
         "transfer:transfer",
         norms=("linf", "l2", "l1"),
         wraps=("pgd", "fgsm", "bim", "mim"),
         source="Papernot et al. (2017)",
+        passes=(),
     ),
     "bpda": _fixed(
-        "bpda:bpda", norms=("linf", "l2", "l1"), wraps=("pgd", "apgd"), source="Athalye, Carlini, Wagner (2018)"
+        "bpda:bpda",
+        norms=("linf", "l2", "l1"),
+        wraps=("pgd", "apgd"),
+        source="Athalye, Carlini, Wagner (2018)",
+        passes=(),
     ),
     "brendel-bethge": _minimal(
         "brendel_bethge:brendel_bethge",
         norms=("linf", "l2", "l1", "l0"),
         coupled=True,
         source="Brendel et al. (2019), Foolbox",
+        passes=(Passes(14), Passes(1, of=("starts",)), _grads("steps")),
     ),
     "autoattack": _fixed(
         "autoattack:autoattack",
         norms=("linf", "l2", "l1"),
         source="Croce, Hein (2020), pyautoattack",
         coupled=True,
+        passes=(
+            Passes(2, of=("parts",)),
+            Passes(1, 1, of=("apgd_runs",)),
+            _grads("apgd_runs", "steps"),
+            Passes(9, of=("fab_runs",)),
+            Passes(2, 1, of=("fab_runs", "steps")),
+            Passes(1, of=("square_runs", "queries")),
+        ),
     ),
     "external": _foreign("external:external", "minimal", "distance"),
     "external-fixed": _foreign("external:external_fixed", "fixed", "ball"),

@@ -14,6 +14,7 @@ DATASETS: dict[str, DatasetSpec] = {
         std=(0.3247,),
         source=f"{_DIGITS}; upscaled to 28x28",
         validation=138,
+        images=(1_377, 420),
     ),
     "digits-rgb": DatasetSpec(
         fn="touchstone.data.readers:digits_rgb",
@@ -23,6 +24,7 @@ DATASETS: dict[str, DatasetSpec] = {
         std=(0.3236, 0.3236, 0.3236),
         source=f"{_DIGITS}; upscaled to 32x32, three equal channels",
         validation=138,
+        images=(1_377, 420),
     ),
     "mnist": DatasetSpec(
         fn="touchstone.data.readers:mnist",
@@ -32,6 +34,7 @@ DATASETS: dict[str, DatasetSpec] = {
         std=(0.3081,),
         source=f"LeCun, Cortes and Burges (1998), MNIST; {_LISTED}",
         validation=5000,
+        images=(60_000, 10_000),
         files=(
             RawFile(
                 "MNIST/raw/train-images-idx3-ubyte.gz",
@@ -64,6 +67,7 @@ DATASETS: dict[str, DatasetSpec] = {
         std=(0.3483,),  # both as public code gives them, over all training pixels
         source=f"Clanuwat et al. (2018), Kuzushiji-MNIST; {_LISTED}",
         validation=5000,
+        images=(60_000, 10_000),
         files=(
             RawFile("KMNIST/raw/train-images-idx3-ubyte.gz", "bdb82020997e1d708af4cf47b453dcf7"),
             RawFile("KMNIST/raw/train-labels-idx1-ubyte.gz", "e144d726b3acfaa3e44228e80efcd344"),
@@ -80,6 +84,7 @@ DATASETS: dict[str, DatasetSpec] = {
         std=(0.3530,),
         source=f"Xiao, Rasul and Vollgraf (2017), Fashion-MNIST; {_LISTED}",
         validation=5000,
+        images=(60_000, 10_000),
         files=(
             RawFile(
                 "FashionMNIST/raw/train-images-idx3-ubyte.gz",
@@ -112,6 +117,7 @@ DATASETS: dict[str, DatasetSpec] = {
         std=(0.1980, 0.2010, 0.1970),  # both as public code gives them, over all training pixels
         source=f"Netzer et al. (2011), SVHN, cropped digits, train and test; {_LISTED}",
         validation=5000,
+        images=(73_257, 26_032),
         files=(
             RawFile("train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373"),
             RawFile("test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3"),
@@ -130,6 +136,7 @@ DATASETS: dict[str, DatasetSpec] = {
         ),  # as used in the field: the mean of the images' own std; over pixels 0.247
         source=f"Krizhevsky (2009), CIFAR-10, python version; {_LISTED}",
         validation=5000,
+        images=(50_000, 10_000),
         files=(
             RawFile("cifar-10-batches-py/data_batch_1", "c99cafc152244af753f735de768cd75f"),
             RawFile("cifar-10-batches-py/data_batch_2", "d4bba439e000b95fd0a9bffe97cbabec"),
@@ -150,6 +157,7 @@ DATASETS: dict[str, DatasetSpec] = {
         std=(0.2675, 0.2565, 0.2761),  # both as Xu et al. (2021) coded them, over all training pixels
         source=f"Krizhevsky (2009), CIFAR-100, python version, fine labels; {_LISTED}",
         validation=5000,
+        images=(50_000, 10_000),
         files=(
             RawFile("cifar-100-python/train", "16019d7e3df5f24257cddd939b257f8d"),
             RawFile("cifar-100-python/test", "f0ef6b0ae62326f3e7ffdfab6717acfc"),
@@ -166,6 +174,7 @@ DATASETS: dict[str, DatasetSpec] = {
         std=(0.2770, 0.2691, 0.2821),  # both as public code gives them, over all training pixels
         source="Le and Yang (2015), Tiny ImageNet, CS 231N; 248,100,043 bytes, md5 sum as public repositories give it",
         validation=10000,
+        images=(100_000, 10_000),
         files=(RawFile("tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de"),),
         mirrors=("http://cs231n.stanford.edu/",),
     ),

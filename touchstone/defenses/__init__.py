@@ -1,40 +1,101 @@
 """The table of training objectives. Importing it does not import torch."""
 
-from touchstone.registry import DefenseSpec, constants, is_own
+from touchstone.registry import DefenseSpec, Passes, constants, is_own
+
+STEP = (Passes(1, 0, 1),)
+INNER = Passes(1, 1, of=("attack_steps",))
+ATTACKED = (INNER, *STEP, Passes(1, 0, 1, of=("clean",)))
+TWICE = (Passes(2, 0, 2), INNER)
 
 DEFENSES: dict[str, DefenseSpec] = {
-    "ce": DefenseSpec(fn="touchstone.defenses.ce:CrossEntropy", source="Shen et al. (2020), eq. 2 and section 5.1"),
+    "ce": DefenseSpec(
+        fn="touchstone.defenses.ce:CrossEntropy",
+        source="Shen et al. (2020), eq. 2 and section 5.1",
+        passes=STEP,
+    ),
     "dropout": DefenseSpec(
         fn="touchstone.defenses.dropout:Dropout",
         source="Srivastava et al. (2014), as in Matyasko (2020)",
+        passes=STEP,
     ),
-    "minmax": DefenseSpec(fn="touchstone.defenses.minmax:MinMax", source="Shen et al. (2020), eq. 5"),
+    "minmax": DefenseSpec(
+        fn="touchstone.defenses.minmax:MinMax",
+        source="Shen et al. (2020), eq. 5",
+        passes=STEP,
+    ),
     "margin": DefenseSpec(
         fn="touchstone.defenses.margin:MarginMaximization",
         source="Matyasko (2020), eq. 3.18",
         compiles=False,
+        passes=(Passes(1, 1, 2), Passes(0, 1, of=("others",))),
     ),
     "critic": DefenseSpec(
         fn="touchstone.defenses.critic:AdversaryCritic",
         source="Matyasko (2020), eqs. 4.3 to 4.5 and algorithm 1",
         compiles=False,
         groups=("critic",),
+        passes=(
+            Passes(7, 3, 7),  # the critic's own are taken for the model's
+            Passes(0, 1, of=("others",)),
+            Passes(2, 2, 4, of=("attack_steps",)),
+        ),
     ),
-    "gce": DefenseSpec(fn="touchstone.defenses.gce:GuidedComplementEntropy", source="Chen et al. (2019)"),
-    "pc": DefenseSpec(fn="touchstone.defenses.pc:ProbabilisticallyCompact", source="Li et al. (2021), eqs. 6 and 16"),
-    "weightpen": DefenseSpec(fn="touchstone.defenses.weightpen:WeightPenalization", source="Xu et al. (2021), eq. 3.8"),
+    "gce": DefenseSpec(
+        fn="touchstone.defenses.gce:GuidedComplementEntropy",
+        source="Chen et al. (2019)",
+        passes=STEP,
+    ),
+    "pc": DefenseSpec(
+        fn="touchstone.defenses.pc:ProbabilisticallyCompact",
+        source="Li et al. (2021), eqs. 6 and 16",
+        passes=STEP,
+    ),
+    "weightpen": DefenseSpec(
+        fn="touchstone.defenses.weightpen:WeightPenalization",
+        source="Xu et al. (2021), eq. 3.8",
+        passes=STEP,
+    ),
     "mmc": DefenseSpec(
         fn="touchstone.defenses.mmc:MaxMahalanobisCenter",
         source="Pang et al. (2020)",
         compiles=False,
+        passes=STEP,
     ),
-    "adv": DefenseSpec(fn="touchstone.defenses.adv:Alternating", source="Shen et al. (2020), section 3.3"),
-    "at": DefenseSpec(fn="touchstone.defenses.at:Adversarial", source="Madry et al. (2018), eq. 2.1"),
-    "gce+at": DefenseSpec(fn="touchstone.defenses.at:AdversarialGCE", source="Li et al. (2021), table 5"),
-    "pc+at": DefenseSpec(fn="touchstone.defenses.at:AdversarialPC", source="Li et al. (2021), table 5"),
-    "trades": DefenseSpec(fn="touchstone.defenses.trades:Trades", source="Zhang et al. (2019), algorithm 1"),
-    "mart": DefenseSpec(fn="touchstone.defenses.mart:Mart", source="Wang et al. (2020), algorithm 1"),
-    "vat": DefenseSpec(fn="touchstone.defenses.vat:VirtualAdversarial", source="Miyato et al. (2016), algorithm 1"),
+    "adv": DefenseSpec(
+        fn="touchstone.defenses.adv:Alternating",
+        source="Shen et al. (2020), section 3.3",
+        passes=TWICE,
+    ),
+    "at": DefenseSpec(
+        fn="touchstone.defenses.at:Adversarial",
+        source="Madry et al. (2018), eq. 2.1",
+        passes=ATTACKED,
+    ),
+    "gce+at": DefenseSpec(
+        fn="touchstone.defenses.at:AdversarialGCE",
+        source="Li et al. (2021), table 5",
+        passes=ATTACKED,
+    ),
+    "pc+at": DefenseSpec(
+        fn="touchstone.defenses.at:AdversarialPC",
+        source="Li et al. (2021), table 5",
+        passes=ATTACKED,
+    ),
+    "trades": DefenseSpec(
+        fn="touchstone.defenses.trades:Trades",
+        source="Zhang et al. (2019), algorithm 1",
+        passes=(Passes(3, 0, 2), INNER),
+    ),
+    "mart": DefenseSpec(
+        fn="touchstone.defenses.mart:Mart",
+        source="Wang et al. (2020), algorithm 1",
+        passes=TWICE,
+    ),
+    "vat": DefenseSpec(
+        fn="touchstone.defenses.vat:VirtualAdversarial",
+        source="Miyato et al. (2016), algorithm 1",
+        passes=(Passes(3, 0, 2), Passes(1, 1, of=("power_iterations",))),
+    ),
 }
 
 

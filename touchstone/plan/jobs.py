@@ -77,12 +77,13 @@ class Job:
         return job
 
 
-WHERE = ("source", "mirrors", "archive")  # where something is published, or downloaded, decides no number
+# where something is published or downloaded, and how much it is or costs, decides no number
+ASIDE = ("source", "mirrors", "archive", "images", "passes", "usual")
 
 
 def facts(spec: AttackSpec | DatasetSpec | ModelSpec) -> Facts:
-    """Return what a table says of an attack, dataset or model, but for where it comes from."""
-    return {key: value for key, value in _plain(spec).items() if key not in WHERE}
+    """Return what a table says of an attack, dataset or model, but for what decides no number."""
+    return {key: value for key, value in _plain(spec).items() if key not in ASIDE}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,71 @@
+"""The command line: what it prints, where it ends, and what it does not import."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from touchstone import cli
+from touchstone.commands import COMMANDS
+
+
+def test_the_console_script_is_this(root: Path) -> None:
+    scripts = tomllib.loads((root / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"touchstone": "touchstone.cli:main"}
+    assert callable(cli.main)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["plan", "--help"]])
+def test_help_says_how(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(words)
+    assert end.value.code == 0
+    said = capsys.readouterr().out
+    assert said.startswith("usage: touchstone")
+    assert ("example: touchstone plan --configfile configs/paper.yaml" in said) == ("plan" in words)
+
+
+def test_a_command_is_a_module_with_an_example() -> None:
+    for name, module in COMMANDS.items():
+        assert f"example: touchstone {name} " in cli.import_module(module).__doc__
+
+
+def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["paln"])
+    assert end.value.code == 2
+    assert "choose from" in capsys.readouterr().err
+
+
+def test_problems_of_a_config_are_said_without_a_traceback(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "config.yaml").write_text((project / "config.yaml").read_text().replace("device: cpu", "device: cpx"))
+    monkeypatch.chdir(project)
+    assert cli.main(["plan"]) == 1
+    out, err = capsys.readouterr()
+    assert (out, "Traceback" in err) == ("", False)
+    assert "config.yaml:6: device" in err
+
+
+def test_it_imports_neither_torch_nor_snakemake(root: Path) -> None:
+    code = "import sys; from touchstone.cli import main; main(['plan'])"
+    code += "; sys.exit(bool({'torch', 'snakemake'} & set(sys.modules)))"
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("config.yaml: run demo\n")
+
+
+def test_it_runs_as_a_module(root: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run(
+        [sys.executable, "-m", "touchstone", "--help"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert "plan" in done.stdout

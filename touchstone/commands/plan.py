@@ -1,0 +1,74 @@
+"""Say what a run costs before it starts, study by study, and what of it is done.
+
+Hours are core-hours on one CPU thread of the machine that touchstone/plan/units.csv names. The count of jobs is
+Snakemake's. The row "shared" is data and what the studies have in common.
+
+example: touchstone plan --configfile configs/paper.yaml
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from touchstone.plan.command import config_file
+from touchstone.plan.cost import StudyCost, costs, total
+from touchstone.plan.plan import make_plan
+
+HEAD = ("study", "trainings", "attacks", "jobs", "done", "figures", "h training", "h attacks", "disk")
+SHARED = "shared"
+WIDTH = 100
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add what it takes."""
+    parser.add_argument("--configfile", type=Path, help="of the run (default: config.yaml)")
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """Return the table of a run that is started from a checkout.
+
+    Raises:
+        ConfigError: with every problem of the run's files.
+    """
+    config = config_file(Path(), [arguments.configfile] if arguments.configfile else [])
+    plan = make_plan(Path(), config)
+    rows = costs(plan)
+    return f"{config}: run {plan.config.run}\n\n{table(rows)}"
+
+
+def table(rows: Sequence[StudyCost]) -> str:
+    """Return a line per study, their sum, and what is not estimated."""
+    lines = [HEAD, *(cells(row) for row in [*rows, total(rows)])]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [
+        "  ".join(
+            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
+        )
+        for line in lines
+    ]
+    return "\n".join([*text, *lacking(total(rows).lacks)])
+
+
+def cells(row: StudyCost) -> tuple[str, ...]:
+    """Return a study as text; "+" behind hours of which a part is not estimated."""
+    more = "+" if row.lacks else ""
+    counts = (row.trainings, row.attacks, row.jobs, row.done, row.figures)
+    taken = (f"{hours(value)}{more}" for value in (row.training, row.attacking))
+    return (row.study or SHARED, *(f"{count:,}" for count in counts), *taken, size(row.disk))
+
+
+def hours(value: float) -> str:
+    """Return hours with two digits, of which there are not more."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def size(bytes_: float) -> str:
+    """Return bytes in the largest unit of which there is one."""
+    units = ("B", "kB", "MB", "GB", "TB")
+    power = next((p for p in range(len(units)) if bytes_ < 1000 ** (p + 1)), len(units) - 1)
+    return f"{bytes_ / 1000**power:.3g} {units[power]}"
+
+
+def lacking(lacks: Sequence[str]) -> list[str]:
+    """Return what is not estimated, a line each."""
+    return ["", *(f"not estimated: {what}"[:WIDTH] for what in lacks)] if lacks else []
