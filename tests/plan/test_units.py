@@ -43,6 +43,7 @@ def test_a_net_is_measured_and_left_as_a_number_of_weights(monkeypatch: pytest.M
 def test_large_nets_are_measured_on_few_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that takes a second per image gets as many as fit."""
     clock = [0.0]
+    monkeypatch.setattr(measuring, "LONGEST", 4.0)
     monkeypatch.setattr(measuring.time, "process_time", lambda: clock[0])
     asked: list[int] = []
 
