@@ -135,7 +135,7 @@ def test_the_users_own_attack_and_objective_are_named(replanned: Replanned) -> N
 
 
 def test_every_net_of_the_shipped_runs_is_measured(root: Path) -> None:
-    for name in ("config.yaml", "configs/laptop.yaml", "configs/mnist.yaml", "configs/paper.yaml"):
+    for name in ("config.yaml", "configs/laptop.yaml", "configs/cifar10.yaml", "configs/paper.yaml"):
         lacks = cost.total(cost.costs(make_plan(root, root / name))).lacks
         assert not lacks, f"{name}: python -m benchmarks units measures the nets of the studies"
 

@@ -33,7 +33,7 @@ def test_an_objective_costs_no_more_than_the_table_says_and_not_much_less(name: 
     model = build("lenet", DATASETS["digits"], seed=0)
     with Operations() as counter, torch.no_grad():
         model(torch.rand(8, 1, 28, 28))
-    options = {**EXAMPLES[name], **({"hidden": 300} if name == "critic" else {})}  # as large as the net
+    options = {**EXAMPLES[name].constants, **({"hidden": 300} if name == "critic" else {})}  # as large as the net
     count = passes.of_defense(name, options, DATASETS["digits"])
     said = count.forward + count.backward + 2 * count.weights
     found = operations(load(DEFENSES[name].fn)(**options), model) * 8 / counter.total
