@@ -73,10 +73,10 @@ RECIPES = {
 
 def dataset(name: str) -> Dataset:
     """Return a prepared dataset; an embedded one is prepared here, another by `make bench` before it starts."""
-    path = paths.prepared(name).data
-    if DATASETS[name].embedded and not path.is_file():
-        prepare(name, paths.raw(name).folder, path)
-    return load(path)
+    files = paths.prepared(name)
+    if DATASETS[name].embedded and not files.data.is_file():
+        prepare(name, paths.raw(name).folder, files)
+    return load(files)
 
 
 def subject(

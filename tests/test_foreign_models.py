@@ -24,6 +24,7 @@ from touchstone.evaluation.preflight import preflight
 from touchstone.evaluation.result import Member
 from touchstone.models.classifier import Classifier, Normalize
 from touchstone.models.net import split
+from touchstone.paths import prepared
 from touchstone.query import Query
 from touchstone.recipe import Phase
 from touchstone.registry import load as load_function
@@ -361,8 +362,8 @@ def test_a_public_net_that_flattens_with_view(name: str, norm: str, eps: float, 
         pytest.skip(f"no {file} with MNIST beside it")
     model = SmallCnn()
     model.load_state_dict(torch.load(file, weights_only=True, map_location="cpu"))
-    prepare("mnist", SHARED_DATA, tmp_path / "mnist")
-    test = load(tmp_path / "mnist").test
+    prepare("mnist", SHARED_DATA, prepared("mnist", tmp_path))
+    test = load(prepared("mnist", tmp_path)).test
     x, y = to_float(test.x[:200]), test.y[:200]
     member = Member("pgd", "pgd", {"steps": 10, "step_size": 0.2, "relative": True})
     about = {"threat": Threat(norm, (eps,)), "seed": 0, "batch_size": 200, "probes": False}

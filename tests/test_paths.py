@@ -38,7 +38,7 @@ NO_TREE = {
     "log.py": "makes the folder of a log",
     "registry.py": "finds the source of modules",
     "provenance.py": "finds the source of modules",
-    "data/prepare.py": "the two files of a dataset lie where a user says",
+    "plan/units.py": "its table lies beside it",
     "data/own.py": "a user's folder, a class in each of its folders",
     "data/sources.py": "downloads, and reads a user's folder",
     "training/checkpoint.py": "removes what a kill left beside a file",

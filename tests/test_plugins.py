@@ -28,6 +28,7 @@ from touchstone.defenses import DEFENSES
 from touchstone.evaluation.judge import judge
 from touchstone.models.classifier import Classifier, build
 from touchstone.norms import distance
+from touchstone.paths import prepared
 from touchstone.plan.build import batch_job, fetch_job, train_job
 from touchstone.plan.plan import make_plan
 from touchstone.query import Query
@@ -85,8 +86,8 @@ def data(published: Published, tmp_path_factory: pytest.TempPathFactory) -> Data
     folder, log = tmp_path_factory.mktemp("data"), list[str]()
     fetch("stripes", {"local": str(published.folder)}, folder / "raw" / "stripes", log=log.append)
     assert log[-1].startswith("stripes: 2 raw files verified")
-    prepare("stripes", folder / "raw" / "stripes", folder / "prepared" / "stripes")
-    return load(folder / "prepared" / "stripes.safetensors")
+    prepare("stripes", folder / "raw" / "stripes", prepared("stripes", folder))
+    return load(prepared("stripes", folder))
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,7 @@ def test_the_sums_of_the_row_are_held_to(tmp_path: Path) -> None:
     with pytest.raises(FetchError, match=f"expected md5 {DATASETS['stripes'].files[0].md5}"):
         fetch("stripes", {"local": str(tmp_path)}, tmp_path / "raw", log=lambda _: None)
     with pytest.raises(ValueError, match="expected md5"):
-        prepare("stripes", tmp_path, tmp_path / "out")
+        prepare("stripes", tmp_path, prepared("out", tmp_path))
     with pytest.raises(ValueError, match=r"no source 'download'; allowed: \{mirror: URL\}, \{local: DIR\}"):
         fetch("stripes", "download", tmp_path / "raw", log=lambda _: None)
 

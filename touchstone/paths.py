@@ -99,9 +99,11 @@ def raw(dataset: str) -> Raw:
     return Raw(folder, folder / "fetched.json")
 
 
-def prepared(dataset: str) -> Prepared:
+PREPARED = DATA / "prepared"
+
+
+def prepared(dataset: str, folder: Path = PREPARED) -> Prepared:
     """Return the files of a prepared dataset."""
-    folder = DATA / "prepared"
     return Prepared(folder / f"{dataset}.safetensors", folder / f"{dataset}.json")
 
 

@@ -10,6 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from touchstone.paths import PREPARED
+
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
 
 import torch
@@ -46,7 +48,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--deadline", type=float, help=f"seconds; {DEADLINE:.0f}, or {SHORT_DEADLINE:.0f} if short")
     parser.add_argument("--only", default="", help="jobs whose part/name contains this text")
     parser.add_argument("--wheels", type=Path, help="a folder of wheels of the libraries that are compared")
-    parser.add_argument("--data", type=Path, default=Path("data/prepared"), help="a folder of prepared datasets")
+    parser.add_argument("--data", type=Path, default=PREPARED, help="a folder of prepared datasets")
     parser.add_argument("--trainings", type=Path, default=Path("results/gpu/trainings.json"), help="for the hours")
     parser.add_argument("--out", type=Path, default=Path("results/gpu"))
     args = parser.parse_args(given)

@@ -30,7 +30,7 @@ from touchstone.models.classifier import build
 from touchstone.query import Query
 from touchstone.registry import load
 from touchstone.rng import SampleRng
-from touchstone.training import Fit, Phase, Rule, accuracy, fit
+from touchstone.training import Fit, OptimizerSettings, Phase, accuracy, fit
 
 AGAIN = {"pgd": "linf", "apgd-t": "l2", "fab": "l1", "cw": "l2", "square": "linf", "pdpgd": "l0"}
 ROOT = Path(__file__).parents[2]
@@ -177,7 +177,7 @@ def _trained(site: Site, name: str, backend: str | None) -> tuple[Fit, dict[str,
     split, model = synthetic((1, 28, 28), 64, site.device), net_for(name).to(site.device)
     if backend is not None:
         model.net.compile(backend=backend, dynamic=False)
-    once = Phase(epochs=1, batch_size=32, lr=1e-3, groups={"critic": Rule(lr=1e-3)}, collapse="finish")
+    once = Phase(epochs=1, batch_size=32, lr=1e-3, groups={"critic": OptimizerSettings(lr=1e-3)}, collapse="finish")
     result = fit(model, objective(name), split.x, split.y, (once,), seed=0, on_epoch=lambda _: None)
     return result, model.state_dict()
 

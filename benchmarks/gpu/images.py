@@ -15,6 +15,7 @@ import torch
 from benchmarks import nets
 from touchstone.data.prepare import Split, load, spread
 from touchstone.files import sum_of, write_bytes, write_sealed
+from touchstone.paths import Prepared, prepared
 
 PREFERRED = {1: ("mnist", "digits"), 3: ("cifar10", "digits-rgb")}  # channels -> the one to use if it is there, else
 
@@ -30,8 +31,8 @@ class Images(NamedTuple):
 def images(channels: int, device: torch.device, folder: Path) -> Images:
     """Return images of 1 or 3 channels on the device; `folder` holds datasets that were brought along."""
     wanted, otherwise = PREFERRED[channels]
-    brought = folder / f"{wanted}.safetensors"
-    data = load(brought) if brought.is_file() else nets.dataset(otherwise)
+    brought = prepared(wanted, folder)
+    data = load(brought) if brought.data.is_file() else nets.dataset(otherwise)
     train, test = (Split(part.x.to(device), part.y.to(device)) for part in (data.train, data.test))
     return Images(data.name, train, test)
 
@@ -45,18 +46,18 @@ def synthetic(shape: tuple[int, int, int], rows: int, device: torch.device) -> S
     return Split((patterns[y] + noise).to(torch.uint8), y)
 
 
-def cut(name: str, train: int, test: int, out: Path) -> Path:
-    """Write a prepared dataset with fewer images, of all classes alike; return the file."""
+def cut(name: str, train: int, test: int, folder: Path) -> Prepared:
+    """Write a prepared dataset with fewer images, of all classes alike, into a folder; return its files."""
     data, kept = nets.dataset(name), {}
     for part, rows, count in (("train", data.train, train), ("test", data.test, test)):
         order = spread(rows.y)[:count]
         kept |= {f"{part}_x": rows.x[order], f"{part}_y": rows.y[order]}
     kept["validation"] = torch.arange(min(train, 100))
-    path = out / f"{name}.safetensors"
+    out = prepared(name, folder)
     content = safetensors.torch.save({key: value.contiguous() for key, value in kept.items()})
-    write_bytes(path, content)
-    write_sealed(path.with_suffix(".json"), {"name": name, "sha256": sum_of(content)})
-    return path
+    write_bytes(out.data, content)
+    write_sealed(out.facts, {"name": name, "sha256": sum_of(content)})
+    return out
 
 
 def main() -> None:
@@ -68,8 +69,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="a folder, to be named by --data on the other machine")
     args = parser.parse_args()
     for name in args.datasets:
-        path = cut(name, args.train, args.test, args.out)
-        print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
+        data = cut(name, args.train, args.test, args.out).data
+        print(f"{data}: {data.stat().st_size / 2**20:.1f} MiB")
 
 
 if __name__ == "__main__":

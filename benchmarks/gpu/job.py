@@ -14,6 +14,8 @@ from typing import Literal, NamedTuple
 
 import torch
 
+from touchstone.paths import PREPARED
+
 CHECK = "correctness"  # the part whose failures are an error of the program
 AGAIN = 5.0  # seconds
 LAST = 4  # lines of a traceback that are kept
@@ -54,7 +56,7 @@ class Site:
     device: torch.device
     tiny: bool
     scratch: Path
-    data: Path = Path("data/prepared")
+    data: Path = PREPARED
     short: bool = False
     trainings: Path | None = None
     found: dict[str, Mapping[str, Value]] = field(default_factory=dict)

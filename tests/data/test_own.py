@@ -16,6 +16,7 @@ from PIL import Image
 from touchstone.data.own import OwnDataError, folder, npz, sum_of_folder
 from touchstone.data.prepare import load, prepare
 from touchstone.data.readers import Parts
+from touchstone.paths import prepared
 from touchstone.registry import DatasetSpec
 
 RNG = np.random.default_rng(0)
@@ -228,11 +229,11 @@ def test_they_are_prepared_like_others(tmp_path: Path) -> None:
     path, total = saved(tmp_path, x=X, y=Y)
     constants = ((0.5,) * 3, (0.2,) * 3, "own", 0)
     spec = DatasetSpec("touchstone.data.own:npz", (3, 4, 5), 3, *constants, options={"sha256": total})
-    prepare("own", path, tmp_path / "out", spec)
-    data = load(tmp_path / "out.safetensors")
+    prepare("own", path, prepared("out", tmp_path), spec)
+    data = load(prepared("out", tmp_path))
     assert (data.name, len(data.test.y), len(data.train.y)) == ("own", 12, 0)
     with pytest.raises(ValueError, match=r"labels must be in \[0, 2\)"):
-        prepare("own", path, tmp_path / "out", replace(spec, classes=2))
+        prepare("own", path, prepared("out", tmp_path), replace(spec, classes=2))
 
 
 @pytest.mark.parametrize(
@@ -250,4 +251,4 @@ def test_what_contradicts_the_study_names_data_and_file(tmp_path: Path, arrays: 
     constants = ((0.5,) * 3, (0.2,) * 3, "own", 0)
     spec = DatasetSpec("touchstone.data.own:npz", (3, 4, 5), 3, *constants, options={"sha256": total})
     with pytest.raises(ValueError, match=rf"'stripes' \(touchstone\.data\.own:npz of .*own\.npz\), test part: {said}"):
-        prepare("stripes", path, tmp_path / "out", spec)
+        prepare("stripes", path, prepared("out", tmp_path), spec)

@@ -21,6 +21,7 @@ from torch.nn.functional import interpolate
 
 from touchstone.data import DATASETS, readers
 from touchstone.data.prepare import Dataset, load, prepare, spread, to_float
+from touchstone.paths import Prepared, prepared
 
 BOTH = pytest.mark.parametrize("mini", ["mnist", "cifar10"], indirect=True)
 EVERY = pytest.mark.parametrize(
@@ -37,15 +38,16 @@ PREPARED = {  # sha256 of the prepared files: every result rests on these bytes
 
 
 @pytest.fixture(scope="module")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Prepared]:
     folder = tmp_path_factory.mktemp("prepared")
-    for name in ("digits", "digits-rgb"):
-        prepare(name, folder / "raw", folder / name)
-    return {name: folder / f"{name}.safetensors" for name in ("digits", "digits-rgb")}
+    files = {name: prepared(name, folder) for name in ("digits", "digits-rgb")}
+    for name, out in files.items():
+        prepare(name, folder / "raw", out)
+    return files
 
 
-def facts_of(path: Path) -> dict:
-    return json.loads(path.with_suffix(".json").read_text())
+def facts_of(files: Prepared) -> dict:
+    return json.loads(files.facts.read_text())
 
 
 def shares(labels: torch.Tensor) -> torch.Tensor:
@@ -56,7 +58,7 @@ def shares(labels: torch.Tensor) -> torch.Tensor:
 
 
 @EMBEDDED
-def test_embedded_shapes_and_counts(name: str, embedded: dict[str, Path]) -> None:
+def test_embedded_shapes_and_counts(name: str, embedded: dict[str, Prepared]) -> None:
     data = load(embedded[name])
     spec = DATASETS[name]
     assert data.train.x.shape == (1377, *spec.shape)
@@ -75,7 +77,7 @@ def test_embedded_shapes_and_counts(name: str, embedded: dict[str, Path]) -> Non
 
 
 @EMBEDDED
-def test_constants_are_those_of_the_training_part(name: str, embedded: dict[str, Path]) -> None:
+def test_constants_are_those_of_the_training_part(name: str, embedded: dict[str, Prepared]) -> None:
     x = load(embedded[name]).train.x.double() / 255
     spec = DATASETS[name]
     assert spec.mean == tuple(round(float(value), 4) for value in x.mean((0, 2, 3)))
@@ -83,7 +85,7 @@ def test_constants_are_those_of_the_training_part(name: str, embedded: dict[str,
 
 
 @EMBEDDED
-def test_splits_are_stratified_and_disjoint(name: str, embedded: dict[str, Path]) -> None:
+def test_splits_are_stratified_and_disjoint(name: str, embedded: dict[str, Prepared]) -> None:
     data = load(embedded[name])
     everything = shares(torch.cat([data.train.y, data.test.y]))
     for labels in (data.train.y, data.test.y, data.train.y[data.validation]):
@@ -97,7 +99,7 @@ def test_splits_are_stratified_and_disjoint(name: str, embedded: dict[str, Path]
     assert len(images.unique(dim=0)) == len(np.unique(raw.data, axis=0)) == 1797
 
 
-def test_digits_rgb_are_the_same_images_in_three_equal_channels(embedded: dict[str, Path]) -> None:
+def test_digits_rgb_are_the_same_images_in_three_equal_channels(embedded: dict[str, Prepared]) -> None:
     gray, colour = load(embedded["digits"]), load(embedded["digits-rgb"])
     assert torch.equal(gray.train.y, colour.train.y)
     assert torch.equal(gray.test.y, colour.test.y)
@@ -121,19 +123,19 @@ def test_upscaling_is_bilinear_rounded_half_up(size: int) -> None:
 
 
 @EMBEDDED
-def test_a_second_preparation_is_byte_identical(name: str, embedded: dict[str, Path], tmp_path: Path) -> None:
+def test_a_second_preparation_is_byte_identical(name: str, embedded: dict[str, Prepared], tmp_path: Path) -> None:
     torch.manual_seed(7)
     np.random.seed(7)  # noqa: NPY002
     random.seed(7)
     state = np.random.get_state()[1].copy()  # noqa: NPY002
-    prepare(name, tmp_path / "raw", tmp_path / "again.safetensors")
-    for suffix in (".safetensors", ".json"):
-        assert (tmp_path / f"again{suffix}").read_bytes() == embedded[name].with_suffix(suffix).read_bytes()
+    again = prepared("again", tmp_path)
+    prepare(name, tmp_path / "raw", again)
+    assert [file.read_bytes() for file in again] == [file.read_bytes() for file in embedded[name]]
     assert np.array_equal(state, np.random.get_state()[1])  # noqa: NPY002
 
 
 @EMBEDDED
-def test_the_json_describes_the_file(name: str, embedded: dict[str, Path]) -> None:
+def test_the_json_describes_the_file(name: str, embedded: dict[str, Prepared]) -> None:
     facts, data = facts_of(embedded[name]), load(embedded[name])
     assert facts["name"] == data.name == name
     assert facts["shape"] == list(DATASETS[name].shape)
@@ -143,35 +145,37 @@ def test_the_json_describes_the_file(name: str, embedded: dict[str, Path]) -> No
     assert facts["per_class"]["train"] == data.train.y.bincount().tolist()
     assert facts["per_class"]["validation"] == data.train.y[data.validation].bincount().tolist()
     assert facts["per_class"]["test"] == data.test.y.bincount().tolist()
-    assert facts["sha256"] == data.sha256 == hashlib.sha256(embedded[name].read_bytes()).hexdigest() == PREPARED[name]
+    assert (
+        facts["sha256"] == data.sha256 == hashlib.sha256(embedded[name].data.read_bytes()).hexdigest() == PREPARED[name]
+    )
 
 
 @EVERY
 def test_the_published_files_are_read_as_they_are(mini: Mini, tmp_path: Path) -> None:
-    prepare(mini.name, mini.root, tmp_path / "out")
-    data = load(tmp_path / "out.safetensors")
+    prepare(mini.name, mini.root, prepared("out", tmp_path))
+    data = load(prepared("out", tmp_path))
     for part, split in (("train", data.train), ("test", data.test)):
         assert np.array_equal(split.x.numpy(), mini.x[part])
         assert np.array_equal(split.y.numpy(), mini.y[part])
         assert split.y.dtype == torch.int64
     assert data.train.y[data.validation].bincount().tolist() == [2] * 10
     before = (tmp_path / "out.safetensors").read_bytes()
-    prepare(mini.name, mini.root, tmp_path / "out")
+    prepare(mini.name, mini.root, prepared("out", tmp_path))
     assert (tmp_path / "out.safetensors").read_bytes() == before
 
 
 @EVERY
 def test_preparing_leaves_the_raw_folder_alone(mini: Mini, tmp_path: Path) -> None:
     before = sorted(mini.root.rglob("*"))
-    prepare(mini.name, mini.root, tmp_path / "out")
+    prepare(mini.name, mini.root, prepared("out", tmp_path))
     assert sorted(mini.root.rglob("*")) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.json", "out.safetensors", "published"]
 
 
 def test_extracted_files_beside_the_archives_are_not_trusted(mini_mnist: Mini, tmp_path: Path) -> None:
     (mini_mnist.root / "MNIST/raw/train-images-idx3-ubyte").write_bytes(b"stale")
-    prepare("mnist", mini_mnist.root, tmp_path / "out")
-    assert np.array_equal(load(tmp_path / "out.safetensors").train.x.numpy(), mini_mnist.x["train"])
+    prepare("mnist", mini_mnist.root, prepared("out", tmp_path))
+    assert np.array_equal(load(prepared("out", tmp_path)).train.x.numpy(), mini_mnist.x["train"])
 
 
 @EVERY
@@ -180,12 +184,12 @@ def test_a_bad_raw_file_is_reported_with_both_sums(mini: Mini, tmp_path: Path) -
     expected = mini.md5(mini.files[-1])
     victim.write_bytes(b"rotten")
     with pytest.raises(ValueError, match="rule fetch") as caught:
-        prepare(mini.name, mini.root, tmp_path / "out")
+        prepare(mini.name, mini.root, prepared("out", tmp_path))
     for part in (str(victim), expected, hashlib.md5(b"rotten").hexdigest()):
         assert part in str(caught.value)
     victim.unlink()
     with pytest.raises(ValueError, match="is missing; delete the folder") as caught:
-        prepare(mini.name, mini.root, tmp_path / "out")
+        prepare(mini.name, mini.root, prepared("out", tmp_path))
     assert str(victim) in str(caught.value)
     assert not (tmp_path / "out.json").exists()
 
@@ -220,7 +224,7 @@ def test_what_a_zip_does_not_hold_is_named(
     kept = {name: content for name, content in members_of(mini_tinyimagenet).items() if not name.startswith(lost)}
     zipped(mini_tinyimagenet, kept, monkeypatch)
     with pytest.raises(ValueError, match=f"tiny-imagenet-200.zip does not hold tiny-imagenet-200/{named}"):
-        prepare("tinyimagenet", mini_tinyimagenet.root, tmp_path / "out")
+        prepare("tinyimagenet", mini_tinyimagenet.root, prepared("out", tmp_path))
 
 
 def test_an_image_of_another_size_is_named(
@@ -231,7 +235,7 @@ def test_an_image_of_another_size_is_named(
     name = "tiny-imagenet-200/train/n00000004/images/n00000004_1.JPEG"
     zipped(mini_tinyimagenet, {**members_of(mini_tinyimagenet), name: out.getvalue()}, monkeypatch)
     with pytest.raises(ValueError, match=rf"{name} in .*zip must be 64 x 64 pixels, got \(65, 64\)"):
-        prepare("tinyimagenet", mini_tinyimagenet.root, tmp_path / "out")
+        prepare("tinyimagenet", mini_tinyimagenet.root, prepared("out", tmp_path))
 
 
 def test_a_zip_writes_nothing_outside_its_folder(
@@ -240,10 +244,10 @@ def test_a_zip_writes_nothing_outside_its_folder(
     evil = {"../evil": b"x", "/tmp/evil": b"x", "tiny-imagenet-200/train/n00000004/images/../../../evil.JPEG": b"x"}
     members = members_of(mini_tinyimagenet)
     zipped(mini_tinyimagenet, {**dict(list(evil.items())[:2]), **members}, monkeypatch)
-    prepare("tinyimagenet", mini_tinyimagenet.root, tmp_path / "out")
+    prepare("tinyimagenet", mini_tinyimagenet.root, prepared("out", tmp_path))
     zipped(mini_tinyimagenet, {**members, **evil}, monkeypatch)
     with pytest.raises(ValueError, match=r"evil.JPEG in .*zip is no image"):
-        prepare("tinyimagenet", mini_tinyimagenet.root, tmp_path / "out")
+        prepare("tinyimagenet", mini_tinyimagenet.root, prepared("out", tmp_path))
     assert not list(tmp_path.rglob("evil*"))
 
 
@@ -259,7 +263,7 @@ class Bomb:
 def test_nothing_is_unpickled_before_its_md5_matched(file: str, mini_cifar10: Mini, tmp_path: Path) -> None:
     (mini_cifar10.root / "cifar-10-batches-py" / file).write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
     with pytest.raises(ValueError, match=file):
-        prepare("cifar10", mini_cifar10.root, tmp_path / "out")
+        prepare("cifar10", mini_cifar10.root, prepared("out", tmp_path))
     assert not (tmp_path / "exploded").exists()
 
 
@@ -288,10 +292,10 @@ def test_a_reader_that_contradicts_its_row_is_reported(
 ) -> None:
     monkeypatch.setattr(readers, "digits", lambda _raw_dir, _validation: parts(**wrong))
     with pytest.raises(ValueError, match=f"touchstone.data.readers:digits, {message}"):
-        prepare("digits", tmp_path, tmp_path / "out")
+        prepare("digits", tmp_path, prepared("out", tmp_path))
     assert not (tmp_path / "out.json").exists()
     monkeypatch.setattr(readers, "digits", lambda _raw_dir, _validation: parts())
-    prepare("digits", tmp_path, tmp_path / "out")
+    prepare("digits", tmp_path, prepared("out", tmp_path))
 
 
 def test_no_reader_runs_before_every_file_is_verified(
@@ -301,14 +305,14 @@ def test_no_reader_runs_before_every_file_is_verified(
     monkeypatch.setattr(readers, "mnist", lambda raw_dir, _: asked.append(raw_dir))
     (mini_mnist.root / mini_mnist.files[-1]).write_bytes(b"rotten")
     with pytest.raises(ValueError, match="expected md5"):
-        prepare("mnist", mini_mnist.root, tmp_path / "out")
+        prepare("mnist", mini_mnist.root, prepared("out", tmp_path))
     assert asked == []
 
 
 def test_a_preparation_that_fails_leaves_the_old_file(
     mini_mnist: Mini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepare("mnist", mini_mnist.root, tmp_path / "out")
+    prepare("mnist", mini_mnist.root, prepared("out", tmp_path))
     files = [tmp_path / "out.safetensors", tmp_path / "out.json"]
     before = [path.read_bytes() for path in files]
     monkeypatch.setitem(DATASETS, "mnist", dataclasses.replace(DATASETS["mnist"], validation=30))
@@ -319,60 +323,62 @@ def test_a_preparation_that_fails_leaves_the_old_file(
 
     monkeypatch.setattr(safetensors.torch, "save_file", full)
     with pytest.raises(OSError, match="no space"):
-        prepare("mnist", mini_mnist.root, tmp_path / "out")
+        prepare("mnist", mini_mnist.root, prepared("out", tmp_path))
     assert [path.read_bytes() for path in files] == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.json", "out.safetensors", "published"]
 
 
 def test_an_unknown_dataset_gets_the_nearest_name(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="did you mean 'digits-rgb'"):
-        prepare("digits_rgb", tmp_path, tmp_path / "out")
+        prepare("digits_rgb", tmp_path, prepared("out", tmp_path))
 
 
 # --- loading -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def copy(embedded: dict[str, Path], tmp_path: Path) -> Path:
-    for suffix in (".safetensors", ".json"):
-        (tmp_path / f"digits{suffix}").write_bytes(embedded["digits"].with_suffix(suffix).read_bytes())
-    return tmp_path / "digits.safetensors"
+def copy(embedded: dict[str, Prepared], tmp_path: Path) -> Prepared:
+    files = prepared("digits", tmp_path)
+    for mine, theirs in zip(files, embedded["digits"], strict=True):
+        mine.write_bytes(theirs.read_bytes())
+    return files
 
 
 @pytest.mark.parametrize("size", [0, 5, 1000, -1])
-def test_a_truncated_file_names_itself_and_its_rule(copy: Path, size: int) -> None:
+def test_a_truncated_file_names_itself_and_its_rule(copy: Prepared, size: int) -> None:
     expected = facts_of(copy)["sha256"]
-    copy.write_bytes(copy.read_bytes()[:size])
-    actual = hashlib.sha256(copy.read_bytes()).hexdigest()
+    copy.data.write_bytes(copy.data.read_bytes()[:size])
+    actual = hashlib.sha256(copy.data.read_bytes()).hexdigest()
     with pytest.raises(ValueError, match=r"rule prepare") as caught:
         load(copy)
-    for part in (str(copy), expected, actual):
+    for part in (str(copy.data), expected, actual):
         assert part in str(caught.value)
 
 
-def test_a_changed_pixel_is_seen(copy: Path) -> None:
-    content = bytearray(copy.read_bytes())
+def test_a_changed_pixel_is_seen(copy: Prepared) -> None:
+    content = bytearray(copy.data.read_bytes())
     content[-1] ^= 1
-    copy.write_bytes(content)
+    copy.data.write_bytes(content)
     with pytest.raises(ValueError, match=r"digits\.safetensors cannot be used: expected sha256"):
         load(copy)
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
-def test_a_missing_file_names_itself_and_its_rule(copy: Path, suffix: str) -> None:
-    copy.with_suffix(suffix).unlink()
-    with pytest.raises(ValueError, match=rf"digits\{suffix} cannot be used: .*No such file.* \(rule prepare\)"):
+@pytest.mark.parametrize("which", Prepared._fields)
+def test_a_missing_file_names_itself_and_its_rule(copy: Prepared, which: str) -> None:
+    file: Path = getattr(copy, which)
+    file.unlink()
+    with pytest.raises(ValueError, match=rf"{file.name} cannot be used: .*No such file.* \(rule prepare\)"):
         load(copy)
 
 
 @pytest.mark.parametrize("content", [b"", b'{"name": "dig', b"[]", b'{"name": "digits"}', b"\xff\xfe"])
-def test_a_broken_json_names_itself_and_its_rule(copy: Path, content: bytes) -> None:
-    copy.with_suffix(".json").write_bytes(content)
+def test_a_broken_json_names_itself_and_its_rule(copy: Prepared, content: bytes) -> None:
+    copy.facts.write_bytes(content)
     with pytest.raises(ValueError, match=r"digits\.json cannot be used: .* \(rule prepare\)"):
         load(copy)
 
 
-def test_a_dataset_cannot_be_changed(copy: Path) -> None:
+def test_a_dataset_cannot_be_changed(copy: Prepared) -> None:
     data = load(copy)
     assert isinstance(data, Dataset)
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -432,8 +438,8 @@ def test_importing_stays_light(module: str, absent: set[str]) -> None:
     ],
 )
 def test_the_real_data(name: str, sizes: tuple[int, int], shared: Path, scratch: Path) -> None:
-    prepare(name, shared, scratch / name)
-    data = load(scratch / f"{name}.safetensors")
+    prepare(name, shared, prepared(name, scratch))
+    data = load(prepared(name, scratch))
     assert data.sha256 == PREPARED[name]
     spec = DATASETS[name]
     assert data.train.x.shape == (sizes[0], *spec.shape)

@@ -17,6 +17,7 @@ from miniature import Mini
 from touchstone.data import DATASETS, sources
 from touchstone.data.prepare import prepare
 from touchstone.data.sources import FetchError, fetch
+from touchstone.paths import prepared
 from touchstone.registry import RawFile
 
 BOTH = pytest.mark.parametrize("mini", ["mnist", "cifar10"], indirect=True)
@@ -178,7 +179,7 @@ def leave_unpacked(mini: Mini) -> None:
 
 def test_a_folder_of_unpacked_files_will_do(known: Mini, raw: Path, tmp_path: Path, log: Log) -> None:
     held = unpacked(known)
-    prepare("fmnist", known.root, tmp_path / "packed")
+    prepare("fmnist", known.root, prepared("packed", tmp_path))
     leave_unpacked(known)
     before = contents(known.root)
     fetch("fmnist", {"local": str(known.root)}, raw, log=log)
@@ -187,9 +188,9 @@ def test_a_folder_of_unpacked_files_will_do(known: Mini, raw: Path, tmp_path: Pa
     times = {file: (raw / file).stat().st_mtime_ns for file in known.files}
     fetch("fmnist", {"local": str(known.root)}, raw, log=log)
     assert {file: (raw / file).stat().st_mtime_ns for file in known.files} == times
-    prepare("fmnist", raw, tmp_path / "unpacked")
-    for suffix in (".safetensors", ".json"):
-        assert (tmp_path / f"packed{suffix}").read_bytes() == (tmp_path / f"unpacked{suffix}").read_bytes()
+    prepare("fmnist", raw, prepared("unpacked", tmp_path))
+    first, second = ([file.read_bytes() for file in prepared(one, tmp_path)] for one in ("packed", "unpacked"))
+    assert first == second
 
 
 @pytest.mark.parametrize("kind", ["local", "mirror", "download"])

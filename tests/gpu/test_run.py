@@ -258,8 +258,8 @@ def test_wheels_are_used_without_their_examples(tmp_path: Path, monkeypatch: pyt
 
 def test_a_dataset_that_is_cut_is_used_where_it_was_brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "PREFERRED", {1: ("digits", "mnist")})
-    path = images.cut("digits", 40, 20, tmp_path)
-    assert load(path).name == "digits"
+    files = images.cut("digits", 40, 20, tmp_path)
+    assert load(files).name == "digits"
     found = images.images(1, CPU, tmp_path)
     assert (found.name, len(found.train.x), len(found.test.x)) == ("digits", 40, 20)
     assert found.train.y.unique().tolist() == list(range(10))

@@ -11,6 +11,7 @@ from touchstone import registry
 from touchstone.data import dataset_spec
 from touchstone.data.verify import require_verified
 from touchstone.files import beside, read_sealed, sum_of_file, verified, write_sealed
+from touchstone.paths import Prepared
 from touchstone.registry import DatasetSpec
 from touchstone.rng import SampleRng
 
@@ -72,15 +73,15 @@ def spread(y: Tensor) -> Tensor:
     return shuffled[place[shuffled].argsort(stable=True)]
 
 
-def prepare(name: str, raw_dir: str | Path, out: str | Path, own: DatasetSpec | None = None) -> None:
-    """Read the raw files under `raw_dir` and write <out>.safetensors and <out>.json.
+def prepare(name: str, raw_dir: str | Path, out: Prepared, own: DatasetSpec | None = None) -> None:
+    """Read the raw files under `raw_dir` and write a dataset.
 
     The bytes depend on the dataset alone: not on seeds, the machine, or where the raw files came from.
 
     Args:
         name: a name in DATASETS, or that of the user's own data.
         raw_dir: what `fetch` filled; not read for embedded data. Where the user's own data lie.
-        out: data/prepared/<dataset>, with or without ".safetensors".
+        out: the files that it becomes.
         own: what the user's own data are; None for a name in DATASETS.
 
     Raises:
@@ -95,8 +96,7 @@ def prepare(name: str, raw_dir: str | Path, out: str | Path, own: DatasetSpec | 
         raise ValueError(f"{whose}, test part: holds no image")
     _require_as_told(f"{whose}, training part", spec, parts.train_x, parts.train_y)
     labels = {"train": parts.train_y, "validation": parts.train_y[parts.validation], "test": parts.test_y}
-    data, meta = _paths(out)
-    with beside(data) as aside:  # straight from the tensors: the largest are more than a gigabyte
+    with beside(out.data) as aside:  # straight from the tensors: the largest are more than a gigabyte
         safetensors.torch.save_file({key: part.contiguous() for key, part in parts._asdict().items()}, aside)
     facts = {
         "name": name,
@@ -105,9 +105,9 @@ def prepare(name: str, raw_dir: str | Path, out: str | Path, own: DatasetSpec | 
         "classes": spec.classes,
         "counts": {part: len(y) for part, y in labels.items()},  # validation is a part of train
         "per_class": {part: y.bincount(minlength=spec.classes).tolist() for part, y in labels.items()},
-        "sha256": sum_of_file(data),
+        "sha256": sum_of_file(out.data),
     }
-    write_sealed(meta, facts)
+    write_sealed(out.facts, facts)
 
 
 def _require_as_told(whose: str, spec: DatasetSpec, x: Tensor, y: Tensor) -> None:
@@ -121,15 +121,14 @@ def _require_as_told(whose: str, spec: DatasetSpec, x: Tensor, y: Tensor) -> Non
         raise ValueError(f"{whose}: labels must be in [0, {spec.classes}), got [{y.min()}, {y.max()}]")
 
 
-def load(path: str | Path) -> Dataset:
-    """Read a prepared dataset, `path` being <out>.safetensors of `prepare`.
+def load(files: Prepared) -> Dataset:
+    """Read a prepared dataset.
 
     Raises:
         DamagedError: a file is missing, truncated, or not the one its JSON describes.
     """
-    data, meta = _paths(path)
-    facts = read_sealed(meta, "prepare")
-    tensors = safetensors.torch.load_file(verified(data, facts["sha256"], "prepare"))
+    facts = read_sealed(files.facts, "prepare")
+    tensors = safetensors.torch.load_file(verified(files.data, facts["sha256"], "prepare"))
     return Dataset(
         name=facts["name"],
         train=Split(tensors["train_x"], tensors["train_y"]),
@@ -137,7 +136,3 @@ def load(path: str | Path) -> Dataset:
         validation=tensors["validation"],
         sha256=facts["sha256"],
     )
-
-
-def _paths(out: str | Path) -> tuple[Path, Path]:
-    return Path(out).with_suffix(".safetensors"), Path(out).with_suffix(".json")

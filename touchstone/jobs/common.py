@@ -105,6 +105,6 @@ def load_weights(model: nn.Module, run: Run) -> None:
 
 def load_data(name: str, device: torch.device) -> Dataset:
     """Return a prepared dataset with its tensors on a device."""
-    data = load_dataset(paths.prepared(name).data)
+    data = load_dataset(paths.prepared(name))
     train, test = (replace(part, x=part.x.to(device), y=part.y.to(device)) for part in (data.train, data.test))
     return replace(data, train=train, test=test, validation=data.validation.to(device))

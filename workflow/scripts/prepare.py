@@ -2,8 +2,9 @@
 
 from touchstone import log
 from touchstone.data.prepare import prepare
+from touchstone.paths import prepared
 from touchstone.plan.jobs import PrepareJob
 
 log.set_up(snakemake.log[0])
 job = PrepareJob.from_params(snakemake.params.job)
-prepare(job.dataset, snakemake.params.raw, snakemake.output.data, job.own)
+prepare(job.dataset, snakemake.params.raw, prepared(job.dataset), job.own)
