@@ -452,8 +452,8 @@ def test_full_misses_nothing_of_quick(paper: Plan, norm: str) -> None:
 
     def covers(long: MemberDef, short: MemberDef) -> bool:
         same = [{k: v for k, v in m.options.items() if k not in lengths} for m in (long, short)]
-        longer = all(long.options[k] >= v for k, v in short.options.items() if k in lengths)
-        return long.fn == short.fn and same[0] == same[1] and longer
+        alike = long.fn == short.fn and same[0] == same[1]
+        return alike and all(long.options[k] >= v for k, v in short.options.items() if k in lengths)
 
     assert all(any(covers(long, short) for long in full) for short in quick)
 
