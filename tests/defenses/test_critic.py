@@ -368,7 +368,7 @@ def test_a_model_has_to_know_its_shape() -> None:
     [
         ({"variant": "neurips"}, "variant must be one of 'printed', 'coded', got 'neurips'"),
         ({"lam": -1.0}, "lam must be finite float >= 0, got -1.0"),
-        ({"attack_steps": 0}, "attack_steps must be int >= 1, got 0"),
+        ({"attack_steps": 0}, "attack_steps must be int >= 1 and <= 1000000000, got 0"),
         ({"confidence_decay": 1.0}, "confidence_decay must be float >= 0 and < 1"),
         ({"hidden_noise": math.nan}, "hidden_noise must be finite float >= 0, got nan"),
     ],

@@ -47,7 +47,7 @@ def test_gce_with_adversarial_training_has_the_recipe_of_the_paper(study: Study)
 
 
 def test_whoever_printed_a_number_of_gce_says_how_its_nets_are_trained(study: Study, rows: pd.DataFrame) -> None:
-    """Table 2's are Chen et al.'s; those of the tables on many classes and with adversarial training are Li et al.'s."""
+    """Table 2's are Chen et al.'s; those on many classes and with adversarial training are Li et al.'s."""
     ran = rows[rows["cell_defense"].isin(["gce", "gce+at"])]
     assert set(ran.loc[ran["cited"] == "", "source_table"]) == {"Table 4", "Table 5"}
     for (dataset, defense), claimed in ran.groupby(["cell_dataset", "cell_defense"]):

@@ -129,7 +129,10 @@ class Models:
         spec = self.check.spec(key, model.fn, MODELS, model_spec, "model")
         if spec is None:
             return
+        before = len(self.check.problems)
         self.check.options(key, spec.fn, model.options, leave_out=set(spec.preset))
+        if len(self.check.problems) == before:
+            self.check.together(key, spec.fn, {**spec.preset, **model.options}, self.study)
         if isinstance(model.normalize, Standardize):
             self._standardize((*key, "normalize"), name, model.normalize)
         for space in sorted(self._spaces(name) & FIRST_LAYERS.keys()):
@@ -172,7 +175,7 @@ class Defenses:
         defense = study.defenses[name]
         if name in ("fresh", "continue", WEIGHTS):
             check.add(key, f"{name!r} is reserved: it is a phase's start")
-        spec = check.spec(key, defense.fn, DEFENSES, defense_spec, "defense")
+        spec, before = check.spec(key, defense.fn, DEFENSES, defense_spec, "defense"), len(check.problems)
         if spec is None:
             return
         Attacks(check, study).adaptive((*key, "adaptive"), defense, self.taken)
@@ -182,6 +185,8 @@ class Defenses:
         check.options(key, spec.fn, defense.options, elsewhere=chosen, by_dataset=True)
         for number, candidate in enumerate(defense.select):
             check.options((*key, "select", number), spec.fn, candidate, elsewhere=defense.options)
+        for candidate in (defense.select or [{}]) if len(check.problems) == before else []:
+            check.together(key, spec.fn, {**defense.options, **candidate}, study)
         if defense.select and study.selection is None:
             check.add((*key, "select"), "needs `selection`, the criterion that chooses")
         if defense.select and any(starts(study, name, dataset) for dataset in study.recipes):
