@@ -49,7 +49,7 @@ def test_torchvision_names_what_there_is() -> None:
         (
             {"block": 1},
             r"'resnet18' cannot be made with the options \{'block': 1\}: .*multiple values",
-        ),  # set by its name
+        ),
         ({"layers": 1, "groups": 2}, "multiple values"),
     ],
 )
@@ -92,13 +92,8 @@ def test_timm_is_called_with_classes_and_channels(monkeypatch: pytest.MonkeyPatc
     assert vars(asked) == {"name": "tiny", "pretrained": False, "num_classes": 10, "in_chans": 1, "img_size": 28}
     assert model(torch.rand(2, 1, 28, 28)).shape == (2, 10)
 
-    def narrow(name: str, *, pretrained: bool, num_classes: int, in_chans: int) -> torch.nn.Module:
-        raise AssertionError
-
-    timm.create_model = narrow
-    with pytest.raises(
-        ValueError, match=r"'tiny' cannot be made with the options .*unexpected keyword argument 'nope'"
-    ):
+    timm.create_model = lambda _, *, pretrained, num_classes, in_chans: (pretrained, num_classes, in_chans)
+    with pytest.raises(ValueError, match=r"'tiny' cannot be made with the options .*unexpected keyword .*'nope'"):
         build("timm", CIFAR, seed=0, name="tiny", options={"nope": 1})
     with pytest.raises(ValueError, match=r"unknown timm classifier 'tinny'.*did you mean 'tiny'"):
         build("timm", CIFAR, seed=0, name="tinny")

@@ -190,9 +190,8 @@ BAD = [
     ("plot", STUDY, "fn: rho-grid", "fn: rho-gird", ["figures.figure6.fn", "did you mean 'rho-grid'"]),
     ("figure-table", STUDY, "table: cells", "table: cels", ["did you mean 'cells'"]),
     ("near-zero", STUDY, "headline: 0.01,", "headline: 0.02,", ["near_zero.headline", "thresholds"]),
-    ("near-zero-mlp", STUDY, "{fn: lenet}", "{fn: mlp-1000}", ["near_zero: measures the first convolution, and 'lenet' has none"]),
-    ("weights-mlp", STUDY, "{fn: lenet}", "{fn: mlp-1000}", ["figures.figure6.fn: measures the first convolution, and 'lenet' has none"]),
-    ("no-near-zero", STUDY, "\nnear_zero:", "\n# near_zero:", ["selection: needs `near_zero`, whose headline threshold its table shows"]),
+    ("near-zero-mlp", STUDY, "{fn: lenet}", "{fn: mlp-1000}", ["near_zero: measures the first convolution, which no model here is known to have"]),
+    ("weights-mlp", STUDY, "{fn: lenet}", "{fn: mlp-1000}", ["figures.figure6.fn: shows the first convolution, and 'lenet' is not known"]),
     ("no-selection", STUDY, "\nselection:\n", "\nslection:\n", ["unknown key 'slection'", "did you mean 'selection'"]),
     ("cells-model", STUDY, CELLS, cells(models="[lenett]"), ["cells.0.models.0", "unknown model 'lenett'", "did you mean 'lenet'"]),
     ("cells-dataset", STUDY, CELLS, cells(datasets="[mnist, mnst]"), ["cells.0.datasets.1", "unknown dataset 'mnst'"]),
@@ -366,6 +365,33 @@ def test_constants_of_nets_without_a_convolution_are_selected_without_measuring_
     with pytest.raises(ConfigError) as caught:
         plan(project)
     assert all(f"{captions}" in problem and "caption" in problem for problem in caught.value.problems)
+
+
+MIXED = "{fn: lenet}\n  other: "
+
+
+@pytest.mark.parametrize(
+    ("models", "parameters", "refused"),
+    [
+        (MIXED + "{fn: mlp-1000}", "", False),
+        (MIXED + "{fn: torchvision, name: resnet18}", "", False),
+        ("{fn: mlp-1000}", "", True),
+        ("{fn: mlp-1000}", "parameters: [net.conv1.weight]", True),
+        ("{fn: torchvision, name: resnet18}", "", True),
+        ("{fn: torchvision, name: resnet18}", "parameters: [net.conv1.weight]", False),
+    ],
+)
+def test_small_weights_are_asked_of_nets_that_have_the_layer(
+    project: Path, models: str, parameters: str, refused: bool
+) -> None:
+    path = project / STUDY
+    text = path.read_text().replace("{fn: lenet}", models, 1)
+    path.write_text(text.replace("near_zero: {", f"near_zero: {{{parameters}, " if parameters else "near_zero: {", 1))
+    with pytest.raises(ConfigError) as caught:  # for the figures, at least
+        plan(project)
+    said = [problem for problem in caught.value.problems if ": near_zero: " in problem]
+    assert bool(said) is refused
+    assert all("shows the first convolution" in problem for problem in set(caught.value.problems) - set(said))
 
 
 def test_the_line_is_that_of_the_key(project: Path) -> None:

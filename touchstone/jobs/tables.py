@@ -46,7 +46,10 @@ def tables(
     apart: dict[paired.Pair, list[paired.Difference]] = {pair: [] for pair in pairs}
     numbers: list[cells.Cell] = []
     flagged: list[flags.Flagged] = []
-    for run in map(read_run, runs):
+    trained = [read_run(run) for run in runs]
+    if near_zero:
+        cells.check_measured(trained, near_zero.parameters)
+    for run in trained:
         numbers += cells.of_weights(run, near_zero.thresholds, near_zero.parameters) if near_zero else []
         flagged += flags.of_training(run)
     for batch in by_model(files):

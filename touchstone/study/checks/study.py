@@ -26,6 +26,7 @@ from touchstone.study.schema import (
     WEIGHTS,
     CellsDef,
     FigureDef,
+    NearZero,
     Reading,
     Selection,
     Standardize,
@@ -252,7 +253,7 @@ class References:
         if near_zero and near_zero.headline not in near_zero.thresholds:
             self.check.add(("near_zero", "headline"), f"must be one of the thresholds {near_zero.thresholds}")
         if near_zero and FIRST_CONV in near_zero.parameters:
-            self._has_conv1(("near_zero",))
+            self._some_conv1(near_zero)
         for name, table in self.study.tables.items():
             if table.dataset:
                 self.check.known(("tables", name, "dataset"), table.dataset, self.study.recipes, "dataset")
@@ -309,8 +310,6 @@ class References:
 
     def _selection(self, selection: Selection) -> None:
         check, study = self.check, self.study
-        if study.near_zero is None and not self._without_conv1:
-            check.add(("selection",), "needs `near_zero`, whose headline threshold its table shows")
         key, name = ("selection", "reference"), selection.reference
         if check.known(key, name, study.defenses, "defense") and study.defenses[name].select:
             check.add(key, f"{name!r} is chosen itself (`select`): compare with one that is not")
@@ -337,15 +336,23 @@ class References:
                 self.check.add(("selection", "epochs", dataset), text)
 
     @property
-    def _without_conv1(self) -> list[str]:
-        """The models of the study that have no first convolution."""
+    def _conv1(self) -> dict[str, bool | None]:
+        """Whether the models of the study have a first convolution, of its name; None where only the net knows."""
         known = {name: one.fn for name, one in self.study.models.items() if is_own(one.fn) or one.fn in MODELS}
-        return [name for name, fn in known.items() if not model_spec(fn).conv1]
+        return {name: model_spec(fn).conv1 for name, fn in known.items()}
+
+    def _some_conv1(self, near_zero: NearZero) -> None:
+        """The first convolution is measured of the models that have one; of others' nets if `parameters` names it."""
+        have = self._conv1.values()
+        named = "parameters" in near_zero.model_fields_set
+        if have and True not in have and not (named and None in have):
+            text = "measures the first convolution, which no model here is known to have: give `parameters`"
+            self.check.add(("near_zero",), text)
 
     def _has_conv1(self, key: Key) -> None:
-        """What measures the first convolution is asked of models that have one."""
-        for name in self._without_conv1:
-            self.check.add(key, f"measures the first convolution, and {name!r} has none")
+        """What draws the first convolution is asked of models that are known to have one."""
+        for name in [name for name, conv1 in self._conv1.items() if not conv1]:
+            self.check.add(key, f"shows the first convolution, and {name!r} is not known to have one")
 
     def _figure(self, key: Key, figure: FigureDef) -> None:
         check, study = self.check, self.study
