@@ -64,7 +64,6 @@ def train_inputs(wildcards):
         "data": prepared(wildcards).data,
         "selection": chosen,
         "start": trained(*PLAN.start(model)),
-        "weights": PLAN.weights_files(model),
     }
 
 

@@ -13,7 +13,7 @@ rule fetch:
         runtime=60,
         gpu=0,
     params:
-        job=lambda w: build.fetch_job(w.dataset).to_params(),
+        job=lambda w: build.fetch_job(w.dataset, PLAN.own_data(w.dataset)).to_params(),
         source=manner(lambda w: build.source(PLAN, w.dataset)),
     script:
         "../workflow/scripts/fetch.py"
@@ -22,7 +22,7 @@ rule fetch:
 rule prepare:
     input:
         # not ancient(): what a changed param triggers would be missed in a run that also fetches
-        lambda w: build.raw(PLAN, w.dataset).fetched,
+        paths.raw("{dataset}").fetched,
     output:
         **paths.prepared("{dataset}")._asdict(),
     log:
@@ -38,6 +38,6 @@ rule prepare:
         gpu=0,
     params:
         job=lambda w: build.prepare_job(w.dataset, PLAN.own_data(w.dataset)).to_params(),
-        raw=manner(lambda w: str(build.raw(PLAN, w.dataset).folder)),
+        raw=manner(lambda w: str(build.raw_place(PLAN, w.dataset))),
     script:
         "../workflow/scripts/prepare.py"

@@ -65,5 +65,7 @@ rule train:
     params:
         job=lambda w: build.train_job(PLAN, model_of(w)).to_params(),
         checkpoint=manner(lambda w: PLAN.config.checkpoint.model_dump()),
+        # no input: the job has their sums, and where they lie decides nothing
+        weights=manner(lambda w: list(map(str, PLAN.weights_files(model_of(w))))),
     script:
         "../workflow/scripts/train.py"

@@ -14,6 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkouts import BIN, copy_checkout, environment
+from safetensors.torch import save_file
+
+from touchstone.data import DATASETS
+from touchstone.models.classifier import build
 
 MODEL = Path("results/tiny/minmax/models/mnist/lenet/std/0")
 
@@ -144,6 +148,42 @@ def test_where_data_lie_triggers_nothing(checkout: Path, tmp_path: Path) -> None
     assert code == 0, output
     assert str(tmp_path / "B") in output
     assert nothing_to_do()
+
+
+def test_where_data_and_weights_of_the_user_s_own_lie_triggers_nothing(checkout: Path, tmp_path: Path) -> None:
+    """The sums of an .npz file and of weights say what they are."""
+    config, study = checkout / "config.yaml", checkout / "studies/minmax/study.yaml"
+    arrays = {}
+    for part, count in (("train", 200), ("test", 100)):
+        arrays[f"x_{part}"] = np.random.default_rng(count).integers(0, 256, (count, 28, 28), "u1")
+        arrays[f"y_{part}"] = np.arange(count) % 10
+    for place in ("A", "B"):
+        (tmp_path / place).mkdir()
+    np.savez(tmp_path / "A/mine.npz", **arrays)
+    save_file(build("lenet", DATASETS["mnist"], seed=0).state_dict(), tmp_path / "A/std.safetensors")
+    sums = {}
+    for file in (tmp_path / "A").iterdir():
+        shutil.copy(file, tmp_path / "B")
+        sums[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    mine = (
+        f"fn: npz, shape: [1, 28, 28], classes: 10, mean: [0.5], std: [0.5], validation: 20, sha256: {sums['mine.npz']}"
+    )
+    given = f"files: [{{file: {tmp_path}/A/std.safetensors, sha256: {sums['std.safetensors']}}}]"
+    text = study.read_text().replace("\nmodels:", f"\ndatasets:\n  mine: {{{mine}}}\n\nmodels:", 1)
+    study.write_text(text + f"\nweights:\n  - {{dataset: mnist, model: lenet, defense: std, {given}}}\n")
+    text = config.read_text().replace("mnist: digits,", "mnist: mine,")
+    source = f"  mine: {{source: {{local: {tmp_path}/A/mine.npz}}}}\n"
+    config.write_text(text.replace("  digits: {source: embedded}\n", source))
+    target = ("--", str(MODEL / "run.json"))
+    code, output = finish(checkout, *target)
+    assert code == 0, output
+    assert json.loads((checkout / "data/raw/mine/fetched.json").read_text())["own"]["sha256"] == sums["mine.npz"]
+    for file in (config, study):
+        file.write_text(file.read_text().replace(f"{tmp_path}/A/", f"{tmp_path}/B/"))
+    shutil.rmtree(tmp_path / "A")
+    code, output = finish(checkout, "-n", *target)
+    assert code == 0, output
+    assert "Nothing to be done" in output
 
 
 def test_the_default_run_ends_and_a_second_has_nothing_to_do(checkout: Path, root: Path) -> None:

@@ -33,6 +33,15 @@ def test_every_option_is_checked(name: str, annotation: str) -> None:
         assert mismatch(value, hint(annotation)) or (value == "no such word" and name in LOOKED_UP)
 
 
+@pytest.mark.parametrize("annotation", sorted({annotation for case in EVERY for annotation in case.values[1:]}))
+def test_no_count_is_so_large_that_nothing_ends_or_fits(annotation: str) -> None:
+    whole = [10**30, [10**30]]
+    takes_integers = any(not mismatch(value, hint(annotation)) for value in (1, 16, [1]))
+    takes_fractions = any(not mismatch(value, hint(annotation)) for value in (0.5, 1.5, [0.5]))
+    if takes_integers and not takes_fractions:
+        assert all(mismatch(value, hint(annotation)) for value in whole)
+
+
 @pytest.mark.parametrize(
     ("value", "annotation", "problem"),
     [
@@ -44,16 +53,18 @@ def test_every_option_is_checked(name: str, annotation: str) -> None:
         ("ce", "str", ""),
         (None, "float | None", ""),
         (None, "float", "float, got None"),
-        (0, "Count", "int >= 1, got 0"),
+        (0, "Count", "int >= 1 and <= 1000000000, got 0"),
+        (10**30, "Count", f"int >= 1 and <= 1000000000, got {10**30}"),
+        (10**30, "Whole", f"int >= 0 and <= 1000000000, got {10**30}"),
         (0, "Positive", "finite float > 0, got 0"),
         (math.inf, "NotNegative", "finite float >= 0, got inf"),
         (math.nan, "Share", "float >= 0 and <= 1, got nan"),
         (2, "Annotated[float, Gt(0), Lt(1)] | None", "float > 0 and < 1 or None, got 2"),
         ("l3", "Literal['l1', 'l2']", "one of 'l1', 'l2', got 'l3'; did you mean 'l2'?"),
         ([1, 2], "Sequence[Count]", ""),
-        ([1, 0], "Sequence[Count]", "sequence of int >= 1, got [1, 0]"),
+        ([1, 0], "Sequence[Count]", "sequence of int >= 1 and <= 1000000000, got [1, 0]"),
         ("12", "Sequence[str]", "sequence of str, got '12'"),
-        ([], "Annotated[Sequence[Count], MinLen(1)]", "sequence of int >= 1 of length >= 1, got []"),
+        ([], "Annotated[Sequence[Count], MinLen(1)]", "sequence of int >= 1 and <= 1000000000 of length >= 1, got []"),
         ({"a": 1}, "Mapping[str, Any] | None", ""),
         (object, "", ""),
     ],

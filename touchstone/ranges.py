@@ -16,8 +16,9 @@ from touchstone.registry import LossName, meant
 
 FINITE = AllowInfNan(allow_inf_nan=False)
 
-Count = Annotated[int, Ge(1)]
-Whole = Annotated[int, Ge(0)]
+MOST = 1_000_000_000  # of whatever is counted: beyond it nothing ends, or fits
+Count = Annotated[int, Ge(1), Le(MOST)]
+Whole = Annotated[int, Ge(0), Le(MOST)]
 Positive = Annotated[float, Gt(0), FINITE]
 NotNegative = Annotated[float, Ge(0), FINITE]
 AtLeastOne = Annotated[float, Ge(1), FINITE]
@@ -29,7 +30,7 @@ Space = Literal["pixel", "normalized", "whitened"]  # touchstone.threat.SPACES
 # what the text of an annotation may use, besides None
 NAMES: dict[str, Any] = {
     **{kind.__name__: kind for kind in (int, float, str, bool, Sequence, Mapping, Ge, Gt, Le, Lt, MinLen)},
-    **{"Annotated": Annotated, "Any": Any, "Literal": Literal, "FINITE": FINITE, "LossName": LossName},
+    **{"Annotated": Annotated, "Any": Any, "Literal": Literal, "FINITE": FINITE, "MOST": MOST, "LossName": LossName},
     **{"Count": Count, "Whole": Whole, "Positive": Positive, "NotNegative": NotNegative, "AtLeastOne": AtLeastOne},
     **{"Share": Share, "BelowOne": BelowOne, "PrintedOrCoded": PrintedOrCoded, "Space": Space},
 }

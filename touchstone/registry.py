@@ -94,7 +94,8 @@ class ModelSpec:
     fn: str
     source: str
     preset: Mapping[str, Any] = field(default_factory=dict)
-    conv1: bool = True  # whether it has a first convolution, of that name, for what is measured of weights
+    # whether it has a first convolution, of that name, for what is measured of weights; None if only the net knows
+    conv1: bool | None = True
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def test_cw_refuses_two_confidences_at_once_and_a_class_that_is_not_there() -> N
     model, x, y = setting()
     with pytest.raises(ValueError, match="confidence must be 0 where there is a target_confidence"):
         cw(model, x, y, norm="l2", rng=0, confidence=1.0, target_confidence=0.9)
-    with pytest.raises(ValueError, match=r"target_class must be in \[0, 3\], got 4"):
+    with pytest.raises(ValueError, match=r"target_class must be less than 4, the number of classes, got 4"):
         cw(model, x, y, norm="l2", rng=0, target_class=4)
 
 

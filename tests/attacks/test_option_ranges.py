@@ -1,6 +1,7 @@
 """What the annotation of an option refuses, the attack refuses too when it is called directly."""
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -13,14 +14,14 @@ from touchstone.ranges import hint, mismatch, words
 from touchstone.registry import load, options
 from touchstone.study.checks.attacks import CONTRACT
 
-TRIED = {"int": [-1, 0, 3], "float": [-0.5, 0.0, 0.5, 1.0, 1.5, math.nan, math.inf], "one of": ["no such word"]}
+TRIED = {"int": [-1, 0, 3, 10**30], "float": [-0.5, 0.0, 0.5, 1.0, 1.5, math.nan, math.inf], "one of": ["no such word"]}
 
 
 def refused(annotation: str) -> list[Any]:
     """Values of the right type that are out of range."""
     allowed = hint(annotation)
     values = [value for kind, values in TRIED.items() if kind in words(allowed) for value in values]
-    tried = [[value] for value in values] if annotation.startswith("Sequence") else values
+    tried = [[], *([value] for value in values)] if "Sequence" in annotation else values
     return [value for value in tried if mismatch(value, allowed)]
 
 
@@ -54,7 +55,7 @@ def test_an_option_out_of_range_is_a_value_error(name: str, option: str, value: 
     budget = {} if spec.kind == "minimal" else {"eps": 0.1}
     more = {"substitute": model} if "substitute" in options(spec.fn) else {}
     given = {**CASES[name].quick, **more, option: value}
-    with pytest.raises(ValueError, match=str(value[0] if isinstance(value, list) else value)):
+    with pytest.raises(ValueError, match=re.escape(str(value[0] if isinstance(value, list) and value else value))):
         load(spec.fn)(model, x, torch.zeros(2, dtype=torch.int64), norm=spec.norms[0], rng=0, **budget, **given)
 
 

@@ -446,7 +446,7 @@ def test_the_critic_that_is_told_the_class_has_the_noise_that_was_asked_for() ->
     [
         ({"variant": "neurips"}, "variant must be one of 'printed', 'coded', got 'neurips'"),
         ({"lam": -1.0}, "lam must be finite float >= 0, got -1.0"),
-        ({"attack_steps": 0}, "attack_steps must be int >= 1, got 0"),
+        ({"attack_steps": 0}, "attack_steps must be int >= 1 and <= 1000000000, got 0"),
         ({"target": "any"}, "target must be one of 'nearest', 'random', got 'any'"),
         ({"label_in": "first"}, "label_in must be one of 'last', 'every', got 'first'"),
         ({"confidence_decay": 1.0}, "confidence_decay must be float >= 0 and < 1"),

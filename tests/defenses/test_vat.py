@@ -106,7 +106,7 @@ def test_in_float32_the_default_probe_still_gives_the_direction(model: nn.Module
 def test_constants_are_checked() -> None:
     for wrong, message in [
         ({"eps": -1.0}, "eps must be finite float >= 0"),
-        ({"power_iterations": 0}, "power_iterations must be int >= 1"),
+        ({"power_iterations": 0}, "power_iterations must be int >= 1 and <= 1000000000"),
         ({"xi": 0.0}, "xi must be finite float > 0"),
         ({"weight": -1.0}, "weight must be finite float >= 0"),
     ]:

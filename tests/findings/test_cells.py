@@ -259,6 +259,17 @@ def test_other_layers_are_measured_under_their_names(tmp_path: Path) -> None:
     assert "near_zero_0.01@net.conv2.weight" in set(names)
 
 
+def test_a_layer_is_measured_of_the_nets_that_have_it(tmp_path: Path) -> None:
+    run = read_run(save_run(tmp_path, [0.001, 1.0]))
+    found = cells.table(cells.of_weights(run, [0.01], ["net.conv2.weight", "net.conv1.weight"]))
+    assert set(found["metric"]) == {
+        f"{name}@net.conv1.weight" for name in ("fuzziness", "near_zero_0.01", "max_abs_conv", "rho_extreme")
+    }
+    cells.check_measured([run], ["net.conv1.weight"])
+    with pytest.raises(ValueError, match=r"no net has a tensor 'net.conv2.weight'; allowed: net.conv1.weight"):
+        cells.check_measured([run], ["net.conv1.weight", "net.conv2.weight"])
+
+
 def test_cells_do_not_depend_on_the_order_of_the_attacks() -> None:
     pd.testing.assert_frame_equal(table(*attacks()), table(*attacks()[::-1]))
 

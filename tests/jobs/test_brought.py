@@ -150,7 +150,7 @@ def test_a_study_brings_one_of_each(brought: dict[str, Any]) -> None:
     assert MODULE not in sys.modules  # a plan imports nothing of it
     results = Results.of("tiny")
     job = PrepareJob.from_params(build.prepare_job("stripes", plan.own_data("stripes")).to_params())
-    prepare(job.dataset, build.raw(plan, "stripes").folder, prepared("stripes").data, job.own)
+    prepare(job.dataset, build.raw_place(plan, "stripes"), prepared("stripes").data, job.own)
     for model in (mine("smoothed"), mine("theirs")):
         training, batch = build.train_job(plan, model), build.batch_job(plan, model, "all")
         training = type(training).from_params(training.to_params())

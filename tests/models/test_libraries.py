@@ -41,6 +41,23 @@ def test_torchvision_names_what_there_is() -> None:
         build("torchvision", CIFAR, seed=0, name="fcn_resnet50")
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"nope": 1}, r"unknown option 'nope' of torchvision's 'resnet18'; allowed: .*width_per_group"),
+        ({"widths_per_group": 8}, "did you mean 'width_per_group'"),
+        (
+            {"block": 1},
+            r"'resnet18' cannot be made with the options \{'block': 1\}: .*multiple values",
+        ),
+        ({"layers": 1, "groups": 2}, "multiple values"),
+    ],
+)
+def test_torchvision_options_that_a_net_does_not_take(options: dict[str, int], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        build("torchvision", CIFAR, seed=0, name="resnet18", options=options)
+
+
 def test_torchvision_nets_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match=r"ResNet does not take images of shape \(1, 28, 28\)"):
         build("torchvision", DATASETS["mnist"], seed=0, name="resnet18")
@@ -74,6 +91,10 @@ def test_timm_is_called_with_classes_and_channels(monkeypatch: pytest.MonkeyPatc
     model = build("timm", DATASETS["mnist"], seed=0, name="tiny", options={"img_size": 28})
     assert vars(asked) == {"name": "tiny", "pretrained": False, "num_classes": 10, "in_chans": 1, "img_size": 28}
     assert model(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+
+    timm.create_model = lambda _, *, pretrained, num_classes, in_chans: (pretrained, num_classes, in_chans)
+    with pytest.raises(ValueError, match=r"'tiny' cannot be made with the options .*unexpected keyword .*'nope'"):
+        build("timm", CIFAR, seed=0, name="tiny", options={"nope": 1})
     with pytest.raises(ValueError, match=r"unknown timm classifier 'tinny'.*did you mean 'tiny'"):
         build("timm", CIFAR, seed=0, name="tinny")
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from touchstone import paths
 from touchstone.paths import sums_beside
 from touchstone.plan import targets
 from touchstone.plan.plan import Plan, make_plan
@@ -27,7 +28,8 @@ def test_everything_is_every_file_once(plan: Plan) -> None:
     for study in plan.studies:
         assert {*targets.tables(plan, study), *targets.figures(plan, study), *results.report(study)} <= set(asked)
     assert {*results.report(), results.claims, results.config, results.provenance} <= set(asked)
-    assert all(file.is_relative_to(results.root) for file in asked), "data serve many runs"
+    prepared = {file for model in plan.trained for file in paths.prepared(plan.data(model.dataset))}
+    assert prepared == {file for file in asked if not file.is_relative_to(results.root)}, "raw files serve nothing else"
 
 
 def test_tables_and_figures_are_all_of_a_study(plan: Plan) -> None:

@@ -103,7 +103,6 @@ def test_no_heading_of_the_report_is_empty(folder: Path, without: set[str]) -> N
         ({"claims.csv"}, r"tables\.table1: shows what is printed, and there is no claims\.csv"),
         ({"claims.csv", "tables"}, r"evidence_table: 'Table 1': no claim has one of them"),
         ({"captions.yaml"}, "no caption 'worst-case': it is a figure of study.yaml"),
-        ({"near_zero"}, "selection: needs `near_zero`"),
         ({"cells", "claims.csv", "tables", "qualitative.csv"}, r"claims\.csv: cannot be read"),
     ],
 )

@@ -191,9 +191,8 @@ BAD = [
     ("plot", STUDY, "fn: rho-grid", "fn: rho-gird", ["figures.figure6.fn", "did you mean 'rho-grid'"]),
     ("figure-table", STUDY, "table: cells", "table: cels", ["did you mean 'cells'"]),
     ("near-zero", STUDY, "headline: 0.01,", "headline: 0.02,", ["near_zero.headline", "thresholds"]),
-    ("near-zero-mlp", STUDY, "{fn: lenet}", "{fn: mlp-1000}", ["near_zero: measures the first convolution, and 'lenet' has none"]),
-    ("weights-mlp", STUDY, "{fn: lenet}", "{fn: mlp-1000}", ["figures.figure6.fn: measures the first convolution, and 'lenet' has none"]),
-    ("no-near-zero", STUDY, "\nnear_zero:", "\n# near_zero:", ["selection: needs `near_zero`, whose headline threshold its table shows"]),
+    ("near-zero-mlp", STUDY, "{fn: lenet}", "{fn: mlp-1000}", ["near_zero: measures the first convolution, which no model here is known to have"]),
+    ("weights-mlp", STUDY, "{fn: lenet}", "{fn: mlp-1000}", ["figures.figure6.fn: shows the first convolution, and 'lenet' is not known"]),
     ("no-selection", STUDY, "\nselection:\n", "\nslection:\n", ["unknown key 'slection'", "did you mean 'selection'"]),
     ("cells-model", STUDY, CELLS, cells(models="[lenett]"), ["cells.0.models.0", "unknown model 'lenett'", "did you mean 'lenet'"]),
     ("cells-dataset", STUDY, CELLS, cells(datasets="[mnist, mnst]"), ["cells.0.datasets.1", "unknown dataset 'mnst'"]),
@@ -225,26 +224,29 @@ def test_malformed_input_is_named(project: Path, file: str, old: str, new: str, 
 
 # what is added to which part of the study, the key that is named, and what is allowed; nothing of it is planned
 OUTSIDE = [
-    ("attacks", "{fn: pgd, threat: linf, steps: 0}", "steps", "int >= 1, got 0"),
-    ("attacks", "{fn: pgd, threat: linf, steps: -1}", "steps", "int >= 1, got -1"),
-    ("attacks", "{fn: pgd, threat: linf, steps: {mnist: 40, cifar10: 0}}", "steps.cifar10", "int >= 1, got 0"),
-    ("attacks", "{fn: pgd, threat: linf, step_size: -0.01}", "step_size", "finite float >= 0, got -0.01"),
-    ("attacks", "{fn: pgd, threat: linf, step_size: .nan}", "step_size", "finite float >= 0, got nan"),
-    ("attacks", "{fn: pgd, threat: linf, step_size: .inf}", "step_size", "finite float >= 0, got inf"),
-    ("attacks", "{fn: pgd, threat: linf, step_sizes: [0.1, -1]}", "step_sizes", "finite float >= 0, got [0.1, -1]"),
-    ("attacks", "{fn: pgd, threat: linf, grid: {step_size: [0.1, -1]}}", "grid.step_size", "finite float >= 0, got -1"),
-    ("attacks", "{fn: pgd, threat: linf, restarts: 0}", "restarts", "int >= 1, got 0"),
+    ("attacks", "{fn: pgd, threat: linf, steps: 0}", "steps", "int >= 1 and <= 1000000000, got 0"),
+    ("attacks", "{fn: pgd, threat: linf, steps: -1}", "steps", "int >= 1 and <= 1000000000, got -1"),
+    ("attacks", "{fn: pgd, threat: linf, steps: {mnist: 40, cifar10: 0}}", "steps.cifar10", "int >= 1 and <= 1000000000, got 0"),
+    ("attacks", "{fn: pgd, threat: linf, step_size: -0.01}", "step_size", "finite float > 0, got -0.01"),
+    ("attacks", "{fn: pgd, threat: linf, step_size: .nan}", "step_size", "finite float > 0, got nan"),
+    ("attacks", "{fn: pgd, threat: linf, step_size: .inf}", "step_size", "finite float > 0, got inf"),
+    ("attacks", "{fn: pgd, threat: linf, step_sizes: [0.1, -1]}", "step_sizes", "finite float > 0 of length >= 1 or None, got [0.1, -1]"),
+    ("attacks", "{fn: pgd, threat: linf, step_sizes: []}", "step_sizes", "of length >= 1 or None, got []"),
+    ("attacks", "{fn: pgd, threat: linf, step_size: 0}", "step_size", "finite float > 0, got 0"),
+    ("attacks", "{fn: pgd, threat: linf, steps: 1000000001}", "steps", "<= 1000000000, got 1000000001"),
+    ("attacks", "{fn: pgd, threat: linf, grid: {step_size: [0.1, -1]}}", "grid.step_size", "finite float > 0, got -1"),
+    ("attacks", "{fn: pgd, threat: linf, restarts: 0}", "restarts", "int >= 1 and <= 1000000000, got 0"),
     ("attacks", "{fn: pgd, threat: linf, sparsity: 1.5}", "sparsity", "float >= 0 and <= 1, got 1.5"),
     ("attacks", "{fn: mim, threat: linf, decay: -1}", "decay", "finite float >= 0, got -1"),
-    ("attacks", "{fn: cw, threat: l2, binary_steps: 0}", "binary_steps", "int >= 1, got 0"),
+    ("attacks", "{fn: cw, threat: l2, binary_steps: 0}", "binary_steps", "int >= 1 and <= 1000000000, got 0"),
     ("attacks", "{fn: cw, threat: l2, lr: 0}", "lr", "finite float > 0, got 0"),
     ("attacks", "{fn: cw, threat: l2, init_const: .nan}", "init_const", "finite float > 0, got nan"),
     ("attacks", "{fn: cw, threat: l2, confidence: -1}", "confidence", "finite float >= 0, got -1"),
-    ("attacks", "{fn: square, threat: linf, queries: 0}", "queries", "int >= 1, got 0"),
-    ("attacks", "{fn: apgd-t, threat: linf, targets: 0}", "targets", "int >= 1, got 0"),
+    ("attacks", "{fn: square, threat: linf, queries: 0}", "queries", "int >= 1 and <= 1000000000, got 0"),
+    ("attacks", "{fn: apgd-t, threat: linf, targets: 0}", "targets", "int >= 1 and <= 1000000000, got 0"),
     ("attacks", "{fn: pdgd, threat: l2, variant: coded2}", "variant", "one of 'printed', 'coded', got 'coded2'"),
     ("attacks", "{fn: autoattack, threat: l2, attacks: [fap]}", "attacks", "'fab-t', got ['fap']"),
-    ("attacks", "{fn: transfer, threat: l2, substitute: lenet/std, options: {steps: 0}}", "options.steps", "int >= 1"),
+    ("attacks", "{fn: transfer, threat: l2, substitute: lenet/std, options: {steps: 0}}", "options.steps", "int >= 1 and <= 1000000000"),
     ("defenses", "{fn: minmax, variant: printd, lam: 1, mu: 1}", "variant", "did you mean 'printed'"),
     ("defenses", "{fn: minmax, variant: printed, lam: .inf, mu: 1}", "lam", "finite float >= 0, got inf"),
     ("defenses", "{fn: minmax, variant: printed, lam: -1, mu: 1}", "lam", "finite float >= 0, got -1"),
@@ -254,13 +256,13 @@ OUTSIDE = [
     ("defenses", "{fn: adv, norm: l3, eps: 0.1, attack_steps: 1, step_size: 1}", "norm", "'linf', 'l2', got 'l3'"),
     ("defenses", "{fn: adv, norm: l2, eps: -0.1, attack_steps: 1, step_size: 1}", "eps", "finite float >= 0, got -0.1"),
     ("defenses", "{fn: adv, norm: l2, eps: .nan, attack_steps: 1, step_size: 1}", "eps", "finite float >= 0, got nan"),
-    ("defenses", "{fn: adv, norm: l2, eps: 1, attack_steps: 0, step_size: 1}", "attack_steps", "int >= 1, got 0"),
+    ("defenses", "{fn: adv, norm: l2, eps: 1, attack_steps: 0, step_size: 1}", "attack_steps", "int >= 1 and <= 1000000000, got 0"),
     ("defenses", "{fn: adv, norm: l2, eps: 1, attack_steps: 1, step_size: 1, space: px}", "space", "'pixel', 'normalized'"),
     ("defenses", "{fn: dropout, p: 1.0}", "p", "float >= 0 and < 1, got 1.0"),
-    ("models", "{fn: mlp, init: msra, hidden: [100, 0]}", "hidden", "sequence of int >= 1, got [100, 0]"),
+    ("models", "{fn: mlp, init: msra, hidden: [100, 0]}", "hidden", "sequence of int >= 1 and <= 1000000000, got [100, 0]"),
     ("models", "{fn: lenet-512, dropout: 1.5}", "dropout", "float >= 0 and < 1, got 1.5"),
     ("models", "{fn: lenet-512, dropout: {mnist: 0.5, cifar10: 0.5}}", "dropout", "float >= 0 and < 1, got {'mnist'"),
-    ("models", "{fn: wrn, depth: 4, width: 1}", "depth", "int >= 10, got 4"),
+    ("models", "{fn: wrn, depth: 4, width: 1}", "depth", "int >= 10 and <= 1000000000, got 4"),
     ("threats", "{norm: linf, space: pixel, epsilons: {mnist: [.inf], cifar10: [1]}}", "epsilons.mnist.0", "finite"),
     ("threats", "{norm: linf, space: pixel, epsilons: {mnist: [0], cifar10: [1]}}", "epsilons.mnist.0", "greater than 0"),
     ("threats", "{norm: linf, space: pixel, epsilons: {mnist: [-1], cifar10: [1]}}", "epsilons.mnist.0", "got -1"),
@@ -270,6 +272,36 @@ OUTSIDE = [
     ("threats", "{norm: l0, space: pixel, epsilons: {mnist: [1], cifar10: [1025]}}", "epsilons.cifar10", "exceeds 1024"),
     ("threats", "{norm: linf, space: normalized, epsilons: {mnist: [3.3], cifar10: [1]}}", "epsilons.mnist", "exceeds 3."),
 ]  # fmt: skip
+
+
+# the same, of options each of which is right
+TOGETHER = [
+    ("attacks", "{fn: pgd, threat: linf, step_size: 0.1, step_sizes: [0.1]}", ".step_size", "give one of the two"),
+    ("attacks", "{fn: pgd, threat: linf, step_sizes: [0.1], grid: {step_size: [0.1]}}", ".step_size", "give one of"),
+    ("attacks", "{fn: autoattack, threat: linf-px, version: custom}", ".attacks", "needs attacks; got 'custom'"),
+    ("attacks", "{fn: autoattack, threat: linf-px, attacks: [fab]}", ".attacks", "got 'standard' and ['fab']"),
+    ("attacks", "{fn: autoattack, threat: linf}", "", "works in pixels with bounds only"),
+    ("attacks", "{fn: cw, threat: l2, target_class: {mnist: 9, cifar10: 10}}", ".target_class", "less than 10, the number"),
+    ("attacks", "{fn: cw, threat: l2, confidence: 1.0, target_confidence: 0.9}", ".confidence", "must be 0 where"),
+    ("attacks", "{fn: cw, threat: l2, target_confidence: 0.9, grid: {confidence: [0.0, 1.0]}}", ".confidence", "must be 0"),
+    ("defenses", "{fn: at, norm: l2, eps: 1, attack_steps: 1, step_size: 1, eps_low: 2}", ".eps_low", "[0, eps=1], got 2"),
+    ("defenses", "{fn: at, norm: l2, eps: 1, attack_steps: 1, step_size: 1, select: [{eps_low: 2}]}", ".eps_low", "got 2"),
+    ("defenses", "{fn: at, norm: l2, eps: 1, attack_steps: 1, step_size: 1, space: whitened}", ".box", "give box: false"),
+    ("models", "{fn: wrn, depth: 12, width: 1}", ".depth", "must be 6 n + 4 with n >= 1, got 12"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("part", "definition", "key", "allowed"), TOGETHER)
+def test_what_does_not_go_together_is_refused(
+    project: Path, part: str, definition: str, key: str, allowed: str
+) -> None:
+    path = project / STUDY
+    path.write_text(re.sub(rf"\n{part}:.*\n", f"\\g<0>  strange: {definition}\n", path.read_text(), count=1))
+    with pytest.raises(ConfigError) as caught:
+        plan(project)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{path}:{line_with(path, 'strange:')}: {part}.strange{key}: ")
+    assert allowed in problem
 
 
 @pytest.mark.parametrize(("part", "definition", "key", "allowed"), OUTSIDE)
@@ -334,6 +366,33 @@ def test_constants_of_nets_without_a_convolution_are_selected_without_measuring_
     with pytest.raises(ConfigError) as caught:
         plan(project)
     assert all(f"{captions}" in problem and "caption" in problem for problem in caught.value.problems)
+
+
+MIXED = "{fn: lenet}\n  other: "
+
+
+@pytest.mark.parametrize(
+    ("models", "parameters", "refused"),
+    [
+        (MIXED + "{fn: mlp-1000}", "", False),
+        (MIXED + "{fn: torchvision, name: resnet18}", "", False),
+        ("{fn: mlp-1000}", "", True),
+        ("{fn: mlp-1000}", "parameters: [net.conv1.weight]", True),
+        ("{fn: torchvision, name: resnet18}", "", True),
+        ("{fn: torchvision, name: resnet18}", "parameters: [net.conv1.weight]", False),
+    ],
+)
+def test_small_weights_are_asked_of_nets_that_have_the_layer(
+    project: Path, models: str, parameters: str, refused: bool
+) -> None:
+    path = project / STUDY
+    text = path.read_text().replace("{fn: lenet}", models, 1)
+    path.write_text(text.replace("near_zero: {", f"near_zero: {{{parameters}, " if parameters else "near_zero: {", 1))
+    with pytest.raises(ConfigError) as caught:  # for the figures, at least
+        plan(project)
+    said = [problem for problem in caught.value.problems if ": near_zero: " in problem]
+    assert bool(said) is refused
+    assert all("shows the first convolution" in problem for problem in set(caught.value.problems) - set(said))
 
 
 def test_the_line_is_that_of_the_key(project: Path) -> None:

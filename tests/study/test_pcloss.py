@@ -46,6 +46,18 @@ def test_gce_with_adversarial_training_has_the_recipe_of_the_paper(study: Study)
     assert (theirs.lr, theirs.betas, theirs.batch_size, theirs.epochs) == (0.001, (0.9, 0.99), 64, 20)
 
 
+def test_whoever_printed_a_number_of_gce_says_how_its_nets_are_trained(study: Study, rows: pd.DataFrame) -> None:
+    """Table 2's are Chen et al.'s; those on many classes and with adversarial training are Li et al.'s."""
+    ran = rows[rows["cell_defense"].isin(["gce", "gce+at"])]
+    assert set(ran.loc[ran["cited"] == "", "source_table"]) == {"Table 4", "Table 5"}
+    for (dataset, defense), claimed in ran.groupby(["cell_dataset", "cell_defense"]):
+        (ours,) = resolved_phases(study, defense, dataset)
+        (paper,) = resolved_phases(study, "ce", dataset)
+        cited = claimed["cited"] != ""
+        assert cited.all() or not cited.any(), "one recipe serves them all"
+        assert (ours != paper) == cited.any(), (dataset, defense)
+
+
 def test_every_dataset_of_the_paper_has_its_recipe(study: Study) -> None:
     """Section "Experiments": two times 50 epochs on grey images, two times 150 on others."""
     assert study.recipes["kmnist"] == study.recipes["fmnist"] == study.recipes["mnist"]

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from touchstone.attacks.balls import confine
-from touchstone.attacks.contract import Problem, between, choose, prepare
+from touchstone.attacks.contract import Problem, between, choose, prepare, walls
 from touchstone.attacks.wrapping import Counted, share_out, wrapped
+from touchstone.conditions import Facts, hold
 from touchstone.losses import misclassified
 from touchstone.query import Query
 from touchstone.ranges import Count
@@ -64,10 +65,8 @@ def autoattack(
     choose("version", version, VERSIONS)
     for name in attacks:
         choose("attacks", name, CLASSES)
-    if (version == "custom") != bool(attacks):
-        raise ValueError(f"version 'custom', and no other, needs attacks; got {version!r} and {list(attacks)}")
-    if not (bool((task.bounds.lower == 0).all()) and bool((task.bounds.upper == 1).all())):
-        raise ValueError("autoattack clips to [0, 1], so the query's bounds must be (0, 1): use apgd, fab-t and square")
+    together = {"version": version, "attacks": list(attacks)}
+    hold("touchstone.attacks.autoattack:autoattack", together, Facts(walls=walls(task.bounds)))
     x_adv = task.x.clone()
     seed = int(task.rng.integers(1 << 31, ())[0]) if len(x) else 0
     for radius in task.eps[task.eps > 0].unique().tolist():

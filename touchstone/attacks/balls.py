@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from touchstone.attacks.contract import choose
+from touchstone.conditions import COLOURS
 from touchstone.norms import project, rowwise, unit
 from touchstone.rng import SampleRng
 from touchstone.types import Bounds
@@ -113,7 +114,7 @@ def recoloured(x: Tensor, count: Tensor, bounds: Bounds, rng: SampleRng, *, rest
 def walled(bounds: Bounds) -> None:
     """Raise ValueError unless the box, from which colours are drawn, is finite."""
     if not all(bool(wall.isfinite().all()) for wall in bounds):
-        raise ValueError("colours are drawn from the box, which must be finite here: pass Query(bounds=...)")
+        raise ValueError(f"{COLOURS}: pass Query(bounds=...)")
 
 
 def signs(u: Tensor) -> Tensor:

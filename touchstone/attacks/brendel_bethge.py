@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from touchstone.attacks.contract import Problem, between, positive, prepare
+from touchstone.attacks.contract import Problem, between, positive, prepare, walls
 from touchstone.attacks.rows import Best
 from touchstone.attacks.wrapping import wrapped
+from touchstone.conditions import Facts, hold
 from touchstone.losses import misclassified
 from touchstone.norms import distance
 from touchstone.query import Query, tiles
@@ -72,8 +73,7 @@ def brendel_bethge(
     between(0, 1, lr_decay=lr_decay, momentum=momentum)
     between(0, overshoot=overshoot, starts=starts)
     positive(lr=lr)
-    if not all(wall.numel() == 1 and bool(wall.isfinite()) for wall in task.bounds):
-        raise ValueError("brendel-bethge needs one finite box for all values: pass Query(bounds=...)")
+    hold("touchstone.attacks.brendel_bethge:brendel_bethge", {}, Facts(walls=walls(task.bounds)))
     query, best = task.query, Best(task.x)
     logits = query.logits(task.x)
     rows, start = starting_points(task, best.settle(misclassified(logits, task.y)), logits, starts)

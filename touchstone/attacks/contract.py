@@ -40,7 +40,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from touchstone.conditions import Walls
 from touchstone.query import MIXED, Query, as_query
+from touchstone.ranges import MOST
 from touchstone.registry import nearest
 from touchstone.rng import SampleRng, as_rng
 from touchstone.types import Bounds
@@ -135,11 +137,22 @@ def choose(name: str, value: str, choices: Collection[str]) -> None:
         raise ValueError(f"{name} {value!r} is not supported here; {nearest(str(value), choices)}")
 
 
+def walls(bounds: Bounds) -> Walls:
+    """Return the kind of a box, as `touchstone.conditions` speaks of it: "none" if some wall is not finite."""
+    lower, upper = (torch.as_tensor(bound) for bound in bounds)
+    if not bool(lower.isfinite().all() & upper.isfinite().all()):
+        return "none"
+    if bool((lower == 0).all() & (upper == 1).all()):
+        return "unit"
+    return "one" if lower.numel() == upper.numel() == 1 else "each"
+
+
 def between(low: float, high: float = math.inf, **options: float) -> None:
-    """Raise ValueError for the first option outside [low, high], or not finite."""
+    """Raise ValueError for the first option outside [low, high], not finite, or an integer that counts to no end."""
     for name, value in options.items():
-        if not (low <= value <= high and math.isfinite(value)):
-            wanted = f">= {low}" if high == math.inf else f"in [{low}, {high}]"
+        most = min(high, MOST) if isinstance(value, int) else high
+        if not (low <= value <= most and math.isfinite(value)):
+            wanted = f">= {low}" if high == math.inf and value < low else f"in [{low}, {most}]"
             raise ValueError(f"{name} must be {wanted}, got {value}")
 
 

@@ -14,6 +14,7 @@ from touchstone.attacks.adam import adam_
 from touchstone.attacks.bisection import Bisection, looks, stuck
 from touchstone.attacks.contract import Problem, between, positive, prepare
 from touchstone.attacks.rows import Best, compact
+from touchstone.conditions import Facts, hold
 from touchstone.losses import Loss, margin
 from touchstone.norms import distance, rowwise
 from touchstone.query import Query, tiles
@@ -86,13 +87,13 @@ def cw(
     positive(lr=lr, init_const=init_const)
     if target_confidence is not None and not 0.5 <= target_confidence < 1:
         raise ValueError(f"target_confidence must be in [0.5, 1), got {target_confidence}")
-    if target_confidence is not None and confidence:
-        raise ValueError(f"confidence must be 0 where there is a target_confidence, got {confidence}")
+    together = {"confidence": confidence, "target_confidence": target_confidence, "target_class": target_class}
+    hold("touchstone.attacks.cw:cw", together, Facts(classes=task.query.classes))
     best, logits, able = Best(task.x), task.query.logits(task.x), torch.ones_like(task.y, dtype=torch.bool)
     least = confidence if target_confidence is None else math.log(target_confidence / (1 - target_confidence))
     goal = Goal(GOALS[target_class is not None, target_confidence is not None], task.y, least)
     if target_class is not None:
-        between(0, logits.shape[1] - 1, target_class=target_class)
+        between(0, target_class=target_class)
         goal, able = goal._replace(classes=torch.full_like(task.y, target_class)), task.y != target_class
     rows = best.settle(goal.met(goal.loss(logits, goal.classes)) & able)
     rows = rows[able[rows]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from touchstone.attacks.boundary import boundary_step, nearest_boundary, rivals
@@ -14,7 +14,7 @@ from touchstone.attacks.rows import Best, compact
 from touchstone.losses import misclassified
 from touchstone.norms import distance
 from touchstone.query import Query, tiles
-from touchstone.ranges import Count, NotNegative, Positive
+from touchstone.ranges import MOST, Count, NotNegative, Positive
 from touchstone.rng import SampleRng
 from touchstone.types import MinNorm
 
@@ -30,7 +30,7 @@ def deepfool(
     overshoot: NotNegative = 0.02,
     nudge: NotNegative = 1e-4,
     longest: Positive | None = None,
-    candidates: Annotated[int, Ge(2)] | None = None,
+    candidates: Annotated[int, Ge(2), Le(MOST)] | None = None,
     stretched: bool = True,
     fixed_class: bool = False,
     keep_last: bool = False,

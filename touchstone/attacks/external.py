@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from touchstone.attacks import WITHOUT_KEYWORD
 from touchstone.attacks.balls import confine
-from touchstone.attacks.contract import Problem, choose, prepare
+from touchstone.attacks.contract import Problem, choose, prepare, walls
 from touchstone.attacks.rows import Best
 from touchstone.attacks.wrapping import Counted, share_out, wrapped
+from touchstone.conditions import Facts, hold
 from touchstone.losses import misclassified
 from touchstone.norms import distance
 from touchstone.query import Query
@@ -129,8 +130,7 @@ def foreign(task: Problem, rows: Tensor, target: str, convention: str, options: 
         ValueError: for another box than [0, 1], an unknown convention, or an answer that is no such block of points.
     """
     choose("convention", convention, CONVENTIONS)
-    if not (bool((task.bounds.lower == 0).all()) and bool((task.bounds.upper == 1).all())):
-        raise ValueError("a foreign attack clips to [0, 1], so the query's bounds must be (0, 1)")
+    hold("touchstone.attacks.external:external", {}, Facts(walls=walls(task.bounds)))
     x, y = task.x[rows].float(), task.y[rows]
     counts = Query(task.query.model, bounds=task.query.bounds, batch_size=task.query.batch_size)
     seed = int(task.rng.at(rows).integers(1 << 31, ())[0])

@@ -6,7 +6,7 @@ import math
 from typing import Annotated
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from touchstone.attacks.balls import walled
@@ -14,7 +14,7 @@ from touchstone.attacks.contract import Problem, between, prepare
 from touchstone.attacks.rows import compact
 from touchstone.losses import Loss, misclassified
 from touchstone.query import Query, tiles
-from touchstone.ranges import Count, NotNegative
+from touchstone.ranges import MOST, Count, NotNegative
 from touchstone.registry import LossName
 from touchstone.rng import SampleRng
 
@@ -31,7 +31,7 @@ def onepixel(
     rng: int | SampleRng,
     stop: str = "never",
     steps: Count = 100,
-    population: Annotated[int, Ge(4)] = 400,
+    population: Annotated[int, Ge(4), Le(MOST)] = 400,
     weight: NotNegative = 0.5,
     loss: LossName = "ce64",
 ) -> Tensor:

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from touchstone.attacks.pgd import pgd
+from touchstone.conditions import hold
 from touchstone.defenses.base import Objective, step
 from touchstone.defenses.gce import GuidedComplementEntropy
 from touchstone.defenses.pc import ProbabilisticallyCompact
 from touchstone.query import Query
-from touchstone.ranges import Count, NotNegative, Space
+from touchstone.ranges import Count, NotNegative, Positive, Space
 from touchstone.registry import LossName
 from touchstone.rng import SampleRng
 from touchstone.threat import Threat, in_space
@@ -52,7 +53,7 @@ class Adversarial(Objective):
     eps: NotNegative
     # the attack's own names; `steps` is also the method below, hence the prefix
     attack_steps: Count
-    step_size: NotNegative
+    step_size: Positive
     eps_low: NotNegative | None = None
     relative: bool = False
     random_start: bool = True
@@ -64,10 +65,7 @@ class Adversarial(Objective):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.eps_low is not None and self.eps_low > self.eps:
-            raise ValueError(f"eps_low must be in [0, eps={self.eps}], got {self.eps_low}")
-        if self.space == "whitened" and self.box:
-            raise ValueError("space 'whitened' has no box: give box: false")
+        hold("touchstone.defenses.at:Adversarial", vars(self))
 
     def setup(self, model: nn.Module, seed: int) -> Threat:  # noqa: ARG002
         """Return the threat the batches are perturbed under."""

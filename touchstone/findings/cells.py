@@ -15,6 +15,7 @@ from touchstone.findings import weights as weights_of
 from touchstone.findings.intervals import share_margins
 from touchstone.models import FIRST_CONV
 from touchstone.records import Attacked, Batch, Header
+from touchstone.registry import nearest
 from touchstone.runs import Run
 from touchstone.study.claim import Place
 
@@ -337,13 +338,24 @@ def of_weights(run: Run, thresholds: Sequence[float], parameters: Sequence[str] 
     Args:
         run: of the training.
         thresholds: under which a weight counts as near zero, a metric each.
-        parameters: tensors that are measured; the metrics of all but the first are named metric@tensor.
+        parameters: tensors that are measured where the net has them; the metrics of all but the first are named
+            metric@tensor.
     """
     return [
         cell._replace(metric=cell.metric if key == parameters[0] else f"{cell.metric}@{key}")
         for key in parameters
+        if run.status != "ok" or key in weights_of.names(run.checkpoint())
         for cell in _of_layer(run, thresholds, key)
     ]
+
+
+def check_measured(runs: Iterable[Run], parameters: Iterable[str]) -> None:
+    """Raise ValueError for a tensor that none of the trained nets has: it is misspelt."""
+    held = [weights_of.names(run.checkpoint()) for run in runs if run.status == "ok"]
+    known = set[str]().union(*held)
+    for key in parameters if held else ():
+        if key not in known:
+            raise ValueError(f"near_zero.parameters: no net has a tensor {key!r}; {nearest(key, known)}")
 
 
 def _of_layer(run: Run, thresholds: Sequence[float], key: str) -> list[Cell]:

@@ -68,6 +68,15 @@ def _magnitudes(weights: ArrayLike) -> NDArray[np.float64]:
     return size
 
 
+def names(path: Path) -> set[str]:
+    """Return the names of the tensors of a model.safetensors. Raises DamagedError if it is truncated."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return set(file.keys())
+    except SafetensorError as error:
+        raise DamagedError(path, "train", error) from error
+
+
 def read(path: Path, key: str = FIRST_CONV) -> NDArray[np.float64]:
     """Return one tensor of a model.safetensors, as float64.
 
@@ -77,8 +86,8 @@ def read(path: Path, key: str = FIRST_CONV) -> NDArray[np.float64]:
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            if key in (names := file.keys()):
+            if key in (held := file.keys()):
                 return np.asarray(file.get_tensor(key), dtype=np.float64)
     except SafetensorError as error:
         raise DamagedError(path, "train", error) from error
-    raise ValueError(f"{path}: expected tensor {key!r}, got {', '.join(sorted(names))}")
+    raise ValueError(f"{path}: expected tensor {key!r}, got {', '.join(sorted(held))}")

@@ -90,7 +90,10 @@ def _measure(job: TablesJob, files: TableFiles, pairs: Iterable[paired.Pair]) ->
     numbers: list[cells.Cell] = []
     flagged: list[flags.Flagged] = []
     apart: dict[paired.Pair, list[paired.Difference]] = {pair: [] for pair in pairs}
-    for run in map(read_run, files.runs):
+    runs = [read_run(file) for file in files.runs]
+    if job.near_zero:
+        cells.check_measured(runs, job.near_zero.parameters)
+    for run in runs:
         numbers += cells.of_weights(run, job.near_zero.thresholds, job.near_zero.parameters) if job.near_zero else []
         flagged += flags.of_training(run)
     for batch in by_model(files.records):

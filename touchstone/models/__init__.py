@@ -106,10 +106,12 @@ MODELS: dict[str, ModelSpec] = {
     "torchvision": ModelSpec(
         fn="touchstone.models.libraries:from_torchvision",
         source="torchvision's classifier of that name, untrained",
+        conv1=None,
     ),
     "timm": ModelSpec(
         fn="touchstone.models.libraries:from_timm",
         source="timm's classifier of that name (Wightman, 2019), untrained",
+        conv1=None,
     ),
 }
 
@@ -120,4 +122,4 @@ def model_spec(name: str) -> ModelSpec:
     Raises:
         KeyError: for a name that is neither.
     """
-    return ModelSpec(fn=name, source="the user's own") if is_own(name) else MODELS[name]
+    return ModelSpec(fn=name, source="the user's own", conv1=None) if is_own(name) else MODELS[name]

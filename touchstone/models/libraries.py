@@ -1,7 +1,9 @@
 """Classifiers of torchvision and timm by name, with random weights."""
 
-from collections.abc import Mapping
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, get_type_hints
 
 import torchvision
 from torch import nn
@@ -22,13 +24,16 @@ def from_torchvision(
         options: further arguments of its constructor, e.g. {image_size: 32}.
 
     Raises:
-        ValueError: for an unknown name, or a net that `split` refuses.
+        ValueError: for an unknown name or option, or a net that `split` refuses.
     """
     names = torchvision.models.list_models(torchvision.models)  # classifiers only
     if name not in names:
         raise ValueError(f"unknown torchvision classifier {name!r}; {nearest(name, names)}")
-    net = torchvision.models.get_model(name, weights=None, num_classes=classes, **(options or {}))
-    return split(net, shape, classes)
+    builder, given = torchvision.models.get_model_builder(name), dict(options or {})
+    allowed = _arguments(get_type_hints(builder)["return"])
+    for option in given.keys() - allowed:
+        raise ValueError(f"unknown option {option!r} of torchvision's {name!r}; {nearest(option, allowed)}")
+    return split(_made(builder, name, given, weights=None, num_classes=classes), shape, classes)
 
 
 def from_timm(
@@ -44,7 +49,7 @@ def from_timm(
 
     Raises:
         ModuleNotFoundError: if timm is not installed.
-        ValueError: for an unknown name, or a net that `split` refuses.
+        ValueError: for an unknown name or option, or a net that `split` refuses.
     """
     try:
         import timm
@@ -52,5 +57,19 @@ def from_timm(
         raise ModuleNotFoundError(f"model {name!r} needs timm, which is not installed: pip install timm") from error
     if not timm.is_model(name):
         raise ValueError(f"unknown timm classifier {name!r}; {nearest(name, timm.list_models())}")
-    net = timm.create_model(name, pretrained=False, num_classes=classes, in_chans=shape[0], **(options or {}))
-    return split(net, shape, classes)
+    builder = partial(timm.create_model, name, pretrained=False)
+    return split(_made(builder, name, options or {}, num_classes=classes, in_chans=shape[0]), shape, classes)
+
+
+def _arguments(kind: type[nn.Module]) -> set[str]:
+    """Return the names of what a class takes when it is made; what some swallow as **kwargs they do not use."""
+    named = [one for one in inspect.signature(kind).parameters.values() if one.kind is not one.VAR_KEYWORD]
+    return {one.name for one in named} - {"num_classes"}
+
+
+def _made(builder: Callable[..., nn.Module], name: str, options: Mapping[str, Any], **ours: Any) -> nn.Module:
+    """Return the net of a library, or raise ValueError where it does not take its options."""
+    try:
+        return builder(**ours, **options)
+    except TypeError as error:
+        raise ValueError(f"{name!r} cannot be made with the options {dict(options)}: {error}") from error

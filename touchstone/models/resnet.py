@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from annotated_types import Ge, MinLen
+from annotated_types import Ge, Le, MinLen
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from touchstone.conditions import hold
 from touchstone.models.net import Net, in_a_row, initialise
-from touchstone.ranges import Count
+from touchstone.ranges import MOST, Count
 
 
 class PadChannels(nn.Module):
@@ -126,7 +127,7 @@ def wide_resnet(
     shape: tuple[int, int, int],
     classes: int,
     *,
-    depth: Annotated[int, Ge(10)],
+    depth: Annotated[int, Ge(10), Le(MOST)],
     width: Count,
     conv_bias: bool = False,
     bounded: bool = False,
@@ -148,9 +149,8 @@ def wide_resnet(
     Raises:
         ValueError: for another depth.
     """
-    blocks, rest = divmod(depth - 4, 6)
-    if rest or blocks < 1:
-        raise ValueError(f"depth must be 6 n + 4 with n >= 1, got {depth}")
+    hold("touchstone.models.resnet:wide_resnet", {"depth": depth})
+    blocks = (depth - 4) // 6
     layers: list[nn.Module] = [nn.Conv2d(shape[0], 16, kernel_size=3, padding=1, bias=conv_bias)]
     inputs = 16
     for outputs, first_stride in ((16 * width, 1), (32 * width, 2), (64 * width, 2)):

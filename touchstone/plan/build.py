@@ -362,9 +362,10 @@ def report_job(plan: Plan, study: str = "") -> ReportJob:
 # ---- data, and what is said of the run
 
 
-def fetch_job(dataset: str) -> FetchJob:
+def fetch_job(dataset: str, own: DatasetSpec | None = None) -> FetchJob:
     """Return which raw files of a dataset come in. Their sums decide what they are, so no code does."""
-    return FetchJob(code=_code(), dataset=dataset, files=DATASETS[dataset].files)
+    told = None if own is None else dict(own.options)
+    return FetchJob(code=_code(), dataset=dataset, files=(own or DATASETS[dataset]).files, own=told)
 
 
 def source(plan: Plan, dataset: str) -> str | dict[str, str]:
@@ -380,12 +381,11 @@ def prepare_job(dataset: str, own: DatasetSpec | None = None) -> PrepareJob:
     return PrepareJob(code=code, dataset=dataset, facts=facts(spec), own=own)
 
 
-def raw(plan: Plan, dataset: str) -> paths.Raw:
-    """Return where a dataset's raw files are fetched to, or where data of the user's own lie, which nothing fetches."""
+def raw_place(plan: Plan, dataset: str) -> Path:
+    """Return where a dataset's raw files are fetched to, or where data of the user's own lie, which nothing copies."""
     if plan.own_data(dataset) is None:
-        return paths.raw(dataset)
-    place = Path(plan.config.data[dataset].model_dump()["source"]["local"]).expanduser()
-    return paths.Raw(place, place)
+        return paths.raw(dataset).folder
+    return Path(plan.config.data[dataset].model_dump()["source"]["local"]).expanduser()
 
 
 def config_job(plan: Plan) -> WriteJob:

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from touchstone.attacks import attack_spec
 from touchstone.cell import ModelId
-from touchstone.paths import prepared
+from touchstone.paths import prepared, raw
 from touchstone.plan import build, targets
 from touchstone.plan.jobs import AttackJob, Member, Net, Objective, Options
 from touchstone.plan.passes import Count, defaults, of_attack, of_defense
@@ -145,7 +145,7 @@ def study_jobs(plan: Plan, study: str) -> list[list[Path]]:
 def shared_jobs(plan: Plan) -> list[list[Path]]:
     """Return what each job of a run leaves that belongs to no study; the last one, `all`, leaves nothing of its own."""
     results, data = plan.results, _datasets(plan)
-    fetched = [[build.raw(plan, name).fetched] for name in data if plan.own_data(name) is None]
+    fetched = [[raw(name).fetched] for name in data]
     made = [*fetched, *(list(prepared(name)) for name in data)]
     rest = [[results.claims], [results.config], [results.provenance], list(results.report())]
     return [*made, *rest, targets.everything(plan)]

@@ -392,6 +392,12 @@ class FetchJob(Job):
 
     dataset: str
     files: tuple[RawFile, ...]
+    own: Options | None = None  # what the reader of the user's own data is told, their sum among it; nothing is copied
+
+    def record(self) -> dict[str, Any]:
+        """Return what is written of the files once they are there."""
+        said = {"files": {file.path: file.md5 for file in self.files}} if self.own is None else {"own": self.own}
+        return {"dataset": self.dataset, **said}
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ def everything(plan: Plan) -> list[Path]:
     """Return all that a run leaves: whatever of it is missing is made again."""
     results = plan.results
     made = [
+        *map(paths.prepared, dict.fromkeys(plan.data(model.dataset) for model in plan.trained)),
         *map(results.model, plan.trained),
         *selections(plan, plan.trained),
         *batches(plan, plan.models),

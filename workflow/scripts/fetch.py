@@ -1,4 +1,4 @@
-"""Bring a dataset's raw files in and verify them."""
+"""Bring a dataset's raw files in and verify them; data of the user's own stay where they are."""
 
 import logging
 
@@ -10,6 +10,7 @@ from touchstone.plan.jobs import FetchJob
 log.set_up(snakemake.log[0])
 job = FetchJob.from_params(snakemake.params.job)
 raw = paths.raw(job.dataset)
-fetch(job.dataset, snakemake.params.source, raw.folder, log=logging.info)
+if job.own is None:
+    fetch(job.dataset, snakemake.params.source, raw.folder, log=logging.info)
 # nothing of the source, so that equal files from elsewhere leave an equal record
-write_json(raw.fetched, {"dataset": job.dataset, "files": {file.path: file.md5 for file in job.files}})
+write_json(raw.fetched, job.record())

@@ -7,4 +7,4 @@ from touchstone.plan.jobs import TrainJob
 
 log.set_up(snakemake.log[0])
 job = TrainJob.from_params(snakemake.params.job)
-train(job, Results.of(job.subject.run), snakemake.params.checkpoint, *snakemake.input.weights)
+train(job, Results.of(job.subject.run), snakemake.params.checkpoint, *snakemake.params.weights)

@@ -1,12 +1,15 @@
 """Attacks, threats and suites: names, options, norms, and what an attack starts from."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
+from types import MappingProxyType
 from typing import Any
 
 from touchstone.attacks import ATTACKS, WITHOUT_KEYWORD, attack_spec
 from touchstone.cell import distinct_radii
+from touchstone.conditions import Facts, Walls
 from touchstone.registry import NORMS, OWN, AttackSpec, DatasetSpec, SourceError, keywords, options
 from touchstone.study.checks.checker import Checker, each
 from touchstone.study.config import Key
@@ -82,7 +85,8 @@ class Attacks:
             self._norm((*key, "threat"), attack.fn, self.study.threats[attack.threat].norm)
             self._box((*key, "threat"), attack.fn, spec, self.study.threats[attack.threat])
         source = self.study.attacks.get(attack.grid_from or "")
-        self._options(key, attack.fn, attack.options, chosen={*attack.grid, *(source.grid if source else ())})
+        grid = attack.grid or (source.grid if source else {})
+        self._options(key, attack.fn, attack.options, self.study.threats.get(attack.threat or ""), grid=grid)
         self._substitute(key, attack)
 
     def _options(
@@ -90,21 +94,23 @@ class Attacks:
         key: Key,
         fn: str,
         given: Mapping[str, Any],
+        threat: ThreatDef | None,
         taken: Collection[str] = (),
         *,
-        chosen: Collection[str] = (),
+        grid: Mapping[str, Any] = MappingProxyType({}),
         trained: bool = True,
     ) -> None:
         """Check the options of one attack, and those of the attack that it wraps but those `taken` by itself.
 
-        Those `chosen` on a grid stand there. Unless what it attacks was `trained` here it has no loss of its own.
+        It works under a threat, a member of a suite (None) in pixels. Some are chosen on a grid, its own or another's.
+        Unless what it attacks was `trained` here it has no loss of its own.
         """
-        spec = attack_spec(fn)
+        spec, before = attack_spec(fn), len(self.check.problems)
         nested = bool(spec.wraps) or spec.foreign
         own = {option: value for option, value in given.items() if not (nested and option == "options")}
         for option, value in own.items():
             self.check.per_dataset((*key, option), value, self.study)
-        self.check.options(key, spec.fn, own, CONTRACT.union(taken), elsewhere=chosen, by_dataset=True)
+        self.check.options(key, spec.fn, own, CONTRACT.union(taken), elsewhere=grid, by_dataset=True)
         if not trained and OWN in each(own.get("loss")):
             self.check.add((*key, "loss"), f"a wrapped attack may run on a substitute, which has no loss {OWN!r}")
         if spec.foreign and isinstance(own.get("target"), str):
@@ -112,7 +118,26 @@ class Attacks:
         wrapped = given.get("attack", spec.wraps[0]) if spec.wraps else None
         if wrapped is not None and self.check.known((*key, "attack"), wrapped, spec.wraps, "attack"):
             inner = given.get("options") or {}
-            self._options((*key, "options"), wrapped, inner, taken=options(spec.fn), trained=False)
+            self._options((*key, "options"), wrapped, inner, threat, taken=options(spec.fn), trained=False)
+        if len(self.check.problems) == before:
+            for chosen in self._choices(grid):
+                self.check.together(key, spec.fn, {**own, **chosen}, self.study, lambda name: self._facts(name, threat))
+
+    def _choices(self, grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield every combination of the values of a grid, on any dataset and defense."""
+        values = [[one for several in each(choices) for one in several] for choices in grid.values()]
+        for chosen in product(*values):
+            yield dict(zip(grid, chosen, strict=True))
+
+    def _facts(self, dataset: str, threat: ThreatDef | None) -> Facts:
+        """Return what an attack meets on a dataset under a threat, or as a member of a suite."""
+        spec = self.study.known_datasets.get(dataset)
+        classes = spec.classes if spec else None
+        if threat is None:
+            return Facts(classes, "unit")
+        space, one = space_on(dataset, threat.space), spec is not None and spec.shape[0] == 1
+        walls: dict[str, Walls] = {"pixel": "unit", "normalized": "one" if one else "each"}
+        return Facts(classes, "none" if threat.bounds == "none" else walls.get(space, "none"), threat.norm)
 
     def _foreign(self, key: Key, spec: AttackSpec, how: Mapping[str, Any], given: Mapping[str, Any]) -> None:
         """A foreign attack is there, and takes the options and radius that it is given; what they may be it knows."""
@@ -213,7 +238,7 @@ class Attacks:
         runnable = {a: s for a, s in ATTACKS.items() if s.kind in ("fixed", "minimal")}
         if self.check.spec(key, member.fn, runnable, attack_spec, "attack") is None:
             return False
-        self._options(key, member.fn, member.options)
+        self._options(key, member.fn, member.options, None)
         if member.substitute != PLAIN:
             self._substitute(key, member)
         return True

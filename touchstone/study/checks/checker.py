@@ -1,12 +1,14 @@
 """What every check does: note a problem at a key of a file."""
 
 from collections.abc import Callable, Collection, Mapping
+from itertools import product
 from typing import Any, TypeVar
 
+from touchstone.conditions import CONDITIONS, UNKNOWN, Facts, broken
 from touchstone.ranges import hint, mismatch
 from touchstone.registry import Option, SourceError, is_own, nearest, options
 from touchstone.study.config import Key, Lines
-from touchstone.study.schema import Study
+from touchstone.study.schema import Study, for_cell
 
 Spec = TypeVar("Spec")  # of an attack, a defense or a model
 
@@ -94,6 +96,32 @@ class Checker:
         for name, option in allowed.items():
             if option.required and name not in given and name not in elsewhere:
                 self.add(key, f"option {name!r} is required")
+
+    def together(
+        self,
+        key: Key,
+        target: str,
+        given: Mapping[str, Any],
+        study: Study,
+        facts: Callable[[str], Facts] = lambda _: UNKNOWN,
+    ) -> None:
+        """Note what is wrong with options together, each of which is right, on any dataset and defense of a study.
+
+        Args:
+            key: under which they stand.
+            target: "module:function".
+            given: option -> value, or {dataset: value}, or there {defense: value}.
+            study: whose datasets and defenses these are.
+            facts: what they meet on a dataset.
+        """
+        if target not in CONDITIONS:
+            return
+        defaults = {name: option.default for name, option in options(target).items()}
+        for dataset, defense in product(study.recipes, study.defenses):
+            own = {name: for_cell(value, dataset, defense) for name, value in given.items()}
+            met = facts(dataset)._replace(written=frozenset(given))
+            for name, words in broken(target, {**defaults, **own}, met):
+                self.add((*key, *([name] if name else [])), words)
 
     def value(self, key: Key, value: Any, option: Option, *, by_dataset: bool = False) -> None:
         """Note that a value, or one of those written {dataset: value}, is none that an option may have."""

@@ -27,6 +27,7 @@ from touchstone.study.schema import (
     WEIGHTS,
     CellsDef,
     FigureDef,
+    NearZero,
     Reading,
     Selection,
     Standardize,
@@ -131,7 +132,10 @@ class Models:
         spec = self.check.spec(key, model.fn, MODELS, model_spec, "model")
         if spec is None:
             return
+        before = len(self.check.problems)
         self.check.options(key, spec.fn, model.options, leave_out=set(spec.preset))
+        if len(self.check.problems) == before:
+            self.check.together(key, spec.fn, {**spec.preset, **model.options}, self.study)
         if isinstance(model.normalize, Standardize):
             self._standardize((*key, "normalize"), name, model.normalize)
         for space in sorted(self._spaces(name) & FIRST_LAYERS.keys()):
@@ -174,7 +178,7 @@ class Defenses:
         defense = study.defenses[name]
         if name in ("fresh", "continue", WEIGHTS):
             check.add(key, f"{name!r} is reserved: it is a phase's start")
-        spec = check.spec(key, defense.fn, DEFENSES, defense_spec, "defense")
+        spec, before = check.spec(key, defense.fn, DEFENSES, defense_spec, "defense"), len(check.problems)
         if spec is None:
             return
         Attacks(check, study).adaptive((*key, "adaptive"), defense, self.taken)
@@ -184,6 +188,8 @@ class Defenses:
         check.options(key, spec.fn, defense.options, elsewhere=chosen, by_dataset=True)
         for number, candidate in enumerate(defense.select):
             check.options((*key, "select", number), spec.fn, candidate, elsewhere=defense.options)
+        for candidate in (defense.select or [{}]) if len(check.problems) == before else []:
+            check.together(key, spec.fn, {**defense.options, **candidate}, study)
         if defense.select and study.selection is None:
             check.add((*key, "select"), "needs `selection`, the criterion that chooses")
         if defense.select and any(starts(study, name, dataset) for dataset in study.recipes):
@@ -249,7 +255,7 @@ class References:
         if near_zero and near_zero.headline not in near_zero.thresholds:
             self.check.add(("near_zero", "headline"), f"must be one of the thresholds {near_zero.thresholds}")
         if near_zero and FIRST_CONV in near_zero.parameters:
-            self._has_conv1(("near_zero",))
+            self._some_conv1(near_zero)
         for name, table in self.study.tables.items():
             self._table(("tables", name), table)
         for name, figure in self.study.figures.items():
@@ -318,8 +324,6 @@ class References:
 
     def _selection(self, selection: Selection) -> None:
         check, study = self.check, self.study
-        if study.near_zero is None and not self._without_conv1:
-            check.add(("selection",), "needs `near_zero`, whose headline threshold its table shows")
         key, name = ("selection", "reference"), selection.reference
         if check.known(key, name, study.defenses, "defense") and study.defenses[name].select:
             check.add(key, f"{name!r} is chosen itself (`select`): compare with one that is not")
@@ -346,15 +350,23 @@ class References:
                 self.check.add(("selection", "epochs", dataset), text)
 
     @property
-    def _without_conv1(self) -> list[str]:
-        """The models of the study that have no first convolution."""
+    def _conv1(self) -> dict[str, bool | None]:
+        """Whether the models of the study have a first convolution, of its name; None where only the net knows."""
         known = {name: one.fn for name, one in self.study.models.items() if is_own(one.fn) or one.fn in MODELS}
-        return [name for name, fn in known.items() if not model_spec(fn).conv1]
+        return {name: model_spec(fn).conv1 for name, fn in known.items()}
+
+    def _some_conv1(self, near_zero: NearZero) -> None:
+        """The first convolution is measured of the models that have one; of others' nets if `parameters` names it."""
+        have = self._conv1.values()
+        named = "parameters" in near_zero.model_fields_set
+        if have and True not in have and not (named and None in have):
+            text = "measures the first convolution, which no model here is known to have: give `parameters`"
+            self.check.add(("near_zero",), text)
 
     def _has_conv1(self, key: Key) -> None:
-        """What measures the first convolution is asked of models that have one."""
-        for name in self._without_conv1:
-            self.check.add(key, f"measures the first convolution, and {name!r} has none")
+        """What draws the first convolution is asked of models that are known to have one."""
+        for name in [name for name, conv1 in self._conv1.items() if not conv1]:
+            self.check.add(key, f"shows the first convolution, and {name!r} is not known to have one")
 
     def _figure(self, key: Key, figure: FigureDef) -> None:
         check, study = self.check, self.study
