@@ -100,7 +100,11 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
     "touchstone.defenses.at:AdversarialGCE": _ADVERSARIAL,
     "touchstone.defenses.at:AdversarialPC": _ADVERSARIAL,
     "touchstone.models.resnet:wide_resnet": (
-        Condition("depth", lambda o, _: (o["depth"] - 4) % 6 != 0, "depth must be 6 n + 4 with n >= 1, got {depth}"),
+        Condition(
+            "depth",
+            lambda o, _: o["depth"] < 10 or (o["depth"] - 4) % 6 != 0,
+            "depth must be 6 n + 4 with n >= 1, got {depth}",
+        ),
     ),
 }
 

@@ -228,7 +228,7 @@ BAD = {
     "steps": ({"steps": 0}, "steps must be >= 1, got 0"),
     "restarts": ({"restarts": 0}, "restarts must be >= 1, got 0"),
     "step_size": ({"step_size": -1.0}, "step_size must be >= 0, got -1.0"),
-    "step_sizes": ({"step_sizes": (0.1, 0.0)}, "step_size must be > 0, got 0.0"),
+    "step_sizes": ({"step_sizes": (0.1, -1.0)}, "step_size must be >= 0, got -1.0"),
     "sparsity": ({"sparsity": 1.5}, r"sparsity must be in \[0, 1\], got 1.5"),
     "directions": ({"directions": 0}, "directions must be >= 1, got 0"),
     "delta": ({"delta": 0.0}, "delta must be > 0, got 0.0"),

@@ -13,7 +13,7 @@ from touchstone.plan.plan import Plan, make_plan
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("digits")
-    prepare("digits", folder, folder / paths.prepared("digits").data)
+    prepare("digits", folder, paths.prepared("digits", folder / paths.PREPARED))
     return folder / paths.DATA
 
 

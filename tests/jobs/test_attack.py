@@ -132,14 +132,14 @@ def test_batches_of_one_model_beside_each_other_measure_it_once(plan: Plan, resu
 @pytest.mark.usefixtures("std")
 def test_an_attack_takes_over_what_another_one_chose(plan: Plan, results: Results, ran: list[str]) -> None:
     tuned = replace(one(plan, "fgsm-linf"), attack="tuned")
-    member = Member("tuned", "bim", {"steps": 2}, {"step_size": [1e-9, 0.2]})
+    member = Member("tuned", "bim", {"steps": 2}, {"step_size": [0.0, 0.2]})
     tuned = replace(tuned, members=(member,))
     taker = replace(tuned, attack="taker", members=(Member("taker", "bim", {"steps": 3}),), chosen_by=tuned)
     first, second = run(batch(plan, taker, tuned), results).attacks
     assert ran == ["tuned", "taker"], "what chooses runs first"
     assert (first.header.attack, second.header.attack) == ("tuned", "taker")
     assert [row.options for row in second.header.grid] == [{"step_size": 0.2}]
-    other = replace(tuned, members=(replace(member, grid={"step_size": [1e-9]}),))
+    other = replace(tuned, members=(replace(member, grid={"step_size": [0.0]}),))
     run(batch(plan, other, replace(taker, chosen_by=other)), results)
     assert ran[2:] == ["tuned", "taker"], "another choice, other rows"
     with pytest.raises(ExceptionGroup) as caught:
@@ -265,7 +265,7 @@ def test_a_transfer_starts_from_the_substitute_in_the_space_of_the_threat(
     # the same points by hand: normalised twice, or not at all, they would be others
     substitute = make_model(SUBSTITUTE.net, "digits", seed=1).eval()
     load_weights(substitute, read_run(results.model(SUBSTITUTE.model).run))
-    threat, data = make_threat(header.threat), load_dataset(paths.prepared("digits").data)
+    threat, data = make_threat(header.threat), load_dataset(paths.prepared("digits"))
     index = spread(data.test.y)[:16]
     view = in_space(substitute, threat)
     x, query = view.from_pixels(to_float(data.test.x[index])), Query(view.model, bounds=view.bounds)

@@ -150,7 +150,7 @@ def test_a_study_brings_one_of_each(brought: dict[str, Any]) -> None:
     assert MODULE not in sys.modules  # a plan imports nothing of it
     results = Results.of("tiny")
     job = PrepareJob.from_params(build.prepare_job("stripes", plan.own_data("stripes")).to_params())
-    prepare(job.dataset, build.raw_place(plan, "stripes"), prepared("stripes").data, job.own)
+    prepare(job.dataset, build.raw_place(plan, "stripes"), prepared("stripes"), job.own)
     for model in (mine("smoothed"), mine("theirs")):
         training, batch = build.train_job(plan, model), build.batch_job(plan, model, "all")
         training = type(training).from_params(training.to_params())
@@ -295,7 +295,7 @@ def test_the_public_robust_nets_come_out_as_published(project: Path, monkeypatch
     plan = plan_of(
         study | {"weights": weights, "cells": cells}, data={"mnist": {"source": {"local": str(SHARED_DATA)}}}
     )
-    prepare("mnist", SHARED_DATA, prepared("mnist").data)
+    prepare("mnist", SHARED_DATA, prepared("mnist"))
     results = Results.of("tiny")
     for model in plan.models:
         trained(build.train_job(plan, model), results, given_file=plan.weights_files(model)[0])

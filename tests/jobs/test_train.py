@@ -63,7 +63,7 @@ def test_whitening_is_fitted_on_the_rows_trained_on_and_saved_with_the_weights(p
     assert run["status"] == "ok"
     model = make_model(job.net, "digits", seed=0)
     load_weights(model, read_run(results.model(model_id()).run))
-    rows, _ = load_dataset(paths.prepared("digits").data).held_out(0.2)
+    rows, _ = load_dataset(paths.prepared("digits")).held_out(0.2)
     expected = Whiten((1, 28, 28))
     expected.fit(rows.x)
     torch.testing.assert_close(model.normalize.matrix, expected.matrix, rtol=1e-4, atol=1e-5)
@@ -176,7 +176,7 @@ def test_the_rows_held_out_are_not_trained_on_and_may_choose_the_epoch(
 
     monkeypatch.setattr("touchstone.jobs.train.fit_redrawn", spy)
     run = trained(in_phases(training(plan), {"keep": keep, "epochs": 2, "validation_share": share}), results)
-    ((_, _, x, y, _), more), data = seen[0], load_dataset(paths.prepared("digits").data)
+    ((_, _, x, y, _), more), data = seen[0], load_dataset(paths.prepared("digits"))
     held, total = more["validation"], len(data.train.x)
     if share:
         assert len(held.x) == round(share * total)

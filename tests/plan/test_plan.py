@@ -521,7 +521,7 @@ def test_members_of_a_suite_may_transfer(edited: Edit) -> None:
     plan = edited(suites=[("{fn: deepfool, steps: 50}", "{fn: transfer, substitute: lenet/std+l2}")])
     job = attack(plan, "mnist", "std", "worst-linf")
     other = of(plan, "mnist", "std+l2")._replace(seed=1)
-    assert [m.substitute.model if m.substitute else None for m in job.members] == [*[None] * 3, other, *[None] * 3]
+    assert [m.substitute.model if m.substitute else None for m in job.members] == [*[None] * 3, other, *[None] * 4]
     assert other in plan.trained
 
 

@@ -65,7 +65,7 @@ def test_vat_is_on_its_authors_net_as_printed_and_on_the_other_rows_net_as_coded
     known = claim_table.known(study)
     files = study_files("margin", root)
     claims = claim_table.load(claim_table.read(files.claims), "margin", known, tried(study))
-    rows = claim_table.expand(claims, {name: one.model_dump() for name, one in study.readings.items()})
+    rows = claim_table.expand(claims, study.readings)
     rows = rows[(rows["defense"] == "vat") & (rows["source_table"] == "Table 3.1a")]
     places = rows.groupby("reading")[["cell_model", "cell_defense"]].agg(lambda words: set(words))
     assert dict(places.loc["headline"]) == {"cell_model": {"mlp-1000-bn"}, "cell_defense": {"vat-printed"}}

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from touchstone.attacks.balls import confine
 from touchstone.attacks.climb import lengths, random_points
-from touchstone.attacks.contract import between, positive, prepare
+from touchstone.attacks.contract import between, prepare
 from touchstone.losses import misclassified
 from touchstone.norms import rowwise, steepest
 from touchstone.query import Query
-from touchstone.ranges import Count, NotNegative, Positive
+from touchstone.ranges import Count, NotNegative
 from touchstone.registry import LossName
 from touchstone.rng import SampleRng
 
@@ -28,7 +28,7 @@ def daa(
     rng: int | SampleRng,
     stop: str = "never",
     steps: Count = 200,
-    step_size: Positive = 0.01,
+    step_size: NotNegative = 0.01,
     relative: bool = False,
     restarts: Count = 1,
     weight: NotNegative = 1.1,
@@ -45,15 +45,14 @@ def daa(
 
     Options:
         steps: gradient steps per restart, >= 1.
-        step_size: length of a step, > 0: in the units of x, or of eps if `relative`.
+        step_size: length of a step, >= 0: in the units of x, or of eps if `relative`.
         relative: read step_size as a multiple of eps.
         restarts: number of random starts, >= 1.
         weight: of the blob beside the gradient, >= 0; the authors take 1.1 for ce and 10 for margin.
     """
     task = prepare(model, x, y, norm=norm, norms=("linf",), rng=rng, eps=eps, stop=stop)
     between(1, steps=steps, restarts=restarts)
-    between(0, weight=weight)
-    positive(step_size=step_size)
+    between(0, step_size=step_size, weight=weight)
     query, x, y, objective = task.query, task.x, task.y, task.query.loss(loss)
     step = rowwise(lengths(task, step_size, relative), x)
     x_adv, rows = x.clone(), task.everyone

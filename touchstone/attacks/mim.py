@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 from touchstone.attacks.balls import BALLS
 from touchstone.attacks.climb import climb, lengths
-from touchstone.attacks.contract import between, positive, prepare
+from touchstone.attacks.contract import between, prepare
 from touchstone.query import Query
-from touchstone.ranges import Count, NotNegative, Positive, Share
+from touchstone.ranges import Count, NotNegative, Share
 from touchstone.registry import LossName
 from touchstone.rng import SampleRng
 
@@ -23,7 +23,7 @@ def mim(
     rng: int | SampleRng,
     stop: str = "never",
     steps: Count = 40,
-    step_size: Positive = 0.01,
+    step_size: NotNegative = 0.01,
     relative: bool = False,
     decay: NotNegative = 1.0,
     sparsity: Share = 0.99,
@@ -39,8 +39,7 @@ def mim(
     """
     task = prepare(model, x, y, norm=norm, norms=BALLS, rng=rng, eps=eps, stop=stop)
     between(1, steps=steps)
-    between(0, decay=decay)
-    positive(step_size=step_size)
+    between(0, step_size=step_size, decay=decay)
     between(0, 1, sparsity=sparsity)
     ascent = {"norm": norm, "stop": stop, "steps": steps, "sparsity": sparsity, "loss": task.query.loss(loss)}
     return climb(task, task.x, task.everyone, step_size=lengths(task, step_size, relative), decay=decay, **ascent)[0]

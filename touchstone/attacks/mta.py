@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from touchstone.attacks.climb import climb, lengths, random_points, sweep
-from touchstone.attacks.contract import Problem, between, positive, prepare
+from touchstone.attacks.contract import Problem, between, prepare
 from touchstone.losses import margin_targeted
 from touchstone.query import Query
-from touchstone.ranges import Count, Positive
+from touchstone.ranges import Count, NotNegative
 from touchstone.rng import SampleRng
 
 NORMS = ("linf", "l2")
@@ -28,7 +28,7 @@ def mta(
     rng: int | SampleRng,
     stop: str = "never",
     steps: Count = 100,
-    step_size: Positive = 0.1,
+    step_size: NotNegative = 0.1,
     relative: bool = True,
 ) -> Tensor:
     """Return adversarial candidates by PGD on the logit of each wrong class less that of the true one.
@@ -40,7 +40,7 @@ def mta(
 
     Options:
         steps: gradient steps per target, >= 1.
-        step_size: length of a step in the norm, > 0: in units of eps, or of x if not `relative`.
+        step_size: length of a step in the norm, >= 0: in units of eps, or of x if not `relative`.
         relative: read step_size as a multiple of eps.
     """
     task = prepare(model, x, y, norm=norm, norms=NORMS, rng=rng, eps=eps, stop=stop)
@@ -58,7 +58,7 @@ def mta_center(
     rng: int | SampleRng,
     stop: str = "never",
     steps: Count = 100,
-    step_size: Positive = 0.1,
+    step_size: NotNegative = 0.1,
     relative: bool = True,
 ) -> Tensor:
     """Return adversarial candidates by PGD that brings the features near the centre of each wrong class.
@@ -88,7 +88,7 @@ def mta_coded(
     rng: int | SampleRng,
     stop: str = "never",
     steps: Count = 50,
-    step_size: Positive = 0.1,
+    step_size: NotNegative = 0.1,
     relative: bool = True,
 ) -> Tensor:
     """Return the first misclassified iterate of ascents away from the centre of each wrong class.
@@ -108,7 +108,7 @@ def mta_coded(
 
 def towards(task: Problem, gain: Gain, norm: str, stop: str, steps: int, step_size: float, relative: bool) -> Tensor:
     """Climb the gain for each wrong class, from a random start, on the rows that are left."""
-    positive(step_size=step_size)
+    between(0, step_size=step_size)
     if not len(task.x):
         return task.x.clone()
     options = {"norm": norm, "stop": stop, "steps": steps, "step_size": lengths(task, step_size, relative)}

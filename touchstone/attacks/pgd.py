@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from touchstone.attacks.balls import BALLS
 from touchstone.attacks.climb import climb, lengths, random_points, sweep
-from touchstone.attacks.contract import between, positive, prepare
+from touchstone.attacks.contract import between, prepare
 from touchstone.query import Query
-from touchstone.ranges import Count, Positive, Share
+from touchstone.ranges import Count, NotNegative, Share
 from touchstone.registry import LossName
 from touchstone.rng import SampleRng
 
@@ -50,7 +50,7 @@ def bim(
     rng: int | SampleRng,
     stop: str = "never",
     steps: Count = 10,
-    step_size: Positive = 0.05,
+    step_size: NotNegative = 0.05,
     relative: bool = False,
     sparsity: Share = 0.99,
     loss: LossName = "ce",
@@ -64,7 +64,7 @@ def bim(
     """
     task = prepare(model, x, y, norm=norm, norms=BALLS, rng=rng, eps=eps, stop=stop)
     between(1, steps=steps)
-    positive(step_size=step_size)
+    between(0, step_size=step_size)
     between(0, 1, sparsity=sparsity)
     ascent = {"norm": norm, "stop": stop, "steps": steps, "sparsity": sparsity, "loss": task.query.loss(loss)}
     return climb(task, task.x, task.everyone, step_size=lengths(task, step_size, relative), **ascent)[0]
@@ -80,8 +80,8 @@ def pgd(
     rng: int | SampleRng,
     stop: str = "never",
     steps: Count = 40,
-    step_size: Positive = 0.01,
-    step_sizes: Annotated[Sequence[Positive], MinLen(1)] | None = None,
+    step_size: NotNegative = 0.01,
+    step_sizes: Annotated[Sequence[NotNegative], MinLen(1)] | None = None,
     relative: bool = False,
     sparsity: Share = 0.99,
     restarts: Count = 1,
@@ -97,7 +97,7 @@ def pgd(
 
     Options:
         steps: gradient steps per restart, >= 1.
-        step_size: length of a step in the norm, > 0: in the units of x, or of eps if `relative`.
+        step_size: length of a step in the norm, >= 0: in the units of x, or of eps if `relative`.
         step_sizes: at least one, which replace step_size: every start is climbed with each of them in this order, again
             on the rows that are left. This is their union per row, not the one that is best on average.
         relative: read step_size and step_sizes as multiples of eps.
@@ -113,7 +113,7 @@ def pgd(
     if not sizes:
         raise ValueError(f"step_sizes must hold one at least, got {step_sizes}")
     for size in sizes:
-        positive(step_size=size)
+        between(0, step_size=size)
     ascent = {"norm": norm, "stop": stop, "steps": steps, "sparsity": sparsity, "loss": task.query.loss(loss)}
 
     def attempt(number: int, rows: Tensor) -> tuple[Tensor, Tensor]:

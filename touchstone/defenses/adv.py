@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from touchstone.attacks.pgd import pgd
 from touchstone.defenses.base import Objective
 from touchstone.query import Query
-from touchstone.ranges import Count, NotNegative, Positive
+from touchstone.ranges import Count, NotNegative
 from touchstone.threat import Threat, in_space
 from touchstone.types import Step
 
@@ -34,7 +34,7 @@ class Alternating(Objective):
     eps: NotNegative
     # the attack's own names; `steps` is also the method below, hence the prefix
     attack_steps: Count
-    step_size: Positive
+    step_size: NotNegative
     space: Literal["pixel", "normalized"] = "pixel"  # its points stay in a box, and in whitened space there is none
 
     def setup(self, model: nn.Module, seed: int) -> Threat:  # noqa: ARG002

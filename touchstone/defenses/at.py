@@ -13,7 +13,7 @@ from touchstone.defenses.base import Objective, step
 from touchstone.defenses.gce import GuidedComplementEntropy
 from touchstone.defenses.pc import ProbabilisticallyCompact
 from touchstone.query import Query
-from touchstone.ranges import Count, NotNegative, Positive, Space
+from touchstone.ranges import Count, NotNegative, Space
 from touchstone.registry import LossName
 from touchstone.rng import SampleRng
 from touchstone.threat import Threat, in_space
@@ -53,7 +53,7 @@ class Adversarial(Objective):
     eps: NotNegative
     # the attack's own names; `steps` is also the method below, hence the prefix
     attack_steps: Count
-    step_size: Positive
+    step_size: NotNegative
     eps_low: NotNegative | None = None
     relative: bool = False
     random_start: bool = True

@@ -12,7 +12,7 @@ from touchstone.attacks.climb import climb
 from touchstone.attacks.contract import between, prepare
 from touchstone.defenses.base import Objective
 from touchstone.query import Query
-from touchstone.ranges import Count, NotNegative, Positive
+from touchstone.ranges import Count, NotNegative
 
 NOISE = 1e-3  # standard deviation of the start around x, in pixels: the gradient of a divergence vanishes at x itself
 
@@ -30,14 +30,14 @@ class Regularized(Objective):
         norm: "linf" or "l2".
         eps: radius in pixels, >= 0.
         attack_steps: PGD steps, >= 1.
-        step_size: in pixels, > 0.
+        step_size: in pixels, >= 0.
         beta: weight of the divergence, >= 0.
     """
 
     norm: Literal["linf", "l2"]
     eps: NotNegative
     attack_steps: Count
-    step_size: Positive
+    step_size: NotNegative
     beta: NotNegative
 
     def perturbed(
