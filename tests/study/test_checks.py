@@ -239,7 +239,7 @@ OUTSIDE = [
     ("attacks", "{fn: mim, threat: linf, decay: -1}", "decay", "finite float >= 0, got -1"),
     ("attacks", "{fn: cw, threat: l2, binary_steps: 0}", "binary_steps", "int >= 1 and <= 1000000000, got 0"),
     ("attacks", "{fn: cw, threat: l2, lr: 0}", "lr", "finite float > 0, got 0"),
-    ("attacks", "{fn: cw, threat: l2, init_const: .nan}", "init_const", "finite float >= 0, got nan"),
+    ("attacks", "{fn: cw, threat: l2, init_const: .nan}", "init_const", "finite float > 0, got nan"),
     ("attacks", "{fn: cw, threat: l2, confidence: -1}", "confidence", "finite float >= 0, got -1"),
     ("attacks", "{fn: square, threat: linf, queries: 0}", "queries", "int >= 1 and <= 1000000000, got 0"),
     ("attacks", "{fn: apgd-t, threat: linf, targets: 0}", "targets", "int >= 1 and <= 1000000000, got 0"),
