@@ -107,8 +107,8 @@ def figure_inputs(wildcards):
 
 def report_inputs(template, *shown):
     """What every report is made with and says of the run, and what it shows."""
-    made_with = [TEMPLATES.head, TEMPLATES.page, RESULTS.provenance, RESULTS.config]
-    return {"template": template, "rest": [*made_with, *shown]}
+    made_with = {"template": template, "head": TEMPLATES.head, "page": TEMPLATES.page}
+    return {**made_with, "rest": [RESULTS.provenance, RESULTS.config, *shown]}
 
 
 def study_report_inputs(wildcards):

@@ -15,11 +15,25 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from touchstone.findings.markdown import escape, pipe_table
+from touchstone.paths import templates
 from touchstone.report import render as notebooks
 from touchstone.report.plots import output
 from touchstone.report.render import Value, Values, captioned, figure, for_pandoc, join
 
+TEMPLATES = templates(Path(__file__).parents[2])
 POINTS = (595.28, 841.89)  # A4
+
+
+def typst_source(notebook: Path) -> str:
+    return notebooks.typst_source(notebook, head=TEMPLATES.head, title="Title")
+
+
+def to_pdf(notebook: Path, out: Path) -> None:
+    notebooks.to_pdf(notebook, out, head=TEMPLATES.head, title="Title")
+
+
+def to_html(notebook: Path, out: Path) -> None:
+    notebooks.to_html(notebook, out, page=TEMPLATES.page, title="Title")
 
 
 def notebook(folder: Path, *texts: str) -> Path:
@@ -147,7 +161,7 @@ def row_places(source: str) -> list[dict[str, float]]:
 @pytest.mark.parametrize("count", [20, 67, 134, 300])
 def test_no_row_of_a_long_table_is_cut(tmp_path: Path, count: int) -> None:
     text = captioned("Table 1", "long", rows(count))
-    places = row_places(notebooks.typst_source(notebook(tmp_path, "# Title", text)))
+    places = row_places(typst_source(notebook(tmp_path, "# Title", text)))
     assert len(places) == count
     assert all(40 < place["y"] < POINTS[1] - 50 for place in places)
     per_page = pd.Series([place["page"] for place in places]).value_counts()
@@ -157,7 +171,7 @@ def test_no_row_of_a_long_table_is_cut(tmp_path: Path, count: int) -> None:
 
 def test_short_table_of_tall_rows_is_not_cut(tmp_path: Path) -> None:
     table = rows(20, 3, "many words " * 40)
-    places = row_places(notebooks.typst_source(notebook(tmp_path, "# Title", captioned("Table 1", "tall", table))))
+    places = row_places(typst_source(notebook(tmp_path, "# Title", captioned("Table 1", "tall", table))))
     assert len(places) == 20
     assert all(40 < place["y"] < POINTS[1] - 50 for place in places)
 
@@ -166,7 +180,7 @@ def test_caption_stays_with_its_table(tmp_path: Path) -> None:
     firsts = set()
     for lines in range(28, 36):  # the table moves over the end of the page
         texts = ["# Title", *["filler"] * lines, captioned("Table 1", "kept", rows(6))]
-        source = notebooks.typst_source(notebook(tmp_path, *texts))
+        source = typst_source(notebook(tmp_path, *texts))
         source = source.replace("#strong[Table 1.]", "#metadata(0)<row>#strong[Table 1.]")
         pages = [place["page"] for place in row_places(source)]
         assert len(pages) == 7
@@ -176,18 +190,16 @@ def test_caption_stays_with_its_table(tmp_path: Path) -> None:
 
 
 def test_wide_tables_turn_the_page_and_narrow_ones_do_not(tmp_path: Path) -> None:
-    assert "#landscape[" not in notebooks.typst_source(
-        notebook(tmp_path, "# T", captioned("Table 1", "c", rows(3, 11)))
-    )
+    assert "#landscape[" not in typst_source(notebook(tmp_path, "# T", captioned("Table 1", "c", rows(3, 11))))
     text = captioned("Table 1", "c", rows(3, 12, "a cell of nineteen c"))
-    source = notebooks.typst_source(notebook(tmp_path, "# T", text))
+    source = typst_source(notebook(tmp_path, "# T", text))
     assert "#landscape[" in source
     assert len(row_places(source)) == 3
 
 
 def test_wide_tables_after_each_other_share_a_turned_page(tmp_path: Path) -> None:
     wide, narrow = (captioned("Table 1", "c", rows(3, *size)) for size in ((12, "a cell of nineteen c"), (3,)))
-    source = notebooks.typst_source(notebook(tmp_path, "# T", wide, wide, "## More", wide, narrow, wide))
+    source = typst_source(notebook(tmp_path, "# T", wide, wide, "## More", wide, narrow, wide))
     assert source.count("#landscape[") == 2
     assert source.index("== More") < source.rindex("#landscape[")
     pages = [place["page"] for place in row_places(source)]
@@ -200,7 +212,7 @@ def test_a_long_text_gets_the_width_that_short_ones_leave(tmp_path: Path, length
     """typst by itself makes all columns that do not fit equally wide."""
     row = ["mm01", "Min-Max is better " * 3, "undecided 0 of 6", "0.95 over 0.93 " * (length // 2)]
     table = pipe_table(pd.DataFrame([row] * 3, columns=["id", "claim", "verdict", "detail"]))
-    source = notebooks.typst_source(notebook(tmp_path, "# T", "## Long", captioned("Table 1", "c", table)))
+    source = typst_source(notebook(tmp_path, "# T", "## Long", captioned("Table 1", "c", table)))
     assert (f"#landscape[{chr(10)}" in source) == turned
     assert not turned or source.index("== Long") > source.index("#landscape["), "a heading goes with its table"
     (shares,) = re.findall(r"columns: \(([\d.%, ]+)\)", source)
@@ -217,7 +229,7 @@ def test_a_long_text_gets_the_width_that_short_ones_leave(tmp_path: Path, length
 def test_long_words_stay_inside_the_page(tmp_path: Path, sign: str) -> None:
     word = escape(sign.join(["results", "demo", "minmax", "models", "digits", "lenet"] * 4))
     text = captioned("Table 1", "c", pipe_table(pd.DataFrame([["what failed", "why it did", word]])))
-    source = notebooks.typst_source(notebook(tmp_path, "# T", text))
+    source = typst_source(notebook(tmp_path, "# T", text))
     page = Image.open(io.BytesIO(typst.compile(source.encode(), format="png", ppi=72, ignore_system_fonts=True)))
     ink = np.asarray(page.convert("L")) < 200
     assert ink.any()
@@ -228,19 +240,11 @@ def test_awkward_text_survives(tmp_path: Path) -> None:
     path = notebook(
         tmp_path, "# A \\_title\\_ with \\# and @name", r"see @madry: $\lVert x\rVert_\infty \le 0.3$ ✓ ✗ ≠ ‡ ρ"
     )
-    source = notebooks.typst_source(path)
+    source = typst_source(path)
     assert r"see \@madry" in source
     assert "lr(bar.v.double" in source
-    notebooks.to_pdf(path, tmp_path / "report.pdf")
+    to_pdf(path, tmp_path / "report.pdf")
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
-    assert notebooks.heading(path) == "A _title_ with # and @name"
-
-
-def test_document_without_heading_needs_a_title(tmp_path: Path) -> None:
-    path = notebook(tmp_path, "no heading")
-    with pytest.raises(ValueError, match="expected a first-level heading"):
-        notebooks.to_pdf(path, tmp_path / "report.pdf")
-    notebooks.to_pdf(path, tmp_path / "report.pdf", "Title")
 
 
 def test_same_notebook_same_pdf(tmp_path: Path) -> None:
@@ -248,11 +252,11 @@ def test_same_notebook_same_pdf(tmp_path: Path) -> None:
     picture = Figure(figsize=(2, 1))
     picture.subplots().plot([1, 2])
     output.save(picture, [tmp_path / "figures/a.svg"])
-    notebooks.to_pdf(path, tmp_path / "1.pdf")
+    to_pdf(path, tmp_path / "1.pdf")
     book = nbformat.read(path, as_version=4)
     book.metadata["papermill"] = {"start_time": "2026-01-01", "duration": 3.0}
     nbformat.write(book, path)
-    notebooks.to_pdf(path, tmp_path / "2.pdf")
+    to_pdf(path, tmp_path / "2.pdf")
     assert (tmp_path / "1.pdf").read_bytes() == (tmp_path / "2.pdf").read_bytes()
     assert b"CreationDate" not in (tmp_path / "1.pdf").read_bytes()
 
@@ -261,7 +265,7 @@ def test_failed_pdf_leaves_the_old_one(tmp_path: Path) -> None:
     out = tmp_path / "report.pdf"
     out.write_bytes(b"old")
     with pytest.raises(typst.TypstError, match="missing"):
-        notebooks.to_pdf(notebook(tmp_path, "# T", figure("Figure 1", "c", "figures/missing.svg")), out)
+        to_pdf(notebook(tmp_path, "# T", figure("Figure 1", "c", "figures/missing.svg")), out)
     assert out.read_bytes() == b"old"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["report.ipynb", "report.pdf"]
 
@@ -274,7 +278,7 @@ def test_html_is_one_file_without_code(tmp_path: Path) -> None:
     text = join(
         captioned("Table 1", "c $\\lVert x\\rVert$ @madry", rows(3)), figure("Figure 1", "cap", "figures/a.svg")
     )
-    notebooks.to_html(notebook(tmp_path, "# Title", text), tmp_path / "report.html")
+    to_html(notebook(tmp_path, "# Title", text), tmp_path / "report.html")
     html = (tmp_path / "report.html").read_text()
     assert "<title>Title</title>" in html
     assert html.count("row-") == 3

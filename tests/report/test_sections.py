@@ -15,7 +15,7 @@ import pytest
 from synthetic_results import ROOT, make_results
 
 from touchstone.findings.inputs import read_table, write_tables
-from touchstone.paths import Results, study_files
+from touchstone.paths import Results, study_files, templates
 from touchstone.report import render as notebooks
 from touchstone.report import sections as report
 from touchstone.report import summary, words
@@ -70,6 +70,7 @@ def test_figure_without_caption_is_an_error(material: Material) -> None:
         report.figures(replace(material, captions=captions))
 
 
+TEMPLATES = templates(ROOT)
 STUDIES = sorted(path.parent.name for path in ROOT.glob("studies/*/study.yaml"))
 
 
@@ -119,14 +120,36 @@ def test_values_say_what_is_re_run(material: Material) -> None:
 
 def test_a_run_says_how_it_is_smaller_than_the_paper(material: Material) -> None:
     config, used = material.config, {"mnist": "digits"}
-    assert report.run_values(config, used)["smaller"] == (
-        "stand-in data (digits for mnist) and caps on the published sizes"
-    )
-    said = {"run": "demo", "suite": "quick", "smaller": "caps on the published sizes", "stand_ins": ""}
+    assert report.run_values(config, used)["stand_ins"] == "digits for mnist"
+    said = {"run": "demo", "suite": "quick", "stand_ins": "", "caps": "2", "part": "part"}
     assert report.run_values(config, {}) == said
     whole = config.model_copy(update={"caps": []})
-    assert report.run_values(whole, {})["smaller"] == "not the published scale"
-    assert report.run_values(config.model_copy(update={"run": "paper"}), {})["smaller"] == ""
+    assert report.run_values(whole, {}) == said | {"caps": ""}
+    assert report.run_values(config.model_copy(update={"run": "paper"}), {})["caps"] == ""
+
+
+@pytest.mark.parametrize("template", ["study", "summary"])
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"stand_ins": "x", "caps": "2", "part": "part"}, "stand-in data ({{ stand_ins }}) and caps"),
+        ({"stand_ins": "x", "caps": "", "part": "part"}, "stand-in data ({{ stand_ins }}).**"),
+        ({"stand_ins": "", "caps": "2", "part": "part"}, "caps on the published sizes"),
+        ({"stand_ins": "", "caps": "", "part": "part"}, "a part of what was published"),
+        ({"stand_ins": "", "caps": "", "part": ""}, ""),
+    ],
+)
+def test_one_sentence_says_how_a_run_is_smaller(template: str, values: dict[str, str], words: str) -> None:
+    cells = nbformat.read(ROOT / "reports" / f"{template}.ipynb", as_version=4).cells
+    shown = [
+        cell.source
+        for cell in cells
+        if cell.source.startswith("> **Run ")
+        and all(values[name] for name in cell.metadata.get("if", []))
+        and not any(values[name] for name in cell.metadata.get("unless", []))
+    ]
+    assert len(shown) == bool(words)
+    assert all(words in text for text in shown)
 
 
 # ---- page one
@@ -334,7 +357,7 @@ def test_summary_counts_each_study(material: Material) -> None:
     assert (margins["title"], margins["printed"]) == ("Margins", "67 published numbers")
     assert margins["verdicts"].startswith("1 reproduced, ")
     assert margins["pdf"] == "margin/report.pdf"
-    assert summary.values([material, other])["smaller"].startswith("stand-in data")
+    assert summary.values([material, other])["stand_ins"].startswith("digits")
     assert summary.machine([material]) == report.machine(material)
 
 
@@ -445,18 +468,18 @@ def test_both_reports_from_end_to_end(results: Results, material: Material, monk
     notebooks.execute(ROOT / "reports/study.ipynb", out, parameters, "results/demo/logs/report.log")
     assert str(results.root.parent) not in out.read_text()
 
-    notebooks.to_pdf(out, out.with_suffix(".pdf"))
+    notebooks.to_pdf(out, out.with_suffix(".pdf"), head=TEMPLATES.head, title="Title")
     assert out.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
     text = notebooks.markdown(out)
     found = re.findall(r"^\*\*(Table A\d+)\.\*\*", text, flags=re.MULTILINE)
     assert found == numbered(material)
     assert "{{" not in text.replace("^{{", "")
-    source = notebooks.typst_source(out)
+    source = notebooks.typst_source(out, head=TEMPLATES.head, title="Title")
     for claim in material.tables["claims"]["id"].unique():
         assert f"[{claim}" in source.replace("\\", "")
     assert r"\@madry" in source
     assert source.count("image(") == len(material.study.figures) == 7
-    notebooks.to_html(out, out.with_suffix(".html"))
+    notebooks.to_html(out, out.with_suffix(".html"), page=TEMPLATES.page, title="Title")
     html = out.with_suffix(".html").read_text()
     assert html.count("data:image/svg+xml;base64,") == 7
     assert html.count("<h2") == 13
@@ -465,8 +488,8 @@ def test_both_reports_from_end_to_end(results: Results, material: Material, monk
     out = Path("results/demo/report.ipynb")
     parameters = {"results_dir": "results/demo", "studies": ["minmax"]}
     notebooks.execute(ROOT / "reports/summary.ipynb", out, parameters, "results/demo/logs/report.log")
-    notebooks.to_html(out, out.with_suffix(".html"))
-    notebooks.to_pdf(out, out.with_suffix(".pdf"))
+    notebooks.to_html(out, out.with_suffix(".html"), page=TEMPLATES.page, title="Title")
+    notebooks.to_pdf(out, out.with_suffix(".pdf"), head=TEMPLATES.head, title="Title")
     assert "minmax/report.pdf" in out.with_suffix(".html").read_text()
 
 

@@ -22,10 +22,8 @@ from typing import Any, TypeAlias
 import nbformat
 
 from touchstone.files import write_bytes
-from touchstone.paths import templates
 from touchstone.registry import nearest
 
-TEMPLATES = templates(Path(__file__).resolve().parents[2])
 READER = "markdown-citations"  # with citations, `@name` in a text would end the conversion
 TABLE = r"(?:\|[^\n]*\n)+"  # lines of a Markdown table
 PORTRAIT = 142  # characters of head.typ's smallest letters that fit into a line of the upright page
@@ -204,23 +202,15 @@ def markdown(notebook: str | Path) -> str:
     return join(*parts) + "\n"
 
 
-def heading(notebook: str | Path) -> str:
-    """Return the first heading of a notebook's text as plain words, the title of its documents."""
-    found = re.search(r"^# +(.+)$", markdown(notebook), flags=re.MULTILINE)
-    if found is None:
-        raise ValueError(f"{notebook}: expected a first-level heading, got none")
-    return re.sub(r"\\(.)", r"\1", found[1]).replace("`", "")
-
-
-def _convert(text: str, form: str, template: Path, title: str, *options: str) -> str:
+def _convert(text: str, form: str, template: str | Path, title: str, *options: str) -> str:
     import pypandoc
 
     about = ["--wrap=none", f"--template={template}", "--metadata", f"title={title}", *options]
     return str(pypandoc.convert_text(text, form, format=READER, extra_args=about))
 
 
-def to_html(notebook: str | Path, out: str | Path, title: str = "") -> None:
-    """Write one HTML file that needs no other: code left out, images embedded, formulas as MathML."""
+def to_html(notebook: str | Path, out: str | Path, *, page: str | Path, title: str) -> None:
+    """Write one HTML file that needs no other, set with reports/page.html: no code, images within, formulas as MathML."""
     notebook = Path(notebook)
     options = (
         "--columns=100000",
@@ -229,16 +219,16 @@ def to_html(notebook: str | Path, out: str | Path, title: str = "") -> None:
         "--mathml",
         f"--resource-path={notebook.parent}",
     )
-    page = _convert(for_pandoc(markdown(notebook)), "html5", TEMPLATES.page, title or heading(notebook), *options)
-    write_bytes(Path(out), page.encode())
+    html = _convert(for_pandoc(markdown(notebook)), "html5", page, title, *options)
+    write_bytes(Path(out), html.encode())
 
 
-def typst_source(notebook: str | Path, title: str = "") -> str:
-    """Return the typst document of a notebook, set with reports/head.typ; by default the first heading is its title."""
+def typst_source(notebook: str | Path, *, head: str | Path, title: str) -> str:
+    """Return the typst document of a notebook, set with reports/head.typ."""
     headed = rf"^(?:#+ [^\n]+\n\n)?{TABLE}\nTable: [^\n]+\n"
     text = re.sub(headed, _laid_out, for_pandoc(markdown(notebook)), flags=re.MULTILINE)
     text = re.sub(rf"{re.escape(BACK)}\s*{re.escape(TURN)}", "\n\n", text)  # tables in a row share the page
-    return _convert(text, "typst", TEMPLATES.head, title or heading(notebook), f"--columns={LONG}")
+    return _convert(text, "typst", head, title, f"--columns={LONG}")
 
 
 def _laid_out(found: re.Match[str]) -> str:
@@ -277,7 +267,7 @@ def _spread(marks: Sequence[str], columns: Sequence[Sequence[str]], room: int) -
     return f"|{'|'.join(ruled)}|"
 
 
-def to_pdf(notebook: str | Path, out: str | Path, title: str = "") -> None:
+def to_pdf(notebook: str | Path, out: str | Path, *, head: str | Path, title: str) -> None:
     """Write the PDF; the same notebook gives the same bytes. Images are looked for beside the notebook.
 
     Raises:
@@ -286,7 +276,7 @@ def to_pdf(notebook: str | Path, out: str | Path, title: str = "") -> None:
     import typst
 
     notebook = Path(notebook)
-    source, home = typst_source(notebook, title).encode(), str(notebook.parent)
+    source, home = typst_source(notebook, head=head, title=title).encode(), str(notebook.parent)
     # its stubs want one type for source and root
     page = typst.compile(source, root=home, timestamp=0, ignore_system_fonts=True)  # type: ignore[type-var]
     write_bytes(Path(out), page)

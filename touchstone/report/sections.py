@@ -63,12 +63,11 @@ def values(material: Material) -> Values:
 
 
 def run_values(config: Config, used: Mapping[str, str]) -> dict[str, str]:
-    """Return what is said of a run on page one: how it is smaller than the paper; empty for the paper's own scale."""
+    """Return what is said of a run on page one: what stands in, how many caps; nothing for the paper's own scale."""
     replaced = "; ".join(data_words(dataset, stand_in) for dataset, stand_in in used.items())
-    why = [f"stand-in data ({replaced})"] if replaced else []
-    why += ["caps on the published sizes"] if config.caps else []
-    smaller = "" if config.run == PAPER else " and ".join(why) or "not the published scale"
-    return {"run": config.run, "suite": config.suite, "smaller": smaller, "stand_ins": replaced}
+    smaller = config.run != PAPER
+    caps, part = (str(len(config.caps) or "") if smaller else ""), ("part" if smaller else "")
+    return {"run": config.run, "suite": config.suite, "stand_ins": replaced, "caps": caps, "part": part}
 
 
 def own_tables(material: Material) -> dict[str, str]:
