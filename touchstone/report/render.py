@@ -210,7 +210,7 @@ def _convert(text: str, form: str, template: str | Path, title: str, *options: s
 
 
 def to_html(notebook: str | Path, out: str | Path, *, page: str | Path, title: str) -> None:
-    """Write one HTML file that needs no other, set with reports/page.html: no code, images within, formulas as MathML."""
+    """Write one HTML file that needs no other, set with reports/page.html: no code, formulas as MathML."""
     notebook = Path(notebook)
     options = (
         "--columns=100000",
