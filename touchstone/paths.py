@@ -12,6 +12,7 @@ from typing import NamedTuple
 from touchstone.cell import ModelId
 
 DATA = Path("data")
+PREPARED = DATA / "prepared"
 STUDIES = Path("studies")
 
 
@@ -97,9 +98,6 @@ def raw(dataset: str) -> Raw:
     """Return where the raw files of a dataset lie."""
     folder = DATA / "raw" / dataset
     return Raw(folder, folder / "fetched.json")
-
-
-PREPARED = DATA / "prepared"
 
 
 def prepared(dataset: str, folder: Path = PREPARED) -> Prepared:

@@ -220,6 +220,11 @@ def options(target: str) -> dict[str, Option]:
     return {k: option for part in (*inherited, own) for k, option in part.items()}
 
 
+def with_defaults(target: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of "module:function", those that are not given at their defaults."""
+    return {**{name: option.default for name, option in options(target).items()}, **given}
+
+
 @cache
 def constants(target: str) -> dict[str, Any]:
     """Read the constants `name = literal` in the body of the class "module:class" from its source; none of a function.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from touchstone.attacks import ATTACKS, twice_the_steps
 from touchstone.cell import ModelId
 from touchstone.data import DATASETS
 from touchstone.plan import build, cost
@@ -154,3 +155,18 @@ def test_jobs_are_counted_by_what_they_leave(plan: Plan, monkeypatch: pytest.Mon
     everything = {f for made in (cost.study_jobs(plan, "minmax"), cost.shared_jobs(plan)) for fs in made for f in fs}
     assert set(cost.targets.everything(plan)) <= everything
     assert row.jobs + shared.jobs == 54
+
+
+def test_what_the_code_does_besides_is_what_the_code_says() -> None:
+    """A plan may not import what runs, so it has these numbers of its own."""
+    from touchstone.evaluation import flags, preflight, probes, result
+    from touchstone.training import loop
+
+    assert (cost.TRAIN_PROBE, cost.PROBED, cost.NOISE_DRAWS) == (loop.TRAIN_PROBE, probes.PROBED, probes.NOISE_DRAWS)
+    assert (cost.FULL_RANGE, cost.SHOWN, cost.PROBED) == (flags.FULL_RANGE, result.EXAMPLES, preflight.SAMPLES)
+
+
+def test_an_attack_whose_steps_nobody_can_read_is_not_doubled() -> None:
+    spec = replace(ATTACKS["fgsm"], fn="toy_attacks:steps_by_name")
+    assert twice_the_steps(spec, {}, cost._steps) is None
+    assert twice_the_steps(spec, {"steps": 3}, cost._steps) == {"steps": 6}

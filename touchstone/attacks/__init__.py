@@ -4,7 +4,8 @@ What all of them promise and ask for is said in `contract.py`, what is special t
 """
 
 import ast
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 from touchstone.registry import NORMS, AttackSpec, BudgetRule, Cost, Passes, SourceError, is_own, options
 
@@ -298,6 +299,25 @@ ATTACKS: dict[str, AttackSpec] = {
     "external": _foreign("external:external", "minimal", "distance"),
     "external-fixed": _foreign("external:external_fixed", "fixed", "ball"),
 }
+
+
+def twice_the_steps(
+    spec: AttackSpec, given: Mapping[str, Any], usual: Callable[[AttackSpec], int | None]
+) -> dict[str, Any] | None:
+    """Return options with twice the steps, of an attack itself or of the one that it wraps; None without steps.
+
+    Args:
+        spec: of the attack.
+        given: its options.
+        usual: how many steps an attack takes if it is not told; None for one that takes none.
+    """
+    steps = given.get("steps", usual(spec))
+    if steps is not None:
+        return {**given, "steps": 2 * steps}
+    if not spec.wraps:
+        return None
+    inner = twice_the_steps(ATTACKS[given.get("attack", spec.wraps[0])], given.get("options") or {}, usual)
+    return None if inner is None else {**given, "options": inner}
 
 
 def attack_spec(name: str) -> AttackSpec:

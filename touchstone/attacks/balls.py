@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from touchstone.attacks.contract import choose
+from touchstone.attacks.contract import choose, walls
 from touchstone.conditions import COLOURS
 from touchstone.norms import project, rowwise, unit
 from touchstone.rng import SampleRng
@@ -113,7 +113,7 @@ def recoloured(x: Tensor, count: Tensor, bounds: Bounds, rng: SampleRng, *, rest
 
 def walled(bounds: Bounds) -> None:
     """Raise ValueError unless the box, from which colours are drawn, is finite."""
-    if not all(bool(wall.isfinite().all()) for wall in bounds):
+    if walls(bounds) == "none":
         raise ValueError(f"{COLOURS}: pass Query(bounds=...)")
 
 

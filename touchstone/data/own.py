@@ -183,9 +183,7 @@ def _lost(image: Image.Image) -> str:
         return f"Pillow's mode {image.mode!r}"
     if "transparency" in image.info:
         return "transparent pixels"
-    raw = [
-        str(tile[3]) for tile in image.tile
-    ]  # how the pixels are stored: of 16 bits Pillow keeps 8, and says nothing
+    raw = (str(tile[3]) for tile in image.tile)  # how pixels are stored: of 16 bits Pillow keeps 8 without a word
     return next((f"Pillow's raw mode {mode!r}" for mode in raw if "16" in mode), "")
 
 

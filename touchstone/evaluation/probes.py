@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from touchstone.attacks import ATTACKS
+from touchstone.attacks import twice_the_steps
 from touchstone.evaluation import flags
 from touchstone.evaluation.block import Block, Columns, frame, join, propose
 from touchstone.evaluation.flags import Flag
@@ -37,11 +37,11 @@ def probe(
     mine = table[table["sample"].isin(part.index.tolist())]
     noise = join(frame(part, noise_columns(part, epsilon), epsilon, "noise") for epsilon in epsilons)
     found = flags.random_noise(mine, noise)
-    if _twice(member.spec, member.options) is None:
+    if twice_the_steps(member.spec, member.options, _steps) is None:
         return found, None
     frames = []
     for epsilon in epsilons:
-        options = _twice(member.spec, {**member.options, **chosen.get(epsilon, {})})
+        options = twice_the_steps(member.spec, {**member.options, **chosen.get(epsilon, {})}, _steps)
         proposal = propose(part, member.spec, options or {}, eps=epsilon)
         frames.append(frame(part, part.judge(proposal.points, epsilon), epsilon, "doubled", proposal))
     more = join(frames)
@@ -49,15 +49,10 @@ def probe(
     return found + flags.doubled_steps(mine, more), float(gain.max())
 
 
-def _twice(spec: AttackSpec, options: Options) -> Options | None:
-    """Return the options with twice the steps, of the attack itself or of the one it wraps; None without steps."""
+def _steps(spec: AttackSpec) -> int | None:
+    """Return how many steps an attack takes by itself; None without steps."""
     parameter = inspect.signature(load(spec.fn)).parameters.get("steps")
-    if parameter is not None:
-        return {**options, "steps": 2 * options.get("steps", parameter.default)}
-    if not spec.wraps:
-        return None
-    inner = _twice(ATTACKS[options.get("attack", spec.wraps[0])], options.get("options") or {})
-    return None if inner is None else {**options, "options": inner}
+    return None if parameter is None else parameter.default
 
 
 def noise_columns(block: Block, epsilon: float) -> Columns:

@@ -7,7 +7,9 @@ from functools import cached_property, partial
 from itertools import product
 from typing import Literal, NamedTuple, TypeAlias
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from touchstone.cell import ModelId, ThreatSpec, radius_index
 from touchstone.findings import metrics
@@ -341,11 +343,12 @@ def of_weights(run: Run, thresholds: Sequence[float], parameters: Sequence[str] 
         parameters: tensors that are measured where the net has them; the metrics of all but the first are named
             metric@tensor.
     """
+    layers = weights_of.layers(run.checkpoint(), parameters) if run.status == "ok" else dict.fromkeys(parameters)
     return [
         cell._replace(metric=cell.metric if key == parameters[0] else f"{cell.metric}@{key}")
         for key in parameters
-        if run.status != "ok" or key in weights_of.names(run.checkpoint())
-        for cell in _of_layer(run, thresholds, key)
+        if key in layers
+        for cell in _of_layer(run, thresholds, layers[key])
     ]
 
 
@@ -358,11 +361,10 @@ def check_measured(runs: Iterable[Run], parameters: Iterable[str]) -> None:
             raise ValueError(f"near_zero.parameters: no net has a tensor {key!r}; {nearest(key, known)}")
 
 
-def _of_layer(run: Run, thresholds: Sequence[float], key: str) -> list[Cell]:
+def _of_layer(run: Run, thresholds: Sequence[float], weights: NDArray[np.float64] | None) -> list[Cell]:
     metrics_of = weights_of.of_layer(thresholds)
     values, n = dict.fromkeys(metrics_of, math.nan), 0
-    if run.status == "ok":
-        weights = weights_of.read(run.checkpoint(), key)
+    if weights is not None:
         values, n = {name: metric(weights) for name, metric in metrics_of.items()}, weights.size
     status: Status = "ok" if run.status == "ok" else "failed"
     about, found = (run.stand_in, "clean", "published", "", "none"), values.items()

@@ -77,6 +77,12 @@ def names(path: Path) -> set[str]:
         raise DamagedError(path, "train", error) from error
 
 
+def layers(path: Path, keys: Iterable[str]) -> dict[str, NDArray[np.float64]]:
+    """Return those of some tensors that a model.safetensors has, as float64. Raises DamagedError if it is truncated."""
+    held = names(path)
+    return {key: read(path, key) for key in keys if key in held}
+
+
 def read(path: Path, key: str = FIRST_CONV) -> NDArray[np.float64]:
     """Return one tensor of a model.safetensors, as float64.
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +14,12 @@ from touchstone.cell import ModelId
 from touchstone.data.prepare import Dataset, spread, to_float
 from touchstone.evaluation import cascade, flags, published
 from touchstone.evaluation.preflight import SAMPLES, preflight
-from touchstone.evaluation.result import Member, Result, failed
+from touchstone.evaluation.result import Member, Progress, Result, failed
 from touchstone.files import write_bytes
 from touchstone.jobs.common import Trained, load_data, load_trained, make_defense, make_threat, set_up
 from touchstone.jobs.parts import Examples, Parts, to_bytes
 from touchstone.log import progress
+from touchstone.losses import Loss
 from touchstone.paths import Results
 from touchstone.plan.jobs import AttackJob, BatchJob, PreflightJob
 from touchstone.records import Attacked, Choice, Header, Preflight
@@ -55,6 +57,16 @@ class Scene:
         """
         index = spread(self.data.test.y[:population].cpu()).to(self.device)[:count]
         return to_float(self.data.test.x[index]), self.data.test.y[index], index
+
+
+class About(TypedDict):
+    """What both protocols are told; see `touchstone.evaluation.published.run`."""
+
+    seed: int
+    batch_size: int
+    own_loss: Loss | None
+    progress: Progress
+    index: Tensor
 
 
 def run(job: BatchJob, results: Results) -> None:
@@ -179,8 +191,14 @@ def _choice(job: AttackJob, grids: Mapping[str, Grid]) -> Grid | None:
 
 def _attacked(job: AttackJob, scene: Scene, x: Tensor, y: Tensor, index: Tensor, grids: Mapping[str, Grid]) -> Result:
     threat = make_threat(job.threat) if job.threat else None
-    chosen = scene.target.run.selected_options
-    own_loss = make_defense(job.objective, chosen).loss if job.objective else None
+    selected = scene.target.run.selected_options
+    about = About(
+        seed=job.seed,
+        batch_size=scene.job.batch_size,
+        own_loss=make_defense(job.objective, selected).loss if job.objective else None,
+        progress=progress(job.attack),
+        index=index,
+    )
 
     def start(model: ModelId) -> nn.Module:
         trained = scene.substitutes[model].model
@@ -194,33 +212,12 @@ def _attacked(job: AttackJob, scene: Scene, x: Tensor, y: Tensor, index: Tensor,
     if job.protocol == "worst":
         if threat is None:
             raise ValueError(f"{job.attack} is a worst case without a threat")
-        return cascade.run(
-            model,
-            x,
-            y,
-            members,
-            threat=threat,
-            seed=job.seed,
-            batch_size=scene.job.batch_size,
-            own_loss=own_loss,
-            progress=progress(job.attack),
-            index=index,
-        )
+        return cascade.run(model, x, y, members, threat=threat, **about)
     (only,) = job.members
+    rule = None if only.budget_rule == "ball" else only.budget_rule
+    chosen = _choice(job, grids)
     return published.run(
-        model,
-        x,
-        y,
-        members[0],
-        threat=threat,
-        seed=job.seed,
-        batch_size=scene.job.batch_size,
-        grid=only.grid,
-        budget_rule=None if only.budget_rule == "ball" else only.budget_rule,
-        chosen=_choice(job, grids),
-        own_loss=own_loss,
-        progress=progress(job.attack),
-        index=index,
+        model, x, y, members[0], threat=threat, grid=only.grid, budget_rule=rule, chosen=chosen, **about
     )
 
 

@@ -75,12 +75,13 @@ def train(
     device = set_up(job.device, job.threads)
     data = load_data(job.subject.data, device)
     begins = Beginning(_chosen(job, results), _start(job, results), _given(job, given_file))
+    versions = provenance.versions()
     decides = {
         **job.to_params(),
         "dataset_sha256": data.sha256,
         "selected_options": begins.chosen,
         "start_sha256": begins.start.model_sha256 if begins.start else None,
-        "versions": _versions(),
+        "versions": {name: versions[name] for name in LIBRARIES},
     }
     checkpoint = Checkpoint(results.unfinished(job.subject.model), decides, **(every or Every()))
     started = time.monotonic()
@@ -91,6 +92,7 @@ def train(
         "weights": job.weights and {"file": Path(str(given_file)).name, **job.to_params()["weights"]},
         "seconds": round(seconds, 1),
         "device": job.device if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "versions": versions,
         "dataset_sha256": data.sha256,
     }
     _write(results.model(job.subject.model), job, model, result, about)
@@ -118,7 +120,6 @@ def _write(files: ModelFiles, job: TrainJob, model: nn.Module, result: Fit, abou
             "epochs_kept": result.kept,  # per phase, the epoch whose weights it ended with
             **about,
             **{k: params[k] for k in ("net", "objective", "phases", "amp", "compile", "threads", "code")},
-            "versions": provenance.versions(),
             "model_sha256": sum_of(content),
             "history_sha256": sum_of(table),
         },
@@ -145,12 +146,6 @@ def _given(job: TrainJob, file: str | Path | None) -> Given | None:
 def _start(job: TrainJob, results: Results) -> Run | None:
     """Return the model whose weights it starts from, if it does."""
     return read_run(results.model(job.start).run) if job.start else None
-
-
-def _versions() -> dict[str, str]:
-    """Return the versions that decide the weights."""
-    versions = provenance.versions()
-    return {name: versions[name] for name in LIBRARIES}
 
 
 def _trained(job: TrainJob, data: Dataset, begins: Beginning, checkpoint: Checkpoint) -> tuple[nn.Module, Fit]:

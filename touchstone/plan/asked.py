@@ -83,11 +83,8 @@ def tried(study: Study) -> dict[tuple[str, str, str], Tried]:
                 space = for_cell(threat.space, dataset, defense)
                 minimal = kind == "minimal"
                 read = minimal and attack.counted_by == "distance" and space == "pixel"
-                radii = (
-                    threat.radii(dataset, defense)
-                    if read or not minimal or attack.counted_by == "shrink_and_retest"
-                    else ()
-                )
+                shrunk = attack.counted_by == "shrink_and_retest"
+                radii = threat.radii(dataset, defense) if read or shrunk or not minimal else ()
                 steps = for_cell(attack.options.get("steps"), dataset, defense)
                 found[dataset, defense, slug] = Tried(kind, threat.norm, space, tuple(radii), steps, read)
     return found

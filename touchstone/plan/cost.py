@@ -12,16 +12,16 @@ from math import prod
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from touchstone.attacks import attack_spec
+from touchstone.attacks import twice_the_steps
 from touchstone.cell import ModelId
 from touchstone.paths import prepared, raw
 from touchstone.plan import build, targets
 from touchstone.plan.jobs import AttackJob, Member, Net, Objective, Options
-from touchstone.plan.passes import Count, defaults, of_attack, of_defense
+from touchstone.plan.passes import Count, of_attack, of_defense
 from touchstone.plan.plan import Plan
 from touchstone.plan.units import Key, Unit, units
 from touchstone.recipe import Phase
-from touchstone.registry import DatasetSpec
+from touchstone.registry import AttackSpec, DatasetSpec, options
 
 RUN = ""  # in the place of a study, what all of them share
 
@@ -155,6 +155,11 @@ def _datasets(plan: Plan) -> list[str]:
     return sorted({plan.data(model.dataset) for model in plan.trained})
 
 
+def attack_jobs(plan: Plan, model: ModelId) -> list[AttackJob]:
+    """Return every attack on a model, as its batches have them."""
+    return [job for batch in plan.batches(model) for job in build.batch_job(plan, model, batch).attacks]
+
+
 # ---- seconds
 
 
@@ -193,7 +198,7 @@ def selection(plan: Plan, model: ModelId) -> Iterator[Item]:
 def attacking(plan: Plan, model: ModelId) -> Iterator[Item]:
     """Yield what the attacks on a model take, with what their jobs do besides."""
     net, data = build.net(plan, model), _data(plan, model)
-    jobs = [build.attack_job(plan, model, attack) for attack in plan.attacks(model)]
+    jobs = attack_jobs(plan, model)
     yield Item(model.study, "attacking", len(plan.batches(model)) * START)
     threats = len({job.threat for job in jobs if job.threat})
     yield item(model, "attacking", lambda: PROBED * threats * seconds(PREFLIGHT, unit(net, data)))
@@ -243,19 +248,15 @@ def alone(job: AttackJob, data: DatasetSpec) -> Iterator[Run]:
     grid = {} if job.chosen_by else member.grid
     for choice in product(*grid.values()):
         yield member, dict(zip(grid, choice, strict=True)), count * radii
-    twice = twice_the_steps(member.fn, member.options) if job.kind == "fixed" else None
+    twice = twice_the_steps(member.spec, member.options, _steps) if job.kind == "fixed" else None
     if twice is not None:
         yield member, twice, min(count, PROBED) * radii
 
 
-def twice_the_steps(fn: str, given: Options) -> Options | None:
-    """Return options with twice the steps, of an attack itself or of the one that it wraps; None without steps."""
-    spec = attack_spec(fn)
-    known = defaults(spec.fn, given)
-    if "steps" in known:
-        return {**given, "steps": 2 * known["steps"]}
-    inner = twice_the_steps(known["attack"], known["options"] or {}) if spec.wraps else None
-    return None if inner is None else {**given, "options": inner}
+def _steps(spec: AttackSpec) -> int | None:
+    """Return how many steps an attack takes by itself, as its source says; None without steps."""
+    found = options(spec.fn).get("steps")
+    return found.default if found else None
 
 
 def run(member: Member, more: Options, times: float, data: DatasetSpec, net: Net) -> float:
@@ -329,9 +330,7 @@ def disk(plan: Plan, model: ModelId) -> float:
 
 def disk_of_attacks(plan: Plan, model: ModelId) -> float:
     """Return the bytes that the attacks on a model leave: records and examples, in their batch and beside it."""
-    return COPIES * sum(
-        kept(build.attack_job(plan, model, attack), _data(plan, model)) for attack in plan.attacks(model)
-    )
+    return COPIES * sum(kept(job, _data(plan, model)) for job in attack_jobs(plan, model))
 
 
 def kept(job: AttackJob, data: DatasetSpec) -> float:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from touchstone.attacks import ATTACKS, attack_spec
 from touchstone.defenses import defense_spec
-from touchstone.registry import Cost, DatasetSpec, options
+from touchstone.registry import Cost, DatasetSpec, with_defaults
 
 Options = Mapping[str, Any]
 
@@ -66,11 +66,6 @@ QUANTITIES: dict[str, Callable[[Options, DatasetSpec], float]] = {
 }
 
 
-def defaults(fn: str, given: Options) -> Options:
-    """Return the options of "module:function" with those that are not given at their defaults."""
-    return {**{name: option.default for name, option in options(fn).items()}, **given}
-
-
 def total(terms: Cost, given: Options, data: DatasetSpec) -> Count:
     """Return the sum of terms with all options known."""
 
@@ -96,7 +91,7 @@ def of_attack(fn: str, given: Options, data: DatasetSpec) -> Count | None:
     spec = attack_spec(fn)
     if spec.passes is None:
         return None
-    known = defaults(spec.fn, given)
+    known = with_defaults(spec.fn, given)
     found = total(spec.passes, known, data)
     return found.plus(total(*_inner(known), data)) if spec.wraps else found
 
@@ -104,11 +99,11 @@ def of_attack(fn: str, given: Options, data: DatasetSpec) -> Count | None:
 def _inner(known: Options) -> tuple[Cost, Options]:
     """Return the terms of the attack that another one wraps, and its options: what both have is the outer one's."""
     inner = ATTACKS[known["attack"]]
-    own = defaults(inner.fn, known["options"] or {})
+    own = with_defaults(inner.fn, known["options"] or {})
     return inner.passes or (), {**own, **{name: value for name, value in known.items() if name in own}}
 
 
 def of_defense(fn: str, given: Options, data: DatasetSpec) -> Count | None:
     """Return what a training image costs per epoch at most, None where nobody knows."""
     spec = defense_spec(fn)
-    return None if spec.passes is None else total(spec.passes, defaults(spec.fn, given), data)
+    return None if spec.passes is None else total(spec.passes, with_defaults(spec.fn, given), data)

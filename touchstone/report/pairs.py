@@ -32,11 +32,8 @@ def tables(material: Material) -> list[dict[str, str]]:
     Returns:
         `other` (the reading, empty for the headline), `net`, `norm`, `table` and `notes` of each.
     """
-    named = material.study.labels
-    claims = material.tables["claims"].drop_duplicates("id").set_index("id")
-    paired = material.tables["paired"].join(claims[_PRINTED].add_prefix("printed_"), on="id")
-    items = []
-    for place, group in paired.groupby(_PLACE, sort=False):
+    named, items = material.study.labels, []
+    for place, group in _printed(material).groupby(_PLACE, sort=False):
         reading, *net, norm = map(str, place)
         rows = group.to_dict("records")
         notes = words.letters(map(_note, rows))
@@ -51,6 +48,17 @@ def tables(material: Material) -> list[dict[str, str]]:
             }
         )
     return items
+
+
+def number(material: Material) -> int:
+    """Return how many tables there are."""
+    return int(_printed(material).groupby(_PLACE).ngroups)
+
+
+def _printed(material: Material) -> pd.DataFrame:
+    """Return the pairs with what is printed of their claims."""
+    claims = material.tables["claims"].drop_duplicates("id").set_index("id")
+    return material.tables["paired"].join(claims[_PRINTED].add_prefix("printed_"), on="id")
 
 
 def _row(pair: Mapping[Hashable, Any], study: Study, notes: Mapping[str, str]) -> list[str]:

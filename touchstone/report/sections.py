@@ -79,7 +79,7 @@ def own_tables(material: Material) -> dict[str, str]:
     there |= dict.fromkeys(["verdicts", *claims], len(tables["claims"]) > 0)
     there |= {"cited": len(words.cited(tables["claims"])) > 0}
     there |= {"kinds": len(_of_a_kind(material)) > 0, "beyond": len(_beyond(material)) > 0}
-    each_pair = [f"pairs {number}" for number, _ in enumerate(pairs.tables(material))]
+    each_pair = [f"pairs {number}" for number in range(pairs.number(material))]
     there |= dict.fromkeys(each_pair, True)
     order = ["verdicts", "cited", "kinds", "beyond", "run", "models", "attacks", "worst"]
     order += ["paired", *each_pair, *claims, "qualitative", "selection", "flags", "failures"]

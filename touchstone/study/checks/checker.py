@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from touchstone.conditions import CONDITIONS, UNKNOWN, Facts, broken
 from touchstone.ranges import hint, mismatch
-from touchstone.registry import Option, SourceError, is_own, nearest, options
+from touchstone.registry import Option, SourceError, is_own, nearest, options, with_defaults
 from touchstone.study.config import Key, Lines
 from touchstone.study.schema import Study, for_cell
 
@@ -116,11 +116,10 @@ class Checker:
         """
         if target not in CONDITIONS:
             return
-        defaults = {name: option.default for name, option in options(target).items()}
         for dataset, defense in product(study.recipes, study.defenses):
             own = {name: for_cell(value, dataset, defense) for name, value in given.items()}
             met = facts(dataset)._replace(written=frozenset(given))
-            for name, words in broken(target, {**defaults, **own}, met):
+            for name, words in broken(target, with_defaults(target, own), met):
                 self.add((*key, *([name] if name else [])), words)
 
     def value(self, key: Key, value: Any, option: Option, *, by_dataset: bool = False) -> None:
