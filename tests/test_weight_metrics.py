@@ -10,7 +10,8 @@ def test_every_metric_has_a_function_of_its_name() -> None:
 
 
 def test_a_layer_has_all_of_them_and_one_per_threshold() -> None:
-    found = {name: metric([[0.0, 0.02], [0.02, 0.0]]) for name, metric in weights.of_layer([0.01, 1e-3, 0.05]).items()}
+    layer = [[0.0, 0.02], [0.02, 0.0]]
+    found = {name: metric(layer) for name, metric in weights.of_layer([0.01, 1e-3, 0.05]).items()}
     shares = {"near_zero_0.01": 0.5, "near_zero_0.001": 0.5, "near_zero_0.05": 1.0}
     assert found == {
         "fuzziness": found["fuzziness"],

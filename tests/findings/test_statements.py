@@ -180,12 +180,14 @@ class Case:
             self.claims.append({"source_table": table, "cell_defense": defense, "attack": printed, **slots})
         return self
 
-    def asked(self, test: str, evidence: str = "Table 1", datasets: str = "", worst: Any = None) -> pd.Series:
+    def asked(
+        self, test: str, evidence: str = "Table 1", datasets: str = "", worst: Any = None, **read: Any
+    ) -> pd.Series:
         row = {"id": "s", "claim": "", "test": test, "evidence_table": evidence, "datasets": datasets}
         said = Statement.of({**row, "published_numbers_agree": ""})
         cells = pd.DataFrame(self.cells, columns=COLUMNS)
         found = statements.qualitative(
-            [said], claims(self.claims), cells, worst=worst or {}, near_zero="near_zero_0.01", reference="std"
+            [said], claims(self.claims), cells, worst=worst or {}, near_zero="near_zero_0.01", reference="std", **read
         )
         return found.iloc[0]
 
