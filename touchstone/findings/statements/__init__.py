@@ -76,7 +76,8 @@ def qualitative(
         no attacker has a say. `verdict` is a word of STATEMENTS, `right` of `compared` comparisons are on its side.
     """
     numbers = index(derive(cells, near_zero=near_zero, reference=reference))
-    claimed = [Claim.of(row, HEADLINE) for row in claims[claims["out_of_scope"] == ""].to_dict("records")]
+    with_cell = claims[(claims["out_of_scope"] == "") & (claims["cell_metric"] != "")]
+    claimed = [Claim.of(row, HEADLINE) for row in with_cell.to_dict("records")]
     scope = partial(Scope, claimed, numbers=numbers, samples=measured or Samples(), trainings=trained or Trainings())
     rows = []
     for one in statements:

@@ -1,11 +1,13 @@
 """Tests of what no attack made: clean accuracy, probabilities, weights, features. Functions of (scope, *words)."""
 
+import math
 from collections.abc import Iterator
 from itertools import combinations, pairwise
 
 import numpy as np
 from scipy import stats
 
+from touchstone.cell import distinct_radii
 from touchstone.findings.statements.comparisons import Check, Comparison, Mean, Seeds, some
 from touchstone.findings.statements.method import Method
 from touchstone.findings.statements.scope import Net, Scope, minus
@@ -103,7 +105,7 @@ def _rises_with(scope: Scope, metric: str, first: str, *others: str) -> Iterator
     """Accuracy under every attack that the clause names rises with a number along defenses (Spearman's rho)."""
     for line in scope.lines(first, *others):
         for attack in scope.clause.under:
-            for radius in scope.radii(line[0], attack):
+            for radius in distinct_radii(one for net in line for one in scope.radii(net, attack)) or (math.inf,):
                 correlations = _correlations(
                     [scope.clean(net, metric) for net in line],
                     [scope.seeds(Place(*net, attack, "accuracy"), radius) for net in line],
