@@ -137,7 +137,7 @@ def study_jobs(plan: Plan, study: str) -> list[list[Path]]:
         *([s.sensitivity] for s in chosen),
         *(list(files) for files in batches),
         targets.tables(plan, study),
-        *([results.figure(study, name)] for name in plan.studies[study].figures),
+        *([targets.figures(plan, study)] if plan.studies[study].figures else []),
         list(results.report(study)),
     ]
 
@@ -182,6 +182,10 @@ def training(plan: Plan, model: ModelId) -> Iterator[Item]:
     if job.phases:
         share = max(phase.validation_share for phase in job.phases)
         yield item(model, "training", lambda: fit(job.net, job.objective, job.phases, _data(plan, model), share))
+    if job.watched:
+        epochs, probe = sum(phase.epochs for phase in job.phases), job.watched.probe
+        times = 2 * probe.samples * -(-epochs // job.watched.every)
+        yield item(model, "training", partial(run, probe.member, {}, times, _data(plan, model), job.net))
 
 
 def selection(plan: Plan, model: ModelId) -> Iterator[Item]:
