@@ -36,7 +36,9 @@ def test_the_job_is_all_that_decides(root: Path) -> None:
     params = [
         line.strip()
         for path in (root / "rules").glob("*.smk")
-        for block in re.findall(r"^    params:\n((?: {8}.*\n)+)", path.read_text(), flags=re.MULTILINE)
+        for block in re.findall(
+            r"^ {4,8}params:\n((?: {8,12}(?! ).*\n)+?)(?= {4,8}\w+:)", path.read_text(), flags=re.MULTILINE
+        )
         for line in block.splitlines()
     ]
     written = [line for line in params if not line.startswith("#")]
