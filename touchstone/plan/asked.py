@@ -26,7 +26,7 @@ class Asked(NamedTuple):
 
 
 def asked(files: StudyFiles, study: Study, printed: Sheet | None) -> list[Asked]:
-    """Return what the claims of a study ask for under each reading, then its `cells`.
+    """Return what the claims of a study ask for under each reading, then its `cells` and those that people see.
 
     Metrics that compare with the reference defense ask for its cell too.
 
@@ -62,7 +62,8 @@ def asked(files: StudyFiles, study: Study, printed: Sheet | None) -> list[Asked]
         raise ConfigError([f"{files.claims}: cell_metric: {named}: {files.definition} has no `selection.reference`"])
     reference = rows[compared].assign(cell_defense=study.reference)
     claimed = pd.concat([rows, reference])[CELL].itertuples(index=False, name=None)
-    listed = (row for c in study.cells for row in product(c.datasets, c.models, c.defenses, c.attacks))
+    shown = study.people.cells if study.people else []
+    listed = (row for c in [*study.cells, *shown] for row in product(c.datasets, c.models, c.defenses, c.attacks))
     found = [Asked(*row) for row in dict.fromkeys([*claimed, *listed])]
     if not found:
         raise ConfigError([f"nothing runs: {files.claims} names no cell, and {files.definition} has no `cells`"])
