@@ -12,10 +12,7 @@ from checkouts import BIN, copy_checkout, environment
 from touchstone.files import read_sealed
 from touchstone.paths import Results
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")]
 
 RESULTS = Results.of("people")
 CONFIG = """
@@ -38,9 +35,10 @@ def snakemake(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, check=False)
 
 
-@pytest.fixture(scope="module")
-def folder(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = copy_checkout(root, tmp_path_factory.mktemp("people"), "config.yaml")
+@pytest.fixture
+def folder(root: Path, tmp_path: Path) -> Path:
+    (folder := tmp_path / "checkout").mkdir()
+    copy_checkout(root, folder, "config.yaml")
     (folder / "config.yaml").write_text(CONFIG)
     done = snakemake(folder, "human_study")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -148,6 +148,11 @@ def templates(root: Path) -> Templates:
     )
 
 
+def returned(folder: Path) -> list[Path]:
+    """Return the files with answers that a folder holds."""
+    return sorted(folder.expanduser().glob("*.csv"))
+
+
 def link(document: Path, file: Path) -> str:
     """Return how a document points to a file."""
     return os.path.relpath(file, document.parent)

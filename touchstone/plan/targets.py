@@ -82,7 +82,7 @@ def answered(plan: Plan, study: str) -> list[Path]:
 
 def returned(plan: Plan, study: str) -> list[Path]:
     """Return the files that people have sent back."""
-    return sorted(Path(plan.config.answers[study]).expanduser().glob("*.csv"))
+    return paths.returned(Path(plan.config.answers[study]))
 
 
 def everything(plan: Plan) -> list[Path]:
