@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from string import digits as DIGITS
 
 from touchstone.attacks import ATTACKS, attack_spec
 from touchstone.data import DATASETS, READERS, reader
@@ -29,6 +30,7 @@ from touchstone.study.schema import (
     FigureDef,
     MonitorDef,
     NearZero,
+    PeopleDef,
     Reading,
     Selection,
     Standardize,
@@ -260,6 +262,8 @@ class References:
     def run(self) -> None:
         """Check cells, selection, readings, tables and figures."""
         self._cells()
+        if self.study.people:
+            self._people(self.study.people)
         if self.study.selection:
             self._selection(self.study.selection)
         if self.study.monitor:
@@ -298,6 +302,19 @@ class References:
             if listed <= before:
                 self.check.add(("cells", number), "every combination of these stands above already")
             before |= listed
+
+    def _people(self, people: PeopleDef) -> None:
+        """They see points of a minimal-norm attack, and type one digit."""
+        for number, cells in enumerate(people.cells):
+            key: Key = ("people", "cells", number)
+            self._names(key, cells)
+            for attack in [name for name in cells.attacks if name in self.study.attacks]:
+                fn = self.study.attacks[attack].fn
+                if (is_own(fn) or fn in ATTACKS) and (kind := attack_spec(fn).kind) != "minimal":
+                    self.check.add((*key, "attacks"), f"{attack!r} must be a minimal-norm attack, got kind {kind!r}")
+            for dataset in [name for name in cells.datasets if name in self.study.known_datasets]:
+                if (classes := self.study.known_datasets[dataset].classes) > len(DIGITS):
+                    self.check.add((*key, "datasets"), f"{dataset!r} has {classes} classes, and an answer is a digit")
 
     def _names(self, key: Key, cells: CellsDef) -> None:
         study = self.study
