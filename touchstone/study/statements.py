@@ -30,14 +30,13 @@ OF_DISTANCE = (
     *("rho_adv", "rho_adv_ends", "rho_adv_all", "rho_adv_all_ends"),
     *("mean_norm", "median_norm"),
 )  # what `more-robust` may compare: the larger, the more robust
-OF_PEOPLE = ("human_change", "human_no_change")  # shares of the images in which people see another label, or the same
 _UNDER_ATTACK = [name for name, metric in METRICS.items() if {"fixed", "minimal"} & {*metric.kinds}]
 OF_TRAINING = ("seconds_per_epoch", "settling_epoch", "late_spread", "validation_accuracy")
 # kind of a word -> names; the others name slugs of the study, or are a number
 NAMES = {
     "metric without an attack": (*OF_WEIGHTS, "accuracy", "error", "avg_confidence", "prob_gap", SILHOUETTE),
     "metric of distance": OF_DISTANCE,
-    "metric under attack": (*dict.fromkeys([*_UNDER_ATTACK, RHO_NEAR, *OF_PEOPLE]),),
+    "metric under attack": (*_UNDER_ATTACK, RHO_NEAR),
     "metric of trainings": OF_TRAINING,
 }
 TENSOR = "@"  # before the tensor that a metric of weights is of, where it is not the first that is measured
