@@ -80,7 +80,8 @@ def as_printed(study: str) -> Mapping[str, str]:
 
 
 HOLDS = {
-    "critic": {"cr01-mlp": 12, "cr01-lenet": 12, "cr02-mlp": 3, "cr02-lenet": 3, "cr06": 6, "cr07": 20},
+    "critic": {"cr01-mlp": 12, "cr01-lenet": 12, "cr02-mlp": 3, "cr02-lenet": 3, "cr03": 4, "cr04": 2, "cr05": 8}
+    | {"cr06": 6, "cr07": 20},
     "margin": {"mg01": 3, "mg02": 9, "mg03": 9, "mg04": 4, "mg05": 2, "mg06": 2, "mg11": 6},
     "pcloss": {"pc01": 65, "pc02": 7, "pc04": 2, "pc05": 35, "pc06": 32, "pc07": 1, "pc08": 35, "pc16": 3},
     "weightpen": {"wp02": 4, "wp03": 3, "wp04": 4, "wp05": 8, "wp11": 3, "wp13": 8},
