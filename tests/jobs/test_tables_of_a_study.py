@@ -15,6 +15,7 @@ from touchstone.cell import ModelId, ThreatSpec
 from touchstone.files import write_sealed
 from touchstone.findings.vocabulary import STANDS, VERDICTS
 from touchstone.jobs.tables import TableFiles, tables
+from touchstone.models import FIRST_CONV
 from touchstone.paths import Results, study_files
 from touchstone.plan.jobs import Code
 from touchstone.plan.tables import CutShort, Judge, TablesJob, WorstCase
@@ -47,7 +48,7 @@ def job(study: str = "minmax", worst: tuple[WorstCase, ...] = (), cut: tuple[Cut
         study,
         slugs={slot: tuple(names) for slot, names in known(defined).items()},
         reference=defined.reference,
-        near_zero=defined.near_zero,
+        near_zero=defined.near_zero and defined.near_zero.model_copy(update={"parameters": [FIRST_CONV]}),  # all it has
         tables=defined.tables,
         labels=defined.labels,
         readings=PLAIN,

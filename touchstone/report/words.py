@@ -12,7 +12,8 @@ from touchstone.findings.tables import counts
 from touchstone.findings.vocabulary import PAIRED, STANDS, STATEMENTS, known
 from touchstone.study.claims import HEADLINE
 from touchstone.study.config import Cap
-from touchstone.study.statements import SEE
+
+FEW = 3  # comparisons that are shown with their numbers where all are right
 
 
 def counted(number: int, noun: str, nouns: str = "") -> str:
@@ -133,7 +134,7 @@ def second_verdict(claim: Mapping[Hashable, Any]) -> str:
 
 
 def statement_verdict(row: Mapping[Hashable, Any], case: str = "") -> str:
-    """Return the verdict on a statement, "undecided 2 of 3" or "see figure 3"; empty without one.
+    """Return the verdict on a statement, "undecided 2 of 3" or "not testable: people judge it"; empty without one.
 
     Args:
         row: of qualitative.csv.
@@ -144,11 +145,15 @@ def statement_verdict(row: Mapping[Hashable, Any], case: str = "") -> str:
 
 
 def statement_detail(row: Mapping[Hashable, Any], case: str = "") -> str:
-    """Return what that verdict rests on, "2 of 3; open: ..."; empty where nothing was compared by us."""
-    word, right, compared, why = (row[f"{case}{name}"] for name in REPLY)
-    if word == SEE:
+    """Return what that verdict rests on, "2 of 3; open: ..."; empty where nothing was compared by us.
+
+    A few comparisons that are all right are shown with their numbers; qualitative.csv has those of all.
+    """
+    word, right, compared, why, numbers = (row[f"{case}{name}"] for name in REPLY)
+    if word == "not testable":
         return ""
-    return reasons(f"{right} of {compared}" if compared else "", why)
+    shown = why or (numbers if numbers.count(SEPARATOR) < FEW else "")
+    return reasons(f"{right} of {compared}" if compared else "", shown)
 
 
 def second_verdicts(claims: pd.DataFrame) -> dict[str, int]:
