@@ -1,0 +1,93 @@
+"""Into which of the clean image's likeliest classes newly successful points fall."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from touchstone.findings.ranks import RANKS
+from touchstone.report.plots.sources import Series
+from touchstone.report.plots.style import canvas, colours, say, styled
+
+NAMES = {f"rank{rank}": f"{rank}{'nd' if rank == 2 else 'rd' if rank == 3 else 'th'}" for rank in RANKS}
+HATCHES = ("", "////", "....", "xx")  # which tell the bars apart in grey
+
+
+@styled
+def newly(series: Sequence[Series[pd.DataFrame]]) -> Figure:
+    """Draw, radius by radius, where newly successful points of an attack fall (bars), and how many there are (line).
+
+    Mean over seeds, with the range of the seeds as whiskers; a panel per kind of model and attack.
+
+    Source: Li et al. (2021), figure 2.
+
+    Args:
+        series: per kind of model and attack what `touchstone.findings.ranks.newly_successful` returns of each seed.
+    """
+    lines = max(1, -(-len(series) // 2))
+    figure, axes = canvas(lines, min(2, max(1, len(series))), height=2.4 * lines + 0.3)
+    for ax in axes.ravel()[len(series) :]:
+        ax.set_axis_off()
+    if not series:
+        say(axes[0, 0], "nothing to draw")
+    handles: dict[str, object] = {}
+    for number, (ax, one) in enumerate(zip(axes.ravel(), series, strict=False)):
+        ax.set_title("\n".join([f"{one.dataset}: {one.label}", *one.gaps]))
+        if not one.runs:
+            ax.set_axis_off()
+            say(ax, "not run")
+            continue
+        handles |= _panel(ax, list(one.runs.values()))
+        if number % 2 == 0:
+            ax.set_ylabel("share of the newly successful (%)")
+    title = "share that falls in the clean image's nth most probable class"
+    if handles:
+        figure.legend(handles.values(), handles, title=title, loc="outside upper center", ncols=len(handles))
+    return figure
+
+
+def _panel(ax: Axes, runs: Sequence[pd.DataFrame]) -> dict[str, object]:
+    """Draw one kind of model under one attack; return the handles of the legend by their names."""
+    palette, place, width = colours(NAMES), np.arange(len(runs[0])), 0.8 / len(NAMES)
+    handles: dict[str, object] = {}
+    for n, (column, name) in enumerate(NAMES.items()):
+        middle, below, above = _over_seeds(100 * np.stack([run[column].to_numpy(float) for run in runs]))
+        handles[name] = ax.bar(
+            place + (n - (len(NAMES) - 1) / 2) * width,
+            middle,
+            width,
+            yerr=None if len(runs) == 1 else (below, above),
+            error_kw={"elinewidth": 0.6},
+            color=palette[column],
+            hatch=HATCHES[n],
+            edgecolor="white",
+            linewidth=0.3,
+        )
+    middle, below, above = _over_seeds(np.stack([run["new"].to_numpy(float) for run in runs]))
+    other = ax.twinx()
+    handles["newly successful (right axis)"] = other.errorbar(
+        place,
+        middle,
+        yerr=None if len(runs) == 1 else (below, above),
+        color="black",
+        marker="o",
+        markersize=3,
+        elinewidth=0.6,
+    )
+    other.set_ylabel("newly successful")
+    other.set_ylim(bottom=0)
+    other.spines["right"].set_visible(True)
+    ax.set_ylim(0, 100)
+    ax.set_xticks(place, [f"{epsilon:g}" for epsilon in runs[0]["epsilon"]], rotation=45)
+    ax.set_xlabel("epsilon")
+    return handles
+
+
+def _over_seeds(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return mean, and what minimum and maximum are below and above it, of values (seeds, radii); NaN where all are."""
+    there = np.ma.masked_invalid(values)
+    middle = there.mean(0)
+    found = (middle, middle - there.min(0), there.max(0) - middle)
+    return tuple(part.filled(np.nan) for part in found)  # type: ignore[return-value]
