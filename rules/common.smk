@@ -97,14 +97,6 @@ def tables_inputs(wildcards):
     }
 
 
-def figure_inputs(wildcards):
-    figure = PLAN.studies[wildcards.study].figures[wildcards.figure]
-    if figure.table:
-        return targets.table(PLAN, wildcards.study, figure.table)
-    drawn = build.drawn_models(PLAN, wildcards.study, figure)
-    return [f for models in drawn.values() for m in models for f in RESULTS.model(m)]
-
-
 def report_inputs(template, *shown):
     """What every report is made with and says of the run, and what it shows."""
     made_with = {"template": template, "head": TEMPLATES.head, "page": TEMPLATES.page}
@@ -115,7 +107,7 @@ def study_report_inputs(wildcards):
     study = wildcards.study
     written = paths.study_files(study, ROOT)
     shown = [*targets.tables(PLAN, study), *targets.figures(PLAN, study)]
-    texts = [written.definition, *existing(written.captions)]
+    texts = [written.definition, *existing(written.captions, written.figures)]
     return report_inputs(TEMPLATES.study, *shown, *texts)
 
 

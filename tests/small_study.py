@@ -51,7 +51,7 @@ OPTIONAL: dict[str, Any] = {
     "near_zero": {"headline": 0.01, "thresholds": [0.01]},
     "labels": {"std": "Std."},
     "tables": {"table1": {"source_table": "Table 1", "title": "Accuracy"}},
-    "figures": {"worst-case": {"fn": "worst-case", "table": "cells"}},
+    "figures": {"worst-case": {"fn": "worst-case"}},
 }
 CLAIM = ROW | {"paper": "small", "epsilon_unit": "pixel01", "cell_attack": "pgd2"}
 STATEMENT = {"paper": "small", "id": "s1", "claim": "adv is better", "evidence_table": "Table 1", "how_to_test": ""}

@@ -14,6 +14,7 @@ from touchstone.cell import ModelId
 DATA = Path("data")
 PREPARED = DATA / "prepared"
 STUDIES = Path("studies")
+FORMS = ("svg", "pdf", "png")  # of a figure
 
 
 class Prepared(NamedTuple):
@@ -72,6 +73,7 @@ class StudyFiles:
     claims: Path
     statements: Path
     captions: Path
+    figures: Path
 
     def beside(self, name: str) -> Path:
         """Return where a file lies that the definition names: relative to its folder, or anywhere."""
@@ -145,7 +147,7 @@ def link(document: Path, file: Path) -> str:
 def study_files(study: str, root: Path = Path()) -> StudyFiles:
     """Return the files of a study below the checkout."""
     folder = root / STUDIES / study
-    names = ("study.yaml", "claims.csv", "qualitative.csv", "captions.yaml")
+    names = ("study.yaml", "claims.csv", "qualitative.csv", "captions.yaml", "figures.csv")
     return StudyFiles(study, *(folder / name for name in names))
 
 

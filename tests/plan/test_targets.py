@@ -37,8 +37,8 @@ def test_tables_and_figures_are_all_of_a_study(plan: Plan) -> None:
     assert set(targets.tables(plan, "minmax")) == {*tables, *map(sums_beside, tables)}
     assert len(targets.tables(plan, "minmax")) == len(tables) + 1
     shown = targets.figures(plan, "minmax")
-    assert len(shown) == 2 * len(plan.studies["minmax"].figures)
-    assert {file.suffix for file in shown} == {".svg", ".png"}
+    assert len(shown) == 3 * len(plan.studies["minmax"].figures)
+    assert {file.suffix for file in shown} == {".svg", ".pdf", ".png"}
 
 
 def test_a_choice_is_made_once_for_all_seeds(plan: Plan) -> None:

@@ -58,7 +58,7 @@ def changed(material: Material, **tables: pd.DataFrame) -> Material:
 
 
 def test_missing_figure_names_the_rule(material: Material, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"minmax/figures/figure2.svg is missing.*\(rule figure\)"):
+    with pytest.raises(FileNotFoundError, match=r"minmax/figures/figure2.svg is missing.*\(rule figures\)"):
         report.figures(replace(material, results=Results(tmp_path)))
 
 
@@ -287,6 +287,8 @@ def test_figures_have_the_numbers_of_the_paper(material: Material) -> None:
     text = report.figures(material)
     assert re.findall(r"\*\*(Figure \w+)\.\*\*", text) == [f"Figure {n}" for n in range(2, 7)]
     assert "Here: digits-rgb in place of cifar10." in text
+    assert "The paper: *Min-Max loss falls more slowly than the standard loss but" in text
+    assert "The paper:" not in report.figures(material, "worst-case")
     assert "**Figure A1.**" in report.figures(material, "worst-case")
     assert "**Figure A2.**" in report.figures(material, "selection")
 
@@ -424,7 +426,7 @@ def sentences(module: ModuleType) -> list[str]:
 def test_sentences_stand_in_the_notebooks() -> None:
     """What is said of data in use goes behind a caption of captions.yaml, wherever that is."""
     found = [text for module in (words, report, summary) for text in sentences(module)]
-    assert found == ["Here: {actual} in place of {dataset}."]
+    assert found == ["The paper: *{escape(found.claim)}*.", "Here: {actual} in place of {dataset}."]
 
 
 def book(name: str) -> nbformat.NotebookNode:

@@ -88,10 +88,9 @@ BAD: list[tuple[str, Key, Any, list[str]]] = [
     (STUDY, ("readings", "coded", "defense"), {"minmax-coded": "std"}, ["readings.coded: ", "changes no claim"]),
     (STUDY, ("cells",), [STD, STD], ["cells.1: ", "every combination", "stands above"]),
     (STUDY, ("cells",), [{**STD, "models": ["lenet", "lenet"]}], ["cells.0.models: ", "'lenet' is there twice"]),
-    (STUDY, FIGURE, {"fn": "rho-grid", "table": "cells"}, ["figures.figure2: ", "'rho-grid' draws models"]),
-    (STUDY, FIGURE, {"fn": "selection", "table": "cells"}, ["figures.figure2: ", "give `table: selection`"]),
-    (STUDY, FIGURE, {"fn": "worst-case", "dataset": "mnist", "defenses": ["std"]}, ["figures.figure2: ", "give `table: cells`"]),
-    (STUDY, FIGURE, {"fn": "worst-case", "table": "cells", "defenses": ["std"]}, ["figures.figure2: ", "and no dataset or defenses"]),
+    (STUDY, FIGURE, {"fn": "rho-grid", "datasets": ["mnist"]}, ["figures.figure2: ", "'rho-grid' needs 'defenses'"]),
+    (STUDY, FIGURE, {"fn": "selection", "attacks": ["clean"]}, ["figures.figure2.attacks: ", "unknown key of 'selection' 'attacks'"]),
+    (STUDY, FIGURE, {"fn": "worst-case", "table": "cells"}, ["figures.figure2.table: ", "unknown option 'table'"]),
     (STUDY, ("models", "lenet", "fn"), "..x:y", ["models.lenet.fn: ", "no source file for module '..x'"]),
     (STUDY, ("models", "lenet", "fn"), "x..z:y", ["models.lenet.fn: ", "no source file for module 'x..z'"]),
     # the config against its studies

@@ -1,7 +1,9 @@
 """From the plan to jobs: every value that decides a result is put together here."""
 
 import os
+from collections.abc import Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ from touchstone.plan.jobs import (
     AttackJob,
     BatchJob,
     Code,
+    Drawing,
     FetchJob,
-    FigureJob,
+    FiguresJob,
     Member,
     Net,
     Objective,
@@ -27,6 +30,7 @@ from touchstone.plan.jobs import (
     ReportJob,
     SelectJob,
     SensitivityJob,
+    Shown,
     Subject,
     Substitute,
     TrainJob,
@@ -39,9 +43,18 @@ from touchstone.plan.plan import Plan
 from touchstone.plan.tables import CutShort, Judge, TablesJob, WorstCase
 from touchstone.recipe import Phase
 from touchstone.registry import OWN, DatasetSpec
-from touchstone.report.plots import PLOTS, READS
+from touchstone.report.plots import ATTACKS, PLOTS
 from touchstone.study import claims
-from touchstone.study.schema import DefenseDef, FigureDef, MemberDef, Selection, for_cell, resolved_phases
+from touchstone.study.schema import (
+    RESULT_TABLES,
+    DefenseDef,
+    FigureDef,
+    MemberDef,
+    Selection,
+    Study,
+    for_cell,
+    resolved_phases,
+)
 from touchstone.study.suites import norm_of, worst_slug
 
 _code = cache(Code.of)  # thousands of jobs share a few sets of functions
@@ -329,24 +342,81 @@ def _cut_short(plan: Plan, model: ModelId, attack: str) -> CutShort:
     return CutShort(*names, data, population, cut_model=changed, cut_attack=cuts, cut_size=sizes, given=given)
 
 
-def drawn_models(plan: Plan, study: str, figure: FigureDef) -> dict[str, tuple[ModelId, ...]]:
-    """Return the models that a figure draws, by defense; none for a figure of a table."""
-    drawn = [m for m in plan.models if (m.study, m.dataset) == (study, figure.dataset)]
-    return {defense: tuple(m for m in drawn if m.defense == defense) for defense in figure.defenses}
-
-
-def figure_job(plan: Plan, study: str, name: str) -> FigureJob:
-    """Return one figure of a study."""
-    figure = plan.studies[study].figures[name]
-    return FigureJob(
-        code=_code("touchstone.jobs.figure:figure", READS[figure.fn], PLOTS[figure.fn]),
+def figures_job(plan: Plan, study: str) -> FiguresJob:
+    """Return all figures of a study."""
+    figures = plan.studies[study].figures
+    plots = (PLOTS[figure.fn] for figure in figures.values())
+    targets = sorted({target for plot in plots for target in (plot.fn, plot.read)})
+    return FiguresJob(
+        code=_code("touchstone.jobs.figures:figures", *targets),
         run=plan.config.run,
         study=study,
+        drawings=tuple(drawing(plan, study, name) for name in figures),
+    )
+
+
+def drawing(plan: Plan, study: str, name: str) -> Drawing:
+    """Return one figure of a study."""
+    figure = plan.studies[study].figures[name]
+    return Drawing(
+        study=study,
+        name=name,
         plot=figure.fn,
         options=figure.options,
-        models=drawn_models(plan, study, figure),
-        table=figure.table or "",
+        datasets=tuple(figure.datasets),
+        models=tuple(figure.models),
+        defenses=tuple(figure.defenses),
+        attacks=tuple(figure.attacks),
+        samples=figure.samples,
+        along=_along(plan.studies[study], figure),
+        shown=() if PLOTS[figure.fn].data in RESULT_TABLES else _shown(plan, study, figure),
     )
+
+
+def _along(study: Study, figure: FigureDef) -> dict[str, dict[str, float]]:
+    """Return for each option that a figure is drawn along the defenses that differ from its first one in that alone."""
+    listed = {name: study.defenses[name] for name in figure.defenses}
+
+    def apart_from(option: str) -> dict[str, tuple[str, dict[str, Any]]]:
+        return {name: (one.fn, {**one.options, option: None}) for name, one in listed.items()}
+
+    found = {}
+    for option in figure.along:
+        rest = apart_from(option)
+        like_first = [name for name, other in rest.items() if other == next(iter(rest.values()))]
+        found[option] = {name: float(listed[name].options[option]) for name in like_first}
+    return found
+
+
+def _shown(plan: Plan, study: str, figure: FigureDef) -> tuple[Shown, ...]:
+    """Return the kinds of models that a figure draws of those that its study asks for, in the figure's order."""
+    asked = {(one.dataset, one.model, one.defense) for one in plan.asked[study]}
+    definition = plan.studies[study]
+    datasets, defenses = figure.datasets or definition.recipes, figure.defenses or definition.defenses
+    every = product(datasets, defenses, figure.models or definition.models)
+    kinds = [(dataset, model, defense) for dataset, defense, model in every if (dataset, model, defense) in asked]
+    found = []
+    for dataset, model, defense in kinds:
+        models = tuple(m for m in plan.models if m[:-1] == (study, dataset, model, defense))
+        batches = tuple(_batches(plan, m, figure) for m in models)
+        label = _label(model, defense, [kind[1:] for kind in kinds if kind[0] == dataset])
+        found.append(Shown(label, dataset, model, defense, models, batches))
+    return tuple(found)
+
+
+def _batches(plan: Plan, model: ModelId, figure: FigureDef) -> tuple[str, ...]:
+    """Return the batches with the attacks on a model that a figure draws; none for a figure of models alone."""
+    held = plan.batches(model) if PLOTS[figure.fn].data == ATTACKS else {}
+    wanted = set(figure.attacks)
+    return tuple(batch for batch, attacks in held.items() if not wanted or wanted.intersection(attacks))
+
+
+def _label(model: str, defense: str, others: Sequence[tuple[str, str]]) -> str:
+    """Name a kind of model among all on its dataset by its defense if that tells it apart, its model, or both."""
+    models, defenses = zip(*others, strict=True)
+    if defenses.count(defense) == 1 or len(set(defenses)) == len(defenses):
+        return defense
+    return model if len(set(models)) == len(models) else f"{model} {defense}"
 
 
 def report_job(plan: Plan, study: str = "") -> ReportJob:

@@ -137,7 +137,7 @@ def study_jobs(plan: Plan, study: str) -> list[list[Path]]:
         *([s.sensitivity] for s in chosen),
         *(list(files) for files in batches),
         targets.tables(plan, study),
-        *([results.figure(study, name)] for name in plan.studies[study].figures),
+        *([targets.figures(plan, study)] if plan.studies[study].figures else []),
         list(results.report(study)),
     ]
 

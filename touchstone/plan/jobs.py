@@ -361,21 +361,64 @@ class SelectJob(Job):
 
 
 @dataclass(frozen=True)
-class FigureJob(Job):
-    """One figure of a study.
+class Shown:
+    """A kind of model in a figure.
 
     Attributes:
-        plot: a name of PLOTS.
-        models: label -> trained models that it draws, in the order of drawing; none for a figure of a table.
-        table: that it draws, "" for a figure of models.
+        label: what tells it from the other kinds on its dataset: defense, model, or both.
+        dataset: that the study names.
+        model: architecture.
+        defense: how it is trained.
+        models: its trainings, a seed each; none where it is no part of this run.
+        batches: for each of them the batches of the attacks that the figure draws.
     """
+
+    label: str
+    dataset: str
+    model: str
+    defense: str
+    models: tuple[ModelId, ...]
+    batches: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure: what it draws, and of what.
+
+    Attributes:
+        study: whose figure it is.
+        name: its slug.
+        plot: a name of PLOTS.
+        options: of the plot's functions.
+        datasets: that the figure names, in its order; none: all. So are models and defenses.
+        models: see datasets.
+        defenses: see datasets.
+        attacks: that it draws; none: all.
+        samples: at most so many test images are drawn; None: all.
+        along: option -> defense -> its value, for a figure that is drawn along options of the defenses.
+        shown: the kinds of models that it draws, in their order; none of a figure of a table.
+    """
+
+    study: str
+    name: str
+    plot: str
+    options: Options
+    datasets: tuple[str, ...]
+    models: tuple[str, ...]
+    defenses: tuple[str, ...]
+    attacks: tuple[str, ...]
+    samples: int | None
+    along: dict[str, dict[str, float]]
+    shown: tuple[Shown, ...]
+
+
+@dataclass(frozen=True)
+class FiguresJob(Job):
+    """All figures of a study: a process costs more than a figure."""
 
     run: str
     study: str
-    plot: str
-    options: Options
-    models: dict[str, tuple[ModelId, ...]]
-    table: str
+    drawings: tuple[Drawing, ...]
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,17 @@
 """The files of a plan: what a run leaves, part by part, and the names in their paths."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
 from touchstone import paths
 from touchstone.cell import ModelId
-from touchstone.paths import AttackFiles, SelectionFiles
+from touchstone.paths import FORMS, AttackFiles, SelectionFiles
+from touchstone.plan.build import figures_job
+from touchstone.plan.jobs import Drawing
 from touchstone.plan.plan import Plan
+from touchstone.report.plots import PLOTS
 from touchstone.study.schema import RESULT_TABLES
 
 
@@ -21,7 +24,6 @@ def wildcards(plan: Plan) -> dict[str, str]:
         "defense": (m.defense for m in plan.trained),
         "seed": (m.seed for m in plan.trained),
         "batch": chain.from_iterable(plan.batches(m) for m in plan.models),
-        "figure": chain.from_iterable(s.figures for s in plan.studies.values()),
     }
     return {wildcard: _one_of(values) for wildcard, values in names.items()}
 
@@ -53,7 +55,24 @@ def table(plan: Plan, study: str, name: str) -> list[Path]:
 
 def figures(plan: Plan, study: str) -> list[Path]:
     """Return every figure of a study in each of its forms."""
-    return [plan.results.figure(study, name, form) for name in plan.studies[study].figures for form in ("svg", "png")]
+    return [plan.results.figure(study, name, form) for name in plan.studies[study].figures for form in FORMS]
+
+
+def drawn(plan: Plan, study: str) -> list[Path]:
+    """Return what the figures of a study are drawn from."""
+    return list(dict.fromkeys(file for one in figures_job(plan, study).drawings for file in _read(plan, one)))
+
+
+def _read(plan: Plan, drawing: Drawing) -> Iterator[Path]:
+    """Yield the files of one figure: those of its models, with its attacks on them, or its table."""
+    data = PLOTS[drawing.plot].data
+    if data in RESULT_TABLES:
+        yield from table(plan, drawing.study, data)
+    for shown in drawing.shown:
+        for model, batches in zip(shown.models, shown.batches, strict=True):
+            yield from plan.results.model(model)
+            for batch in batches:
+                yield from plan.results.attack(model, batch)
 
 
 def everything(plan: Plan) -> list[Path]:

@@ -92,8 +92,8 @@ def own_tables(material: Material) -> dict[str, str]:
 
 def figure_labels(material: Material) -> dict[str, str]:
     """Label the study's figures by their numbers in the paper; those that it does not have are numbered A1, A2, ..."""
-    own = count(1)
-    return {name: f"Figure {one.number or f'A{next(own)}'}" for name, one in material.study.figures.items()}
+    own, published = count(1), material.published
+    return {n: published[n].number if n in published else f"Figure A{next(own)}" for n in material.study.figures}
 
 
 def figures(material: Material, plot: str = "") -> str:
@@ -106,15 +106,22 @@ def figures(material: Material, plot: str = "") -> str:
     labels, study, results = figure_labels(material), material.study, material.results
     notebook, parts = results.report(study.study).ipynb, []
     for name in _figures(material, plot):
-        path = existing(results.figure(study.study, name), "figure")
+        path = existing(results.figure(study.study, name), "figures")
         if name not in material.captions:
             raise ValueError(
                 f"{study_files(study.study).captions} has no caption for figure {name!r}; "
                 f"{nearest(name, material.captions)}"
             )
-        caption = join(material.captions[name].strip(), _stands_in(material, study.figures[name].dataset), by=" ")
+        here = [_stands_in(material, dataset) for dataset in study.figures[name].datasets]
+        caption = join(material.captions[name].strip(), _published(material, name), *here, by=" ")
         parts.append(figure(labels[name], caption, link(notebook, path)))
     return join(*parts)
+
+
+def _published(material: Material, name: str) -> str:
+    """Say what the paper concludes from its figure; empty for a figure that it does not have."""
+    found = material.published.get(name)
+    return f"The paper: *{escape(found.claim)}*." if found else ""
 
 
 def _stands_in(material: Material, dataset: str | None) -> str:

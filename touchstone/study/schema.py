@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from types import GenericAlias
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, create_model
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model
 
 from touchstone import recipe
 from touchstone.attacks import attack_spec
@@ -410,14 +410,26 @@ class TableDef(Strict):
 
 
 class FigureDef(Open):
-    """A plot, and the models or the table (of tables/) that it shows."""
+    """A plot, and what of the study it shows; a plot says which of these it takes (`touchstone.report.plots`)."""
 
-    number: Annotated[str, StringConstraints(pattern=r"^\d+[a-z]?$")] | None = Field(
-        default=None, description="its number in the paper; one that the paper does not have is numbered A1, A2, ..."
+    datasets: Annotated[list[Slug], Once] = Field(default=[], description="of the recipes; all if left out")
+    models: Annotated[list[Slug], Once] = Field(default=[], description="of the study; all if left out")
+    defenses: Annotated[list[Slug], Once] = Field(
+        default=[], description="of the study, in the order of drawing; all if left out"
     )
-    defenses: Annotated[list[Slug], Once] = Field(default=[], description="whose models it draws")
-    dataset: Slug | None = Field(default=None, description="on which they are trained")
-    table: Slug | None = Field(default=None, description="of results that it draws instead")
+    attacks: Annotated[list[Slug], Once] = Field(
+        default=[], description="of the study, or worst-<norm>; all if left out"
+    )
+    samples: Count | None = Field(default=None, description="at most so many test images; all if left out")
+    along: Annotated[list[str], Once] = Field(
+        default=[],
+        description="options of the defenses on the axis: along each, those that differ from the first in it alone",
+    )
+
+    @property
+    def named(self) -> list[str]:
+        """The keys that it gives of those that say what it shows."""
+        return [name for name in FigureDef.model_fields if name != "fn" and getattr(self, name)]
 
 
 class Study(Strict):
@@ -466,7 +478,8 @@ class Study(Strict):
     )
     tables: dict[Slug, TableDef] = Field(default={}, description="tables of the paper in the report")
     figures: dict[Slug, FigureDef] = Field(
-        default={}, description="figures of the report, each with a caption in captions.yaml"
+        default={},
+        description="figures of the report, each with a caption; figures.csv says which are the paper's",
     )
 
     @property

@@ -1,6 +1,5 @@
 """Worst-case robustness curves."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -38,7 +37,7 @@ class Look(NamedTuple):
 
 
 @styled
-def worst_case(cells: pd.DataFrame, *, datasets: Sequence[str] = ()) -> Figure:
+def worst_case(cells: pd.DataFrame) -> Figure:
     """Draw worst-case accuracy against epsilon (pixels in [0, 1]), a panel per dataset and worst-case attack.
 
     Per label the mean over seeds, with the range of the seeds as a bar; a cell that is incomplete (a member of
@@ -47,7 +46,6 @@ def worst_case(cells: pd.DataFrame, *, datasets: Sequence[str] = ()) -> Figure:
 
     Args:
         cells: the table cells.csv, one row per measured number.
-        datasets: draw these of the study only; all by default.
 
     Raises:
         ValueError: if columns are missing, or two rows measure the same cell.
@@ -56,7 +54,6 @@ def worst_case(cells: pd.DataFrame, *, datasets: Sequence[str] = ()) -> Figure:
     if lacking:
         raise ValueError(f"the table lacks {', '.join(lacking)}; it has {', '.join(cells.columns)}")
     rows = cells[cells["metric"] == "worst_accuracy"]
-    rows = rows[rows["dataset"].isin(datasets)] if datasets else rows
     _check_unique(rows)
     rows = rows.assign(label=_labels(rows))
     panels = list(rows.groupby(PANEL, sort=False))
