@@ -56,6 +56,13 @@ class PartFiles(NamedTuple):
     lock: Path
 
 
+class FeatureFiles(NamedTuple):
+    """What is kept of features for one figure: points, and what is measured of them."""
+
+    points: Path
+    measured: Path
+
+
 class Report(NamedTuple):
     """A report in its three forms."""
 
@@ -202,6 +209,11 @@ class Results:
     def figure(self, study: str, name: str, form: str = "svg") -> Path:
         """Return a figure of a study."""
         return self.root / study / "figures" / f"{name}.{form}"
+
+    def features(self, study: str, figure: str) -> FeatureFiles:
+        """Return the files of the features that a figure of a study draws."""
+        folder = self.root / study / "features"
+        return FeatureFiles(folder / f"{figure}.safetensors", folder / f"{figure}.json")
 
     def report(self, study: str = "") -> Report:
         """Return the report of a study, or that of the run."""

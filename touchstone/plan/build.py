@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -18,6 +19,7 @@ from touchstone.plan.jobs import (
     BatchJob,
     Code,
     Drawing,
+    FeaturesJob,
     FetchJob,
     FiguresJob,
     Member,
@@ -43,7 +45,7 @@ from touchstone.plan.plan import Plan
 from touchstone.plan.tables import CutShort, Judge, TablesJob, WorstCase
 from touchstone.recipe import Phase
 from touchstone.registry import OWN, DatasetSpec
-from touchstone.report.plots import ATTACKS, PLOTS
+from touchstone.report.plots import ATTACKS, EXAMPLES, PLOTS
 from touchstone.study import claims
 from touchstone.study.schema import (
     RESULT_TABLES,
@@ -368,6 +370,7 @@ def drawing(plan: Plan, study: str, name: str) -> Drawing:
         defenses=tuple(figure.defenses),
         attacks=tuple(figure.attacks),
         samples=figure.samples,
+        epsilon=figure.epsilon,
         along=_along(plan.studies[study], figure),
         shown=() if PLOTS[figure.fn].data in RESULT_TABLES else _shown(plan, study, figure),
     )
@@ -406,7 +409,7 @@ def _shown(plan: Plan, study: str, figure: FigureDef) -> tuple[Shown, ...]:
 
 def _batches(plan: Plan, model: ModelId, figure: FigureDef) -> tuple[str, ...]:
     """Return the batches with the attacks on a model that a figure draws; none for a figure of models alone."""
-    held = plan.batches(model) if PLOTS[figure.fn].data == ATTACKS else {}
+    held = plan.batches(model) if PLOTS[figure.fn].data in (ATTACKS, EXAMPLES) else {}
     wanted = set(figure.attacks)
     return tuple(batch for batch, attacks in held.items() if not wanted or wanted.intersection(attacks))
 
@@ -417,6 +420,36 @@ def _label(model: str, defense: str, others: Sequence[tuple[str, str]]) -> str:
     if defenses.count(defense) == 1 or len(set(defenses)) == len(defenses):
         return defense
     return model if len(set(models)) == len(models) else f"{model} {defense}"
+
+
+@cache
+def features_job(plan: Plan, study: str, name: str) -> FeaturesJob:
+    """Return what the models of a figure make of test images, and of what its attack makes of them."""
+    one = drawing(plan, study, name)
+    nets = tuple(_shown_once(plan, model, one) for shown in one.shown for model in shown.models)
+    targets = sorted({target for batch in nets for target in batch.code.targets})
+    code = _code("touchstone.jobs.features:features", *targets)
+    return FeaturesJob(code=code, run=plan.config.run, study=study, figure=name, nets=nets)
+
+
+def _shown_once(plan: Plan, model: ModelId, one: Drawing) -> BatchJob:
+    """Return the attack on a model whose points a figure shows, at the one radius that it shows."""
+    whole = attack_job(plan, model, one.attacks[0] if one.attacks else "clean")
+    threat = whole.threat
+    if threat is not None and whole.kind == "fixed":
+        threat = replace(threat, epsilons=(one.epsilon or threat.epsilons[-1],))
+    counts = [count for count in (one.samples, whole.samples, whole.population) if count is not None]
+    return BatchJob(
+        code=whole.code,
+        subject=subject(plan, model),
+        batch=one.name,
+        net=net(plan, model),
+        attacks=(replace(whole, threat=threat, samples=min(counts)),),
+        preflights=(),
+        batch_size=plan.config.batch_size,
+        device=plan.config.device,
+        threads=plan.config.threads,
+    )
 
 
 def report_job(plan: Plan, study: str = "") -> ReportJob:

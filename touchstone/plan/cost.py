@@ -136,6 +136,7 @@ def study_jobs(plan: Plan, study: str) -> list[list[Path]]:
         *([s.choice, s.weights] for s in chosen),
         *([s.sensitivity] for s in chosen),
         *(list(files) for files in batches),
+        *(list(results.features(study, one.name)) for one in targets.of_features(plan, study)),
         targets.tables(plan, study),
         *([targets.figures(plan, study)] if plan.studies[study].figures else []),
         list(results.report(study)),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -69,7 +70,7 @@ def _panel(ax: Axes, cloud: Cloud, attacked: bool) -> None:
     palette = colours(map(str, np.unique(cloud.classes)))
     for name, colour in palette.items():
         of_class = cloud.classes == int(name)
-        digit = {"linestyle": "", "marker": f"${name}$", "markeredgewidth": 0}
+        digit: dict[str, Any] = {"linestyle": "", "marker": f"${name}$", "markeredgewidth": 0}
         clean = cloud.plane[of_class & ~cloud.adversarial]
         ax.plot(*clean.T, color=colour, markersize=3.5, alpha=0.45 if attacked else 1, **digit)
         if attacked:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from touchstone.report.plots.style import WIDTH, styled
 
-Pixels = NDArray[np.float32]  # (C, H, W)
+Pixels = NDArray[np.floating[Any]]  # (C, H, W)
+State = Literal["original", "broken", "not broken", "wrong before"]
 
 SIDE, GAP = 0.5, 0.02  # of a picture, and between two, in inches
 LABEL = 1.2  # inches, left of a row
@@ -43,7 +44,7 @@ class Picture:
     confidence: float | None = None
     change: Pixels | None = None
     distance: float | None = None
-    state: Literal["original", "broken", "not broken", "wrong before"] = "original"
+    state: State = "original"
 
 
 @dataclass(frozen=True)
@@ -135,8 +136,15 @@ def _row(ax: Axes, row: Row, top: float, lefts: Sequence[float], side: float, ch
 
 def _show(ax: Axes, pixels: Pixels, left: float, top: float, side: float) -> None:
     image = np.clip(np.moveaxis(pixels, 0, -1), 0, 1)
-    about = {"extent": (left, left + side, top + side, top), "interpolation": "nearest", "aspect": "auto"}
-    ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1, **about)
+    ax.imshow(
+        image[..., 0] if image.shape[-1] == 1 else image,
+        cmap="gray",
+        vmin=0,
+        vmax=1,
+        extent=(left, left + side, top + side, top),
+        interpolation="nearest",
+        aspect="auto",
+    )
 
 
 def _under(picture: Picture) -> list[str]:

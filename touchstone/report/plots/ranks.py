@@ -1,6 +1,7 @@
 """Into which of the clean image's likeliest classes newly successful points fall."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from touchstone.report.plots.sources import Series
 from touchstone.report.plots.style import canvas, colours, say, styled
 
 NAMES = {f"rank{rank}": f"{rank}{'nd' if rank == 2 else 'rd' if rank == 3 else 'th'}" for rank in RANKS}
+Handles = dict[str, Any]  # name -> artist, of a legend
 HATCHES = ("", "////", "....", "xx")  # which tell the bars apart in grey
 
 
@@ -32,7 +34,7 @@ def newly(series: Sequence[Series[pd.DataFrame]]) -> Figure:
         ax.set_axis_off()
     if not series:
         say(axes[0, 0], "nothing to draw")
-    handles: dict[str, object] = {}
+    handles: Handles = {}
     for number, (ax, one) in enumerate(zip(axes.ravel(), series, strict=False)):
         ax.set_title("\n".join([f"{one.dataset}: {one.label}", *one.gaps]))
         if not one.runs:
@@ -44,14 +46,15 @@ def newly(series: Sequence[Series[pd.DataFrame]]) -> Figure:
             ax.set_ylabel("share of the newly successful (%)")
     title = "share that falls in the clean image's nth most probable class"
     if handles:
-        figure.legend(handles.values(), handles, title=title, loc="outside upper center", ncols=len(handles))
+        about: dict[str, Any] = {"title": title, "ncols": len(handles)}
+        figure.legend(list(handles.values()), list(handles), loc="outside upper center", **about)
     return figure
 
 
-def _panel(ax: Axes, runs: Sequence[pd.DataFrame]) -> dict[str, object]:
+def _panel(ax: Axes, runs: Sequence[pd.DataFrame]) -> Handles:
     """Draw one kind of model under one attack; return the handles of the legend by their names."""
     palette, place, width = colours(NAMES), np.arange(len(runs[0])), 0.8 / len(NAMES)
-    handles: dict[str, object] = {}
+    handles: Handles = {}
     for n, (column, name) in enumerate(NAMES.items()):
         middle, below, above = _over_seeds(100 * np.stack([run[column].to_numpy(float) for run in runs]))
         handles[name] = ax.bar(
@@ -89,5 +92,5 @@ def _over_seeds(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     """Return mean, and what minimum and maximum are below and above it, of values (seeds, radii); NaN where all are."""
     there = np.ma.masked_invalid(values)
     middle = there.mean(0)
-    found = (middle, middle - there.min(0), there.max(0) - middle)
-    return tuple(part.filled(np.nan) for part in found)  # type: ignore[return-value]
+    below, above = middle - there.min(0), there.max(0) - middle
+    return middle.filled(np.nan), below.filled(np.nan), above.filled(np.nan)
