@@ -36,6 +36,7 @@ from touchstone.plan.jobs import (
     Subject,
     Substitute,
     TrainJob,
+    Watched,
     Weights,
     WriteJob,
     facts,
@@ -117,9 +118,11 @@ def _weights(plan: Plan, model: ModelId) -> Weights | None:
 def train_job(plan: Plan, model: ModelId) -> TrainJob:
     """Return the training of one model."""
     objective, _ = _objective(plan, model)
-    untrained, whose = net(plan, model), subject(plan, model)
+    untrained, whose, watched = net(plan, model), subject(plan, model), _watched(plan, model)
+    probes = [watched.probe.member] if watched else []
+    run = [target for member in probes for target in member.targets]
     return TrainJob(
-        code=_code("touchstone.jobs.train:train", untrained.target, objective.target),
+        code=_code("touchstone.jobs.train:train", untrained.target, objective.target, *run),
         subject=whose,
         net=untrained,
         objective=objective,
@@ -128,12 +131,36 @@ def train_job(plan: Plan, model: ModelId) -> TrainJob:
         weights=_weights(plan, model),
         phases=phases(plan, model)[0],
         redraws=plan.studies[model.study].redraws,
+        watched=watched,
         amp=plan.config.amp,
         compile=plan.config.compile and defense_spec(objective.fn).compiles,
         device=plan.config.device,
         threads=plan.config.threads,
-        facts=table_facts(plan.dataset(whose.data), [untrained]),
+        facts=table_facts(plan.dataset(whose.data), [untrained], probes),
     )
+
+
+def _watched(plan: Plan, model: ModelId) -> Watched | None:
+    """Return what is measured during a training; None where nothing is, or where nothing is trained."""
+    study, kept = plan.studies[model.study], phases(plan, model)[0]
+    said = study.monitor
+    if said is None or model.defense not in said.defenses or not kept:
+        return None
+    attack = for_cell(said.attack, model.dataset, model.defense)
+    samples = plan.limits(model, attack).capped("samples", said.samples)
+    full = sum(phase.epochs for phase in resolved_phases(study, model.defense, model.dataset))
+    every = max(1, round(said.every * sum(phase.epochs for phase in kept) / full))
+    probe = _probe(plan, model, attack, samples)
+    largest = replace(probe.threat, epsilons=probe.threat.epsilons[-1:])
+    return Watched(replace(probe, threat=largest), every)
+
+
+def _probe(plan: Plan, model: ModelId, attack: str, samples: int) -> Probe:
+    """Return an attack with a fixed budget as a probe."""
+    (member,), threat = _members(plan, model, attack)[0], plan.threat(model, attack)
+    if threat is None:
+        raise ValueError(f"{model.study}: the probe {attack!r} has no threat")
+    return Probe(member, threat, samples, plan.config.batch_size)
 
 
 def _selection(plan: Plan, model: ModelId) -> tuple[Selection, ModelId]:
@@ -172,19 +199,17 @@ def sensitivity_job(plan: Plan, model: ModelId) -> SensitivityJob:
     """Return what is shown of the candidates of a selection."""
     criterion, chosen = _selection(plan, model)
     study, untrained, whose = plan.studies[model.study], net(plan, chosen), subject(plan, chosen)
-    (member,), threat = _members(plan, chosen, criterion.probe)[0], plan.threat(chosen, criterion.probe)
-    if threat is None:
-        raise ValueError(f"{model.study}: the probe {criterion.probe!r} has no threat")
     samples = Limits.where(plan.config.caps).capped("samples", criterion.probe_samples)
+    probe = _probe(plan, chosen, criterion.probe, samples)
     return SensitivityJob(
-        code=_code("touchstone.jobs.sensitivity:sensitivity", untrained.target, *member.targets),
+        code=_code("touchstone.jobs.sensitivity:sensitivity", untrained.target, *probe.member.targets),
         subject=whose,
         net=untrained,
-        probe=Probe(member, threat, samples, plan.config.batch_size),
+        probe=probe,
         near_zero=study.near_zero.headline if study.near_zero else None,
         device=plan.config.device,
         threads=plan.config.threads,
-        facts=table_facts(plan.dataset(whose.data), [untrained], [member]),
+        facts=table_facts(plan.dataset(whose.data), [untrained], [probe.member]),
     )
 
 

@@ -183,6 +183,10 @@ def training(plan: Plan, model: ModelId) -> Iterator[Item]:
     if job.phases:
         share = max(phase.validation_share for phase in job.phases)
         yield item(model, "training", lambda: fit(job.net, job.objective, job.phases, _data(plan, model), share))
+    if job.watched:
+        epochs, probe = sum(phase.epochs for phase in job.phases), job.watched.probe
+        times = 2 * probe.samples * -(-epochs // job.watched.every)
+        yield item(model, "training", partial(run, probe.member, {}, times, _data(plan, model), job.net))
 
 
 def selection(plan: Plan, model: ModelId) -> Iterator[Item]:

@@ -281,6 +281,24 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """An attack with a fixed budget on some images, that shows how robust a net is; it chooses nothing."""
+
+    member: Member
+    threat: ThreatSpec
+    samples: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What is measured during a training: the probe, on training rows and on test images, every so many epochs."""
+
+    probe: Probe
+    every: int
+
+
+@dataclass(frozen=True)
 class TrainJob(Job):
     """The training of one model, or what stands in its place: given weights without a phase.
 
@@ -290,6 +308,7 @@ class TrainJob(Job):
         start: the model whose weights it starts from.
         weights: given ones that it starts from, or without phases ends with.
         redraws: how often an initialisation that stays at chance is drawn again.
+        watched: what is measured meanwhile, if anything is; it decides no weight.
     """
 
     subject: Subject
@@ -300,21 +319,12 @@ class TrainJob(Job):
     weights: Weights | None
     phases: tuple[Phase, ...]
     redraws: int
+    watched: Watched | None
     amp: Literal["bf16"] | None
     compile: bool
     device: Literal["cpu", "cuda"]
     threads: int
     facts: tuple[Facts, ...]
-
-
-@dataclass(frozen=True)
-class Probe:
-    """An attack with a fixed budget that shows what a choice of constants does to robustness; it chooses nothing."""
-
-    member: Member
-    threat: ThreatSpec
-    samples: int
-    batch_size: int
 
 
 @dataclass(frozen=True)

@@ -328,6 +328,17 @@ class Selection(Strict):
     )
 
 
+class MonitorDef(Strict):
+    """What is measured of nets while they are trained: accuracy, clean and under an attack, on rows and test images."""
+
+    defenses: Slugs = Field(description="whose trainings are watched")
+    attack: Slug | dict[Slug, Slug] = Field(
+        description="an attack with a fixed budget, at the largest radius of its threat; or one per dataset"
+    )
+    every: Count = Field(description="epochs from one measurement to the next; they shrink with the epochs")
+    samples: Count = Field(description="at most so many training rows, and as many test images")
+
+
 class Reading(Strict):
     """Another reading of the claims: which slugs stand in for the headline's."""
 
@@ -472,6 +483,9 @@ class Study(Strict):
     paired: Pairs | None = Field(
         default=None,
         description="the published nets cannot be trained again: absolute numbers are not comparable, pairs are tested",
+    )
+    monitor: MonitorDef | None = Field(
+        default=None, description="trainings that are watched: their accuracy under attack, epoch by epoch"
     )
     labels: dict[str, str] = Field(
         default={},

@@ -28,6 +28,7 @@ from touchstone.study.schema import (
     WEIGHTS,
     CellsDef,
     FigureDef,
+    MonitorDef,
     NearZero,
     Reading,
     Selection,
@@ -258,6 +259,8 @@ class References:
         self._cells()
         if self.study.selection:
             self._selection(self.study.selection)
+        if self.study.monitor:
+            self._monitor(self.study.monitor)
         self._readings()
         for number, name in enumerate(self.study.paired.match if self.study.paired else []):
             self.check.known(("paired", "match", number), name, self.study.attacks, "attack")
@@ -341,15 +344,26 @@ class References:
         check.per_dataset(("selection", "epochs"), selection.epochs, study)
         for dataset in study.recipes.keys() & selection.epochs.keys():
             self._selection_epochs(dataset, selection.epochs[dataset])
-        if not check.known(("selection", "probe"), selection.probe, study.attacks, "attack"):
+        self._probe(("selection", "probe"), selection.probe)
+
+    def _monitor(self, monitor: MonitorDef) -> None:
+        for number, name in enumerate(monitor.defenses):
+            self.check.known(("monitor", "defenses", number), name, self.study.defenses, "defense")
+        self.check.per_dataset(("monitor", "attack"), monitor.attack, self.study)
+        for attack in each(monitor.attack):
+            self._probe(("monitor", "attack"), attack)
+
+    def _probe(self, key: Key, name: str) -> None:
+        """An attack that is run beside a training or a selection has a budget, and needs nothing but the net."""
+        check, attacks = self.check, self.study.attacks
+        if not check.known(key, name, attacks, "attack"):
             return
-        probe = study.attacks[selection.probe]
+        probe = attacks[name]
         if probe.grid or probe.substitute or OWN in each(probe.options.get("loss")):
-            check.add(("selection", "probe"), f"must have no grid, no substitute, and not the loss {OWN!r}")
-        spec = check.spec(("attacks", selection.probe), probe.fn, ATTACKS, attack_spec, "attack")
+            check.add(key, f"must have no grid, no substitute, and not the loss {OWN!r}")
+        spec = check.spec(("attacks", name), probe.fn, ATTACKS, attack_spec, "attack")
         if spec is not None and spec.kind != "fixed":
-            text = f"must be an attack with a fixed budget, got one of kind {spec.kind!r}"
-            check.add(("selection", "probe"), text)
+            check.add(key, f"must be an attack with a fixed budget, got one of kind {spec.kind!r}")
 
     def _selection_epochs(self, dataset: str, epochs: int) -> None:
         """The trainings of the selection are shortened ones."""
