@@ -19,6 +19,7 @@ SIDE, GAP = 0.5, 0.02  # of a picture, and between two, in inches
 LABEL = 1.2  # inches, left of a row
 SMALL = 5.5  # points
 LINE = 1.25 * SMALL / 72  # inches
+ROUNDING = 1e-3  # of pixels: a change of 0.1 in float32 is more than a tenth
 FACTORS = [base * 10**power for power in range(4) for base in (1, 2, 5)]
 KEY = (
     "Under an image: the class that it is taken for and its confidence, then its distance in pixels of [0, 1].\n"
@@ -65,7 +66,7 @@ class Row:
     def factor(self) -> int:
         """By how much its changes can be magnified: 1, 2, 5, 10, ... so that the largest stays within [-1, 1]."""
         largest = max((float(np.abs(p.change).max()) for p in self.pictures if p and p.change is not None), default=0)
-        return max((f for f in FACTORS if f * largest <= 1), default=1) if largest else 1
+        return max((f for f in FACTORS if f * largest <= 1 + ROUNDING), default=1) if largest else 1
 
     @property
     def changed(self) -> bool:
