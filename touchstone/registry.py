@@ -170,7 +170,8 @@ class PlotSpec:
     Attributes:
         fn: "module:function" that returns a matplotlib Figure.
         read: "module:function" of a `touchstone.plan.jobs.Drawing` and of where a run's results lie.
-        data: what is read: a table of results by its name, or the files of `models` or of `attacks` on them.
+        data: what is read: a table of results by its name, or the files of `models`, or with them the `records` of
+            attacks.
         needs: keys of a figure that say what of it is drawn and have to be given.
         takes: those that may be given.
     """

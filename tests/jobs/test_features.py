@@ -29,7 +29,7 @@ def of(plan: Plan, name: str, samples: int = 20) -> BatchJob:
     return replace(build.batch_job(plan, model_id(), "all"), attacks=(one,), preflights=())
 
 
-def run(plan: Plan, results: Results, *nets: BatchJob) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def run(results: Results, *nets: BatchJob) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     job = FeaturesJob(code=nets[0].code, run="tiny", study="minmax", figure="figure9", nets=nets)
     features(job, results)
     files = results.features("minmax", "figure9")
@@ -44,7 +44,7 @@ def std(plan: Plan, results: Results) -> None:
 @pytest.mark.usefixtures("std")
 def test_points_that_the_attack_breaks_lie_beside_the_clean_ones(plan: Plan, results: Results) -> None:
     batch = of(plan, "pgd40-linf")
-    tensors, nets = run(plan, results, batch)
+    tensors, nets = run(results, batch)
     kept = {name.removeprefix(f"{NET}/"): values for name, values in tensors.items()}
     assert set(kept) == {"features", "label", "sample", "adversarial", "plane"}
     attack.run(replace(batch, batch="all"), results)
@@ -68,7 +68,7 @@ def test_points_that_the_attack_breaks_lie_beside_the_clean_ones(plan: Plan, res
 
 @pytest.mark.usefixtures("std")
 def test_the_clean_pass_makes_no_adversarial_point(plan: Plan, results: Results) -> None:
-    tensors, nets = run(plan, results, of(plan, "clean"))
+    tensors, nets = run(results, of(plan, "clean"))
     assert not tensors[f"{NET}/adversarial"].any()
     assert nets[NET]["silhouette"]["clean"] == nets[NET]["silhouette"]["all"]
 
@@ -76,6 +76,6 @@ def test_the_clean_pass_makes_no_adversarial_point(plan: Plan, results: Results)
 @pytest.mark.usefixtures("std")
 def test_a_failed_training_leaves_its_reason(plan: Plan, results: Results) -> None:
     say(results.model(model_id()).run, status="failed", reason="loss not finite in epoch 1")
-    tensors, nets = run(plan, results, of(plan, "clean"))
+    tensors, nets = run(results, of(plan, "clean"))
     assert tensors == {}
     assert nets == {NET: {"status": "failed", "reason": "loss not finite in epoch 1"}}

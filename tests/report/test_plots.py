@@ -15,6 +15,7 @@ from matplotlib.collections import LineCollection, PolyCollection, QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from synthetic_results import STD, make_run
+from toy_cells import cells
 from toy_drawings import drawing, shown
 
 from touchstone.files import DamagedError
@@ -23,7 +24,7 @@ from touchstone.paths import FORMS, Results
 from touchstone.plan.jobs import Shown
 from touchstone.registry import load, options
 from touchstone.report import plots
-from touchstone.report.plots import output, robustness, selection, training, weights
+from touchstone.report.plots import output, selection, training, weights
 from touchstone.report.plots.sources import Series, histories
 from touchstone.report.plots.sources import weights as read_weights
 from touchstone.study.schema import RESULT_TABLES
@@ -36,7 +37,7 @@ def texts(figure: Figure) -> str:
 
 
 def of(label: str, runs: dict[str, Any], missing: dict[str, str] | None = None) -> Series:
-    return Series(label, "mnist", label, runs, missing or {})
+    return Series(label, "mnist", label, "lenet", runs, missing or {})
 
 
 def series(label: str, *seeds: int, missing: dict[str, str] | None = None, spread: float = 0.3) -> Series:
@@ -63,7 +64,7 @@ def test_every_plot_can_be_read_drawn_and_configured() -> None:
         assert callable(load(plot.fn))
         assert callable(load(plot.read))
         assert not set(options(plot.fn)) & set(options(plot.read)), "an option is of one of them"
-        assert plot.data in (*RESULT_TABLES, plots.MODELS, plots.ATTACKS)
+        assert plot.data in (*RESULT_TABLES, plots.MODELS, plots.RECORDS)
     histogram = plots.PLOTS["weight-histogram"]
     assert [*options(histogram.fn), *options(histogram.read)] == ["near_zero", "parameter"]
 
@@ -164,7 +165,7 @@ def test_what_no_dataset_stands_in_for_survives_the_disk(tmp_path: Path) -> None
     tables = {"cells": cells(stand_in=""), "selection": candidates().assign(stand_in="")}
     write_tables({results.table("minmax", name): made for name, made in tables.items()})
     (ax,) = output.draw(drawing("worst-case"), results).axes
-    assert ax.get_title() == "mnist, linf, n = 300 per seed"
+    assert ax.get_title() == "mnist, lenet\nlinf, n = 300"
     assert output.draw(drawing("selection"), results).axes[0].get_title() == "std+l1\nmnist"
 
 
@@ -172,7 +173,7 @@ def test_a_plot_of_a_table_shows_what_it_names(tmp_path: Path) -> None:
     results = Results(tmp_path)
     write_tables({results.table("minmax", "cells"): pd.concat([cells(), cells(model="mlp")])})
     (ax,) = output.draw(drawing("worst-case", models=("mlp",), defenses=("adv",)), results).axes
-    assert len(curves(ax)) == 1
+    assert len(ax.containers) == 1
 
 
 # ---- weights
@@ -264,90 +265,6 @@ def test_unknown_column_of_the_history() -> None:
         training.loss([of("std", {"0": history(1.0)})], columns=("los",))
 
 
-# ---- worst case
-
-
-def cells(**changes: Any) -> pd.DataFrame:
-    rows = [
-        {
-            "dataset": "mnist",
-            "stand_in": "digits",
-            "model": "lenet",
-            "defense": defense,
-            "seed": seed,
-            "attack": "worst-linf",
-            "norm": "linf",
-            "epsilon": eps,
-            "metric": "worst_accuracy",
-            "suite": "quick",
-            "value": base - eps + 0.1 * seed,
-            "n": 300,
-            "status": "ok",
-        }
-        for defense, base in (("std", 0.5), ("adv", 0.8))
-        for seed in (0, 1)
-        for eps in (0.1, 0.3)
-    ]
-    return pd.DataFrame(rows).assign(**changes)
-
-
-def curves(ax: Axes) -> list[Any]:
-    return [container[0] for container in ax.containers]
-
-
-def test_worst_case_is_the_mean_over_seeds_with_their_range() -> None:
-    other = cells(metric="accuracy", value=1.0, attack="clean")
-    figure = robustness.worst_case(pd.concat([other, cells()]))
-    (ax,) = figure.axes
-    std, adv = ax.containers
-    np.testing.assert_allclose(std[0].get_xydata(), [[0.1, 45], [0.3, 25]])
-    np.testing.assert_allclose(adv[0].get_xydata(), [[0.1, 75], [0.3, 55]])
-    np.testing.assert_allclose([s[:, 1] for s in std[2][0].get_segments()], [[40, 50], [20, 30]])
-    assert ax.get_title() == "digits (for mnist), linf, n = 300 per seed"
-    assert {"std", "adv"} <= {t.get_text() for t in figure.legends[0].get_texts()}
-    assert figure.legends[0].get_title().get_text() == "suite quick"
-
-
-def test_each_dataset_and_attack_has_a_panel() -> None:
-    both = pd.concat([cells(), cells(attack="worst-l2", norm="l2"), cells(dataset="cifar10", stand_in="")])
-    assert len([ax for ax in robustness.worst_case(both).axes if ax.containers]) == 3
-    assert "cifar10, linf, n = 300 per seed" in texts(robustness.worst_case(both))
-
-
-def test_incomplete_is_hollow_and_failed_is_named() -> None:
-    table = cells()
-    table.loc[table["defense"] == "std", "status"] = "incomplete"
-    figure = robustness.worst_case(table)
-    std, adv = curves(figure.axes[0])
-    assert std.get_markerfacecolor() == "white"
-    assert adv.get_markerfacecolor() == adv.get_color()
-    assert "incomplete: std" in texts(figure)
-    table.loc[table["defense"] == "std", ["status", "value", "n"]] = ["failed", np.nan, 0]
-    figure = robustness.worst_case(table)
-    assert "failed: std" in texts(figure)
-    assert "n = 300 per seed" in texts(figure)
-
-
-def test_models_are_told_apart_where_there_are_several() -> None:
-    table = pd.concat([cells(), cells(model="mlp")])
-    assert {"lenet std", "mlp std"} <= set(texts(robustness.worst_case(table)).split("\n"))
-
-
-def test_cell_measured_twice_is_an_error() -> None:
-    with pytest.raises(ValueError, match="measure a cell twice, the first is dataset=mnist"):
-        robustness.worst_case(pd.concat([cells(), cells()]))
-
-
-def test_no_worst_case_is_said() -> None:
-    assert "no worst-case attack was run" in texts(robustness.worst_case(cells(metric="accuracy")))
-
-
-@pytest.mark.parametrize("plot", [robustness.worst_case, selection.sensitivity])
-def test_missing_columns_are_listed(plot: Any) -> None:
-    with pytest.raises(ValueError, match=r"the table lacks .*defense.*; it has dataset"):
-        plot(pd.DataFrame({"dataset": ["digits"]}))
-
-
 # ---- selection
 
 
@@ -386,3 +303,8 @@ def test_models_that_select_apart_have_panels_of_their_own() -> None:
 
 def test_nothing_selected_is_said() -> None:
     assert "nothing had to be selected" in texts(selection.sensitivity(candidates()[:0]))
+
+
+def test_missing_columns_are_listed() -> None:
+    with pytest.raises(ValueError, match=r"the table lacks .*defense.*; it has dataset"):
+        selection.sensitivity(pd.DataFrame({"dataset": ["digits"]}))

@@ -46,7 +46,7 @@ from touchstone.plan.plan import Plan
 from touchstone.plan.tables import CutShort, Judge, TablesJob, WorstCase
 from touchstone.recipe import Phase
 from touchstone.registry import OWN, DatasetSpec
-from touchstone.report.plots import ATTACKS, EXAMPLES, PLOTS
+from touchstone.report.plots import EXAMPLES, PLOTS, RECORDS
 from touchstone.study import claims
 from touchstone.study.schema import (
     RESULT_TABLES,
@@ -434,17 +434,17 @@ def _shown(plan: Plan, study: str, figure: FigureDef) -> tuple[Shown, ...]:
 
 def _batches(plan: Plan, model: ModelId, figure: FigureDef) -> tuple[str, ...]:
     """Return the batches with the attacks on a model that a figure draws; none for a figure of models alone."""
-    held = plan.batches(model) if PLOTS[figure.fn].data in (ATTACKS, EXAMPLES) else {}
+    held = plan.batches(model) if PLOTS[figure.fn].data in (RECORDS, EXAMPLES) else {}
     wanted = set(figure.attacks)
     return tuple(batch for batch, attacks in held.items() if not wanted or wanted.intersection(attacks))
 
 
 def _label(model: str, defense: str, others: Sequence[tuple[str, str]]) -> str:
-    """Name a kind of model among all on its dataset by its defense if that tells it apart, its model, or both."""
-    models, defenses = zip(*others, strict=True)
-    if defenses.count(defense) == 1 or len(set(defenses)) == len(defenses):
+    """Name a kind of model by its defense, its model, or both: the first that tells all on its dataset apart."""
+    models, defenses = (len(set(names)) for names in zip(*others, strict=True))
+    if defenses == len(others):
         return defense
-    return model if len(set(models)) == len(models) else f"{model} {defense}"
+    return model if models == len(others) else f"{model} {defense}"
 
 
 @cache

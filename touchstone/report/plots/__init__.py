@@ -6,7 +6,7 @@ PLOTS is a plain table, so that a study is checked without importing matplotlib 
 from touchstone.registry import PlotSpec
 
 # what a plot reads that is no table of results
-MODELS, ATTACKS, EXAMPLES, FEATURES = "models", "attacks", "examples", "features"
+MODELS, RECORDS, EXAMPLES, FEATURES = "models", "records", "examples", "features"
 _KINDS = ("datasets", "models", "defenses")  # of the nets that a figure may name
 
 
@@ -25,11 +25,15 @@ PLOTS: dict[str, PlotSpec] = {
     "weight-values": _of(MODELS, "weights:histogram_and_values", "weights", ("datasets", "defenses"), ("models",)),
     "rho-grid": _of(MODELS, "weights:rho_grid", "weights", ("datasets", "defenses"), ("models",)),
     "training-loss": _of(MODELS, "training:loss", "histories", ("datasets", "defenses"), ("models",)),
-    "worst-case": _of("cells", "robustness:worst_case", "table", takes=_KINDS),
+    "training-accuracy": _of(MODELS, "training:accuracy", "histories", ("datasets", "defenses"), ("models",)),
+    "rho-density": _of(RECORDS, "density:density", "ratios", ("datasets", "defenses", "attacks"), ("models",)),
+    "sweep": _of("cells", "sweeps:sweep", "swept", ("datasets", "defenses", "attacks", "along"), ("models",)),
+    "worst-case": _of("cells", "robustness:security_curves", "table", takes=_KINDS),
+    "heat-map": _of("cells", "robustness:heat_map", "table", takes=(*_KINDS, "attacks")),
     "selection": _of("selection", "selection:sensitivity", "table", takes=_KINDS),
     "gallery": _of(EXAMPLES, "gallery:gallery", "gallery", _ONE_SET, ("models", "epsilon"), where="attacked"),
     "gallery-of-targets": _of(EXAMPLES, "gallery:gallery", "targets", _ONE_SET, ("models",), where="attacked"),
-    "ranks": _of(ATTACKS, "ranks:newly", "newly", _ONE_SET, ("models",), where="attacked"),
+    "ranks": _of(RECORDS, "ranks:newly", "newly", _ONE_SET, ("models",), where="attacked"),
     "features": _of(
         FEATURES,
         "embedding:tsne",

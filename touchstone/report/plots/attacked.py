@@ -17,9 +17,7 @@ from touchstone.paths import Results
 from touchstone.plan.jobs import Drawing, Shown
 from touchstone.records import Attacked, Header
 from touchstone.report.plots.gallery import Gallery, Picture, Pixels, Row, State
-from touchstone.report.plots.sources import Series
-
-NOT_HERE = "not part of this run"
+from touchstone.report.plots.sources import NOT_PART, Series
 
 
 class Judged(NamedTuple):
@@ -61,16 +59,16 @@ def newly(drawing: Drawing, results: Results) -> list[Series[pd.DataFrame]]:
     for shown in drawing.shown:
         held = [_attacks(shown, seed, results) for seed in range(len(shown.models))]
         for attack in drawing.attacks:
-            series = Series[pd.DataFrame](f"{shown.label}, {attack}", shown.dataset, shown.defense)
+            series = Series[pd.DataFrame](f"{shown.label}, {attack}", shown.dataset, shown.defense, shown.model)
             for model, attacks in zip(shown.models, held, strict=True):
                 if (one := attacks.get(attack)) is None:
-                    series.missing[str(model.seed)] = NOT_HERE
+                    series.missing[str(model.seed)] = NOT_PART
                 elif one.attacked.header.status != "ok":
-                    series.missing[str(model.seed)] = one.attacked.header.reason
+                    series.missing[str(model.seed)] = f"failed: {one.attacked.header.reason}"
                 else:
                     series.runs[str(model.seed)] = newly_successful(one.attacked.frame)
             if not shown.models:
-                series.missing["-"] = NOT_HERE
+                series.missing["-"] = NOT_PART
             found.append(series)
     return found
 
@@ -118,7 +116,7 @@ def targets(drawing: Drawing, results: Results) -> Gallery:
     there = {_target(one): one for one in found if isinstance(one, Stored)}
     if not there:
         why = "; ".join(dict.fromkeys(one for one in found if isinstance(one, str)))
-        return Gallery((), (Row(("all targets",), missing=why or NOT_HERE),))
+        return Gallery((), (Row(("all targets",), missing=why or NOT_PART),))
     first = next(iter(there.values()))
     chosen = _one_of_each(first, right=True)
     originals = _originals(first.header, chosen.values())
@@ -154,7 +152,7 @@ def _stored(drawing: Drawing, results: Results) -> dict[tuple[str, str], Stored 
     Keys are the label of the kind and the attack, attacks in the order of the drawing and for each its kinds.
     """
     found: dict[tuple[str, str], Stored | str] = {
-        (shown.label, attack): NOT_HERE for attack in drawing.attacks for shown in drawing.shown
+        (shown.label, attack): NOT_PART for attack in drawing.attacks for shown in drawing.shown
     }
     for shown in drawing.shown:
         for number in range(len(shown.models)):
@@ -169,7 +167,7 @@ def _read(held: _Held, epsilon: float | None) -> Stored | str:
     """Return what is kept of an attack at a radius, the largest if None; why there is nothing if it failed."""
     header, frame = held.attacked
     if header.status != "ok":
-        return header.reason
+        return f"failed: {header.reason}"
     radius = _radius(header, epsilon) if header.kind == "fixed" else None
     name = {"none": "clean", "minimal": "minimal", "fixed": f"epsilon-{radius:g}" if radius else ""}[header.kind]
     at = frame[frame["epsilon"].isna() if radius is None else frame["epsilon"] == radius]

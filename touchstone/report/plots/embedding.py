@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from touchstone.report.plots.style import canvas, colours, say, styled
+from touchstone.report.plots.style import canvas, say, styled
+
+PALETTE = sns.color_palette("colorblind", 10)  # of classes, which are no defenses; in grey their digits tell them apart
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,9 @@ def _panel(ax: Axes, cloud: Cloud, attacked: bool) -> None:
         ax.set_title(f"{cloud.label}: {what}")
         say(ax, cloud.missing)
         return
-    palette = colours(map(str, np.unique(cloud.classes)))
-    for name, colour in palette.items():
-        of_class = cloud.classes == int(name)
-        digit: dict[str, Any] = {"linestyle": "", "marker": f"${name}$", "markeredgewidth": 0}
+    for label in np.unique(cloud.classes):
+        of_class, colour = cloud.classes == label, PALETTE[label % len(PALETTE)]
+        digit: dict[str, Any] = {"linestyle": "", "marker": f"${label}$", "markeredgewidth": 0}
         clean = cloud.plane[of_class & ~cloud.adversarial]
         ax.plot(*clean.T, color=colour, markersize=3.5, alpha=0.45 if attacked else 1, **digit)
         if attacked:

@@ -8,8 +8,8 @@ from safetensors import safe_open
 from touchstone.files import read_sealed, verified
 from touchstone.paths import Results
 from touchstone.plan.jobs import Drawing, Shown
-from touchstone.report.plots.attacked import NOT_HERE
 from touchstone.report.plots.embedding import Cloud
+from touchstone.report.plots.sources import NOT_PART
 
 
 def features(drawing: Drawing, results: Results) -> list[Cloud]:
@@ -20,7 +20,7 @@ def features(drawing: Drawing, results: Results) -> list[Cloud]:
     """
     files = results.features(drawing.study, drawing.name)
     if not any(shown.models for shown in drawing.shown):
-        return [Cloud(_label(shown, drawing), NOT_HERE) for shown in drawing.shown]
+        return [Cloud(_label(shown, drawing), NOT_PART) for shown in drawing.shown]
     measured = read_sealed(files.measured, "features")
     with safe_open(verified(files.points, measured["points_sha256"], "features"), framework="np") as kept:
         return [_cloud(shown, drawing, measured["nets"], kept) for shown in drawing.shown]
@@ -30,7 +30,7 @@ def _cloud(shown: Shown, drawing: Drawing, measured: Mapping[str, Any], kept: An
     nets = {model.label: measured[model.label] for model in shown.models}
     good = {label: net for label, net in nets.items() if net["status"] == "ok"}
     if not good:
-        why = "; ".join(dict.fromkeys(net["reason"] for net in nets.values())) or NOT_HERE
+        why = "; ".join(dict.fromkeys(f"failed: {net['reason']}" for net in nets.values())) or NOT_PART
         return Cloud(_label(shown, drawing), why)
     first = next(iter(good))
     return Cloud(

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from touchstone.findings.ranks import RANKS
 from touchstone.report.plots.sources import Series
-from touchstone.report.plots.style import canvas, colours, say, styled
+from touchstone.report.plots.style import canvas, looks, say, styled
 
 NAMES = {f"rank{rank}": f"{rank}{'nd' if rank == 2 else 'rd' if rank == 3 else 'th'}" for rank in RANKS}
 Handles = dict[str, Any]  # name -> artist, of a legend
@@ -53,7 +53,7 @@ def newly(series: Sequence[Series[pd.DataFrame]]) -> Figure:
 
 def _panel(ax: Axes, runs: Sequence[pd.DataFrame]) -> Handles:
     """Draw one kind of model under one attack; return the handles of the legend by their names."""
-    palette, place, width = colours(NAMES), np.arange(len(runs[0])), 0.8 / len(NAMES)
+    look, place, width = looks(NAMES), np.arange(len(runs[0])), 0.8 / len(NAMES)
     handles: Handles = {}
     for n, (column, name) in enumerate(NAMES.items()):
         middle, below, above = _over_seeds(100 * np.stack([run[column].to_numpy(float) for run in runs]))
@@ -63,7 +63,7 @@ def _panel(ax: Axes, runs: Sequence[pd.DataFrame]) -> Handles:
             width,
             yerr=None if len(runs) == 1 else (below, above),
             error_kw={"elinewidth": 0.6},
-            color=palette[column],
+            color=look[column].colour,
             hatch=HATCHES[n],
             edgecolor="white",
             linewidth=0.3,

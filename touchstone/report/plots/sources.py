@@ -3,15 +3,18 @@
 A training that failed is not left out: it becomes a sentence that the plot prints.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from touchstone import records
 from touchstone.findings.inputs import read_table
+from touchstone.findings.metrics import RHO
+from touchstone.findings.metrics import ratios as rho_of
 from touchstone.findings.weights import read
 from touchstone.models import FIRST_CONV
 from touchstone.paths import Results
@@ -20,6 +23,7 @@ from touchstone.report.plots import PLOTS
 from touchstone.runs import Run, read_run
 
 T = TypeVar("T")
+NOT_PART = "not part of this run"
 TEXTS = ("stand_in", "suite", "space", "reason")  # columns of tables that may be empty
 Weights = NDArray[np.float64]
 
@@ -32,6 +36,7 @@ class Series(Generic[T]):
         label: what tells it from the others on its dataset.
         dataset: that the study names.
         defense: how it is trained.
+        model: its architecture.
         runs: seed -> data.
         missing: seed -> why it has no finished model.
     """
@@ -39,6 +44,7 @@ class Series(Generic[T]):
     label: str
     dataset: str
     defense: str
+    model: str
     runs: dict[str, T] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
@@ -84,16 +90,69 @@ def table(drawing: Drawing, results: Results) -> pd.DataFrame:
     path = results.table(drawing.study, PLOTS[drawing.plot].data)
     # an empty text is text, no missing number
     found = read_table(path, dtype=dict.fromkeys(TEXTS, str)).fillna(dict.fromkeys(TEXTS, ""))
-    for column in ("dataset", "model", "defense"):
+    for column in ("dataset", "model", "defense", "attack"):
         if names := getattr(drawing, f"{column}s"):
             found = found[found[column].isin(names)]
     return found
 
 
+class Swept(NamedTuple):
+    """Cells along options of the defenses.
+
+    Attributes:
+        cells: rows of cells.csv about what the drawing names.
+        along: option -> defense -> its value.
+        datasets: in the order of drawing.
+        attacks: whose numbers are drawn, in the order in which the drawing names them.
+    """
+
+    cells: pd.DataFrame
+    along: Mapping[str, Mapping[str, float]]
+    datasets: tuple[str, ...]
+    attacks: tuple[str, ...]
+
+
+def swept(drawing: Drawing, results: Results) -> Swept:
+    """Return the published numbers of the nets whose defenses differ in one option."""
+    cells = table(drawing, results)
+    return Swept(cells[cells["protocol"] == "published"], drawing.along, drawing.datasets, drawing.attacks)
+
+
+def ratios(drawing: Drawing, results: Results, *, metric: str = "rho_adv") -> list[Series[Weights]]:
+    """Return, per kind of model, the ratios ||r|| / ||x|| of each seed's images under the drawing's one attack.
+
+    Args:
+        drawing: of attacks.
+        results: where their records lie.
+        metric: over which images, a name of `metrics.RHO`.
+
+    Raises:
+        ValueError: unless the drawing names one attack.
+    """
+    (attack,) = drawing.attacks
+    found = []
+    for shown in drawing.shown:
+        series = Series[Weights](shown.label, shown.dataset, shown.defense, shown.model)
+        if not shown.models:
+            series.missing["-"] = NOT_PART
+        for model, batches in zip(shown.models, shown.batches, strict=True):
+            files = [results.attack(model, batch).records for batch in batches]
+            attacked = [one for file in files for one in records.read(file).attacks if one.header.attack == attack]
+            for header, frame in attacked:
+                if header.status == "ok":
+                    series.runs[str(model.seed)] = np.asarray(rho_of(frame, RHO[metric]), dtype=np.float64)
+                else:
+                    series.missing[str(model.seed)] = f"failed: {header.reason}"
+            if not attacked:
+                series.missing[str(model.seed)] = NOT_PART
+        found.append(series)
+    return found
+
+
 def _series(shown: Shown, results: Results, read: Callable[[Run], T], *, keep_failed: bool = False) -> Series[T]:
-    series = Series[T](shown.label, shown.dataset, shown.defense)
+    series = Series[T](shown.label, shown.dataset, shown.defense, shown.model)
     if not shown.models:
-        series.missing["-"] = "not part of this run"
+        series.missing["-"] = NOT_PART
     for model in shown.models:
         run = read_run(results.model(model).run)
         seed = str(model.seed)

@@ -433,12 +433,14 @@ class References:
 
     def _radius(self, key: Key, figure: FigureDef) -> None:
         """Every published attack with a budget is run at the radius; a worst case is read at radii in pixels."""
-        study = self.study
+        study, epsilon = self.study, figure.epsilon
+        if epsilon is None:
+            return
         threats = {study.attacks[name].threat for name in figure.attacks if name in study.attacks}
-        for threat in (study.threats[name] for name in threats if name in study.threats and figure.epsilon):
+        for threat in (study.threats[name] for name in threats if name in study.threats):
             for dataset in (name for name in figure.datasets if name in threat.epsilons):
-                if all(radius_index(radii, figure.epsilon) is None for radii in threat.on(dataset)):
-                    text = f"must be a radius on {dataset}, {threat.epsilons[dataset]}, got {figure.epsilon:g}"
+                if all(radius_index(radii, epsilon) is None for radii in threat.on(dataset)):
+                    text = f"must be a radius on {dataset}, one of {threat.epsilons[dataset]}, got {epsilon:g}"
                     self.check.add((*key, "epsilon"), text)
 
     def _along(self, key: Key, figure: FigureDef) -> None:
