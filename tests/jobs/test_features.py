@@ -67,14 +67,12 @@ def test_points_that_the_attack_breaks_lie_beside_the_clean_ones(plan: Plan, res
 
 
 @pytest.mark.usefixtures("std")
-def test_the_clean_pass_makes_no_adversarial_point(plan: Plan, results: Results) -> None:
+def test_the_clean_pass_makes_no_adversarial_point_and_a_failed_training_leaves_its_reason(
+    plan: Plan, results: Results
+) -> None:
     tensors, nets = run(results, of(plan, "clean"))
     assert not tensors[f"{NET}/adversarial"].any()
     assert nets[NET]["silhouette"]["clean"] == nets[NET]["silhouette"]["all"]
-
-
-@pytest.mark.usefixtures("std")
-def test_a_failed_training_leaves_its_reason(plan: Plan, results: Results) -> None:
     say(results.model(model_id()).run, status="failed", reason="loss not finite in epoch 1")
     tensors, nets = run(results, of(plan, "clean"))
     assert tensors == {}

@@ -76,9 +76,7 @@ def measure(scene: attack.Scene) -> Points:
     x, y, index = scene.images(job.population, job.samples)
     found = attack.attacked(job, scene, x, y, index, {}, examples=len(x))
     (points,), rows = found.examples.values(), found.records
-    wrong = torch.from_numpy((rows["success"] & (rows["clean_pred"] == rows["label"])).to_numpy())
-    if job.kind == "none":
-        wrong = torch.zeros_like(wrong)
+    wrong = torch.tensor((rows["success"] & (rows["clean_pred"] == rows["label"])).tolist())
     every = torch.cat([x, points[wrong].to(x.device)])
     return Points(
         features=_features(scene.target.model, every, scene.job.batch_size),
