@@ -18,6 +18,7 @@ STUDY = "studies/minmax/study.yaml"
 WORDY = "x" * 300
 STD = {"datasets": ["mnist"], "models": ["lenet"], "defenses": ["std"]}
 FIGURE: Key = ("figures", "figure2")
+SHOWN = {"datasets": ["mnist"], "defenses": ["std"], "attacks": ["pgd40-linf"]}
 
 # file, key, value that is put there, what the message must contain beside file and line
 BAD: list[tuple[str, Key, Any, list[str]]] = [
@@ -89,6 +90,11 @@ BAD: list[tuple[str, Key, Any, list[str]]] = [
     (STUDY, ("cells",), [STD, STD], ["cells.1: ", "every combination", "stands above"]),
     (STUDY, ("cells",), [{**STD, "models": ["lenet", "lenet"]}], ["cells.0.models: ", "'lenet' is there twice"]),
     (STUDY, FIGURE, {"fn": "rho-grid", "datasets": ["mnist"]}, ["figures.figure2: ", "'rho-grid' needs 'defenses'"]),
+    (STUDY, FIGURE, {**SHOWN, "fn": "gallery", "datasets": ["mnist", "cifar10"]}, ["figures.figure2.datasets: ", "shows the images of one dataset"]),
+    (STUDY, FIGURE, {**SHOWN, "fn": "features", "samples": 9, "attacks": ["clean", "pgd40-linf"]}, ["figures.figure2.attacks: ", "shows the points of one attack"]),
+    (STUDY, FIGURE, {**SHOWN, "fn": "features", "samples": 9, "attacks": ["worst-linf"]}, ["figures.figure2.attacks: ", "shows the points of one attack of the study"]),
+    (STUDY, FIGURE, {**SHOWN, "fn": "gallery", "epsilon": 0.2}, ["figures.figure2.epsilon: must be a radius on mnist, one of [0.3], got 0.2"]),
+    (STUDY, FIGURE, {**SHOWN, "fn": "gallery", "epsilon": 0}, ["figures.figure2.epsilon: "]),
     (STUDY, FIGURE, {"fn": "selection", "attacks": ["clean"]}, ["figures.figure2.attacks: ", "unknown key of 'selection' 'attacks'"]),
     (STUDY, FIGURE, {"fn": "worst-case", "table": "cells"}, ["figures.figure2.table: ", "unknown option 'table'"]),
     (STUDY, ("models", "lenet", "fn"), "..x:y", ["models.lenet.fn: ", "no source file for module '..x'"]),
