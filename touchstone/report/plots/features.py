@@ -1,6 +1,6 @@
 """Read what the job of a figure kept of features."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from safetensors import safe_open
@@ -38,8 +38,13 @@ def _cloud(shown: Shown, drawing: Drawing, measured: Mapping[str, Any], kept: An
         plane=kept.get_tensor(f"{first}/plane"),
         classes=kept.get_tensor(f"{first}/label"),
         adversarial=kept.get_tensor(f"{first}/adversarial").astype(bool),
-        silhouettes={kind: [net["silhouette"][kind] for net in good.values()] for kind in ("clean", "all")},
+        silhouettes={kind: _silhouettes(good.values(), kind) for kind in ("clean", "all")},
     )
+
+
+def _silhouettes(nets: Iterable[Mapping[str, Any]], kind: str) -> list[float]:
+    """Return the silhouettes that there are: one class alone has none."""
+    return [value for net in nets if (value := net["silhouette"][kind]) is not None]
 
 
 def _label(shown: Shown, drawing: Drawing) -> str:
