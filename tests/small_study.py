@@ -49,6 +49,7 @@ OPTIONAL: dict[str, Any] = {
     "cells": [{"datasets": ["mnist"], "models": ["lenet"], "defenses": ["std", "adv"], "attacks": ["pgd2"]}],
     "readings": {"headline": {}, "more": {"mark": "only with more steps", "attack": {"pgd2": "pgd4"}}},
     "near_zero": {"headline": 0.01, "thresholds": [0.01]},
+    "monitor": {"defenses": ["std"], "attack": {"mnist": "pgd2"}, "every": 1, "samples": 4},
     "labels": {"std": "Std."},
     "tables": {"table1": {"source_table": "Table 1", "title": "Accuracy"}},
     "figures": {"worst-case": {"fn": "worst-case"}},

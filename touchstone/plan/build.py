@@ -369,6 +369,7 @@ def _cut_short(plan: Plan, model: ModelId, attack: str) -> CutShort:
     return CutShort(*names, data, population, cut_model=changed, cut_attack=cuts, cut_size=sizes, given=given)
 
 
+@cache
 def figures_job(plan: Plan, study: str) -> FiguresJob:
     """Return all figures of a study."""
     figures = plan.studies[study].figures

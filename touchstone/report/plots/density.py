@@ -57,15 +57,19 @@ def density(
 def _curve(ax: Axes, one: Series[Weights], look: Look, grid: Weights, mark: Positive | None) -> None:
     if not one.runs:
         for note in one.notes:
-            ax.plot([], [], color=look.colour, marker=look.marker, linestyle=look.dash, label=note)
+            _line(ax, np.empty(0), np.empty(0), look, note)
         return
     ratios = np.concatenate(list(one.runs.values()))
     below = "" if mark is None else f", {(ratios < mark).mean():.1%} below {mark:g}"
     name = f"{one.defense} ({len(one.runs)} seed{'s' if len(one.runs) > 1 else ''}{below})"
     name = "; ".join([name, *one.gaps])
     if len(np.unique(ratios)) < 2:  # a kernel has no width there
-        ax.plot([], [], color=look.colour, marker=look.marker, linestyle=look.dash, label=f"{name}: too few images")
+        _line(ax, np.empty(0), np.empty(0), look, f"{name}: too few images")
         return
-    (curve,) = ax.plot(grid, gaussian_kde(ratios)(grid), color=look.colour, linestyle=look.dash, label=name)
-    shift = 3 * len(ax.lines) % EVERY  # so that markers of two curves do not stand on each other
-    curve.set(marker=look.marker, markersize=3, markevery=(shift, EVERY))
+    _line(ax, grid, gaussian_kde(ratios)(grid), look, name)
+
+
+def _line(ax: Axes, x: Weights, y: Weights, look: Look, name: str) -> None:
+    """Draw a curve with few markers, which stand elsewhere than those of the curves before it."""
+    (curve,) = ax.plot(x, y, color=look.colour, linestyle=look.dash, label=name)
+    curve.set(marker=look.marker, markersize=3, markevery=(3 * len(ax.lines) % EVERY, EVERY))
