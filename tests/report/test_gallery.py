@@ -59,3 +59,11 @@ def test_a_row_without_pictures_says_why_and_colours_stay() -> None:
     assert "failed in epoch 3" in texts(figure)
     assert [image.shape for image in images(figure)] == [(4, 4, 3), (4, 4, 3)]
     assert texts(gallery(Gallery((), (Row(("std",), missing="not part of this run"),))))
+
+
+def test_many_rows_fit_on_a_page_and_what_changed_nothing_shows_no_change() -> None:
+    rows = (Row(("std",), (picture(0.1), picture(0.2))), Row(("adv",), (picture(0.0, state="not broken"), None)))
+    tall = gallery(Gallery(("0", "1"), rows * 8))
+    assert tall.get_figheight() == pytest.approx(9)
+    assert gallery(Gallery(("0", "1"), rows)).get_figheight() < 3
+    assert len(images(gallery(Gallery(("0", "1"), rows[1:])))) == 1

@@ -41,9 +41,16 @@ def test_bars_are_means_over_seeds_with_their_range_and_a_seed_without_new_ones_
     ]
 
 
-@pytest.mark.parametrize(("drawn", "said"), [([], "nothing to draw"), ([series()], "not run")])
+@pytest.mark.parametrize(
+    ("drawn", "said"), [([], "nothing to draw"), ([series()], "mnist: ce, fgsm: not part of this run")]
+)
 def test_nothing_to_draw_is_said(drawn: list[Series[pd.DataFrame]], said: str) -> None:
     figure = newly(drawn)
     texts = [text.get_text() for text in figure.findobj(Text)]
     assert said in texts
-    assert not drawn or any("not part of this run" in text for text in texts)
+
+
+def test_what_was_not_run_takes_no_panel_but_is_said() -> None:
+    figure = newly([series(a=run([4, 2], [0.5, 0.5])), series()])
+    assert [ax.get_title() for ax in figure.axes] == ["mnist: ce, fgsm", ""], "the panel and its right axis"
+    assert figure.get_supxlabel() == "mnist: ce, fgsm: not part of this run"

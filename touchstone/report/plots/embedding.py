@@ -53,7 +53,8 @@ def tsne(clouds: Sequence[Cloud]) -> Figure:
     both = any(cloud.adversarial.any() for cloud in clouds)
     columns = 2 if both else min(2 if len(clouds) % 2 == 0 else 3, max(1, len(clouds)))
     lines = len(clouds) if both else -(-len(clouds) // columns)
-    figure, axes = canvas(max(1, lines), columns, height=(2.9 if columns == 2 else 2.3) * max(1, lines))
+    high = 0.6 if all(cloud.missing for cloud in clouds) else 2.9 if columns == 2 else 2.3
+    figure, axes = canvas(max(1, lines), columns, height=high * max(1, lines))
     for ax in axes.ravel():
         ax.set_axis_off()
     panels = [(cloud, attacked) for cloud in clouds for attacked in ((False, True) if both else (False,))]

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from touchstone.report.plots.style import WIDTH, styled
+from touchstone.report.plots.style import PAGE, WIDTH, styled
 
 Pixels = NDArray[np.floating[Any]]  # (C, H, W)
 State = Literal["original", "broken", "not broken", "wrong before"]
@@ -70,8 +70,8 @@ class Row:
 
     @property
     def changed(self) -> bool:
-        """Whether an attack made any of its pictures."""
-        return any(p is not None and p.change is not None for p in self.pictures)
+        """Whether an attack changed anything in its pictures."""
+        return any(p is not None and p.change is not None and bool(p.change.any()) for p in self.pictures)
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,11 @@ def gallery(shown: Gallery, *, changes: bool = True) -> Figure:
         shown: what is drawn.
         changes: whether to draw what the attacks changed.
     """
-    side = min(SIDE, (WIDTH - LABEL) / len(shown.columns) - GAP) if shown.columns else SIDE
-    heights = [_height(row, side, changes) for row in shown.rows]
     key = KEY if changes else KEY.partition("\n")[0]
-    total = LINE + sum(heights) + LINE * (1 + key.count("\n"))
+    around = LINE * (2 + key.count("\n"))
+    side = _side(shown, changes, around)
+    heights = [_height(row, side, changes) for row in shown.rows]
+    total = around + sum(heights)
     figure = Figure(figsize=(WIDTH, total))
     ax = figure.add_axes((0, 0, 1, 1), frameon=False, xticks=[], yticks=[])  # its units are inches, downwards
     lefts = [LABEL + n * (side + GAP) for n in range(len(shown.columns))]
@@ -107,6 +108,14 @@ def gallery(shown: Gallery, *, changes: bool = True) -> Figure:
     ax.set_xlim(0, WIDTH)
     ax.set_ylim(total, 0)
     return figure
+
+
+def _side(shown: Gallery, changes: bool, around: float) -> float:
+    """Return the side of a picture in inches, so that all of them fit on a page beside what else takes height there."""
+    height = PAGE - around - sum(_height(row, 0, changes) for row in shown.rows)
+    pictures = sum((2 if changes and row.changed else 1) for row in shown.rows if not row.missing)
+    width = WIDTH - LABEL
+    return min(SIDE, width / max(1, len(shown.columns)) - GAP, height / max(1, pictures))
 
 
 def _height(row: Row, side: float, changes: bool) -> float:

@@ -28,19 +28,19 @@ def newly(series: Sequence[Series[pd.DataFrame]]) -> Figure:
     Args:
         series: per kind of model and attack what `touchstone.findings.ranks.newly_successful` returns of each seed.
     """
-    lines = max(1, -(-len(series) // 2))
-    figure, axes = canvas(lines, min(2, max(1, len(series))), height=2.4 * lines + 0.3)
-    for ax in axes.ravel()[len(series) :]:
+    there = [one for one in series if one.runs]
+    lines = -(-len(there) // 2)
+    figure, axes = canvas(max(1, lines), min(2, max(1, len(there))), height=2.4 * lines + 0.3 + 0.14 * len(series))
+    for ax in axes.ravel()[len(there) :]:
         ax.set_axis_off()
-    if not series:
-        say(axes[0, 0], "nothing to draw")
+    missing = [f"{one.dataset}: {note}" for one in series if not one.runs for note in one.notes]
+    if not there:
+        say(axes[0, 0], "\n".join(missing) or "nothing to draw")
+    elif missing:
+        figure.supxlabel("\n".join(missing), fontsize="small", style="italic", color="0.3")
     handles: Handles = {}
-    for number, (ax, one) in enumerate(zip(axes.ravel(), series, strict=False)):
+    for number, (ax, one) in enumerate(zip(axes.ravel(), there, strict=False)):
         ax.set_title("\n".join([f"{one.dataset}: {one.label}", *one.gaps]))
-        if not one.runs:
-            ax.set_axis_off()
-            say(ax, "not run")
-            continue
         handles |= _panel(ax, list(one.runs.values()))
         if number % 2 == 0:
             ax.set_ylabel("share of the newly successful (%)")
