@@ -63,6 +63,14 @@ class FeatureFiles(NamedTuple):
     measured: Path
 
 
+class PeopleFiles(NamedTuple):
+    """What people are asked and answer: a folder of pages, the key to them, and what the answers come to."""
+
+    pages: Path
+    key: Path
+    answers: Path
+
+
 class Report(NamedTuple):
     """A report in its three forms."""
 
@@ -95,12 +103,13 @@ class Raw(NamedTuple):
 
 
 class Templates(NamedTuple):
-    """What reports are made with: notebooks, and the documents that they become."""
+    """What is made of text here: notebooks, the documents that they become, and the page that people answer on."""
 
     study: Path
     summary: Path
     head: Path
     page: Path
+    people: Path
 
 
 def raw(dataset: str) -> Raw:
@@ -143,7 +152,14 @@ def suites(root: Path = Path()) -> Path:
 def templates(root: Path) -> Templates:
     """Return what the reports of a checkout are made with."""
     folder = root / "reports"
-    return Templates(*(folder / name for name in ("study.ipynb", "summary.ipynb", "head.typ", "page.html")))
+    return Templates(
+        *(folder / name for name in ("study.ipynb", "summary.ipynb", "head.typ", "page.html", "people.html"))
+    )
+
+
+def returned(folder: Path) -> list[Path]:
+    """Return the files with answers that a folder holds."""
+    return sorted(folder.expanduser().glob("*.csv"))
 
 
 def link(document: Path, file: Path) -> str:
@@ -214,6 +230,11 @@ class Results:
         """Return the files of the features that a figure of a study draws."""
         folder = self.root / study / "features"
         return FeatureFiles(folder / f"{figure}.safetensors", folder / f"{figure}.json")
+
+    def people(self, study: str) -> PeopleFiles:
+        """Return the files about what people see in a study."""
+        folder = self.root / study / "people"
+        return PeopleFiles(folder / "pages", folder / "key.json", folder / "answers.json")
 
     def report(self, study: str = "") -> Report:
         """Return the report of a study, or that of the run."""

@@ -22,6 +22,7 @@ NORMS = ("linf", "l2", "l1", "l0")
 BudgetRule = Literal["distance", "shrink_and_retest", "unbounded"]
 OWN = "own"  # the loss that the attacked model was trained with
 LossName = Literal["ce", "ce64", "mifpe", "margin", "dlr", "logistic", "raw", "own"]  # an attack's option `loss`
+EXAMPLES = 16  # points of an attack that are kept as images, unless more are asked for
 LOSSES: tuple[str, ...] = get_args(LossName)
 
 

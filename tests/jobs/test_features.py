@@ -25,7 +25,7 @@ NET = model_id().label
 
 
 def of(plan: Plan, name: str, samples: int = 20) -> BatchJob:
-    one = replace(build.attack_job(plan, model_id(), name), samples=samples)
+    one = replace(build.attack_job(plan, model_id(), name), samples=samples, examples=samples)
     return replace(build.batch_job(plan, model_id(), "all"), attacks=(one,), preflights=())
 
 

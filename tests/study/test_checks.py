@@ -204,6 +204,10 @@ BAD = [
     ("phases-place", STUDY, "[{init: std}]", "{mnist: [{}], cifar10: [{lr: x}]}", ["minmax-coded.phases.cifar10.0.lr", "got 'x'"]),
     ("only-model", CONFIG, "run: demo", "run: demo\nonly: {models: [lenett]}", ["only.models.0", "did you mean 'lenet'"]),
     ("only-attack", CONFIG, "run: demo", "run: demo\nonly: {attacks: [fgsm]}", ["only.attacks.0", "unknown attack 'fgsm'"]),
+    ("answers-study", CONFIG, "run: demo", "run: demo\nanswers: {minmax: studies}", ["answers.minmax", "unknown study with `people` 'minmax'"]),
+    ("answers-folder", CONFIG, "run: demo", "run: demo\nanswers: {minmax: nowhere}", ["answers.minmax", "there is no folder 'nowhere'"]),
+    ("people-attack", STUDY, CELLS, "\npeople: {seed: 0, assignments: 1, images: 1, cells: [{datasets: [mnist], models: [lenet], defenses: [std], attacks: [pgd40-linf]}]}" + CELLS, ["people.cells.0.attacks", "'pgd40-linf' must be a minimal-norm attack, got kind 'fixed'"]),
+    ("people-name", STUDY, CELLS, "\npeople: {seed: 0, assignments: 1, images: 1, cells: [{datasets: [mnist], models: [lenett], defenses: [std], attacks: [cw-l2]}]}" + CELLS, ["people.cells.0.models.0", "did you mean 'lenet'"]),
     ("bool-slug", STUDY, "init: std", "init: no", ["phases.0.init"]),
 ]  # fmt: skip
 

@@ -14,7 +14,7 @@ from touchstone.cell import ModelId
 from touchstone.data.prepare import Dataset, spread, to_float
 from touchstone.evaluation import cascade, flags, published
 from touchstone.evaluation.preflight import SAMPLES, preflight
-from touchstone.evaluation.result import EXAMPLES, Member, Progress, Result, failed
+from touchstone.evaluation.result import Member, Progress, Result, failed
 from touchstone.files import write_bytes
 from touchstone.jobs.common import Trained, load_data, load_trained, make_defense, make_threat, set_up
 from touchstone.jobs.parts import SAMPLE, Examples, Parts, to_bytes
@@ -67,6 +67,7 @@ class About(TypedDict):
     own_loss: Loss | None
     progress: Progress
     index: Tensor
+    examples: int
 
 
 def run(job: BatchJob, results: Results) -> None:
@@ -170,7 +171,7 @@ def attack(job: AttackJob, scene: Scene, grids: Mapping[str, Grid]) -> tuple[Att
             "substitutes": {s.model.label: scene.substitutes[s.model].run.model_sha256 for s in job.substitutes},
         },
     )
-    examples = {SAMPLE: index[:EXAMPLES].cpu(), **found.examples} if found.examples else {}
+    examples = {SAMPLE: index[: job.examples].cpu(), **found.examples} if found.examples else {}
     return Attacked(header, found.records), examples
 
 
@@ -198,8 +199,6 @@ def attacked(
     y: Tensor,
     index: Tensor,
     grids: Mapping[str, Grid],
-    *,
-    examples: int = EXAMPLES,
 ) -> Result:
     """Run one attack on a model whose training did not fail.
 
@@ -210,7 +209,6 @@ def attacked(
         y: (n,), their classes.
         index: (n,), their places in the test set.
         grids: what attacks before it tried.
-        examples: how many points are kept.
 
     Raises:
         ValueError: if the attack on whose grid its options are chosen is not among `grids`.
@@ -223,6 +221,7 @@ def attacked(
         own_loss=make_defense(job.objective, selected).loss if job.objective else None,
         progress=progress(job.attack),
         index=index,
+        examples=job.examples,
     )
 
     def start(model: ModelId) -> nn.Module:
@@ -237,7 +236,7 @@ def attacked(
     if job.protocol == "worst":
         if threat is None:
             raise ValueError(f"{job.attack} is a worst case without a threat")
-        return cascade.run(model, x, y, members, threat=threat, examples=examples, **about)
+        return cascade.run(model, x, y, members, threat=threat, **about)
     (only,) = job.members
     rule = None if only.budget_rule == "ball" else only.budget_rule
     chosen = _choice(job, grids)
@@ -250,7 +249,6 @@ def attacked(
         grid=only.grid,
         budget_rule=rule,
         chosen=chosen,
-        examples=examples,
         **about,
     )
 

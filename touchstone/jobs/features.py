@@ -74,7 +74,7 @@ def measure(scene: attack.Scene) -> Points:
     """
     (job,) = scene.job.attacks
     x, y, index = scene.images(job.population, job.samples)
-    found = attack.attacked(job, scene, x, y, index, {}, examples=len(x))
+    found = attack.attacked(job, scene, x, y, index, {})
     (points,), rows = found.examples.values(), found.records
     wrong = torch.tensor((rows["success"] & (rows["clean_pred"] == rows["label"])).tolist())
     every = torch.cat([x, points[wrong].to(x.device)])

@@ -25,6 +25,7 @@ from touchstone.plan.jobs import (
     Member,
     Net,
     Objective,
+    PagesJob,
     PreflightJob,
     PrepareJob,
     Probe,
@@ -33,6 +34,7 @@ from touchstone.plan.jobs import (
     SelectJob,
     SensitivityJob,
     Shown,
+    ShownNet,
     Subject,
     Substitute,
     TrainJob,
@@ -45,8 +47,8 @@ from touchstone.plan.jobs import (
 from touchstone.plan.plan import Plan
 from touchstone.plan.tables import CutShort, Judge, TablesJob, WorstCase
 from touchstone.recipe import Phase
-from touchstone.registry import OWN, DatasetSpec
-from touchstone.report.plots import EXAMPLES, PLOTS, RECORDS
+from touchstone.registry import EXAMPLES, OWN, DatasetSpec
+from touchstone.report.plots import PLOTS, POINTS, RECORDS
 from touchstone.study import claims
 from touchstone.study.schema import (
     RESULT_TABLES,
@@ -245,7 +247,7 @@ def _substitute(plan: Plan, model: ModelId, member: MemberDef) -> Substitute | N
 def attack_job(plan: Plan, model: ModelId, attack: str) -> AttackJob:
     """Return one attack on one model."""
     members, _ = _members(plan, model, attack)
-    population, chooser = plan.population(model, attack), plan.grid_from(model, attack)
+    chooser = plan.grid_from(model, attack)
     climbs_own = any(OWN in (m.options.get("loss"), *m.grid.get("loss", ())) for m in members)
     objective = _objective(plan, model)[0] if climbs_own else None
     nets = [net(plan, model), *(m.substitute.net for m in members if m.substitute)]
@@ -258,20 +260,15 @@ def attack_job(plan: Plan, model: ModelId, attack: str) -> AttackJob:
         suite=plan.config.suite if worst else "",
         members=members,
         threat=plan.threat(model, attack),
-        population=population,
-        samples=_samples(plan, model, attack, population),
+        population=plan.population(model, attack),
+        samples=plan.samples(model, attack),
+        examples=max(EXAMPLES, plan.shown(model, attack)),
         chosen_by=attack_job(plan, model, chooser) if chooser else None,
         seed=model.seed,
         objective=objective,
         facts=table_facts(plan.dataset(plan.data(model.dataset)), nets, members),
         code=_code("touchstone.jobs.attack:attack", *targets),
     )
-
-
-def _samples(plan: Plan, model: ModelId, attack: str, population: int | None) -> int | None:
-    """Return how many images a cap leaves of a population (None: the test set), None for all of it."""
-    cap = plan.limits(model, attack)["samples"]
-    return None if cap is None or (population is not None and cap >= population) else cap
 
 
 def _preflight(plan: Plan, model: ModelId, threat: ThreatSpec) -> PreflightJob:
@@ -356,7 +353,7 @@ def _worst_case(plan: Plan, study: str, dataset: str, attack: str) -> WorstCase 
 def _cut_short(plan: Plan, model: ModelId, attack: str) -> CutShort:
     wanted, seeds = plan.wanted_seeds(model), plan.seeds(model, attack)
     population, data = plan.population(model, attack), plan.data(model.dataset)
-    samples = _samples(plan, model, attack, population)
+    samples = plan.samples(model, attack)
     stand_in = (f"{data} stands in for {model.dataset}",) if plan.stand_in(model.dataset) else ()
     images = (f"at most {samples} test images",) if samples else ()
     trained = (f"{seeds} of {wanted} seeds",) if seeds < wanted else ()
@@ -435,7 +432,7 @@ def _shown(plan: Plan, study: str, figure: FigureDef) -> tuple[Shown, ...]:
 
 def _batches(plan: Plan, model: ModelId, figure: FigureDef) -> tuple[str, ...]:
     """Return the batches with the attacks on a model that a figure draws; none for a figure of models alone."""
-    held = plan.batches(model) if PLOTS[figure.fn].data in (RECORDS, EXAMPLES) else {}
+    held = plan.batches(model) if PLOTS[figure.fn].data in (RECORDS, POINTS) else {}
     wanted = set(figure.attacks)
     return tuple(batch for batch, attacks in held.items() if not wanted or wanted.intersection(attacks))
 
@@ -464,18 +461,39 @@ def _shown_once(plan: Plan, model: ModelId, one: Drawing) -> BatchJob:
     threat = whole.threat
     if threat is not None and whole.kind == "fixed":
         threat = replace(threat, epsilons=(one.epsilon or threat.epsilons[-1],))
-    counts = [count for count in (one.samples, whole.samples, whole.population) if count is not None]
+    samples = min(count for count in (one.samples, whole.samples, whole.population) if count is not None)
     return BatchJob(
         code=whole.code,
         subject=subject(plan, model),
         batch=one.name,
         net=net(plan, model),
-        attacks=(replace(whole, threat=threat, samples=min(counts)),),
+        attacks=(replace(whole, threat=threat, samples=samples, examples=samples),),
         preflights=(),
         batch_size=plan.config.batch_size,
         device=plan.config.device,
         threads=plan.config.threads,
     )
+
+
+def pages_job(plan: Plan, study: str) -> PagesJob:
+    """Return the pages on which people say what they see."""
+    people = plan.studies[study].people
+    if people is None:
+        raise ValueError(f"{study}: nobody is asked anything without `people`")
+    nets = tuple(
+        ShownNet(subject(plan, model), attack, batch, count)
+        for model in plan.models
+        if model.study == study
+        for batch, attacks in plan.batches(model).items()
+        for attack in attacks
+        if (count := plan.shown(model, attack))
+    )
+    return PagesJob(_code("touchstone.jobs.people:pages"), plan.config.run, study, nets, people.images, people.seed)
+
+
+def answers_job() -> WriteJob:
+    """Return how the answers of people become numbers."""
+    return WriteJob(code=_code("touchstone.findings.people:count"))
 
 
 def report_job(plan: Plan, study: str = "") -> ReportJob:

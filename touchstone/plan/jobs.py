@@ -183,6 +183,7 @@ class AttackJob:
         threat: None for the clean pass.
         population: the first so many test images are what the published number is about; None for all.
         samples: how many of these, in the order of `touchstone.data.prepare.spread`; None for all.
+        examples: how many of its points are kept as images, the first ones of that order.
         seed: of the draws.
         objective: what the model was trained with, where a member climbs that loss.
         facts: what the tables say of the members, the substitutes' models and the data.
@@ -197,6 +198,7 @@ class AttackJob:
     threat: ThreatSpec | None
     population: int | None
     samples: int | None
+    examples: int
     seed: int
     objective: Objective | None
     facts: tuple[Facts, ...]
@@ -452,6 +454,33 @@ class FiguresJob(Job):
     run: str
     study: str
     drawings: tuple[Drawing, ...]
+
+
+@dataclass(frozen=True)
+class ShownNet:
+    """A net whose adversarial images people see: the attack, the batch that it is in, and of how many images."""
+
+    subject: Subject
+    attack: str
+    batch: str
+    images: int
+
+
+@dataclass(frozen=True)
+class PagesJob(Job):
+    """The pages on which people say what they see.
+
+    Attributes:
+        nets: whose images they see.
+        per_page: images of one page.
+        seed: of the order of images and pages.
+    """
+
+    run: str
+    study: str
+    nets: tuple[ShownNet, ...]
+    per_page: int
+    seed: int
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 from touchstone import paths
 from touchstone.cell import ModelId
 from touchstone.paths import FORMS, AttackFiles, SelectionFiles
-from touchstone.plan.build import figures_job
+from touchstone.plan import build
 from touchstone.plan.jobs import Drawing
 from touchstone.plan.plan import Plan
-from touchstone.report.plots import EXAMPLES, FEATURES, PLOTS
+from touchstone.report.plots import FEATURES, PLOTS, POINTS
 from touchstone.study.schema import RESULT_TABLES
 
 
@@ -61,7 +61,7 @@ def figures(plan: Plan, study: str) -> list[Path]:
 
 def of_features(plan: Plan, study: str) -> list[Drawing]:
     """Return the figures of a study that draw features, and have models in this run to draw them of."""
-    drawings = figures_job(plan, study).drawings
+    drawings = build.figures_job(plan, study).drawings
     return [one for one in drawings if PLOTS[one.plot].data == FEATURES and any(kind.models for kind in one.shown)]
 
 
@@ -72,7 +72,7 @@ def features(plan: Plan, study: str) -> list[Path]:
 
 def drawn(plan: Plan, study: str) -> list[Path]:
     """Return what the figures of a study are drawn from."""
-    return list(dict.fromkeys(file for one in figures_job(plan, study).drawings for file in _read(plan, one)))
+    return list(dict.fromkeys(file for one in build.figures_job(plan, study).drawings for file in _read(plan, one)))
 
 
 def _read(plan: Plan, drawing: Drawing) -> Iterator[Path]:
@@ -83,12 +83,40 @@ def _read(plan: Plan, drawing: Drawing) -> Iterator[Path]:
     if data == FEATURES and any(shown.models for shown in drawing.shown):
         yield from plan.results.features(drawing.study, drawing.name)
     for shown in drawing.shown:
-        if data == EXAMPLES and shown.models:
+        if data == POINTS and shown.models:
             yield from paths.prepared(plan.data(shown.dataset))
         for model, batches in zip(shown.models, shown.batches, strict=True):
             yield from plan.results.model(model)
             for batch in batches:
                 yield from plan.results.attack(model, batch)
+
+
+def questions(plan: Plan) -> list[Path]:
+    """Return what people are asked in every study, pages and their key.
+
+    Raises:
+        ValueError: if no study asks them anything of what this run attacks.
+    """
+    studies = {model.study for model in plan.models for attack in plan.attacks(model) if plan.shown(model, attack)}
+    if not studies:
+        raise ValueError("no study of this run has `people`, or none of their cells runs: there is no page to write")
+    return [file for study in sorted(studies) for file in plan.results.people(study)[:2]]
+
+
+def shown(plan: Plan, study: str) -> list[Path]:
+    """Return the files of the attacks whose images people see in a study."""
+    nets = ((net.subject.model, net.batch) for net in build.pages_job(plan, study).nets)
+    return [file for model, batch in nets for file in plan.results.attack(model, batch)]
+
+
+def answered(plan: Plan, study: str) -> list[Path]:
+    """Return the files that answers leave, with what was asked; none of a study that has no answers."""
+    return [*plan.results.people(study)] if study in plan.config.answers else []
+
+
+def returned(plan: Plan, study: str) -> list[Path]:
+    """Return the files that people have sent back."""
+    return paths.returned(Path(plan.config.answers[study]))
 
 
 def everything(plan: Plan) -> list[Path]:
@@ -100,7 +128,7 @@ def everything(plan: Plan) -> list[Path]:
         *selections(plan, plan.trained),
         *batches(plan, plan.models),
         *map(results.report, ["", *plan.studies]),
-        *(part(plan, study) for study in plan.studies for part in (tables, features, figures)),
+        *(part(plan, study) for study in plan.studies for part in (tables, features, figures, answered)),
         (results.claims, results.config, results.provenance),
     ]
     return list(chain.from_iterable(made))

@@ -243,6 +243,18 @@ class CellsDef(Strict):
     attacks: Slugs = Field(default=["clean"], description="of the study")
 
 
+class PeopleDef(Strict):
+    """What people are asked: which digit an adversarial image shows, or "?". An assignment is a page of one net."""
+
+    cells: Annotated[list[CellsDef], Field(min_length=1)] = Field(
+        description="whose images they see: of minimal-norm attacks, as in `cells`; these run too"
+    )
+    seeds: Count = Field(default=1, description="nets of each kind whose images they see, those of the first seeds")
+    assignments: Count = Field(description="of each net")
+    images: Count = Field(description="of an assignment")
+    seed: Seed = Field(description="of the order of images and assignments")
+
+
 Radii = Annotated[list[Positive], Field(min_length=1)]
 PerDefense = Annotated[
     Annotated[Radii, Tag("list")] | Annotated[dict[Slug, Radii], Tag("dict")], Discriminator(_list_or_dict)
@@ -474,6 +486,7 @@ class Study(Strict):
         description="<model>/<defense> without protection, or one per dataset: a suite's transfers start there",
     )
     cells: list[CellsDef] = Field(default=[], description="what runs besides what the claims ask for")
+    people: PeopleDef | None = Field(default=None, description="what people are asked, where its claims are of that")
     readings: dict[Slug, Reading] = Field(
         default={"headline": Reading()}, description="ways to take the paper; headline is its own"
     )

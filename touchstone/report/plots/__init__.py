@@ -6,7 +6,7 @@ PLOTS is a plain table, so that a study is checked without importing matplotlib 
 from touchstone.registry import PlotSpec
 
 # what a plot reads that is no table of results
-MODELS, RECORDS, EXAMPLES, FEATURES = "models", "records", "examples", "features"
+MODELS, RECORDS, POINTS, FEATURES = "models", "records", "points", "features"
 _KINDS = ("datasets", "models", "defenses")  # of the nets that a figure may name
 
 
@@ -31,8 +31,8 @@ PLOTS: dict[str, PlotSpec] = {
     "worst-case": _of("cells", "robustness:security_curves", "table", takes=_KINDS),
     "heat-map": _of("cells", "robustness:heat_map", "table", takes=(*_KINDS, "attacks")),
     "selection": _of("selection", "selection:sensitivity", "table", takes=_KINDS),
-    "gallery": _of(EXAMPLES, "gallery:gallery", "gallery", _ONE_SET, ("models", "epsilon"), where="attacked"),
-    "gallery-of-targets": _of(EXAMPLES, "gallery:gallery", "targets", _ONE_SET, ("models",), where="attacked"),
+    "gallery": _of(POINTS, "gallery:gallery", "gallery", _ONE_SET, ("models", "epsilon"), where="attacked"),
+    "gallery-of-targets": _of(POINTS, "gallery:gallery", "targets", _ONE_SET, ("models",), where="attacked"),
     "ranks": _of(RECORDS, "ranks:newly", "newly", _ONE_SET, ("models",), where="attacked"),
     "features": _of(
         FEATURES,

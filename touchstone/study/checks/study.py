@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from string import digits as DIGITS
 
 from touchstone.attacks import ATTACKS, attack_spec
 from touchstone.cell import radius_index
@@ -12,7 +13,7 @@ from touchstone.defenses import DEFENSES, defense_spec
 from touchstone.models import FIRST_CONV, MODELS, model_spec
 from touchstone.paths import StudyFiles
 from touchstone.registry import OWN, PlotSpec, is_own, options, registered
-from touchstone.report.plots import EXAMPLES, FEATURES, PLOTS
+from touchstone.report.plots import FEATURES, PLOTS, POINTS
 from touchstone.study import figures
 from touchstone.study.alike import spelled_out
 from touchstone.study.captions import captions
@@ -30,6 +31,7 @@ from touchstone.study.schema import (
     FigureDef,
     MonitorDef,
     NearZero,
+    PeopleDef,
     Reading,
     Selection,
     Standardize,
@@ -261,6 +263,8 @@ class References:
     def run(self) -> None:
         """Check cells, selection, readings, tables and figures."""
         self._cells()
+        if self.study.people:
+            self._people(self.study.people)
         if self.study.selection:
             self._selection(self.study.selection)
         if self.study.monitor:
@@ -299,6 +303,19 @@ class References:
             if listed <= before:
                 self.check.add(("cells", number), "every combination of these stands above already")
             before |= listed
+
+    def _people(self, people: PeopleDef) -> None:
+        """They see points of a minimal-norm attack, and type one digit."""
+        for number, cells in enumerate(people.cells):
+            key: Key = ("people", "cells", number)
+            self._names(key, cells)
+            for attack in [name for name in cells.attacks if name in self.study.attacks]:
+                fn = self.study.attacks[attack].fn
+                if (is_own(fn) or fn in ATTACKS) and (kind := attack_spec(fn).kind) != "minimal":
+                    self.check.add((*key, "attacks"), f"{attack!r} must be a minimal-norm attack, got kind {kind!r}")
+            for dataset in [name for name in cells.datasets if name in self.study.known_datasets]:
+                if (classes := self.study.known_datasets[dataset].classes) > len(DIGITS):
+                    self.check.add((*key, "datasets"), f"{dataset!r} has {classes} classes, and an answer is a digit")
 
     def _names(self, key: Key, cells: CellsDef) -> None:
         study = self.study
@@ -422,7 +439,7 @@ class References:
         for name in plot.needs:
             if name not in figure.named:
                 self.check.add(key, f"{figure.fn!r} needs {name!r}")
-        if plot.data == EXAMPLES and len(figure.datasets) > 1:
+        if plot.data == POINTS and len(figure.datasets) > 1:
             self.check.add((*key, "datasets"), f"{figure.fn!r} shows the images of one dataset")
         if plot.data == FEATURES and (len(figure.attacks) > 1 or not self.study.attacks.keys() >= {*figure.attacks}):
             self.check.add((*key, "attacks"), f"{figure.fn!r} shows the points of one attack of the study")
