@@ -83,6 +83,12 @@ def existing(*files):
     return [file for file in files if file.exists()]
 
 
+def features_inputs(wildcards):
+    job = build.features_job(PLAN, wildcards.study, wildcards.figure)
+    data = sorted({paths.prepared(net.subject.data).data for net in job.nets})
+    return {"data": data, "models": trained(*job.models)}
+
+
 def tables_inputs(wildcards):
     models = [m for m in PLAN.models if m.study == wildcards.study]
     written = paths.study_files(wildcards.study, ROOT)

@@ -56,6 +56,13 @@ class PartFiles(NamedTuple):
     lock: Path
 
 
+class FeatureFiles(NamedTuple):
+    """What is kept of features for one figure: points, and what is measured of them."""
+
+    points: Path
+    measured: Path
+
+
 class PeopleFiles(NamedTuple):
     """What people are asked and answer: a folder of pages, the key to them, and what the answers come to."""
 
@@ -218,6 +225,11 @@ class Results:
     def figure(self, study: str, name: str, form: str = "svg") -> Path:
         """Return a figure of a study."""
         return self.root / study / "figures" / f"{name}.{form}"
+
+    def features(self, study: str, figure: str) -> FeatureFiles:
+        """Return the files of the features that a figure of a study draws."""
+        folder = self.root / study / "features"
+        return FeatureFiles(folder / f"{figure}.safetensors", folder / f"{figure}.json")
 
     def people(self, study: str) -> PeopleFiles:
         """Return the files about what people see in a study."""

@@ -19,6 +19,7 @@ from touchstone.plan.jobs import (
     BatchJob,
     Code,
     Drawing,
+    FeaturesJob,
     FetchJob,
     FiguresJob,
     Member,
@@ -47,7 +48,7 @@ from touchstone.plan.plan import Plan
 from touchstone.plan.tables import CutShort, Judge, TablesJob, WorstCase
 from touchstone.recipe import Phase
 from touchstone.registry import EXAMPLES, OWN, DatasetSpec
-from touchstone.report.plots import PLOTS, RECORDS
+from touchstone.report.plots import PLOTS, POINTS, RECORDS
 from touchstone.study import claims
 from touchstone.study.schema import (
     RESULT_TABLES,
@@ -392,6 +393,7 @@ def drawing(plan: Plan, study: str, name: str) -> Drawing:
         defenses=tuple(figure.defenses),
         attacks=tuple(figure.attacks),
         samples=figure.samples,
+        epsilon=figure.epsilon,
         along=_along(plan.studies[study], figure),
         shown=() if PLOTS[figure.fn].data in RESULT_TABLES else _shown(plan, study, figure),
     )
@@ -430,7 +432,7 @@ def _shown(plan: Plan, study: str, figure: FigureDef) -> tuple[Shown, ...]:
 
 def _batches(plan: Plan, model: ModelId, figure: FigureDef) -> tuple[str, ...]:
     """Return the batches with the attacks on a model that a figure draws; none for a figure of models alone."""
-    held = plan.batches(model) if PLOTS[figure.fn].data == RECORDS else {}
+    held = plan.batches(model) if PLOTS[figure.fn].data in (RECORDS, POINTS) else {}
     wanted = set(figure.attacks)
     return tuple(batch for batch, attacks in held.items() if not wanted or wanted.intersection(attacks))
 
@@ -441,6 +443,36 @@ def _label(model: str, defense: str, others: Sequence[tuple[str, str]]) -> str:
     if defenses == len(others):
         return defense
     return model if models == len(others) else f"{model} {defense}"
+
+
+@cache
+def features_job(plan: Plan, study: str, name: str) -> FeaturesJob:
+    """Return what the models of a figure make of test images, and of what its attack makes of them."""
+    one = drawing(plan, study, name)
+    nets = tuple(_shown_once(plan, model, one) for shown in one.shown for model in shown.models)
+    targets = sorted({target for batch in nets for target in batch.code.targets})
+    code = _code("touchstone.jobs.features:features", *targets)
+    return FeaturesJob(code=code, run=plan.config.run, study=study, figure=name, nets=nets)
+
+
+def _shown_once(plan: Plan, model: ModelId, one: Drawing) -> BatchJob:
+    """Return the attack on a model whose points a figure shows, at the one radius that it shows."""
+    whole = attack_job(plan, model, one.attacks[0] if one.attacks else "clean")
+    threat = whole.threat
+    if threat is not None and whole.kind == "fixed":
+        threat = replace(threat, epsilons=(one.epsilon or threat.epsilons[-1],))
+    samples = min(count for count in (one.samples, whole.samples, whole.population) if count is not None)
+    return BatchJob(
+        code=whole.code,
+        subject=subject(plan, model),
+        batch=one.name,
+        net=net(plan, model),
+        attacks=(replace(whole, threat=threat, samples=samples, examples=samples),),
+        preflights=(),
+        batch_size=plan.config.batch_size,
+        device=plan.config.device,
+        threads=plan.config.threads,
+    )
 
 
 def pages_job(plan: Plan, study: str) -> PagesJob:

@@ -444,6 +444,7 @@ class FigureDef(Open):
         default=[], description="of the study, or worst-<norm>; all if left out"
     )
     samples: Count | None = Field(default=None, description="at most so many test images; all if left out")
+    epsilon: Positive | None = Field(default=None, description="radius of the attacks; the largest if left out")
     along: Annotated[list[str], Once] = Field(
         default=[],
         description="options of the defenses on the axis: along each, those that differ from the first in it alone",
