@@ -55,6 +55,14 @@ class PartFiles(NamedTuple):
     lock: Path
 
 
+class PaperFiles(NamedTuple):
+    """One of the paper's tables in its own shape, in its three forms."""
+
+    csv: Path
+    md: Path
+    tex: Path
+
+
 class Report(NamedTuple):
     """A report in its three forms."""
 
@@ -92,6 +100,7 @@ class Templates(NamedTuple):
     summary: Path
     head: Path
     page: Path
+    script: Path
 
 
 def raw(dataset: str) -> Raw:
@@ -134,7 +143,7 @@ def suites(root: Path = Path()) -> Path:
 def templates(root: Path) -> Templates:
     """Return what the reports of a checkout are made with."""
     folder = root / "reports"
-    return Templates(*(folder / name for name in ("study.ipynb", "summary.ipynb", "head.typ", "page.html")))
+    return Templates(*(folder / name for name in ("study.ipynb", "summary.ipynb", "head.typ", "page.html", "page.js")))
 
 
 def link(document: Path, file: Path) -> str:
@@ -196,6 +205,11 @@ class Results:
     def table(self, study: str, name: str) -> Path:
         """Return a table of a study."""
         return self.root / study / "tables" / f"{name}.csv"
+
+    def paper(self, study: str, table: str) -> PaperFiles:
+        """Return one of the paper's tables in its own shape."""
+        folder = self.root / study / "tables" / "paper"
+        return PaperFiles(*(folder / f"{table}.{form}" for form in PaperFiles._fields))
 
     def figure(self, study: str, name: str, form: str = "svg") -> Path:
         """Return a figure of a study."""

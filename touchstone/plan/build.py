@@ -17,9 +17,11 @@ from touchstone.plan.jobs import (
     Code,
     FetchJob,
     FigureJob,
+    Heading,
     Member,
     Net,
     Objective,
+    PaperJob,
     PreflightJob,
     PrepareJob,
     Probe,
@@ -41,7 +43,16 @@ from touchstone.recipe import Phase
 from touchstone.registry import OWN, DatasetSpec
 from touchstone.report.plots import PLOTS, READS
 from touchstone.study import claims
-from touchstone.study.schema import DefenseDef, FigureDef, MemberDef, Selection, for_cell, resolved_phases
+from touchstone.study.schema import (
+    DefenseDef,
+    FigureDef,
+    MemberDef,
+    Selection,
+    Study,
+    TableDef,
+    for_cell,
+    resolved_phases,
+)
 from touchstone.study.suites import norm_of, worst_slug
 
 _code = cache(Code.of)  # thousands of jobs share a few sets of functions
@@ -397,6 +408,21 @@ def config_job(plan: Plan) -> WriteJob:
         jobs[model.label] = {"training": train_job(plan, model).to_params(), "attacks": batches}
     values = {"config": plan.config.model_dump(exclude_none=True), "jobs": jobs}
     return WriteJob(code=_code("touchstone.files:write_yaml"), values=values)
+
+
+def paper_job(plan: Plan) -> PaperJob:
+    """Return how the papers' tables are written in their own shape."""
+    headings = {
+        study: {name: _heading(plan, definition, table) for name, table in definition.tables.items()}
+        for study, definition in plan.studies.items()
+    }
+    return PaperJob(code=_code("touchstone.findings.paper:write"), run=plan.config.run, headings=headings)
+
+
+def _heading(plan: Plan, study: Study, table: TableDef) -> Heading:
+    datasets = [table.dataset] if table.dataset else study.recipes
+    used = {name: plan.stand_in(name) for name in datasets if plan.stand_in(name)}
+    return Heading(f"{table.label}. {table.heading}", used)
 
 
 def claims_job() -> WriteJob:

@@ -408,6 +408,11 @@ class TableDef(Strict):
         """What the paper calls it."""
         return self.source_table or f"Table {self.lost.number if self.lost else ''}"
 
+    @property
+    def heading(self) -> str:
+        """Its title without its label."""
+        return self.title.removesuffix(f" ({self.label})")
+
 
 class FigureDef(Open):
     """A plot, and the models or the table (of tables/) that it shows."""
