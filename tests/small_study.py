@@ -9,7 +9,7 @@ import yaml
 from toy_claims import ROW, write
 from toy_records import clean, header, points, save, save_run, worst
 
-from touchstone.files import write_sealed, write_yaml
+from touchstone.files import sum_of, write_sealed, write_yaml
 from touchstone.jobs.tables import TableFiles, tables
 from touchstone.paths import study_files
 from touchstone.plan import build
@@ -36,7 +36,7 @@ OPTIONAL: dict[str, Any] = {
     "datasets": {
         "own": {"fn": "npz", "sha256": "0" * 64, "shape": [1, 8, 8], "classes": 2, "mean": [0.5], "std": [0.5]},
     },
-    "weights": [GIVEN | {"files": [{"file": "adv.safetensors", "sha256": "0" * 64}]}],
+    "weights": [GIVEN | {"files": [{"file": "adv.safetensors", "sha256": sum_of(b"")}]}],
     "redraws": 1,
     "samples": {"first": 4},
     "paired": {"match": ["clean"]},

@@ -26,6 +26,7 @@ def tiny(shape: tuple[int, ...] = (1, 28, 28)) -> Any:
     return Subject("tiny", model, x, model(x).argmax(dim=1))
 
 
+@pytest.mark.slow
 def test_every_system_of_every_case_runs() -> None:
     from benchmarks.cases import CASES, GRID  # not while tests are collected: others patch Foolbox before its import
 

@@ -1,5 +1,10 @@
-"""Every model trains with every defense that a study names beside it, and is open to the attacks meant for it."""
+"""Every model trains with every defense that a study names beside it, and is open to the attacks meant for it.
 
+Pairs that differ by numbers alone are one case of the fast suite, and each a case of the slow one.
+"""
+
+from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +14,9 @@ import torch
 from touchstone.cell import ModelId
 from touchstone.data import DATASETS
 from touchstone.jobs.common import make_defense, make_fresh
+from touchstone.models.classifier import Classifier
 from touchstone.plan import build
-from touchstone.plan.jobs import Member
+from touchstone.plan.jobs import Member, TrainJob
 from touchstone.plan.plan import make_plan
 from touchstone.query import Query
 from touchstone.registry import load
@@ -19,6 +25,7 @@ from touchstone.training import fit
 
 ROOT = Path(__file__).resolve().parents[1]
 PLAN = make_plan(ROOT, ROOT / "configs" / "paper.yaml")
+FRESH: dict[str, Classifier] = {}
 
 
 def images(named: ModelId, count: int) -> torch.Tensor:
@@ -27,9 +34,30 @@ def images(named: ModelId, count: int) -> torch.Tensor:
     return torch.randint(256, (count, *DATASETS[named.dataset].shape), dtype=torch.uint8, generator=generator)
 
 
-def case(model: ModelId) -> object:
-    marks = [pytest.mark.slow] if model.model.startswith(("wrn", "vgg")) else []
-    return pytest.param(model, id="-".join(model[:-1]), marks=marks)
+def fresh(named: ModelId, job: TrainJob) -> Classifier:
+    """Make a net as its training begins with it; a whitening layer takes seconds to fit, so each is made once."""
+    key = f"{named.dataset} {job.net}"
+    if key not in FRESH:
+        FRESH[key] = make_fresh(job.net, named.dataset, 0, images(named, 8))
+    return deepcopy(FRESH[key])
+
+
+def shape(named: ModelId) -> str:
+    """Everything of a training but its numbers."""
+    job = build.train_job(PLAN, named)
+    options = {key: type(value) if isinstance(value, float) else value for key, value in job.objective.options.items()}
+    phases = [(p.optimizer, p.schedule, p.init, [*p.groups], p.augment, p.validation_share > 0) for p in job.phases]
+    return repr((named.study, named.dataset, job.net, job.objective.fn, options, phases))
+
+
+def cases(named: Iterable[ModelId]) -> list[object]:
+    """Return a case for each model, slow for large nets and for what trains as one before it does."""
+    seen, out = set(), []
+    for model in named:
+        slow = model.model.startswith(("wrn", "vgg")) or shape(model) in seen
+        seen.add(shape(model))
+        out.append(pytest.param(model, id="-".join(model[:-1]), marks=[pytest.mark.slow] if slow else []))
+    return out
 
 
 def test_every_study_is_planned() -> None:
@@ -37,12 +65,12 @@ def test_every_study_is_planned() -> None:
     assert {model.study for model in PLAN.trained} == set(PLAN.studies)
 
 
-@pytest.mark.parametrize("named", [case(m) for m in PLAN.trained if m.seed == 0])
+@pytest.mark.parametrize("named", cases(m for m in PLAN.trained if m.seed == 0))
 def test_a_named_model_and_a_named_defense_train_together(named: ModelId) -> None:
     job = build.train_job(PLAN, named)
     candidates = PLAN.studies[named.study].defenses[named.defense].select
     x = images(named, 8)
-    model = make_fresh(job.net, named.dataset, 0, x)
+    model = fresh(named, job)
     defense = make_defense(job.objective, dict(*candidates[:1]))
     before = {name: weight.clone() for name, weight in model.named_parameters()}
     # a second optimiser may wait for its first epoch: the critic's does
@@ -73,8 +101,7 @@ def own_attacks() -> list[object]:
 @pytest.mark.parametrize(("named", "member", "norm"), own_attacks())
 def test_the_attacks_meant_for_a_defense_run_on_the_models_beside_it(named: ModelId, member: Member, norm: str) -> None:
     job = build.train_job(PLAN, named)
-    model = make_fresh(job.net, named.dataset, 0, images(named, 8))
-    query = Query(model, own_loss=make_defense(job.objective).loss)
+    query = Query(fresh(named, job), own_loss=make_defense(job.objective).loss)
     x = torch.rand(1, *DATASETS[named.dataset].shape, generator=torch.Generator().manual_seed(0))
     known = {**member.options, "steps": 1} | ({"eps": 0.1} if member.spec.kind == "fixed" else {})
     found = load(member.spec.fn)(query, x, torch.zeros(1).long(), norm=norm, rng=0, **known)

@@ -188,6 +188,7 @@ def test_the_judge_counts_its_points(trained: tuple[Classifier, Fit], block: tup
     assert found[0.5]["rejected"].all()
 
 
+@pytest.mark.slow
 def test_the_tests_of_the_attacks_take_its_row_of_cases(root: Path) -> None:
     """No test names it: with the rows added before tests are collected, the contract and the rest run on it too."""
     files = [f"tests/attacks/test_{name}.py" for name in ("cases", "contract", "edges", "oracle")]

@@ -81,6 +81,7 @@ def test_a_reader_comes_first() -> None:
     assert lines[2].startswith("Touchstone re-runs published adversarial-robustness results")
 
 
+@pytest.mark.slow
 def test_its_python_runs_as_it_stands(tmp_path: Path) -> None:
     """In an empty folder and with nothing else defined: it needs neither data nor network."""
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.S)

@@ -27,6 +27,19 @@ def test_a_rule_is_read_at_a_glance(root: Path) -> None:
             assert 13 <= len(lines) <= 25, f"{path.name}: {lines[0]} {len(lines)} lines"
 
 
+def test_the_job_is_all_that_decides(root: Path) -> None:
+    """Any other param says how, and triggers nothing; a script is given nothing else that could."""
+    params = [
+        line.strip()
+        for path in (root / "rules").glob("*.smk")
+        for block in re.findall(r"^    params:\n((?: {8}.*\n)+)", path.read_text(), flags=re.MULTILINE)
+        for line in block.splitlines()
+    ]
+    written = [line for line in params if not line.startswith("#")]
+    assert sum(line.startswith("job=") for line in written) == len(RULES)
+    assert all(re.match(r"job=.*to_params\(\),|\w+=manner\(", line) for line in written), written
+
+
 def test_what_rules_share_defines_no_rule_and_decides_nothing(root: Path) -> None:
     text = (root / "rules" / "common.smk").read_text()
     assert not re.search(r"^\s*(rule|checkpoint)\b", text, flags=re.MULTILINE)

@@ -96,6 +96,7 @@ class ModelSpec:
     preset: Mapping[str, Any] = field(default_factory=dict)
     # whether it has a first convolution, of that name, for what is measured of weights; None if only the net knows
     conv1: bool | None = True
+    library: str = ""  # the package whose classifiers the option `name` names, where its text says which there are
 
 
 @dataclass(frozen=True)
@@ -259,6 +260,21 @@ def keywords(target: str) -> frozenset[str] | None:
         return None
     bound = isinstance(node, ast.ClassDef)  # whose first argument is itself
     return frozenset(argument.arg for argument in (*made.args.args[bound:], *made.args.kwonlyargs))
+
+
+@cache
+def registered(package: str) -> frozenset[str]:
+    """Read the names of the functions under `@register_model(...)` in the modules of a package, as torchvision has it.
+
+    Raises:
+        SourceError: if there is no such package.
+    """
+    found = set[str]()
+    for path in module_path(package).parent.glob("*.py"):
+        for node in ast.parse(path.read_bytes()).body:
+            if isinstance(node, ast.FunctionDef):
+                found |= {node.name for mark in node.decorator_list if ast.unparse(mark) == "register_model()"}
+    return frozenset(found)
 
 
 def _defined(target: str) -> tuple[ast.FunctionDef | ast.ClassDef, ast.Module, str]:

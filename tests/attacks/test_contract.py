@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from attacks.cases import CASES, FREE, Look
+from crossing import crossed
 from torch import Tensor, nn
 
 from touchstone.attacks import ATTACKS
@@ -91,21 +92,16 @@ def same(a: Any, b: Any) -> bool:
     return torch.equal(a, b) if isinstance(a, Tensor) else a == b
 
 
-SHAPES = pytest.mark.parametrize("shape", [(8,), (3, 4, 4)], ids=str)
-COUNTS = pytest.mark.parametrize("count", [1, 3])
+CELL = ("name", "norm")
+SHAPES = ((8,), (3, 4, 4))
+STOPS = ("never", "first")
 CELLS = [(name, norm) for name in ROWS for norm in ATTACKS[name].norms]
-EACH = pytest.mark.parametrize(("name", "norm"), CELLS)
-ALONE = pytest.mark.parametrize(  # rows of a coupled attack influence one another
-    ("name", "norm"), [(name, norm) for name, norm in CELLS if not ATTACKS[name].coupled]
-)
-FIXED = pytest.mark.parametrize(
-    ("name", "norm"), [(name, norm) for name, norm in CELLS if ATTACKS[name].kind == "fixed"]
-)
+EACH = pytest.mark.parametrize(CELL, CELLS)
+ALONE = [cell for cell in CELLS if not ATTACKS[cell[0]].coupled]  # rows of a coupled attack influence one another
+FIXED = [cell for cell in CELLS if ATTACKS[cell[0]].kind == "fixed"]
 
 
-@SHAPES
-@COUNTS
-@EACH
+@crossed(CELL, CELLS, count=(1, 3), shape=SHAPES)
 def test_result_is_a_detached_point_inside_ball_and_box(
     name: str, norm: str, count: int, shape: tuple[int, ...]
 ) -> None:
@@ -126,8 +122,7 @@ def test_result_is_a_detached_point_inside_ball_and_box(
         torch.testing.assert_close(dist, distance(x_adv - x, norm))
 
 
-@SHAPES
-@EACH
+@crossed(CELL, CELLS, shape=SHAPES)
 def test_nothing_the_caller_owns_is_changed(name: str, norm: str, shape: tuple[int, ...]) -> None:
     model = net(shape)
     x, y = block(model, shape, 3)
@@ -138,18 +133,14 @@ def test_nothing_the_caller_owns_is_changed(name: str, norm: str, shape: tuple[i
     assert torch.equal(y, kept[1])
 
 
-@SHAPES
-@pytest.mark.parametrize("stop", ["never", "first"])
-@FIXED
+@crossed(CELL, FIXED, stop=STOPS, shape=SHAPES)
 def test_zero_budget_returns_x(name: str, norm: str, stop: str, shape: tuple[int, ...]) -> None:
     model = net(shape)
     x, y = block(model, shape, 3)
     assert torch.equal(run(name, model, x, y, norm, eps=0.0, rng=draws(3), stop=stop)[0], x)
 
 
-@SHAPES
-@pytest.mark.parametrize("stop", ["never", "first"])
-@ALONE
+@crossed(CELL, ALONE, stop=STOPS, shape=SHAPES)
 def test_a_sample_alone_is_the_sample_in_its_batch(name: str, norm: str, stop: str, shape: tuple[int, ...]) -> None:
     model = net(shape)
     x, y = block(model, shape, 6)
@@ -161,7 +152,7 @@ def test_a_sample_alone_is_the_sample_in_its_batch(name: str, norm: str, stop: s
         assert torch.equal(predict(model, alone), predict(model, whole[row]))
 
 
-@FIXED
+@pytest.mark.parametrize(CELL, FIXED)
 def test_a_vector_of_budgets_is_the_scalar_for_each_row(name: str, norm: str) -> None:
     model = net((3, 4, 4))
     x, y = block(model, (3, 4, 4), 3)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from attacks.cases import BITS, CASES, INSIDE, POINTS, SEVERAL, STILL
 from box_oracle import Linear, case
+from crossing import crossed
 from torch import Tensor, nn
 
 from touchstone.attacks import ATTACKS
@@ -20,7 +21,9 @@ from touchstone.registry import load
 
 ROWS = {name: case for name, case in CASES.items() if name in ATTACKS and not isinstance(case.edges, str)}
 BUDGETS = {"linf": 0.05, "l2": 0.5, "l1": 2.0, "l0": 3.0}
-EACH = pytest.mark.parametrize(("name", "norm"), [(name, norm) for name in ROWS for norm in ATTACKS[name].norms])
+CELL = ("name", "norm")
+CELLS = [(name, norm) for name in ROWS for norm in ATTACKS[name].norms]
+EACH = pytest.mark.parametrize(CELL, CELLS)
 
 
 class Wrapped(nn.Module):
@@ -71,8 +74,7 @@ def check_wins(name: str, model: nn.Module, x: Tensor, y: Tensor, norm: str, eps
         assert all(broken(model, x_adv, y))
 
 
-@EACH
-@pytest.mark.parametrize("offset", [-100.0, pytest.param(100.0, marks=pytest.mark.slow)])
+@crossed(CELL, CELLS, offset=(-100.0, 100.0))
 def test_a_shift_of_all_logits_changes_nothing(name: str, norm: str, offset: float) -> None:
     """An other-class maximum that starts from 0 instead of -inf fails for the negative ones."""
     model, x, y, eps = setting(norm, factor=3.0 if name == "square" and norm != "linf" else 1.2)
@@ -105,8 +107,7 @@ def test_renaming_the_classes_changes_nothing(name: str, norm: str) -> None:
     assert broken(renamed, other, z) == broken(model, plain, y)
 
 
-@pytest.mark.parametrize("power", [-10, 10])
-@pytest.mark.parametrize(
+@crossed(
     ("name", "norm", "kind", "options"),
     [
         (name, norm, kind, options)
@@ -114,6 +115,8 @@ def test_renaming_the_classes_changes_nothing(name: str, norm: str) -> None:
         if kind in (BITS, POINTS)
         for norm in ATTACKS[name].norms
     ],
+    label=lambda name, norm, _, options: "-".join([name, norm, *map(str, options.values())]),
+    power=(-10, 10),
 )
 def test_scaling_the_logits_changes_nothing(
     name: str, norm: str, kind: str, options: dict[str, Any], power: int
@@ -126,8 +129,7 @@ def test_scaling_the_logits_changes_nothing(
     assert broken(scaled, other, y) == broken(model, plain, y)
 
 
-@EACH
-@pytest.mark.parametrize("classes", [2, 3])
+@crossed(CELL, CELLS, classes=(2, 3))
 def test_few_classes(name: str, norm: str, classes: int) -> None:
     model, x, y, eps = setting(norm, classes, factor=3.0)
     check_wins(name, model, x, y, norm, eps)
@@ -198,8 +200,7 @@ GENTLE = {  # with these no attack moves the mean of an image by 0.2
 }
 
 
-@EACH
-@pytest.mark.parametrize("also_at_x", [True, False])
+@crossed(CELL, CELLS, also_at_x=(True, False))
 def test_nan_logits_fool_nobody_and_stay_in_their_row(name: str, norm: str, also_at_x: bool) -> None:
     """Bright images get NaN, dark ones do not."""
     torch.manual_seed(1)

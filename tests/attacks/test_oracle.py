@@ -9,6 +9,7 @@ import pytest
 import torch
 from attacks.cases import ANY, ANY_IN_BOX, CASES, Optimum
 from box_oracle import SHAPES, Linear, case, reach
+from crossing import crossed
 from scipy.optimize import LinearConstraint, linprog, minimize
 
 from touchstone.attacks import ATTACKS
@@ -66,19 +67,22 @@ HELD = [(name, optimum) for name, case in CASES.items() if not isinstance(case.o
 MINIMAL = [(name, optimum) for name, optimum in HELD if name in ATTACKS and ATTACKS[name].kind == "minimal"]
 FIXED = [(name, optimum) for name, optimum in HELD if name in ATTACKS and ATTACKS[name].kind == "fixed"]
 
-SEARCH = ("cw",)  # takes seconds: a search over a search
+SEARCH = (cw,)  # takes seconds: a search over a search
 
 
 def each(rows: list[tuple[str, Optimum]]) -> pytest.MarkDecorator:
     """Run a test with the function of each row's attack."""
-    functions = [(load(ATTACKS[name].fn), optimum) for name, optimum in rows]
-    marks = [[pytest.mark.slow] if name in SEARCH else [] for name, _ in rows]
-    params = [pytest.param(*pair, id=label(*pair), marks=mark) for pair, mark in zip(functions, marks, strict=True)]
-    return pytest.mark.parametrize(("attack", "row"), params)
+    cases = [(load(ATTACKS[name].fn), optimum) for name, optimum in rows]
+    return crossed(
+        ("attack", "row"),
+        cases,
+        label=label,
+        slow=lambda attack, _: attack in SEARCH,
+        shape=SHAPES,
+        walls=(True, False),
+    )
 
 
-@pytest.mark.parametrize("walls", [True, False], ids=["walls", "free"])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @each(MINIMAL)
 def test_minimal_attack_is_near_the_exact_optimum_in_the_box(
     attack: Callable, row: Optimum, shape: tuple[int, ...], walls: bool
@@ -95,8 +99,6 @@ def test_minimal_attack_is_near_the_exact_optimum_in_the_box(
     assert (dist <= row.bound * (overall if free else best[torch.arange(len(x)), reached])).all()
 
 
-@pytest.mark.parametrize("walls", [True, False], ids=["walls", "free"])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @each(FIXED)
 def test_fixed_attack_succeeds_just_above_the_exact_optimum_and_never_below(
     attack: Callable, row: Optimum, shape: tuple[int, ...], walls: bool

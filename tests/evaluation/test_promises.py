@@ -25,14 +25,18 @@ ROWS = {name: case for name, case in CASES.items() if name in ATTACKS and not is
 CELLS = [(name, norm) for name in ROWS for norm in ATTACKS[name].norms]
 
 
-def on(cells: list[tuple[str, str]]) -> pytest.MarkDecorator:
+def on(cells: list[tuple[str, str]], fast: list[tuple[str, str]]) -> pytest.MarkDecorator:
     """Run a test on these attacks, each in one process, where its table is made once."""
-    params = [pytest.param(*cell, marks=pytest.mark.xdist_group("-".join(cell))) for cell in cells]
-    return pytest.mark.parametrize(("name", "norm"), params)
+    marks = {
+        cell: [pytest.mark.xdist_group("-".join(cell)), *([] if cell in fast else [pytest.mark.slow])] for cell in cells
+    }
+    return pytest.mark.parametrize(("name", "norm"), [pytest.param(*cell, marks=marks[cell]) for cell in cells])
 
 
-EACH = on(CELLS)
-ONE_NORM = on([(name, ATTACKS[name].norms[0]) for name in ROWS])
+FIRST_NORM = [(name, ATTACKS[name].norms[0]) for name in ROWS]
+EACH = on(CELLS, FIRST_NORM)
+ONE_NORM = on(FIRST_NORM, FIRST_NORM)
+SOME = [("pgd", "linf"), ("fab", "l2"), ("square", "linf"), ("pdgd", "l2")]
 # Outcomes, out of one per sample and epsilon, that may differ where only rounding does: an iterate next to the
 # boundary may fall on either side of it, and a sign step turns the last bit of a gradient into a whole step.
 TIES = 3
@@ -83,7 +87,7 @@ def check_chunks(name: str, norm: str, batch_size: int) -> None:
         pd.testing.assert_series_equal(one[column], other[column])
 
 
-@on([("pgd", "linf"), ("fab", "l2"), ("square", "linf"), ("pdgd", "l2")])
+@on(SOME, SOME)
 def test_the_chunk_size_of_the_query_changes_only_float_ties(name: str, norm: str) -> None:
     check_chunks(name, norm, 7)
 

@@ -113,6 +113,7 @@ def run_and_count(job: BatchJob, together: Any, count: Any) -> None:
     attack.run(job, Results.of(job.subject.run))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("std")
 def test_batches_of_one_model_beside_each_other_measure_it_once(plan: Plan, results: Results) -> None:
     names, here = ("fgsm-linf", "linfbia"), multiprocessing.get_context("spawn")

@@ -114,6 +114,20 @@ def test_what_trains_and_attacks_reaches_nothing_that_reads_a_study(job: str) ->
     assert not wings & {"study", "report"}
 
 
+def test_what_only_shows_the_sensitivity_decides_no_choice(root: Path) -> None:
+    """Neither another probe nor its code, nor how many samples it sees."""
+    plan = make_plan(root, root / "tests" / "config.yaml")
+    study, model = plan.studies["minmax"], next(m for m in plan.models if plan.selects(m))
+    other = study.selection.model_copy(update={"probe": "mim40-linf", "probe_samples": 7})
+    shown = study.near_zero.model_copy(update={"headline": study.near_zero.thresholds[-1]})
+    study = study.model_copy(update={"selection": other, "near_zero": shown})
+    config = plan.config.model_copy(update={"batch_size": 7})
+    changed = replace(plan, config=config, studies={"minmax": study})
+    assert build.sensitivity_job(changed, model) != build.sensitivity_job(plan, model)
+    assert build.select_job(changed, model) == build.select_job(plan, model)
+    assert build.train_job(changed, model) == build.train_job(plan, model)
+
+
 def test_a_batch_is_in_its_job(plan: Plan) -> None:
     model = plan.models[0]
     assert [build.batch_job(plan, model, name).batch for name in plan.batches(model)] == list(plan.batches(model))

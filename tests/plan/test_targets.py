@@ -32,6 +32,21 @@ def test_everything_is_every_file_once(plan: Plan) -> None:
     assert prepared == {file for file in asked if not file.is_relative_to(results.root)}, "raw files serve nothing else"
 
 
+def test_what_is_trained_and_never_attacked_is_asked_for_too(project: Path, root: Path) -> None:
+    """Such as a net that a transfer starts from: history.csv of it is an output that no other job reads."""
+    study, old = (
+        project / "studies/minmax/study.yaml",
+        "mim40-linf: {fn: mim, threat: linf, steps: 40, step_size: 0.01, decay: 1.0}",
+    )
+    text = study.read_text()
+    assert old in text
+    study.write_text(text.replace(old, "mim40-linf: {fn: transfer, threat: linf, substitute: lenet/std+l1}"))
+    plan = make_plan(project, root / "tests" / "config.yaml")
+    (alone,) = set(plan.trained) - set(plan.models)
+    assert (alone.defense, alone.seed) == ("std+l1", 1)
+    assert {*plan.results.model(alone), *plan.results.selection(alone)} <= set(targets.everything(plan))
+
+
 def test_tables_and_figures_are_all_of_a_study(plan: Plan) -> None:
     tables = {plan.results.table("minmax", name) for name in RESULT_TABLES}
     assert set(targets.tables(plan, "minmax")) == {*tables, *map(sums_beside, tables)}

@@ -83,6 +83,7 @@ def test_a_study_without_it_runs_through_to_its_report(folder: Path, without: se
     assert study["printed"] == sections.values(material)["printed"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("without", [ALL, set[str]()], ids=["all", "nothing"])
 def test_no_heading_of_the_report_is_empty(folder: Path, without: set[str]) -> None:
     make_results(plan := planned(folder, without))

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from touchstone.attacks import ATTACKS
 from touchstone.plan.plan import make_plan
-from touchstone.study.config import ConfigError, Key
+from touchstone.study.config import ConfigError, Key, read
 
 CONFIG = "config.yaml"
 LAPTOP = "configs/laptop.yaml"
@@ -110,12 +110,12 @@ BAD: list[tuple[str, Key, Any, list[str]]] = [
 
 
 def put(path: Path, key: Key, value: Any) -> None:
-    yaml = YAML()
-    inside = document = yaml.load(path)
+    document, _ = read(path)
+    inside: Any = document
     for part in key[:-1]:
         inside = inside[part]
     inside[key[-1]] = value
-    yaml.dump(document, path)
+    YAML(typ="safe", pure=True).dump(document, path)
 
 
 @pytest.mark.parametrize(

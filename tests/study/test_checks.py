@@ -252,6 +252,8 @@ OUTSIDE = [
     ("defenses", "{fn: minmax, variant: printed, lam: 1, mu: {mnist: 1, cifar10: .nan}}", "mu.cifar10", "got nan"),
     ("defenses", "{fn: minmax, variant: printed, lam: 1, mu: 1, layers: cnv}", "layers", "'conv', 'conv1', got 'cnv'"),
     ("defenses", "{fn: ce, select: [{l1: -1}]}", "select.0.l1", "finite float >= 0, got -1"),
+    ("models", "{fn: torchvision, name: resnet19}", "name", "unknown classifier of torchvision.models 'resnet19'"),
+    ("models", "{fn: torchvision, name: fcn_resnet50}", "name", "unknown classifier"),  # which segments
     ("defenses", "{fn: adv, norm: l3, eps: 0.1, attack_steps: 1, step_size: 1}", "norm", "'linf', 'l2', got 'l3'"),
     ("defenses", "{fn: adv, norm: l2, eps: -0.1, attack_steps: 1, step_size: 1}", "eps", "finite float >= 0, got -0.1"),
     ("defenses", "{fn: adv, norm: l2, eps: .nan, attack_steps: 1, step_size: 1}", "eps", "finite float >= 0, got nan"),
@@ -286,6 +288,7 @@ TOGETHER = [
     ("defenses", "{fn: at, norm: l2, eps: 1, attack_steps: 1, step_size: 1, eps_low: 2}", ".eps_low", "[0, eps=1], got 2"),
     ("defenses", "{fn: at, norm: l2, eps: 1, attack_steps: 1, step_size: 1, select: [{eps_low: 2}]}", ".eps_low", "got 2"),
     ("defenses", "{fn: at, norm: l2, eps: 1, attack_steps: 1, step_size: 1, space: whitened}", ".box", "give box: false"),
+    ("defenses", "{fn: trades, norm: linf, eps: {mnist: 0.3, cifar10: 8}, attack_steps: 1, step_size: 1, beta: 6}", ".eps", "got eps 8; of 0 to 255"),
     ("models", "{fn: wrn, depth: 12, width: 1}", ".depth", "must be 6 n + 4 with n >= 1, got 12"),
 ]  # fmt: skip
 

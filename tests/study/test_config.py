@@ -30,6 +30,15 @@ def test_a_key_is_found_in_lists_and_mappings(file: Path) -> None:
     assert [lines.of(key) for key in (("a",), ("a", 1, "c"), ("a", 1, "missing"), ("z",))] == [1, 4, 3, 1]
 
 
+def test_a_file_read_twice_gives_values_of_its_own(file: Path) -> None:
+    """The tree of nodes is kept, and a merge of mappings may only happen once in it."""
+    file.write_text("base: &base {a: [1], b: 2}\nall:\n  <<: *base\n  b: 3\n")
+    first, lines = config.read(file)
+    first["all"]["a"].append(2)
+    assert config.read(file)[0] == {"base": {"a": [1], "b": 2}, "all": {"a": [1], "b": 3}}
+    assert lines.of(("all", "b")) == 4
+
+
 @pytest.mark.parametrize(
     ("make", "needle"),
     [

@@ -78,7 +78,7 @@ class Job:
 
 
 # where something is published or downloaded, and how much it is or costs, decides no number
-ASIDE = ("source", "mirrors", "archive", "images", "passes", "usual")
+ASIDE = ("source", "mirrors", "archive", "images", "passes", "usual", "library")
 
 
 def facts(spec: AttackSpec | DatasetSpec | ModelSpec) -> Facts:

@@ -13,5 +13,5 @@ def captions(path: Path) -> tuple[dict[Any, Any], Lines]:
         ConfigError: if the file is not YAML, repeats a key, or is not a mapping.
     """
     if not path.exists():
-        return {}, Lines(path, "")
+        return {}, Lines(path)
     return read(path, may_be_empty=True)

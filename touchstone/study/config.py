@@ -5,16 +5,16 @@ Nothing here imports torch.
 """
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError
-from ruamel.yaml.nodes import Node
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from touchstone.registry import nearest
@@ -154,30 +154,36 @@ class Config(Strict):
 
 
 class Lines:
-    """Where each key of a YAML file stands; the file is parsed for it when somebody asks."""
+    """Where each key of a YAML file stands, by the tree of nodes that its values were made of."""
 
-    def __init__(self, path: Path, text: str) -> None:
-        self.path, self._text = path, text
-
-    @cached_property
-    def _marked(self) -> Any:
-        return YAML(typ="rt").load(self._text)
+    def __init__(self, path: Path, root: Node | None = None) -> None:
+        self.path, self._root = path, root
 
     def of(self, key: Key) -> int:
         """Return the 1-based line of a key path, or of its nearest existing parent."""
-        line, inside = 1, self._marked
+        line, inside = 1, self._root
         for part in key:
-            try:
-                line = inside.lc.data[part][0] + 1
-                inside = inside[part]
-            except (AttributeError, KeyError, IndexError, TypeError):
+            found = _part(inside, part)
+            if found is None:
                 break
+            start, inside = found
+            line = start.start_mark.line + 1
         return line
 
     def problem(self, key: Key, text: str) -> str:
         """Format one problem: file:line: key: text."""
         dotted = ".".join(str(part) for part in key) or "(top level)"
         return f"{self.path}:{self.of(key)}: {dotted}: {text}"
+
+
+def _part(node: Node | None, part: str | int) -> tuple[Node, Node] | None:
+    """Return the node where a key or an item begins, and that of its value; None where there is none."""
+    if isinstance(node, MappingNode):
+        made = _parser().constructor.construct_object
+        return next((pair for pair in reversed(node.value) if made(pair[0]) == part), None)  # what is merged is first
+    if isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.value):
+        return node.value[part], node.value[part]
+    return None
 
 
 class _Constructor(SafeConstructor):
@@ -200,6 +206,12 @@ def _parser() -> YAML:
     return parser
 
 
+@lru_cache(maxsize=64)
+def _nodes(text: str) -> Node | None:
+    """Parse YAML text to its nodes, nine tenths of the time to read it; a process that plans twice does it once."""
+    return cast("Node | None", _parser().compose(text))
+
+
 def read(path: Path, *, may_be_empty: bool = False) -> tuple[dict[Any, Any], Lines]:
     """Parse a YAML file: its plain values, and where they stand.
 
@@ -212,7 +224,8 @@ def read(path: Path, *, may_be_empty: bool = False) -> tuple[dict[Any, Any], Lin
     """
     try:
         text = path.read_text(encoding="utf-8")
-        values = _parser().load(text)
+        root = _nodes(text)
+        values = None if root is None else _parser().constructor.construct_document(root)
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
     except UnicodeDecodeError as error:
@@ -232,7 +245,7 @@ def read(path: Path, *, may_be_empty: bool = False) -> tuple[dict[Any, Any], Lin
         values = {}
     if not isinstance(values, dict):
         raise ConfigError([f"{path}:1: expected a mapping of keys to values, got {type(values).__name__}"])
-    return values, Lines(path, text)
+    return values, Lines(path, root)
 
 
 def _endless(value: Any, above: frozenset[int], finite: set[int]) -> bool:

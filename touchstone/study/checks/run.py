@@ -107,9 +107,18 @@ class Data:
                 elsewhere = "{local: PATH}" if own else "download, {mirror: URL} or {local: DIR}"
                 allowed = "embedded" if embedded else elsewhere
                 self.check.add(("data", name, "source"), f"the source of {name!r} must be {allowed}")
-        if isinstance(data.source, Local) and not _is_there(data.source, name):
+        if isinstance(data.source, Local):
+            self._local(name, data.source)
+
+    def _local(self, name: str, source: Local) -> None:
+        """What the user has is there; a file of the user's own is the one that the study means."""
+        key, place = ("data", name, "source", "local"), Path(source.local).expanduser()
+        own = self.rows.get(name) if name not in DATASETS else None
+        if not (place.is_dir() if name in DATASETS else place.exists()):
             what = "folder" if name in DATASETS else "file or folder"
-            self.check.add(("data", name, "source", "local"), f"there is no {what} {data.source.local!r}")
+            self.check.add(key, f"there is no {what} {source.local!r}")
+        elif own is not None and place.is_file() and "sha256" in own.options:
+            self.check.sum(key, place, own.options["sha256"])
 
 
 @dataclass(frozen=True)
@@ -198,9 +207,3 @@ def _options(member: MemberDef) -> set[str]:
     spec = attack_spec(member.fn)
     wrapped = [ATTACKS[member.options.get("attack", spec.wraps[0])]] if spec.wraps else []
     return {option for one in (spec, *wrapped) for option in options(one.fn)}
-
-
-def _is_there(source: Local, dataset: str) -> bool:
-    """Say whether there is a folder of raw files, or what the user's own data are in."""
-    place = Path(source.local).expanduser()
-    return place.is_dir() if dataset in DATASETS else place.exists()

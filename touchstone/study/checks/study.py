@@ -10,7 +10,7 @@ from touchstone.data import DATASETS, READERS, reader
 from touchstone.defenses import DEFENSES, defense_spec
 from touchstone.models import FIRST_CONV, MODELS, model_spec
 from touchstone.paths import StudyFiles
-from touchstone.registry import OWN, is_own
+from touchstone.registry import OWN, is_own, registered
 from touchstone.report.plots import PLOTS, READS, TABLES
 from touchstone.study.alike import spelled_out
 from touchstone.study.captions import captions
@@ -134,6 +134,8 @@ class Models:
             return
         before = len(self.check.problems)
         self.check.options(key, spec.fn, model.options, leave_out=set(spec.preset))
+        if spec.library and isinstance(named := model.options.get("name"), str):
+            self.check.known((*key, "name"), named, registered(spec.library), f"classifier of {spec.library}")
         if len(self.check.problems) == before:
             self.check.together(key, spec.fn, {**spec.preset, **model.options}, self.study)
         if isinstance(model.normalize, Standardize):
@@ -206,7 +208,7 @@ class GivenWeights:
     files: StudyFiles
 
     def run(self) -> None:
-        """Check every entry: it speaks of something that the study has, of nothing twice, and its files are there."""
+        """Check every entry: it speaks of something that the study has, of nothing twice, and has its files."""
         seen = set[tuple[str, str, str]]()
         for number, given in enumerate(self.study.weights):
             key: Key = ("weights", number)
@@ -219,6 +221,8 @@ class GivenWeights:
                 path = self.files.beside(file.file)
                 if not path.is_file():
                     self.check.add((*key, "files", place, "file"), f"there is no file {path}")
+                else:
+                    self.check.sum((*key, "files", place, "sha256"), path, file.sha256)
 
     def _entry(self, key: Key, given: WeightsDef) -> None:
         check, study = self.check, self.study
