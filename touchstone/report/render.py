@@ -83,6 +83,7 @@ def for_pandoc(text: str) -> str:
     text = re.sub(r" ±(?=\d)", f"{NO_BREAK}±", text)
     text = re.sub(r"(?<=\d) to (?=-?\d)", f"{NO_BREAK}to{NO_BREAK}", text)
     text = re.sub(r"(?<=\d) (?=\([a-z]+\) \|)", NO_BREAK, text)  # a number and the letter of its note
+    text = re.sub(r"\([a-z]+(?:, [a-z]+)+\)(?= \|)", lambda found: found[0].replace(" ", NO_BREAK), text)
     text = re.sub(rf"^(\*\*Table [^\n]+)\n\n({TABLE})", r"\2\nTable: \1\n", text + "\n", flags=re.MULTILINE)
     return re.sub(r"!\[[^\]\n]*\]\(([^)\n]+)\)\n\n(\*\*Figure [^\n]+)", r"![\2](\1)", text)
 
