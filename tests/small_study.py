@@ -29,7 +29,11 @@ NEEDED: dict[str, Any] = {
     "recipes": {"mnist": {"optimizer": "adam", "lr": 0.001, "batch_size": 64, "epochs": 1}},
     "defenses": {"std": {"fn": "ce"}, "adv": ADV},
     "threats": {"linf": PIXELS},
-    "attacks": {"clean": {"fn": "clean"}, **{f"pgd{n}": {"fn": "pgd", "threat": "linf", "steps": n} for n in (2, 4)}},
+    "attacks": {
+        "clean": {"fn": "clean"},
+        "near": {"fn": "deepfool", "threat": "linf"},
+        **{f"pgd{n}": {"fn": "pgd", "threat": "linf", "steps": n} for n in (2, 4)},
+    },
 }
 GIVEN = {"dataset": "mnist", "model": "lenet", "defense": "adv"}
 OPTIONAL: dict[str, Any] = {
@@ -47,11 +51,16 @@ OPTIONAL: dict[str, Any] = {
     "worst": {"linf": ["linf"]},
     "plain": "lenet/std",
     "cells": [{"datasets": ["mnist"], "models": ["lenet"], "defenses": ["std", "adv"], "attacks": ["pgd2"]}],
+    "people": {
+        "cells": [{"datasets": ["mnist"], "models": ["lenet"], "defenses": ["adv"], "attacks": ["near"]}],
+        **{"seeds": 1, "assignments": 1, "images": 2, "seed": 0},
+    },
     "readings": {"headline": {}, "more": {"mark": "only with more steps", "attack": {"pgd2": "pgd4"}}},
     "near_zero": {"headline": 0.01, "thresholds": [0.01]},
+    "monitor": {"defenses": ["std"], "attack": {"mnist": "pgd2"}, "every": 1, "samples": 4},
     "labels": {"std": "Std."},
     "tables": {"table1": {"source_table": "Table 1", "title": "Accuracy"}},
-    "figures": {"worst-case": {"fn": "worst-case", "table": "cells"}},
+    "figures": {"worst-case": {"fn": "worst-case"}},
 }
 CLAIM = ROW | {"paper": "small", "epsilon_unit": "pixel01", "cell_attack": "pgd2"}
 STATEMENT = {"paper": "small", "id": "s1", "claim": "adv is better", "evidence_table": "Table 1", "how_to_test": ""}

@@ -14,6 +14,7 @@ from touchstone.cell import ModelId
 DATA = Path("data")
 PREPARED = DATA / "prepared"
 STUDIES = Path("studies")
+FORMS = ("svg", "pdf", "png")  # of a figure
 
 
 class Prepared(NamedTuple):
@@ -63,6 +64,14 @@ class PaperFiles(NamedTuple):
     tex: Path
 
 
+class PeopleFiles(NamedTuple):
+    """What people are asked and answer: a folder of pages, the key to them, and what the answers come to."""
+
+    pages: Path
+    key: Path
+    answers: Path
+
+
 class Report(NamedTuple):
     """A report in its three forms."""
 
@@ -80,6 +89,7 @@ class StudyFiles:
     claims: Path
     statements: Path
     captions: Path
+    figures: Path
 
     def beside(self, name: str) -> Path:
         """Return where a file lies that the definition names: relative to its folder, or anywhere."""
@@ -94,13 +104,14 @@ class Raw(NamedTuple):
 
 
 class Templates(NamedTuple):
-    """What reports are made with: notebooks, and the documents that they become."""
+    """What is made of text here: notebooks, the documents that they become, and the page that people answer on."""
 
     study: Path
     summary: Path
     head: Path
     page: Path
     script: Path
+    people: Path
 
 
 def raw(dataset: str) -> Raw:
@@ -143,7 +154,13 @@ def suites(root: Path = Path()) -> Path:
 def templates(root: Path) -> Templates:
     """Return what the reports of a checkout are made with."""
     folder = root / "reports"
-    return Templates(*(folder / name for name in ("study.ipynb", "summary.ipynb", "head.typ", "page.html", "page.js")))
+    names = ("study.ipynb", "summary.ipynb", "head.typ", "page.html", "page.js", "people.html")
+    return Templates(*(folder / name for name in names))
+
+
+def returned(folder: Path) -> list[Path]:
+    """Return the files with answers that a folder holds."""
+    return sorted(folder.expanduser().glob("*.csv"))
 
 
 def link(document: Path, file: Path) -> str:
@@ -154,7 +171,7 @@ def link(document: Path, file: Path) -> str:
 def study_files(study: str, root: Path = Path()) -> StudyFiles:
     """Return the files of a study below the checkout."""
     folder = root / STUDIES / study
-    names = ("study.yaml", "claims.csv", "qualitative.csv", "captions.yaml")
+    names = ("study.yaml", "claims.csv", "qualitative.csv", "captions.yaml", "figures.csv")
     return StudyFiles(study, *(folder / name for name in names))
 
 
@@ -214,6 +231,11 @@ class Results:
     def figure(self, study: str, name: str, form: str = "svg") -> Path:
         """Return a figure of a study."""
         return self.root / study / "figures" / f"{name}.{form}"
+
+    def people(self, study: str) -> PeopleFiles:
+        """Return the files about what people see in a study."""
+        folder = self.root / study / "people"
+        return PeopleFiles(folder / "pages", folder / "key.json", folder / "answers.json")
 
     def report(self, study: str = "") -> Report:
         """Return the report of a study, or that of the run."""

@@ -11,7 +11,7 @@ from touchstone.plan import build
 from touchstone.plan.jobs import (
     BatchJob,
     FetchJob,
-    FigureJob,
+    FiguresJob,
     Job,
     Net,
     PrepareJob,
@@ -42,8 +42,7 @@ def jobs(plan: Plan, root: Path) -> list[Job]:
         build.select_job(demo, chosen),
         build.sensitivity_job(demo, chosen),
         build.tables_job(demo, "minmax"),
-        build.figure_job(demo, "minmax", "figure2"),
-        build.figure_job(demo, "minmax", "worst-case"),
+        build.figures_job(demo, "minmax"),
         build.report_job(demo, "minmax"),
         build.report_job(demo),
         build.fetch_job("mnist"),
@@ -58,7 +57,7 @@ def test_a_job_comes_back_from_plain_data(jobs: list[Job]) -> None:
         params = job.to_params()
         assert params == json.loads(json.dumps(params))
         assert type(job).from_params(params) == job
-    kinds = {BatchJob, FetchJob, FigureJob, PrepareJob, ProvenanceJob, ReportJob, SelectJob, SensitivityJob}
+    kinds = {BatchJob, FetchJob, FiguresJob, PrepareJob, ProvenanceJob, ReportJob, SelectJob, SensitivityJob}
     kinds |= {TablesJob, TrainJob, WriteJob}
     assert {type(job) for job in jobs} == kinds
 

@@ -189,7 +189,7 @@ BAD = [
     ("reading-model", STUDY, "  headline: {}\n", "  headline: {}\n  other: {mark: m, model: {lenet: lenett}}\n", ["readings.other.model.lenet", "did you mean 'lenet'"]),
     ("reading-slug", STUDY, "fgsm-linf: fgsm-linf-px", "fgsm-linf: fgsm-linf-pix", ["readings.pixel.attack.fgsm-linf", "did you mean"]),
     ("plot", STUDY, "fn: rho-grid", "fn: rho-gird", ["figures.figure6.fn", "did you mean 'rho-grid'"]),
-    ("figure-table", STUDY, "table: cells", "table: cels", ["did you mean 'cells'"]),
+    ("figure-defense", STUDY, "datasets: [cifar10], defenses: [std, minmax-printed]}", "datasets: [cifar10], defenses: [stdd]}", ["figures.figure6.defenses.0", "did you mean 'std'"]),
     ("near-zero", STUDY, "headline: 0.01,", "headline: 0.02,", ["near_zero.headline", "thresholds"]),
     ("near-zero-mlp", STUDY, "{fn: lenet}", "{fn: mlp-1000}", ["near_zero: measures the first convolution, which no model here is known to have"]),
     ("weights-mlp", STUDY, "{fn: lenet}", "{fn: mlp-1000}", ["figures.figure6.fn: shows the first convolution, and 'lenet' is not known"]),
@@ -204,6 +204,10 @@ BAD = [
     ("phases-place", STUDY, "[{init: std}]", "{mnist: [{}], cifar10: [{lr: x}]}", ["minmax-coded.phases.cifar10.0.lr", "got 'x'"]),
     ("only-model", CONFIG, "run: demo", "run: demo\nonly: {models: [lenett]}", ["only.models.0", "did you mean 'lenet'"]),
     ("only-attack", CONFIG, "run: demo", "run: demo\nonly: {attacks: [fgsm]}", ["only.attacks.0", "unknown attack 'fgsm'"]),
+    ("answers-study", CONFIG, "run: demo", "run: demo\nanswers: {minmax: studies}", ["answers.minmax", "unknown study with `people` 'minmax'"]),
+    ("answers-folder", CONFIG, "run: demo", "run: demo\nanswers: {minmax: nowhere}", ["answers.minmax", "there is no folder 'nowhere'"]),
+    ("people-attack", STUDY, CELLS, "\npeople: {seed: 0, assignments: 1, images: 1, cells: [{datasets: [mnist], models: [lenet], defenses: [std], attacks: [pgd40-linf]}]}" + CELLS, ["people.cells.0.attacks", "'pgd40-linf' must be a minimal-norm attack, got kind 'fixed'"]),
+    ("people-name", STUDY, CELLS, "\npeople: {seed: 0, assignments: 1, images: 1, cells: [{datasets: [mnist], models: [lenett], defenses: [std], attacks: [cw-l2]}]}" + CELLS, ["people.cells.0.models.0", "did you mean 'lenet'"]),
     ("bool-slug", STUDY, "init: std", "init: no", ["phases.0.init"]),
 ]  # fmt: skip
 
@@ -364,6 +368,7 @@ def test_constants_of_nets_without_a_convolution_are_selected_without_measuring_
     weights = ("near_zero:", "weight-values", "weight-histogram", "rho-grid")
     kept = [line for line in path.read_text().splitlines() if not any(word in line for word in weights)]
     path.write_text("\n".join(kept).replace("{fn: lenet}", "{fn: mlp-1000}"))
+    (project / CAPTIONS).with_name("figures.csv").unlink()
     captions = project / CAPTIONS
     with pytest.raises(ConfigError) as caught:
         plan(project)

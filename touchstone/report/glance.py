@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from touchstone.evaluation import flags as evaluated
+from touchstone.findings.flags import TECHNICAL
 from touchstone.findings.markdown import escape, pipe_table
 from touchstone.findings.tables import counts, decimals
 from touchstone.findings.vocabulary import STANDS, mark, outcome
@@ -27,8 +27,6 @@ NO_NET = "–"
 ROWS = dict(zip(reversed(KINDS), ("under attack", "floor", "clean"), strict=True)) | {"": "others"}
 FIRST = ("reproduced", "higher", "lower", "cannot tell", "not comparable", "other")  # columns; but for what was not run
 SECOND = {word: word for word in STANDS} | {"label ambiguous": "doubtful label"}  # not what the first verdict is called
-# what training and queries say of how they ran; a flag of a preflight says more
-TECHNICAL = {*evaluated.QUERY, "given_weights", "redrawn"} - {*evaluated.PREFLIGHT}
 MOST = 6  # gaps and flags on a first page
 
 

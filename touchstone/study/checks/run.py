@@ -25,6 +25,7 @@ def check_config(
     WorstCases(check, config, studies, suites).run()
     Device(check, config).run()
     names.run()
+    Answers(check, config, studies).run()
     Caps(check, config, studies, suites).run()
 
 
@@ -143,6 +144,23 @@ class WorstCases:
             if study.plain is None and any(one.substitute == PLAIN for one in members):
                 text = f"{suite!r} has a transfer from a plain net: study {name!r} must say which, `plain`"
                 self.check.add(("suite",), text)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Checks that answers are to a study's questions, and that their folder is there."""
+
+    check: Checker
+    config: Config
+    studies: Mapping[str, Study]
+
+    def run(self) -> None:
+        """Check every folder."""
+        asking = [name for name, study in self.studies.items() if study.people]
+        for name, folder in self.config.answers.items():
+            self.check.known(("answers", name), name, asking, "study with `people`")
+            if not Path(folder).expanduser().is_dir():
+                self.check.add(("answers", name), f"there is no folder {folder!r}")
 
 
 @dataclass(frozen=True)
