@@ -1,6 +1,6 @@
 """What stands on the first page, from claims in a few words."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,8 +30,9 @@ def study(name: str, *claims: dict[str, str], flags: list[dict[str, str]] | None
         "cells": pd.DataFrame(nets),
         "flags": pd.DataFrame(raised, columns=[*CELL, "flag", "detail"]),
     }
-    given: Any = SimpleNamespace(study=name), {}, None, {}, tables, []
-    return Material(Results.of("demo"), *given)
+    nothing: dict[str, Any] = {field.name: None for field in fields(Material)}
+    shown: Any = SimpleNamespace(study=name)
+    return Material(**nothing | {"results": Results.of("demo"), "study": shown, "tables": tables})
 
 
 def grid(table: str) -> list[dict[str, str]]:
