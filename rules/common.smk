@@ -107,7 +107,8 @@ def tables_inputs(wildcards):
 def report_inputs(template, *shown):
     """What every report is made with and says of the run, and what it shows."""
     made_with = {"template": template, "head": TEMPLATES.head, "page": TEMPLATES.page}
-    return {**made_with, "rest": [RESULTS.provenance, RESULTS.config, *shown]}
+    read = {"script": TEMPLATES.script}  # by the page
+    return {**made_with, **read, "rest": [RESULTS.provenance, RESULTS.config, *shown]}
 
 
 def study_report_inputs(wildcards):

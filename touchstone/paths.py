@@ -63,6 +63,14 @@ class FeatureFiles(NamedTuple):
     measured: Path
 
 
+class PaperFiles(NamedTuple):
+    """One of the paper's tables in its own shape, in its three forms."""
+
+    csv: Path
+    md: Path
+    tex: Path
+
+
 class PeopleFiles(NamedTuple):
     """What people are asked and answer: a folder of pages, the key to them, and what the answers come to."""
 
@@ -109,6 +117,7 @@ class Templates(NamedTuple):
     summary: Path
     head: Path
     page: Path
+    script: Path
     people: Path
 
 
@@ -152,9 +161,8 @@ def suites(root: Path = Path()) -> Path:
 def templates(root: Path) -> Templates:
     """Return what the reports of a checkout are made with."""
     folder = root / "reports"
-    return Templates(
-        *(folder / name for name in ("study.ipynb", "summary.ipynb", "head.typ", "page.html", "people.html"))
-    )
+    names = ("study.ipynb", "summary.ipynb", "head.typ", "page.html", "page.js", "people.html")
+    return Templates(*(folder / name for name in names))
 
 
 def returned(folder: Path) -> list[Path]:
@@ -221,6 +229,11 @@ class Results:
     def table(self, study: str, name: str) -> Path:
         """Return a table of a study."""
         return self.root / study / "tables" / f"{name}.csv"
+
+    def paper(self, study: str, table: str) -> PaperFiles:
+        """Return one of the paper's tables in its own shape."""
+        folder = self.root / study / "tables" / "paper"
+        return PaperFiles(*(folder / f"{table}.{form}" for form in PaperFiles._fields))
 
     def figure(self, study: str, name: str, form: str = "svg") -> Path:
         """Return a figure of a study."""

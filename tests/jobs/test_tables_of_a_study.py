@@ -103,6 +103,15 @@ def test_every_table_of_the_study_is_written(made: Path) -> None:
     assert set(pd.read_csv(made / "paper.csv")["table"]) == {"table1", "table2", "table3"}
 
 
+def test_a_claim_names_the_files_that_our_number_is_from(made: Path) -> None:
+    claims = pd.read_csv(made / "claims.csv", keep_default_na=False).set_index("id")["records"]
+    folder = "results/demo/minmax"
+    assert claims["t1-std-clean"] == f"{folder}/attacks/mnist/lenet/std/0/one/records.parquet"
+    assert claims["t1-std+l1-clean"] == "", "it was not run"
+    of_weights = claims[claims.str.endswith("model.safetensors")]
+    assert set(of_weights) == {f"{folder}/models/mnist/lenet/std/0/model.safetensors"}
+
+
 def test_cells_are_those_of_all_batches_and_of_the_weights(made: Path) -> None:
     cells = pd.read_csv(made / "cells.csv", keep_default_na=False)
     found = cells[cells["attack"] != "clean"][["attack", "metric", "epsilon", "value", "stand_in"]]

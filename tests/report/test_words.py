@@ -115,7 +115,8 @@ def test_notes_have_letters() -> None:
     assert words.noted("failed", "a", notes) == "failed (b)"
     assert words.noted("", "a", notes) == ""
     assert words.noted("failed", "", notes) == "failed"
-    assert words.explained(words.letters(["a | b", "c"])) == r"(a) a \| b; (b) c"
+    assert words.explained(words.letters(["a | b", "c; a | b"])) == "- (a) a \\| b\n- (b) c"
+    assert words.noted("failed", "a; b", notes) == "failed (b, a)", "each reason has a letter"
     assert words.explained({}) == ""
 
 

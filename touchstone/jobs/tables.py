@@ -9,6 +9,7 @@ import pandas as pd
 from touchstone.cell import ModelId
 from touchstone.files import read_sealed
 from touchstone.findings import cells, flags, paired, people, selection, verdicts
+from touchstone.findings import paper as papers
 from touchstone.findings import statements as answers
 from touchstone.findings import tables as for_people
 from touchstone.findings.evidence import Caps, Trial, Worst
@@ -69,18 +70,19 @@ def tables(job: TablesJob, files: TableFiles) -> None:
     about = {"near_zero": near_zero_name(job.near_zero.headline) if job.near_zero else "", "reference": job.reference}
     judged = verdicts.verdicts(published, measured.cells, readings=job.readings, worst=worst, caps=caps, **about)
     nets = paired.matching(published, cells.index(measured.cells), job.match)
+    found = places(files.records)
     frames = {
         "cells": measured.cells,
-        "claims": judged,
+        "claims": judged.assign(records=verdicts.records(judged, measured.cells, results, found)),
         "qualitative": answers.qualitative(
             said, published, measured.cells, worst=worst, measured=measured.samples, trained=trained, **about
         ),
         "flags": measured.flags,
         "selection": selection.candidates(files.selections),
-        "failures": for_people.failures(measured.cells, results, places(files.records)),
+        "failures": for_people.failures(measured.cells, results, found),
         "worst": for_people.worst_cases(measured.cells),
         "attacks": for_people.attacks(measured.cells),
-        "paper": for_people.paper(judged, measured.cells, job.tables, labels=job.labels, readings=job.readings),
+        "paper": papers.paper(judged, measured.cells, job.tables, labels=job.labels, readings=job.readings),
         "paired": paired.table(
             (
                 pair,

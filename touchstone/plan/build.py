@@ -22,10 +22,12 @@ from touchstone.plan.jobs import (
     FeaturesJob,
     FetchJob,
     FiguresJob,
+    Heading,
     Member,
     Net,
     Objective,
     PagesJob,
+    PaperJob,
     PreflightJob,
     PrepareJob,
     Probe,
@@ -57,6 +59,7 @@ from touchstone.study.schema import (
     MemberDef,
     Selection,
     Study,
+    TableDef,
     for_cell,
     resolved_phases,
 )
@@ -544,6 +547,21 @@ def config_job(plan: Plan) -> WriteJob:
         jobs[model.label] = {"training": train_job(plan, model).to_params(), "attacks": batches}
     values = {"config": plan.config.model_dump(exclude_none=True), "jobs": jobs}
     return WriteJob(code=_code("touchstone.files:write_yaml"), values=values)
+
+
+def paper_job(plan: Plan) -> PaperJob:
+    """Return how the papers' tables are written in their own shape."""
+    headings = {
+        study: {name: _heading(plan, definition, table) for name, table in definition.tables.items()}
+        for study, definition in plan.studies.items()
+    }
+    return PaperJob(code=_code("touchstone.findings.paper:write"), run=plan.config.run, headings=headings)
+
+
+def _heading(plan: Plan, study: Study, table: TableDef) -> Heading:
+    datasets = [table.dataset] if table.dataset else study.recipes
+    used = {name: plan.stand_in(name) for name in datasets if plan.stand_in(name)}
+    return Heading(f"{table.label}. {table.heading}", used)
 
 
 def claims_job() -> WriteJob:

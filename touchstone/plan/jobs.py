@@ -492,6 +492,22 @@ class ReportJob(Job):
 
 
 @dataclass(frozen=True)
+class Heading:
+    """What stands above one of the paper's tables: "Table 1. MNIST: accuracy", and dataset -> what stands in for it."""
+
+    text: str
+    stand_ins: dict[str, str]
+
+
+@dataclass(frozen=True)
+class PaperJob(Job):
+    """The papers' tables in their own shape: study -> table -> its heading."""
+
+    run: str
+    headings: dict[str, dict[str, Heading]]
+
+
+@dataclass(frozen=True)
 class FetchJob(Job):
     """Raw files. Where they come from is none of it: other addresses of the same files fetch nothing anew."""
 

@@ -54,6 +54,12 @@ def table(plan: Plan, study: str, name: str) -> list[Path]:
     return [path, paths.sums_beside(path)]
 
 
+def paper(plan: Plan) -> list[Path]:
+    """Return the papers' tables in their own shape, each in each of its forms."""
+    shown = ((study, table) for study, definition in plan.studies.items() for table in definition.tables)
+    return [file for place in shown for file in plan.results.paper(*place)]
+
+
 def figures(plan: Plan, study: str) -> list[Path]:
     """Return every figure of a study in each of its forms."""
     return [plan.results.figure(study, name, form) for name in plan.studies[study].figures for form in FORMS]
@@ -129,6 +135,7 @@ def everything(plan: Plan) -> list[Path]:
         *batches(plan, plan.models),
         *map(results.report, ["", *plan.studies]),
         *(part(plan, study) for study in plan.studies for part in (tables, features, figures, answered)),
+        paper(plan),
         (results.claims, results.config, results.provenance),
     ]
     return list(chain.from_iterable(made))

@@ -1,6 +1,8 @@
 """Small words of the reports: counts, notes, lists. Sentences stand in the notebooks of reports/."""
 
 from collections.abc import Hashable, Iterable, Mapping
+from itertools import count, product
+from string import ascii_lowercase
 from typing import Any
 
 import pandas as pd
@@ -55,20 +57,20 @@ def cap_words(cap: Cap) -> str:
 
 
 def letters(texts: Iterable[str]) -> dict[str, str]:
-    """Give each different text a letter for use in a table: {"some text": "a"}."""
-    alphabet = "abcdefghijklmnopqrstuvwxyz"
-    unique = [text for text in dict.fromkeys(texts) if text]
-    return {text: alphabet[i % 26] * (i // 26 + 1) for i, text in enumerate(unique)}
+    """Give each different reason in some texts letters for use in a table, as a sheet's columns have: a, ..., z, aa."""
+    unique = dict.fromkeys(reason for text in texts for reason in text.split(SEPARATOR) if reason)
+    names = ("".join(word) for size in count(1) for word in product(ascii_lowercase, repeat=size))
+    return dict(zip(unique, names, strict=False))
 
 
 def noted(text: str, note: str, notes: Mapping[str, str]) -> str:
-    """Put the letter of a note behind a text that is not empty."""
-    return f"{text} ({notes[note]})" if text and note else text
+    """Put the letters of a note's reasons behind a text that is not empty."""
+    return f"{text} ({', '.join(notes[reason] for reason in note.split(SEPARATOR))})" if text and note else text
 
 
 def explained(notes: Mapping[str, str]) -> str:
-    """Return the notes that the letters stand for, "(a) ...; (b) ..."; empty without any."""
-    return "; ".join(f"({letter}) {escape(text)}" for text, letter in notes.items())
+    """List the reasons that the letters stand for, an item each; empty without any."""
+    return "\n".join(f"- ({letter}) {escape(text)}" for text, letter in notes.items())
 
 
 def reasons(*columns: str) -> str:

@@ -431,6 +431,11 @@ class TableDef(Strict):
         """What the paper calls it."""
         return self.source_table or f"Table {self.lost.number if self.lost else ''}"
 
+    @property
+    def heading(self) -> str:
+        """Its title without its label."""
+        return self.title.removesuffix(f" ({self.label})")
+
 
 class FigureDef(Open):
     """A plot, and what of the study it shows; a plot says which of these it takes (`touchstone.report.plots`)."""
