@@ -174,6 +174,9 @@ def test_a_plot_of_a_table_shows_what_it_names(tmp_path: Path) -> None:
     write_tables({results.table("minmax", "cells"): pd.concat([cells(), cells(model="mlp")])})
     (ax,) = output.draw(drawing("worst-case", models=("mlp",), defenses=("adv",)), results).axes
     assert len(ax.containers) == 1
+    figure = output.draw(drawing("worst-case", models=("mlp", "lenet"), defenses=("adv", "std")), results)
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["adv", "std"]
+    assert [ax.get_title().split("\n")[0] for ax in figure.axes] == ["digits for mnist, mlp", "digits for mnist, lenet"]
 
 
 # ---- weights

@@ -396,7 +396,9 @@ def test_small_weights_are_asked_of_nets_that_have_the_layer(
 ) -> None:
     path = project / STUDY
     text = path.read_text().replace("{fn: lenet}", models, 1)
-    path.write_text(text.replace("near_zero: {", f"near_zero: {{{parameters}, " if parameters else "near_zero: {", 1))
+    shipped = ", parameters: [net.conv1.weight, net.conv2.weight]}"
+    assert shipped in text
+    path.write_text(text.replace(shipped, f", {parameters}}}" if parameters else "}"))
     with pytest.raises(ConfigError) as caught:  # for the figures, at least
         plan(project)
     said = [problem for problem in caught.value.problems if ": near_zero: " in problem]

@@ -31,7 +31,10 @@ def test_a_part_left_out_is_trained_and_attacked_as_the_whole_is(paper: Plan, pa
     nets = {name: [m for m in paper.models if m.defense == name] for name in (WHOLE, defense)}
     assert [m._replace(defense=WHOLE) for m in nets[defense]] == nets[WHOLE]
     assert len(nets[defense]) == 10
-    published = {m.defense: set(paper.attacks(m)) - {"deepfool-l2-coded"} for m in (nets[WHOLE][0], nets[defense][0])}
+    shown = {a for a in paper.attacks(nets[WHOLE][0]) if a.startswith("cw95")}  # in figures of the whole alone
+    published = {
+        m.defense: set(paper.attacks(m)) - shown - {"deepfool-l2-coded"} for m in (nets[WHOLE][0], nets[defense][0])
+    }
     assert published[defense] == published[WHOLE]
     assert "inner" in [m.slug for m in build.attack_job(paper, nets[defense][0], "worst-l2").members]
 

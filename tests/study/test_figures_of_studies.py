@@ -41,6 +41,7 @@ def test_the_rows_are_those_that_were_read_from_the_papers(root: Path) -> None:
     [
         ({"paper": "margin"}, "paper: must be the study 'minmax', got 'margin'"),
         ({"claim": ""}, "claim: must not be empty"),
+        ({"drawn": ""}, "drawn: must not be empty"),
         ({"drawn": "figre2"}, "drawn: unknown figure 'figre2'; .*did you mean 'figure2'"),
         ({"figure": "Figure 1"}, "figure: must be unique, 'Figure 1' is already on line 2"),
         ({"drawn": "figure1"}, "drawn: must be unique, 'figure1' is already on line 2"),

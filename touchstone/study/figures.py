@@ -34,7 +34,7 @@ def load(path: Path, study: str, figures: Collection[str]) -> tuple[Published, .
         figures: slugs of the figures that study.yaml draws.
 
     Raises:
-        ConfigError: with every problem: another study, a number that is there twice, or a figure that is drawn nowhere.
+        ConfigError: with every problem: another study, a number that is there twice, or a figure that is not drawn.
     """
     sheet = read_sheet(path, COLUMNS, [])
     if sheet is None:
@@ -46,7 +46,7 @@ def load(path: Path, study: str, figures: Collection[str]) -> tuple[Published, .
 def _problems(row: Mapping[str, str], study: str, figures: Collection[str]) -> Iterator[tuple[str, str]]:
     if row["paper"] != study:
         yield "paper", f"must be the study {study!r}, got {row['paper']!r}"
-    for key in ("figure", "claim"):
+    for key in ("figure", "claim", "drawn"):
         if not row[key]:
             yield key, "must not be empty"
     if row["drawn"] and row["drawn"] not in figures:

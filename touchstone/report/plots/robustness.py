@@ -35,7 +35,7 @@ def security_curves(cells: pd.DataFrame) -> Figure:
         ValueError: if columns are missing, or two rows measure the same cell.
     """
     check_columns(cells, NEEDED)
-    rows = cells[cells["metric"] == WORST]
+    rows = cells[cells["metric"] == WORST].sort_values("norm", key=lambda norms: norms.map(_PLACES), kind="stable")
     check_unique(rows)
     panels = list(rows.groupby(PANEL, sort=False))
     columns = 2 if len(panels) <= 8 else 3
@@ -132,7 +132,7 @@ def heat_map(cells: pd.DataFrame) -> Figure:
         _heat(ax, 100 * block)
         ax.set_title(title)
     if blocks:
-        figure.colorbar(axes[0, 0].images[0], ax=list(axes[:, 0]), label="accuracy (%)", shrink=0.6, aspect=30)
+        figure.colorbar(axes[0, 0].images[0], ax=list(axes[:, 0]), label="accuracy (%)", aspect=20)
     return figure
 
 
@@ -175,8 +175,8 @@ def _heat(ax: Axes, table: pd.DataFrame) -> None:
     ax.set_yticks(range(values.shape[0]), list(table.index))
     ax.tick_params(length=0)
     for (row, column), value in np.ndenumerate(values):
-        text = "–" if np.isnan(value) else f"{value:.0f}"
-        ax.text(column, row, text, ha="center", va="center", fontsize=6, color="black" if value > 55 else "white")
+        text, dark = ("–", False) if np.isnan(value) else (f"{value:.0f}", value <= 55)
+        ax.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if dark else "black")
 
 
 def check_unique(rows: pd.DataFrame) -> None:

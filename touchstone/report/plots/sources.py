@@ -3,9 +3,9 @@
 A training that failed is not left out: it becomes a sentence that the plot prints.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -86,14 +86,19 @@ def histories(drawing: Drawing, results: Results) -> list[Series[pd.DataFrame]]:
 
 
 def table(drawing: Drawing, results: Results) -> pd.DataFrame:
-    """Return the rows of the drawing's table that are about what it names."""
+    """Return the rows of the drawing's table that are about what it names, in the order in which it does."""
     path = results.table(drawing.study, PLOTS[drawing.plot].data)
     # an empty text is text, no missing number
     found = read_table(path, dtype=dict.fromkeys(TEXTS, str)).fillna(dict.fromkeys(TEXTS, ""))
-    for column in ("dataset", "model", "defense", "attack"):
+    for column in ("attack", "defense", "model", "dataset"):
         if names := getattr(drawing, f"{column}s"):
-            found = found[found[column].isin(names)]
+            found = found[found[column].isin(names)].sort_values(column, key=_in_order(names), kind="stable")
     return found
+
+
+def _in_order(names: Sequence[str]) -> "Callable[[pd.Series[Any]], pd.Series[int]]":
+    """Return what sorts a column as the names stand."""
+    return lambda column: column.map({name: place for place, name in enumerate(names)})
 
 
 class Swept(NamedTuple):
