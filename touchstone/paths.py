@@ -14,6 +14,7 @@ from touchstone.cell import ModelId
 DATA = Path("data")
 PREPARED = DATA / "prepared"
 STUDIES = Path("studies")
+RESULTS = Path("results")
 
 
 class Prepared(NamedTuple):
@@ -55,6 +56,14 @@ class PartFiles(NamedTuple):
     lock: Path
 
 
+class ComparisonFiles(NamedTuple):
+    """What is written of two runs beside each other."""
+
+    cells: Path
+    words: Path
+    picture: Path
+
+
 class Report(NamedTuple):
     """A report in its three forms."""
 
@@ -72,6 +81,11 @@ class StudyFiles:
     claims: Path
     statements: Path
     captions: Path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of them."""
+        return (self.definition, self.claims, self.statements, self.captions)
 
     def beside(self, name: str) -> Path:
         """Return where a file lies that the definition names: relative to its folder, or anywhere."""
@@ -131,6 +145,12 @@ def suites(root: Path = Path()) -> Path:
     return root / STUDIES / "worst.yaml"
 
 
+def suites_beside(study: StudyFiles) -> Path:
+    """Return the file with the suites that lies beside the folder of a study."""
+    folder = study.definition.parent
+    return (folder.parent if folder.name else folder / os.pardir) / suites().name
+
+
 def templates(root: Path) -> Templates:
     """Return what the reports of a checkout are made with."""
     folder = root / "reports"
@@ -144,9 +164,28 @@ def link(document: Path, file: Path) -> str:
 
 def study_files(study: str, root: Path = Path()) -> StudyFiles:
     """Return the files of a study below the checkout."""
-    folder = root / STUDIES / study
+    return study_in(root / STUDIES / study)
+
+
+def study_in(folder: Path) -> StudyFiles:
+    """Return the files of a study in its folder, whose name is the study's."""
     names = ("study.yaml", "claims.csv", "qualitative.csv", "captions.yaml")
-    return StudyFiles(study, *(folder / name for name in names))
+    return StudyFiles(folder.resolve().name, *(folder / name for name in names))
+
+
+def comparison(folder: Path) -> ComparisonFiles:
+    """Return the files of a comparison of two runs."""
+    return ComparisonFiles(*(folder / name for name in ("cells.csv", "words.csv", "cells.png")))
+
+
+def compared(one: "Results", other: "Results") -> Path:
+    """Return where a comparison of two runs is written; no run has that name."""
+    return RESULTS / "_compared" / f"{one.root.name}_{other.root.name}"
+
+
+def runs(folder: Path = RESULTS) -> list[str]:
+    """Return the names of the runs in a folder of which a study has its tables."""
+    return sorted(path.name for path in folder.glob("*") if Results(path).studies)
 
 
 @dataclass(frozen=True)
@@ -158,7 +197,7 @@ class Results:
     @classmethod
     def of(cls, run: str) -> "Results":
         """Return the tree of a run by its name."""
-        return cls(Path("results") / run)
+        return cls(RESULTS / run)
 
     @cache  # noqa: B019 - asked for a dozen times per model, in a program that plans one run
     def _at(self, kind: str, model: ModelId) -> Path:
@@ -196,6 +235,15 @@ class Results:
     def table(self, study: str, name: str) -> Path:
         """Return a table of a study."""
         return self.root / study / "tables" / f"{name}.csv"
+
+    @property
+    def studies(self) -> list[str]:
+        """The studies whose tables are there."""
+        return sorted(path.parent.parent.name for path in self.root.glob("*/tables/cells.csv"))
+
+    def records(self, study: str) -> list[Path]:
+        """Return the records of every batch of attacks that is there."""
+        return sorted(self.root.glob(f"{study}/attacks/*/*/*/*/*/records.parquet"))
 
     def figure(self, study: str, name: str, form: str = "svg") -> Path:
         """Return a figure of a study."""
