@@ -145,6 +145,17 @@ def suites(root: Path = Path()) -> Path:
     return root / STUDIES / "worst.yaml"
 
 
+def study_of(file: Path) -> StudyFiles | None:
+    """Return the files of a study whose folder, or one of whose files, this is; None if it is neither."""
+    study = study_in(file if file.is_dir() else file.parent)
+    return study if file.is_dir() or file in study.files else None
+
+
+def beside(file: Path) -> list[str]:
+    """Return the names of what lies in the folder of a file."""
+    return [path.name for path in file.parent.glob("*")]
+
+
 def suites_beside(study: StudyFiles) -> Path:
     """Return the file with the suites that lies beside the folder of a study."""
     folder = study.definition.parent
@@ -180,12 +191,7 @@ def comparison(folder: Path) -> ComparisonFiles:
 
 def compared(one: "Results", other: "Results") -> Path:
     """Return where a comparison of two runs is written; no run has that name."""
-    return RESULTS / "_compared" / f"{one.root.name}_{other.root.name}"
-
-
-def runs(folder: Path = RESULTS) -> list[str]:
-    """Return the names of the runs in a folder of which a study has its tables."""
-    return sorted(path.name for path in folder.glob("*") if Results(path).studies)
+    return RESULTS / "_compared" / f"{one.name}_{other.name}"
 
 
 @dataclass(frozen=True)
@@ -235,6 +241,16 @@ class Results:
     def table(self, study: str, name: str) -> Path:
         """Return a table of a study."""
         return self.root / study / "tables" / f"{name}.csv"
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return self.root.resolve().name
+
+    @property
+    def beside(self) -> list[str]:
+        """The names of the runs beside it of which a study has its tables."""
+        return sorted(path.name for path in self.root.parent.glob("*") if Results(path).studies)
 
     @property
     def studies(self) -> list[str]:

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> str:
     files = paths.comparison(arguments.out or paths.compared(one.results, other.results))
     for path, table in ((files.cells, found.cells), (files.words, found.words)):
         write_bytes(path, table.to_csv(index=False).encode())
-    names = {"one": one.results.root.name, "other": other.results.root.name}
+    names = {"one": one.results.name, "other": other.results.name}
     save(runs(found.cells, **names), [files.picture])
     return f"{text(found)}\n\nwritten: {', '.join(map(str, files))}"
 

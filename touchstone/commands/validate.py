@@ -33,10 +33,8 @@ def run(arguments: argparse.Namespace) -> str:
     """
     file: Path = arguments.file
     if not file.exists():
-        beside = [path.name for path in file.parent.glob("*")]
-        raise ConfigError([f"{file}: there is no such file or folder{meant(file.name, beside)}"])
-    study = paths.study_in(file if file.is_dir() else file.parent)
-    if file.is_dir() or file.name in {path.name for path in study.files}:
+        raise ConfigError([f"{file}: there is no such file or folder{meant(file.name, paths.beside(file))}"])
+    if (study := paths.study_of(file)) is not None:
         return check_study(study)
     plan = make_plan(Path(), file)
     return f"{file}: nothing is wrong with run {plan.config.run} and its studies {', '.join(plan.studies)}"

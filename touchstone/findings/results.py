@@ -12,7 +12,7 @@ from touchstone.cell import ModelId
 from touchstone.files import RunError
 from touchstone.findings.cells import Cell
 from touchstone.findings.inputs import by_model, read_table
-from touchstone.paths import Results, runs
+from touchstone.paths import Results
 from touchstone.records import Batch, read_headers
 from touchstone.registry import nearest
 
@@ -108,7 +108,7 @@ def load_run(folder: str | Path) -> LoadedRun:
     """
     results = Results(Path(folder))
     if not (studies := results.studies):
-        known = runs(results.root.parent)
-        beside = nearest(results.root.name, known) if known else "nor does a folder beside it"
+        known = results.beside
+        beside = nearest(results.name, known) if known else "nor does a folder beside it"
         raise RunError(f"{folder}: holds no tables of a finished run; {beside}")
     return LoadedRun(results, tuple(studies))

@@ -31,5 +31,5 @@ def _schema(model: type[BaseModel], title: str) -> dict[str, Any]:
 
 SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "config": lambda: _schema(Config, "config of a run"),
-    "study": lambda: _schema(WrittenStudy, "study.yaml"),
+    "study": lambda: _schema(WrittenStudy, "definition of a study"),
 }
