@@ -1,6 +1,7 @@
 # Touchstone: re-run published adversarial-robustness results and say, number by number, whether they hold.
 #   snakemake --cores all                                        the default run on embedded data
 #   snakemake --cores all --configfile configs/laptop.yaml       real data, a CPU, hours
+#   snakemake --cores all human_study                            pages on which people say what they see
 import gc
 import shlex
 import sys
@@ -20,6 +21,7 @@ include: "rules/common.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/attack.smk"
+include: "rules/people.smk"
 include: "rules/evaluate.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
@@ -29,4 +31,10 @@ rule all:
     default_target: True
     input:
         targets.everything(PLAN),
+    localrule: True
+
+
+rule human_study:
+    input:
+        lambda _: targets.questions(PLAN),
     localrule: True

@@ -94,15 +94,8 @@ def tables_inputs(wildcards):
         "runs": [RESULTS.model(m).run for m in models],
         "selections": [s.sensitivity for s in targets.selections(PLAN, models)],
         "prepared": sorted({prepared(m).facts for m in models}),
+        "answers": targets.answered(PLAN, wildcards.study)[-1:],
     }
-
-
-def figure_inputs(wildcards):
-    figure = PLAN.studies[wildcards.study].figures[wildcards.figure]
-    if figure.table:
-        return targets.table(PLAN, wildcards.study, figure.table)
-    drawn = build.drawn_models(PLAN, wildcards.study, figure)
-    return [f for models in drawn.values() for m in models for f in RESULTS.model(m)]
 
 
 def report_inputs(template, *shown):
@@ -115,7 +108,7 @@ def study_report_inputs(wildcards):
     study = wildcards.study
     written = paths.study_files(study, ROOT)
     shown = [*targets.tables(PLAN, study), *targets.figures(PLAN, study)]
-    texts = [written.definition, *existing(written.captions)]
+    texts = [written.definition, *existing(written.captions, written.figures)]
     return report_inputs(TEMPLATES.study, *shown, *texts)
 
 

@@ -1,22 +1,27 @@
-rule figure:
-    input:
-        figure_inputs,
-    output:
-        svg=RESULTS.figure("{study}", "{figure}"),
-        png=RESULTS.figure("{study}", "{figure}", "png"),
-    log:
-        RESULTS.log("figure", "{study}", "{figure}"),
-    benchmark:
-        RESULTS.benchmark("figure", "{study}", "{figure}")
-    localrule: True
-    conda:
-        ENV
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=10,
-        gpu=0,
-    params:
-        job=lambda w: build.figure_job(PLAN, w.study, w.figure).to_params(),
-    script:
-        "../workflow/scripts/figure.py"
+# One job draws all figures of a study: a process costs more than a figure. Each study has figures of its own, so each
+# has a rule; a wildcard could not say which files it leaves.
+for study in (s for s in PLAN.studies if PLAN.studies[s].figures):
+
+    rule:
+        name:
+            f"figures_{study}"
+        input:
+            targets.drawn(PLAN, study),
+        output:
+            targets.figures(PLAN, study),
+        log:
+            RESULTS.log("figures", study),
+        benchmark:
+            RESULTS.benchmark("figures", study)
+        localrule: True
+        conda:
+            ENV
+        threads: 1
+        resources:
+            mem_mb=4000,
+            runtime=30,
+            gpu=0,
+        params:
+            job=build.figures_job(PLAN, study).to_params(),
+        script:
+            "../workflow/scripts/figures.py"

@@ -9,7 +9,7 @@ import yaml
 from toy_claims import ROW, write
 from toy_records import clean, header, points, save, save_run, worst
 
-from touchstone.files import write_sealed, write_yaml
+from touchstone.files import sum_of, write_sealed, write_yaml
 from touchstone.jobs.tables import TableFiles, tables
 from touchstone.paths import study_files
 from touchstone.plan import build
@@ -29,14 +29,18 @@ NEEDED: dict[str, Any] = {
     "recipes": {"mnist": {"optimizer": "adam", "lr": 0.001, "batch_size": 64, "epochs": 1}},
     "defenses": {"std": {"fn": "ce"}, "adv": ADV},
     "threats": {"linf": PIXELS},
-    "attacks": {"clean": {"fn": "clean"}, **{f"pgd{n}": {"fn": "pgd", "threat": "linf", "steps": n} for n in (2, 4)}},
+    "attacks": {
+        "clean": {"fn": "clean"},
+        "near": {"fn": "deepfool", "threat": "linf"},
+        **{f"pgd{n}": {"fn": "pgd", "threat": "linf", "steps": n} for n in (2, 4)},
+    },
 }
 GIVEN = {"dataset": "mnist", "model": "lenet", "defense": "adv"}
 OPTIONAL: dict[str, Any] = {
     "datasets": {
         "own": {"fn": "npz", "sha256": "0" * 64, "shape": [1, 8, 8], "classes": 2, "mean": [0.5], "std": [0.5]},
     },
-    "weights": [GIVEN | {"files": [{"file": "adv.safetensors", "sha256": "0" * 64}]}],
+    "weights": [GIVEN | {"files": [{"file": "adv.safetensors", "sha256": sum_of(b"")}]}],
     "redraws": 1,
     "samples": {"first": 4},
     "paired": {"match": ["clean"]},
@@ -47,11 +51,16 @@ OPTIONAL: dict[str, Any] = {
     "worst": {"linf": ["linf"]},
     "plain": "lenet/std",
     "cells": [{"datasets": ["mnist"], "models": ["lenet"], "defenses": ["std", "adv"], "attacks": ["pgd2"]}],
+    "people": {
+        "cells": [{"datasets": ["mnist"], "models": ["lenet"], "defenses": ["adv"], "attacks": ["near"]}],
+        **{"seeds": 1, "assignments": 1, "images": 2, "seed": 0},
+    },
     "readings": {"headline": {}, "more": {"mark": "only with more steps", "attack": {"pgd2": "pgd4"}}},
     "near_zero": {"headline": 0.01, "thresholds": [0.01]},
+    "monitor": {"defenses": ["std"], "attack": {"mnist": "pgd2"}, "every": 1, "samples": 4},
     "labels": {"std": "Std."},
     "tables": {"table1": {"source_table": "Table 1", "title": "Accuracy"}},
-    "figures": {"worst-case": {"fn": "worst-case", "table": "cells"}},
+    "figures": {"worst-case": {"fn": "worst-case"}},
 }
 CLAIM = ROW | {"paper": "small", "epsilon_unit": "pixel01", "cell_attack": "pgd2"}
 STATEMENT = {"paper": "small", "id": "s1", "claim": "adv is better", "evidence_table": "Table 1", "how_to_test": ""}

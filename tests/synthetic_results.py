@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
 from toy_claims import ROW
+from toy_drawings import drawing, shown
 
 from touchstone.cell import ModelId
 from touchstone.files import sum_of, write_sealed
@@ -17,6 +18,7 @@ from touchstone.findings.flags import Flagged
 from touchstone.findings.inputs import write_tables
 from touchstone.findings.vocabulary import ELSEWHERE
 from touchstone.paths import Results, model_files, study_files
+from touchstone.plan.jobs import Drawing
 from touchstone.report.plots import output
 from touchstone.study.checks import load_study
 from touchstone.study.claim import Claim
@@ -79,8 +81,8 @@ def make_results(root: Path, run: str = "demo", seeds: int = 2) -> Results:
                 make_run(folder, shape, seed=drawn, model=model, spread=0.1 + 0.1 * place, failed=failed)
     write_tables(make_tables(results, study, seeds))
     for name, figure in study.figures.items():
-        drawn = output.draw(figure.fn, figure_sources(results, figure, seeds))
-        output.save(drawn, [results.figure("minmax", name, form) for form in ("svg", "png")])
+        drawn = output.draw(figure_drawing(figure, seeds), results)
+        output.save(drawn, [results.figure("minmax", name)])
     config = {
         "run": run,
         "studies": ["minmax"],
@@ -110,12 +112,11 @@ def make_results(root: Path, run: str = "demo", seeds: int = 2) -> Results:
     return results
 
 
-def figure_sources(results: Results, figure: FigureDef, seeds: int) -> dict[str, list[Path]]:
-    """Return what the figure rule passes to `plots.output.draw`."""
-    if figure.table:
-        return {figure.table: [results.table("minmax", figure.table)]}
-    models = {d: [ModelId("minmax", figure.dataset, MODEL, d, seed) for seed in range(seeds)] for d in figure.defenses}
-    return {defense: [results.model_folder(m) for m in some] for defense, some in models.items()}
+def figure_drawing(figure: FigureDef, seeds: int) -> Drawing:
+    """Return what the figures job draws."""
+    every = ((d, [ModelId("minmax", figure.datasets[0], MODEL, d, n) for n in range(seeds)]) for d in figure.defenses)
+    kinds = [shown(d, *models, dataset=figure.datasets[0]) for d, models in every]
+    return drawing(figure.fn, *kinds, options=figure.options)
 
 
 def make_tables(results: Results, study: Study, seeds: int) -> dict[Path, pd.DataFrame]:

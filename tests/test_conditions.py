@@ -9,7 +9,8 @@ import pytest
 from touchstone.conditions import CONDITIONS, Facts, broken, hold
 from touchstone.registry import load, options
 
-AT = {"eps": 0.1, "eps_low": None, "space": "pixel", "box": True}
+AT = {"norm": "linf", "eps": 0.1, "eps_low": None, "space": "pixel", "box": True}
+FAR = "of 0 to 255 take eps / 255"
 CW = {"target_confidence": None, "confidence": 0.0, "target_class": None}
 # function -> options and facts that will do, then what is wrong, and the option under which it is said
 CASES: dict[str, tuple[tuple[dict[str, Any], Facts], list[tuple[dict[str, Any], Facts, str, str]]]] = {
@@ -51,9 +52,17 @@ CASES: dict[str, tuple[tuple[dict[str, Any], Facts], list[tuple[dict[str, Any], 
             [
                 (AT | {"eps_low": 0.2}, Facts(), "eps_low", "in [0, eps=0.1], got 0.2"),
                 (AT | {"space": "whitened"}, Facts(), "box", "give box: false"),
+                (AT | {"eps": 8}, Facts(), "eps", f"got eps 8; {FAR}"),
             ],
         )
         for kind in ("", "GCE", "PC")
+    },
+    **{
+        f"touchstone.defenses.{name}": (
+            ({"norm": "linf", "eps": 1}, Facts()),
+            [({"norm": "linf", "eps": 1.01}, Facts(), "eps", f"got eps 1.01; {FAR}")],
+        )
+        for name in ("adv:Alternating", "trades:Trades", "mart:Mart")
     },
     "touchstone.models.resnet:wide_resnet": (
         ({"depth": 10}, Facts()),
@@ -92,6 +101,11 @@ def test_conditions_are_of_functions_that_there_are_and_of_their_options(target:
     assert callable(load(target))
     named = {one.option for one in CONDITIONS[target]} - {""}
     assert named <= options(target).keys(), inspect.getfile(load(target))
+
+
+@pytest.mark.parametrize("free", [{"norm": "l2"}, {"space": "normalized"}, {"box": False}], ids=str)
+def test_where_there_is_no_such_wall_a_radius_may_be_longer(free: dict[str, Any]) -> None:
+    assert broken("touchstone.defenses.at:Adversarial", AT | {"eps": 8} | free) == []
 
 
 def test_what_nobody_knows_is_not_broken() -> None:

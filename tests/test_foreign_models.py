@@ -31,7 +31,7 @@ from touchstone.registry import load as load_function
 from touchstone.registry import options
 from touchstone.threat import Threat
 from touchstone.training import fit
-from touchstone.types import MinNorm
+from touchstone.types import Bounds, MinNorm
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 THREAT = Threat("linf", (0.1,))
@@ -228,6 +228,50 @@ def test_samples_that_mean_nothing_are_refused_at_the_start(change: Callable, me
     x, y = change(*samples(model, 12))
     with pytest.raises(ValueError, match=message):
         published.run(model, x, y, member, threat=THREAT if member is PGD else None, seed=0, batch_size=8)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: ((255 * x).byte(), y), "got torch.uint8: divide by 255"),
+        (lambda x, y: (x.half(), y), r"got torch.float16: convert it with .float\(\)"),
+        (lambda x, y: (x, F.one_hot(y, 4)), r"of one-hot labels take y.argmax\(1\)"),
+        (lambda x, y: (torch.cat([x] * 18), torch.cat([y] * 17)), r"y must be \(216,\) int64, got \(204,\)"),
+        (lambda x, y: (x, y + 4), r"y must be in \[0, 4\)"),
+    ],
+    ids=["bytes", "half", "one-hot", "fewer, beyond what is looked at", "beyond"],
+)  # fmt: skip
+def test_preflight_refuses_samples_that_mean_nothing(change: Callable, message: str) -> None:
+    """What is out of range it measures."""
+    model = conv()
+    x, y = change(*samples(model, 12))
+    with pytest.raises(ValueError, match=message):
+        preflight(model, x, y, threat=THREAT, seed=0, batch_size=256)
+
+
+FAR = [
+    *(
+        ("linf", 1.01, name, r"no linf distance exceeds 1, got epsilon 1.01; of 0 to 255 take")
+        for name in ("pgd", "spsa")
+    ),
+    ("l2", 7.0, "mim", r"no l2 distance exceeds 6.9282, got epsilon 7"),
+    ("l1", 49.0, "apgd", r"no l1 distance exceeds 48"),
+    ("l0", 17.0, "noise", r"no l0 distance exceeds 16"),
+]
+
+
+@pytest.mark.parametrize(("norm", "eps", "name", "message"), FAR)
+def test_an_attack_called_with_a_radius_in_other_units_refuses_it(
+    norm: str, eps: float, name: str, message: str
+) -> None:
+    """It would break every image, and a net look like chance."""
+    model = conv()
+    x, y = samples(model, 4)
+    each = torch.tensor([0.5, eps, 0.5, 0.5])  # one row's is enough
+    with pytest.raises(ValueError, match=message):
+        load_function(ATTACKS[name].fn)(model, x, y, norm=norm, eps=each, rng=0)
+    wide = Query(model, bounds=Bounds(-eps, 1.0))  # unless the box reaches as far
+    pgd(wide, x, y, norm="linf", eps=1.01, rng=0, steps=1)
 
 
 @pytest.mark.parametrize(

@@ -141,8 +141,8 @@ def test_checks_are_classes_by_subject() -> None:
 
 
 def test_every_entry_of_every_table_loads() -> None:
-    specs = [s.fn for table in (ATTACKS, DEFENSES, MODELS, DATASETS) for s in table.values()]
-    for target in [*specs, *PLOTS.values()]:
+    specs = [s.fn for table in (ATTACKS, DEFENSES, MODELS, DATASETS, PLOTS) for s in table.values()]
+    for target in [*specs, *(plot.read for plot in PLOTS.values())]:
         assert callable(load(target)), target
 
 

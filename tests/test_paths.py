@@ -61,6 +61,7 @@ def test_every_file_has_a_place_of_its_own() -> None:
         results.table("minmax", "cells"),
         results.figure("minmax", "figure2"),
         results.figure("minmax", "figure2", "png"),
+        results.figure("minmax", "figure2", "pdf"),
         *results.report("minmax"),
         *results.report(),
         *(results.claims, results.config, results.provenance),

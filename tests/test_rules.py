@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,10 @@ from touchstone.files import RULES
 def test_every_rule_says_what_it_needs_and_writes(root: Path) -> None:
     rules = "\n".join(path.read_text() for path in sorted((root / "rules").glob("*.smk")))
     blocks = re.split(r"^\s*rule\b", rules, flags=re.MULTILINE)[1:]
-    assert sorted(block.split(":")[0].strip() for block in blocks) == sorted(RULES), "messages name the rule of a file"
+    names = [re.search(r"^ (\w+):|name:\s+f\"(\w+)_{study}\"", block) for block in blocks]
+    assert sorted(filter(None, chain.from_iterable(name.groups() for name in names if name))) == sorted(RULES), (
+        "messages name the rule of a file"
+    )
     for block in blocks:
         for word in ("log", "benchmark", "conda", "threads", "mem_mb", "runtime", "gpu", "params", "script"):
             assert re.search(rf"^\s*{word}\b", block, flags=re.MULTILINE), f"{word} in rule{block[:40]}"
@@ -25,6 +29,21 @@ def test_a_rule_is_read_at_a_glance(root: Path) -> None:
         for block in re.findall(r"^rule \w+:\n(?:(?:    .*)?\n)+", path.read_text(), flags=re.MULTILINE):
             lines = block.rstrip().splitlines()
             assert 13 <= len(lines) <= 25, f"{path.name}: {lines[0]} {len(lines)} lines"
+
+
+def test_the_job_is_all_that_decides(root: Path) -> None:
+    """Any other param says how, and triggers nothing; a script is given nothing else that could."""
+    params = [
+        line.strip()
+        for path in (root / "rules").glob("*.smk")
+        for block in re.findall(
+            r"^ {4,8}params:\n((?: {8,12}(?! ).*\n)+?)(?= {4,8}\w+:)", path.read_text(), flags=re.MULTILINE
+        )
+        for line in block.splitlines()
+    ]
+    written = [line for line in params if not line.startswith("#")]
+    assert sum(line.startswith("job=") for line in written) == len(RULES)
+    assert all(re.match(r"job=.*to_params\(\),|\w+=manner\(", line) for line in written), written
 
 
 def test_what_rules_share_defines_no_rule_and_decides_nothing(root: Path) -> None:

@@ -214,8 +214,8 @@ def test_what_is_missing_is_made_again_from_what_was_kept(finished: tuple[Path, 
         ("minmax/models", "train"),
         ("minmax/attacks", "attack"),
         ("minmax/tables", "tables"),
-        ("minmax/figures", "figure"),
-        ("minmax/figures/figure2.png", "figure"),
+        ("minmax/figures", "figures_minmax"),
+        ("minmax/figures/figure2.png", "figures_minmax"),
         ("minmax/models/mnist/lenet/std/0/run.json", "train"),
         ("minmax/models/mnist/lenet/std/0/history.csv", "train"),
         ("minmax/models/mnist/lenet/minmax-printed/sensitivity.json", "sensitivity"),
@@ -299,11 +299,11 @@ def test_what_only_shows_the_sensitivity_trains_nothing(
 @pytest.mark.parametrize(
     ("file", "rules"),
     [
-        ("claims", {"tables", "figure", "claims"}),
-        ("statements", {"tables", "figure", "claims"}),
+        ("claims", {"tables", "figures_minmax", "claims"}),
+        ("statements", {"tables", "figures_minmax", "claims"}),
         ("definition", {"study_report"}),
         ("captions", {"study_report"}),
-        ("figures.csv", set()),
+        ("figures", {"study_report"}),
     ],
 )
 def test_an_edited_file_of_a_study_reruns_what_reads_it(finished: tuple[Path, str], file: str, rules: set[str]) -> None:

@@ -44,3 +44,8 @@ STEPS = 4
 def steps_by_name(*, steps: int = STEPS) -> int:
     """Its source does not say how many steps it takes by itself."""
     return steps
+
+
+def asserts(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """A foreign attack that gives up without a word."""
+    raise AssertionError

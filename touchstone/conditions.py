@@ -44,7 +44,14 @@ def _walls(allowed: tuple[Walls, ...], words: str) -> Condition:
     return Condition("", lambda _, facts: facts.walls is not None and facts.walls not in allowed, words)
 
 
+# of a training against points in pixels: what `touchstone.attacks.contract.within` says of an attack's radius
+_RADIUS = Condition(
+    "eps",
+    lambda o, _: (o["norm"], o.get("space", "pixel"), o.get("box", True)) == ("linf", "pixel", True) and o["eps"] > 1,
+    "no linf distance exceeds 1 in pixels, got eps {eps:g}; of 0 to 255 take eps / 255",
+)
 _ADVERSARIAL = (
+    _RADIUS,
     Condition(
         "eps_low",
         lambda o, _: o["eps_low"] is not None and o["eps_low"] > o["eps"],
@@ -96,6 +103,9 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
             "target_class must be less than {classes}, the number of classes, got {target_class}",
         ),
     ),
+    "touchstone.defenses.adv:Alternating": (_RADIUS,),
+    "touchstone.defenses.trades:Trades": (_RADIUS,),
+    "touchstone.defenses.mart:Mart": (_RADIUS,),
     "touchstone.defenses.at:Adversarial": _ADVERSARIAL,
     "touchstone.defenses.at:AdversarialGCE": _ADVERSARIAL,
     "touchstone.defenses.at:AdversarialPC": _ADVERSARIAL,

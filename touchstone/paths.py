@@ -15,6 +15,7 @@ DATA = Path("data")
 PREPARED = DATA / "prepared"
 STUDIES = Path("studies")
 RESULTS = Path("results")
+FORMS = ("svg", "pdf", "png")  # of a figure
 
 
 class Prepared(NamedTuple):
@@ -64,6 +65,14 @@ class ComparisonFiles(NamedTuple):
     picture: Path
 
 
+class PeopleFiles(NamedTuple):
+    """What people are asked and answer: a folder of pages, the key to them, and what the answers come to."""
+
+    pages: Path
+    key: Path
+    answers: Path
+
+
 class Report(NamedTuple):
     """A report in its three forms."""
 
@@ -81,11 +90,12 @@ class StudyFiles:
     claims: Path
     statements: Path
     captions: Path
+    figures: Path
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All of them."""
-        return (self.definition, self.claims, self.statements, self.captions)
+        return (self.definition, self.claims, self.statements, self.captions, self.figures)
 
     def beside(self, name: str) -> Path:
         """Return where a file lies that the definition names: relative to its folder, or anywhere."""
@@ -100,12 +110,13 @@ class Raw(NamedTuple):
 
 
 class Templates(NamedTuple):
-    """What reports are made with: notebooks, and the documents that they become."""
+    """What is made of text here: notebooks, the documents that they become, and the page that people answer on."""
 
     study: Path
     summary: Path
     head: Path
     page: Path
+    people: Path
 
 
 def raw(dataset: str) -> Raw:
@@ -165,7 +176,14 @@ def suites_beside(study: StudyFiles) -> Path:
 def templates(root: Path) -> Templates:
     """Return what the reports of a checkout are made with."""
     folder = root / "reports"
-    return Templates(*(folder / name for name in ("study.ipynb", "summary.ipynb", "head.typ", "page.html")))
+    return Templates(
+        *(folder / name for name in ("study.ipynb", "summary.ipynb", "head.typ", "page.html", "people.html"))
+    )
+
+
+def returned(folder: Path) -> list[Path]:
+    """Return the files with answers that a folder holds."""
+    return sorted(folder.expanduser().glob("*.csv"))
 
 
 def link(document: Path, file: Path) -> str:
@@ -180,7 +198,7 @@ def study_files(study: str, root: Path = Path()) -> StudyFiles:
 
 def study_in(folder: Path) -> StudyFiles:
     """Return the files of a study in its folder, whose name is the study's."""
-    names = ("study.yaml", "claims.csv", "qualitative.csv", "captions.yaml")
+    names = ("study.yaml", "claims.csv", "qualitative.csv", "captions.yaml", "figures.csv")
     return StudyFiles(folder.resolve().name, *(folder / name for name in names))
 
 
@@ -264,6 +282,11 @@ class Results:
     def figure(self, study: str, name: str, form: str = "svg") -> Path:
         """Return a figure of a study."""
         return self.root / study / "figures" / f"{name}.{form}"
+
+    def people(self, study: str) -> PeopleFiles:
+        """Return the files about what people see in a study."""
+        folder = self.root / study / "people"
+        return PeopleFiles(folder / "pages", folder / "key.json", folder / "answers.json")
 
     def report(self, study: str = "") -> Report:
         """Return the report of a study, or that of the run."""

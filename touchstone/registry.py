@@ -1,6 +1,6 @@
 """Facts about what can be named in a study, readable without importing torch.
 
-The tables ATTACKS, DEFENSES, MODELS and DATASETS map a name to one of the records below. `fn` is written
+The tables ATTACKS, DEFENSES, MODELS, DATASETS and PLOTS map a name to one of the records below. `fn` is written
 "module:function"; `load` imports it where it runs, `options` reads its signature from the source text, so
 that a study is validated before any job starts and without torch.
 """
@@ -22,6 +22,7 @@ NORMS = ("linf", "l2", "l1", "l0")
 BudgetRule = Literal["distance", "shrink_and_retest", "unbounded"]
 OWN = "own"  # the loss that the attacked model was trained with
 LossName = Literal["ce", "ce64", "mifpe", "margin", "dlr", "logistic", "raw", "own"]  # an attack's option `loss`
+EXAMPLES = 16  # points of an attack that are kept as images, unless more are asked for
 LOSSES: tuple[str, ...] = get_args(LossName)
 
 
@@ -96,6 +97,7 @@ class ModelSpec:
     preset: Mapping[str, Any] = field(default_factory=dict)
     # whether it has a first convolution, of that name, for what is measured of weights; None if only the net knows
     conv1: bool | None = True
+    library: str = ""  # the package whose classifiers the option `name` names, where its text says which there are
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,26 @@ class DatasetSpec:
     def embedded(self) -> bool:
         """Whether it needs no file."""
         return not self.files
+
+
+@dataclass(frozen=True)
+class PlotSpec:
+    """A figure: `read(drawing, results, *, options)` gives its data, `fn(data, *, options)` draws them.
+
+    Attributes:
+        fn: "module:function" that returns a matplotlib Figure.
+        read: "module:function" of a `touchstone.plan.jobs.Drawing` and of where a run's results lie.
+        data: what is read: a table of results by its name, or the files of `models`, or with them the `records` of
+            attacks.
+        needs: keys of a figure that say what of it is drawn and have to be given.
+        takes: those that may be given.
+    """
+
+    fn: str
+    read: str
+    data: str
+    needs: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
 
 
 class Option(NamedTuple):
@@ -259,6 +281,21 @@ def keywords(target: str) -> frozenset[str] | None:
         return None
     bound = isinstance(node, ast.ClassDef)  # whose first argument is itself
     return frozenset(argument.arg for argument in (*made.args.args[bound:], *made.args.kwonlyargs))
+
+
+@cache
+def registered(package: str) -> frozenset[str]:
+    """Read the names of the functions under `@register_model(...)` in the modules of a package, as torchvision has it.
+
+    Raises:
+        SourceError: if there is no such package.
+    """
+    found = set[str]()
+    for path in module_path(package).parent.glob("*.py"):
+        for node in ast.parse(path.read_bytes()).body:
+            if isinstance(node, ast.FunctionDef):
+                found |= {node.name for mark in node.decorator_list if ast.unparse(mark) == "register_model()"}
+    return frozenset(found)
 
 
 def _defined(target: str) -> tuple[ast.FunctionDef | ast.ClassDef, ast.Module, str]:

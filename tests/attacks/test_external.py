@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_nets import conv, samples
+from tiny_nets import Lambda, conv, samples
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from touchstone.attacks.external import external, external_fixed
 from touchstone.evaluation import published
@@ -104,6 +105,18 @@ def test_an_answer_that_is_no_block_of_points_is_refused(block: tuple[nn.Module,
         external(model, x, y, norm="l2", rng=0, target="toy_attacks:nothing", convention="call")
     with pytest.raises(ValueError, match="convention 'cleverhans' is not supported here; allowed: adv_lib, call"):
         external(model, x, y, norm="l2", rng=SampleRng(0, torch.arange(8)), target="a:b", convention="cleverhans")
+
+
+@pytest.mark.parametrize("randomised", [True, False])
+def test_what_a_foreign_attack_raises_is_explained(block: tuple[nn.Module, Tensor, Tensor], randomised: bool) -> None:
+    """Foolbox has assertions without a text that a net with dropout runs into."""
+    model, x, y = block
+    drops = Lambda(model, lambda z: F.dropout(z, 0.5, training=randomised))
+    with pytest.raises(AssertionError) as caught:
+        external(drops, x, y, norm="l2", rng=0, target="toy_attacks:asserts", convention="call")
+    whose, *more = caught.value.__notes__
+    assert whose == "raised by toy_attacks:asserts"
+    assert ["the model is randomised" in note for note in more] == [True] * randomised
 
 
 def test_the_radius_is_said_once(block: tuple[nn.Module, Tensor, Tensor]) -> None:

@@ -99,7 +99,7 @@ def test_changed_pixels_are_corners_of_the_box_and_no_more_than_eps() -> None:
     assert ((z == wide.lower) | (z == wide.upper))[moved].all()
 
 
-@pytest.mark.parametrize("eps", [15.0, 16.0, 99.0])
+@pytest.mark.parametrize("eps", [15.0, 16.0])
 def test_a_radius_of_all_pixels_is_searched_too(eps: float) -> None:
     model, x, y = setting()
     few, many = (sparse_rs(model, x, y, norm="l0", eps=eps, rng=0, queries=n) for n in (1, 60))

@@ -247,6 +247,25 @@ def test_what_is_wrong_is_said_before_a_job(
         plan_of(study)
 
 
+def test_what_a_reader_does_decides_what_is_prepared(brought: dict[str, Any], module: Path) -> None:
+    """What it reads it has to know by an option of its own, as `npz` by `sha256`."""
+    read = "def read(place, validation, *, sha256: str = ''):\n    return {count}\n"
+    row = brought["datasets"]["stripes"] | {"fn": f"{MODULE}:read"}
+    del row["layout"]
+
+    def job(count: int, sha256: str) -> PrepareJob:
+        module.write_text(SOURCE + read.format(count=count))
+        forget()
+        plan = plan_of(brought | {"datasets": {"stripes": row | {"sha256": sha256}}})
+        return build.prepare_job("stripes", plan.own_data("stripes"))
+
+    first = job(1, total := row["sha256"])
+    assert job(1, total) == first
+    assert job(2, total).code != first.code
+    with pytest.raises(ConfigError, match="is not the file that the study means"):
+        job(1, "0" * 64)
+
+
 def test_an_option_that_an_attack_needs_may_be_one_to_choose(brought: dict[str, Any], module: Path) -> None:
     module.write_text(SOURCE.replace("share: Share = 1.0", "share: Share"))
     forget()
@@ -266,6 +285,12 @@ def test_own_data_lie_where_the_config_says(brought: dict[str, Any]) -> None:
     ):
         with pytest.raises(ConfigError, match=said):
             plan_of(brought, data={"stripes": {"source": source}})
+    with Path("stripes.npz").open("ab") as file:
+        file.write(b"0")
+    with pytest.raises(
+        ConfigError, match=r"source\.local: stripes\.npz is not the file that the study means: expected"
+    ):
+        plan_of(brought)
     renamed = yaml.safe_load(yaml.safe_dump(brought).replace("stripes:", "mnist:"))
     with pytest.raises(ConfigError, match="'mnist' is a dataset of the package; give it another name"):
         plan_of(renamed)

@@ -108,6 +108,8 @@ def test_their_sum_is_held_to_and_decides_the_job(planned: Callable[..., Plan], 
     params = job.to_params()
     assert params["weights"]["sha256"] == job.weights.sha256
     assert str(file) not in str(params)  # where it lies decides nothing
+    with pytest.raises(ConfigError, match=r"files\.0\.sha256: .*0\.pt is not the file that .*: expected sha256"):
+        make_plan(plan.root, plan.root / "config.yaml")  # or results of the file before it would stand unquestioned
 
 
 ENTRY = {"dataset": "mnist", "model": "net", "defense": "theirs"}

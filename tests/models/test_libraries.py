@@ -8,7 +8,9 @@ import torch
 import torchvision
 
 from touchstone.data import DATASETS
+from touchstone.models import MODELS
 from touchstone.models.classifier import build
+from touchstone.registry import registered
 
 CIFAR = DATASETS["cifar10"]
 
@@ -39,6 +41,10 @@ def test_torchvision_names_what_there_is() -> None:
         build("torchvision", CIFAR, seed=0, name="resnet19")
     with pytest.raises(ValueError, match=r"unknown torchvision classifier 'fcn_resnet50'"):  # segments
         build("torchvision", CIFAR, seed=0, name="fcn_resnet50")
+
+
+def test_a_plan_knows_the_same_names() -> None:
+    assert registered(MODELS["torchvision"].library) == {*torchvision.models.list_models(torchvision.models)}
 
 
 @pytest.mark.parametrize(

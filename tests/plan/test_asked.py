@@ -14,7 +14,7 @@ from touchstone.study import claims
 from touchstone.study.checks import load_study
 from touchstone.study.claims import SLOTS
 from touchstone.study.config import ConfigError
-from touchstone.study.schema import Study
+from touchstone.study.schema import CellsDef, PeopleDef, Study
 
 
 def ask(folder: Path, *rows: Mapping[str, str], study: Study | None = None, **files: Path) -> list[Asked]:
@@ -55,6 +55,17 @@ def test_a_number_without_a_cell_asks_for_nothing(tmp_path: Path) -> None:
     ]
 
 
+def test_what_people_are_asked_is_shown_to_them(tmp_path: Path) -> None:
+    row = ROW | {"paper": "minmax", "attack": "cw", "norm": "l2", "epsilon": "", "metric": "human_change"}
+    row |= {"cell_attack": "cw-l2", "cell_epsilon": "", "cell_metric": "human_change"}
+    with pytest.raises(ConfigError, match=rf"cell_metric: {row['id']}: `people` of .*study\.yaml shows no such images"):
+        ask(tmp_path, row)
+    cells = CellsDef(datasets=["mnist"], models=["lenet"], defenses=["std", "adv"], attacks=["cw-l2"])
+    people = PeopleDef(cells=[cells], assignments=1, images=1, seed=0)
+    found = ask(tmp_path, row, study=load_study(FILES).model_copy(update={"people": people}))
+    assert Asked("mnist", "lenet", "adv", "cw-l2") in found, "what people see runs"
+
+
 def test_problems_of_both_files_are_reported_together(tmp_path: Path) -> None:
     text = FILES.statements.read_text().replace("above minmax-printed", "abov minmax-printed")
     (statements := tmp_path / "qualitative.csv").write_text(text)
@@ -86,4 +97,4 @@ def test_claims_are_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(claims, "_rows", lambda path, *columns: seen.append(path) or real(path, *columns))
     plan = make_plan(root, root / "tests" / "config.yaml")
     written = [study_files(name, root) for name in plan.studies]
-    assert seen == [file for files in written for file in (files.claims, files.statements)]
+    assert sorted(seen) == sorted(f for files in written for f in (files.claims, files.statements, files.figures))

@@ -154,16 +154,16 @@ def test_jobs_are_counted_by_what_they_leave(plan: Plan, monkeypatch: pytest.Mon
     assert cost.costs(plan)[0].done == 2, "a job of which a file is missing is not done"
     everything = {f for made in (cost.study_jobs(plan, "minmax"), cost.shared_jobs(plan)) for fs in made for f in fs}
     assert set(cost.targets.everything(plan)) <= everything
-    assert row.jobs + shared.jobs == 54
+    assert row.jobs + shared.jobs == 48
 
 
 def test_what_the_code_does_besides_is_what_the_code_says() -> None:
     """A plan may not import what runs, so it has these numbers of its own."""
-    from touchstone.evaluation import flags, preflight, probes, result
+    from touchstone.evaluation import flags, preflight, probes
     from touchstone.training import loop
 
     assert (cost.TRAIN_PROBE, cost.PROBED, cost.NOISE_DRAWS) == (loop.TRAIN_PROBE, probes.PROBED, probes.NOISE_DRAWS)
-    assert (cost.FULL_RANGE, cost.SHOWN, cost.PROBED) == (flags.FULL_RANGE, result.EXAMPLES, preflight.SAMPLES)
+    assert (cost.FULL_RANGE, cost.PROBED) == (flags.FULL_RANGE, preflight.SAMPLES)
 
 
 def test_an_attack_whose_steps_nobody_can_read_is_not_doubled() -> None:

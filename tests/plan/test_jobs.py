@@ -11,7 +11,7 @@ from touchstone.plan import build
 from touchstone.plan.jobs import (
     BatchJob,
     FetchJob,
-    FigureJob,
+    FiguresJob,
     Job,
     Net,
     PrepareJob,
@@ -42,8 +42,7 @@ def jobs(plan: Plan, root: Path) -> list[Job]:
         build.select_job(demo, chosen),
         build.sensitivity_job(demo, chosen),
         build.tables_job(demo, "minmax"),
-        build.figure_job(demo, "minmax", "figure2"),
-        build.figure_job(demo, "minmax", "worst-case"),
+        build.figures_job(demo, "minmax"),
         build.report_job(demo, "minmax"),
         build.report_job(demo),
         build.fetch_job("mnist"),
@@ -58,7 +57,7 @@ def test_a_job_comes_back_from_plain_data(jobs: list[Job]) -> None:
         params = job.to_params()
         assert params == json.loads(json.dumps(params))
         assert type(job).from_params(params) == job
-    kinds = {BatchJob, FetchJob, FigureJob, PrepareJob, ProvenanceJob, ReportJob, SelectJob, SensitivityJob}
+    kinds = {BatchJob, FetchJob, FiguresJob, PrepareJob, ProvenanceJob, ReportJob, SelectJob, SensitivityJob}
     kinds |= {TablesJob, TrainJob, WriteJob}
     assert {type(job) for job in jobs} == kinds
 
@@ -112,6 +111,20 @@ def test_what_trains_and_attacks_reaches_nothing_that_reads_a_study(job: str) ->
     wings = {module.split(".")[1] for module in provenance.reached([f"touchstone.jobs.{job}"]) if "." in module}
     assert "jobs" in wings
     assert not wings & {"study", "report"}
+
+
+def test_what_only_shows_the_sensitivity_decides_no_choice(root: Path) -> None:
+    """Neither another probe nor its code, nor how many samples it sees."""
+    plan = make_plan(root, root / "tests" / "config.yaml")
+    study, model = plan.studies["minmax"], next(m for m in plan.models if plan.selects(m))
+    other = study.selection.model_copy(update={"probe": "mim40-linf", "probe_samples": 7})
+    shown = study.near_zero.model_copy(update={"headline": study.near_zero.thresholds[-1]})
+    study = study.model_copy(update={"selection": other, "near_zero": shown})
+    config = plan.config.model_copy(update={"batch_size": 7})
+    changed = replace(plan, config=config, studies={"minmax": study})
+    assert build.sensitivity_job(changed, model) != build.sensitivity_job(plan, model)
+    assert build.select_job(changed, model) == build.select_job(plan, model)
+    assert build.train_job(changed, model) == build.train_job(plan, model)
 
 
 def test_a_batch_is_in_its_job(plan: Plan) -> None:

@@ -679,3 +679,10 @@ def test_a_batch_has_a_preflight_per_threat_and_none_without(demo: Plan) -> None
     threats = [attack.threat for attack in job.attacks if attack.threat]
     assert [one.threat for one in job.preflights] == list(dict.fromkeys(threats))
     assert {one.seed for one in job.preflights} == {model.seed}
+
+
+def test_people_see_the_nets_of_the_thesis_table(paper: Plan) -> None:
+    job = build.pages_job(paper, "critic")
+    assert len(job.nets) == 10
+    assert {(net.attack, net.images, net.subject.model.seed) for net in job.nets} == {("high-confidence-l2", 10_000, 0)}
+    assert {paper.shown(m._replace(seed=1), "high-confidence-l2") for m in paper.models if m.study == "critic"} == {0}

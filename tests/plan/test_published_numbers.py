@@ -98,7 +98,7 @@ PRINTED: dict[str, Callable[[Ran, str], bool]] = {
     "targets": _word("targets", {"all": 9}),
     "theta": _word("theta", {"+-1": 1.0}),
     "target_conf": _word("target_confidence", {"clean_conf": None}),
-    "target": _word("target_confidence", {"decision_boundary": None}),
+    "target": _word("target_confidence", {"decision_boundary": None, "closest_boundary": None}),
     "substitute": _substitute,
     "n": _population,
     # said by the attack itself, or of how it was printed

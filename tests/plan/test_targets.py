@@ -7,7 +7,7 @@ import pytest
 
 from touchstone import paths
 from touchstone.paths import sums_beside
-from touchstone.plan import targets
+from touchstone.plan import build, targets
 from touchstone.plan.plan import Plan, make_plan
 from touchstone.study.schema import RESULT_TABLES
 
@@ -32,13 +32,28 @@ def test_everything_is_every_file_once(plan: Plan) -> None:
     assert prepared == {file for file in asked if not file.is_relative_to(results.root)}, "raw files serve nothing else"
 
 
+def test_what_is_trained_and_never_attacked_is_asked_for_too(project: Path, root: Path) -> None:
+    """Such as a net that a transfer starts from: history.csv of it is an output that no other job reads."""
+    study, old = (
+        project / "studies/minmax/study.yaml",
+        "mim40-linf: {fn: mim, threat: linf, steps: 40, step_size: 0.01, decay: 1.0}",
+    )
+    text = study.read_text()
+    assert old in text
+    study.write_text(text.replace(old, "mim40-linf: {fn: transfer, threat: linf, substitute: lenet/std+l1}"))
+    plan = make_plan(project, root / "tests" / "config.yaml")
+    (alone,) = set(plan.trained) - set(plan.models)
+    assert (alone.defense, alone.seed) == ("std+l1", 1)
+    assert {*plan.results.model(alone), *plan.results.selection(alone)} <= set(targets.everything(plan))
+
+
 def test_tables_and_figures_are_all_of_a_study(plan: Plan) -> None:
     tables = {plan.results.table("minmax", name) for name in RESULT_TABLES}
     assert set(targets.tables(plan, "minmax")) == {*tables, *map(sums_beside, tables)}
     assert len(targets.tables(plan, "minmax")) == len(tables) + 1
     shown = targets.figures(plan, "minmax")
-    assert len(shown) == 2 * len(plan.studies["minmax"].figures)
-    assert {file.suffix for file in shown} == {".svg", ".png"}
+    assert len(shown) == 3 * len(plan.studies["minmax"].figures)
+    assert {file.suffix for file in shown} == {".svg", ".pdf", ".png"}
 
 
 def test_a_choice_is_made_once_for_all_seeds(plan: Plan) -> None:
@@ -61,3 +76,38 @@ def test_nothing_is_no_name(plan: Plan) -> None:
     empty = Plan(plan.root, plan.config, {}, plan.suites, {})
     for pattern in targets.wildcards(empty).values():
         assert not any(re.fullmatch(pattern, name) for name in ("", "none"))
+
+
+@pytest.fixture(scope="module")
+def asking(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Plan:
+    """The critic's study with answers to one page of 40 images."""
+    folder = tmp_path_factory.mktemp("asking")
+    for name in ("b.csv", "a.csv", "notes.txt"):
+        (folder / name).touch()
+    text = (root / "tests" / "config.yaml").read_text()
+    text = text.replace("[minmax]", "[critic]").replace("defenses: [std, adv, minmax-printed]", "defenses: [std]")
+    text = text.replace(", cifar10: digits-rgb", "").replace("samples: 30,", "samples: 40, assignments: 2,")
+    (folder / "config.yaml").write_text(f"{text}\nanswers: {{critic: {folder}}}\n")
+    return make_plan(root, folder / "config.yaml")
+
+
+def test_the_attack_keeps_as_many_images_as_people_see(asking: Plan) -> None:
+    job, attack = build.pages_job(asking, "critic"), "high-confidence-l2"
+    assert [(net.subject.model.model, net.attack, net.images) for net in job.nets] == [
+        ("lenet-512", attack, 40),
+        ("mlp-1200", attack, 40),
+    ]
+    assert job.per_page == 25
+    net = job.nets[0].subject.model
+    assert [build.attack_job(asking, net, name).examples for name in ("clean", attack)] == [16, 40]
+    assert asking.shown(net._replace(seed=1), attack) == 0, "the thesis shows one net of a kind"
+
+
+def test_answers_are_read_where_the_config_has_some(asking: Plan, plan: Plan) -> None:
+    people = asking.results.people("critic")
+    assert targets.questions(asking) == [people.pages, people.key]
+    assert [path.name for path in targets.returned(asking, "critic")] == ["a.csv", "b.csv"]
+    assert {*people} <= set(targets.everything(asking))
+    assert targets.answered(plan, "minmax") == []
+    with pytest.raises(ValueError, match="no study of this run has `people`"):
+        targets.questions(plan)

@@ -15,14 +15,19 @@ from matplotlib.collections import LineCollection, PolyCollection, QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from synthetic_results import STD, make_run
+from toy_cells import cells
+from toy_drawings import drawing, shown
 
 from touchstone.files import DamagedError
 from touchstone.findings.inputs import write_tables
+from touchstone.paths import FORMS, Results
+from touchstone.plan.jobs import Shown
 from touchstone.registry import load, options
 from touchstone.report import plots
-from touchstone.report.plots import output, robustness, selection, training, weights
+from touchstone.report.plots import output, selection, training, weights
 from touchstone.report.plots.sources import Series, histories
 from touchstone.report.plots.sources import weights as read_weights
+from touchstone.study.schema import RESULT_TABLES
 
 SHAPE = (6, 3, 5, 5)
 
@@ -31,37 +36,51 @@ def texts(figure: Figure) -> str:
     return "\n".join(t.get_text() for t in figure.findobj(Text))
 
 
+def of(label: str, runs: dict[str, Any], missing: dict[str, str] | None = None) -> Series:
+    return Series(label, "mnist", label, "lenet", runs, missing or {})
+
+
 def series(label: str, *seeds: int, missing: dict[str, str] | None = None, spread: float = 0.3) -> Series:
-    runs = {str(s): np.random.default_rng(s).uniform(-spread, spread, SHAPE) for s in seeds}
-    return Series(label, runs, missing or {})
+    return of(label, {str(s): np.random.default_rng(s).uniform(-spread, spread, SHAPE) for s in seeds}, missing)
+
+
+def place(root: Path, label: str = "std", *, failed: tuple[int, ...] = (), seeds: int = 1, **run: Any) -> Shown:
+    """Write the trainings of a kind of model into results of a run, and return what a drawing says of it."""
+    models = [STD._replace(seed=seed) for seed in range(seeds)]
+    for m in models:
+        make_run(Results(root).model_folder(m), SHAPE, seed=m.seed, model=m, failed=m.seed in failed, **run)
+    return shown(label, *models)
 
 
 def bars(ax: Axes) -> np.ndarray:
     return np.array([patch.get_height() for patch in ax.patches])
 
 
-# ---- the tables
+# ---- the table
 
 
 def test_every_plot_can_be_read_drawn_and_configured() -> None:
-    assert plots.PLOTS.keys() == plots.READS.keys()
-    for target in [*plots.PLOTS.values(), *plots.READS.values()]:
-        assert callable(load(target))
-    assert set(options(plots.PLOTS["weight-histogram"])) == {"near_zero"}
+    for plot in plots.PLOTS.values():
+        assert callable(load(plot.fn))
+        assert callable(load(plot.read))
+        assert not set(options(plot.fn)) & set(options(plot.read)), "an option is of one of them"
+        assert plot.data in (*RESULT_TABLES, plots.MODELS, plots.RECORDS)
+    histogram = plots.PLOTS["weight-histogram"]
+    assert [*options(histogram.fn), *options(histogram.read)] == ["near_zero", "parameter"]
 
 
 def test_the_table_is_read_without_matplotlib_and_drawing_needs_no_torch() -> None:
     code = (
         "import sys, touchstone.report.plots as p; assert 'matplotlib' not in sys.modules;"
-        "from touchstone.registry import load; [load(t) for t in [*p.PLOTS.values(), *p.READS.values()]];"
+        "from touchstone.registry import load; [load(t) for one in p.PLOTS.values() for t in (one.fn, one.read)];"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_unknown_plot_names_the_nearest() -> None:
+def test_unknown_plot_names_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no plot named 'worstcase'.*did you mean 'worst-case'"):
-        output.draw("worstcase", {})
+        output.draw(drawing("worstcase"), Results(tmp_path))
 
 
 def test_matplotlib_settings_are_left_alone() -> None:
@@ -74,88 +93,87 @@ def test_matplotlib_settings_are_left_alone() -> None:
 
 
 def test_files_are_the_same_bytes_in_every_process(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0)
     code = (
-        "import pathlib, sys; from touchstone.report.plots import output;"
-        "output.save(output.draw('rho-grid', {'std': [pathlib.Path(sys.argv[1])]}), sys.argv[2:])"
+        "import sys; from pathlib import Path; from matplotlib.figure import Figure;"
+        "from touchstone.report.plots import output; figure = Figure(); ax = figure.subplots();"
+        "ax.fill_between([0, 1], [1, 2], label='{std, adv}'); ax.legend(); output.save(figure, sys.argv[1:])"
     )
     written = []
     for number in (1, 2):
         environment = {**os.environ, "PYTHONHASHSEED": str(number)}
-        files = [tmp_path / f"figures{number}" / f"f.{form}" for form in ("svg", "png")]
-        subprocess.run([sys.executable, "-c", code, str(run), *map(str, files)], check=True, env=environment)
+        files = [tmp_path / f"figures{number}" / f"f.{form}" for form in FORMS]
+        subprocess.run([sys.executable, "-c", code, *map(str, files)], check=True, env=environment)
         written.append([file.read_bytes() for file in files])
     assert written[0] == written[1]
     for content in written[0]:
         assert b"<dc:date>" not in content
+        assert b"CreationDate" not in content
         assert mpl.__version__.encode() not in content
-    assert sorted(p.name for p in (tmp_path / "figures1").iterdir()) == ["f.png", "f.svg"]
+    assert sorted(p.name for p in (tmp_path / "figures1").iterdir()) == ["f.pdf", "f.png", "f.svg"]
 
 
 def test_truncated_checkpoint_names_file_and_rule(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0)
-    file = run / "model.safetensors"
+    kind = place(tmp_path)
+    file = Results(tmp_path).model(STD).weights
     file.write_bytes(file.read_bytes()[:50])
     with pytest.raises(ValueError, match=r"std/0/model\.safetensors cannot be used: expected sha256 .*rule train"):
-        output.draw("rho-grid", {"std": [run]})
+        output.draw(drawing("rho-grid", kind), Results(tmp_path))
 
 
-def test_unknown_parameter_lists_what_there_is(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0)
+def test_another_layer_is_drawn_if_the_net_has_it(tmp_path: Path) -> None:
+    one = drawing("weight-histogram", place(tmp_path), options={"parameter": "net.conv9.weight", "near_zero": 0.1})
     with pytest.raises(ValueError, match=r"expected tensor 'net.conv9.weight', got net.conv1.weight"):
-        read_weights({"std": [run]}, parameter="net.conv9.weight")
+        output.draw(one, Results(tmp_path))
 
 
 def test_sources_say_why_a_run_has_no_model(tmp_path: Path) -> None:
-    """Whose a run is stands in run.json: the names of folders say nothing."""
-    seeds = {seed: STD._replace(seed=seed) for seed in range(3)}
-    paths = [make_run(tmp_path / "x", SHAPE, seed=0, model=seeds[0])]
-    paths.append(make_run(tmp_path / "y", SHAPE, seed=1, model=seeds[1], failed=True))
-    paths.append(make_run(tmp_path / "z", SHAPE, seed=2, model=seeds[2], failed=True))
-    (found,) = read_weights({"std+l1": paths})
+    results, kind = Results(tmp_path), place(tmp_path, seeds=3, failed=(1, 2))
+    (found,) = read_weights(drawing("rho-grid", kind), results)
     assert list(found.runs) == ["0"]
-    assert found.notes == ["std+l1: seeds 1, 2 failed in epoch 3"]
-    (found,) = histories({"std+l1": paths})
+    assert found.notes == ["std: seeds 1, 2 failed in epoch 3"]
+    (found,) = histories(drawing("training-loss", kind), results)
     assert {seed: len(run) for seed, run in found.runs.items()} == {"0": 10, "1": 2, "2": 2}
-    (found,) = read_weights({"std+l1": paths[1:2]})
-    assert found.notes == ["std+l1: failed in epoch 3"]
+    (found,) = read_weights(drawing("rho-grid", shown("std", *kind.models[1:2])), results)
+    assert found.notes == ["std: failed in epoch 3"]
 
 
 def test_a_training_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DamagedError, match=r"std/0/run\.json cannot be used: .*No such file.*rule train"):
-        read_weights({"std": [tmp_path / "std/0"]})
+        read_weights(drawing("rho-grid", shown("std", STD)), Results(tmp_path))
 
 
-def test_a_defense_outside_the_run_is_said() -> None:
-    (found,) = read_weights({"std+l1": []})
+def test_a_defense_outside_the_run_is_said(tmp_path: Path) -> None:
+    (found,) = read_weights(drawing("rho-grid", shown("std+l1")), Results(tmp_path))
     assert found.notes == ["std+l1: not part of this run"]
     assert "std+l1: not part of this run" in texts(weights.rho_grid([found]))
 
 
 def test_failure_before_the_first_epoch_ended_is_an_empty_history(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0, failed=True, epochs=0)
-    assert "std: failed in epoch 3" in texts(output.draw("training-loss", {"std": [run]}))
+    kind = place(tmp_path, failed=(0,), epochs=0)
+    assert "std: failed in epoch 3" in texts(output.draw(drawing("training-loss", kind), Results(tmp_path)))
 
 
 def test_an_emptied_history_loses_no_curve_without_a_word(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "digits/lenet/std/0", SHAPE, seed=0)
-    (run / "history.csv").write_text("")
+    kind = place(tmp_path)
+    Results(tmp_path).model(STD).history.write_text("")
     with pytest.raises(DamagedError, match=r"history\.csv cannot be used: expected sha256 .*rule train"):
-        output.draw("training-loss", {"std": [run]})
+        output.draw(drawing("training-loss", kind), Results(tmp_path))
 
 
 def test_what_no_dataset_stands_in_for_survives_the_disk(tmp_path: Path) -> None:
-    files = {tmp_path / "cells.csv": cells(stand_in=""), tmp_path / "selection.csv": candidates().assign(stand_in="")}
-    write_tables(files)
-    (ax,) = output.draw("worst-case", {"cells": [tmp_path / "cells.csv"]}).axes
-    assert ax.get_title() == "mnist, linf, n = 300 per seed"
-    figure = output.draw("selection", {"selection": [tmp_path / "selection.csv"]})
-    assert figure.axes[0].get_title() == "std+l1\nmnist"
+    results = Results(tmp_path)
+    tables = {"cells": cells(stand_in=""), "selection": candidates().assign(stand_in="")}
+    write_tables({results.table("minmax", name): made for name, made in tables.items()})
+    (ax,) = output.draw(drawing("worst-case"), results).axes
+    assert ax.get_title() == "mnist, lenet\nlinf, n = 300"
+    assert output.draw(drawing("selection"), results).axes[0].get_title() == "std+l1\nmnist"
 
 
-def test_a_plot_of_a_table_takes_one(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="reads one table, got 2 paths"):
-        output.draw("worst-case", {"cells": [tmp_path / "a.csv", tmp_path / "b.csv"]})
+def test_a_plot_of_a_table_shows_what_it_names(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    write_tables({results.table("minmax", "cells"): pd.concat([cells(), cells(model="mlp")])})
+    (ax,) = output.draw(drawing("worst-case", models=("mlp",), defenses=("adv",)), results).axes
+    assert len(ax.containers) == 1
 
 
 # ---- weights
@@ -174,7 +192,7 @@ def test_histogram_counts_weights_per_model() -> None:
 
 
 def test_missing_models_are_written_into_the_histogram() -> None:
-    lost = Series("std+l1", {}, {"0": "failed in epoch 3", "1": "failed in epoch 3"})
+    lost = of("std+l1", {}, {"0": "failed in epoch 3", "1": "failed in epoch 3"})
     figure = weights.histogram([series("std", 0, missing={"1": "failed in epoch 7"}), lost])
     assert "std (1 seed)" in texts(figure)
     assert "seed 1 failed in epoch 7" in texts(figure)
@@ -182,7 +200,7 @@ def test_missing_models_are_written_into_the_histogram() -> None:
 
 
 def test_nothing_to_draw_is_still_a_figure() -> None:
-    lost = [Series(label, {}, {"0": "not trained"}) for label in ("std", "adv")]
+    lost = [of(label, {}, {"0": "not trained"}) for label in ("std", "adv")]
     for plot in (weights.histogram, weights.histogram_and_values, weights.rho_grid):
         assert "std: not trained" in texts(plot(lost))
 
@@ -222,7 +240,7 @@ def history(*losses: float) -> pd.DataFrame:
 
 
 def test_loss_is_the_mean_with_the_range_of_seeds() -> None:
-    one = Series("std", {"0": history(3.0, 2.0, 1.0), "1": history(5.0, 2.0, 0.0)})
+    one = of("std", {"0": history(3.0, 2.0, 1.0), "1": history(5.0, 2.0, 0.0)})
     figure = training.loss([one], columns=("loss", "l1"))
     line = figure.axes[0].lines[0]
     np.testing.assert_allclose(line.get_xydata(), [[1, 4], [2, 2], [3, 0.5]])
@@ -233,7 +251,7 @@ def test_loss_is_the_mean_with_the_range_of_seeds() -> None:
 
 
 def test_failed_training_is_drawn_up_to_its_end() -> None:
-    one = Series("std+l1", {"0": history(3.0, 2.0, 1.0), "1": history(9.0, 8.0)}, {"1": "failed in epoch 3"})
+    one = of("std+l1", {"0": history(3.0, 2.0, 1.0), "1": history(9.0, 8.0)}, {"1": "failed in epoch 3"})
     figure = training.loss([one])
     assert "std+l1 (1 seed)" in texts(figure)
     assert "std+l1: seed 1 failed in epoch 3" in texts(figure)
@@ -244,92 +262,7 @@ def test_failed_training_is_drawn_up_to_its_end() -> None:
 
 def test_unknown_column_of_the_history() -> None:
     with pytest.raises(ValueError, match=r"history of 'std' has no column 'los'.*did you mean 'loss'"):
-        training.loss([Series("std", {"0": history(1.0)})], columns=("los",))
-
-
-# ---- worst case
-
-
-def cells(**changes: Any) -> pd.DataFrame:
-    rows = [
-        {
-            "dataset": "mnist",
-            "stand_in": "digits",
-            "model": "lenet",
-            "defense": defense,
-            "seed": seed,
-            "attack": "worst-linf",
-            "norm": "linf",
-            "epsilon": eps,
-            "metric": "worst_accuracy",
-            "suite": "quick",
-            "value": base - eps + 0.1 * seed,
-            "n": 300,
-            "status": "ok",
-        }
-        for defense, base in (("std", 0.5), ("adv", 0.8))
-        for seed in (0, 1)
-        for eps in (0.1, 0.3)
-    ]
-    return pd.DataFrame(rows).assign(**changes)
-
-
-def curves(ax: Axes) -> list[Any]:
-    return [container[0] for container in ax.containers]
-
-
-def test_worst_case_is_the_mean_over_seeds_with_their_range() -> None:
-    other = cells(metric="accuracy", value=1.0, attack="clean")
-    figure = robustness.worst_case(pd.concat([other, cells()]))
-    (ax,) = figure.axes
-    std, adv = ax.containers
-    np.testing.assert_allclose(std[0].get_xydata(), [[0.1, 45], [0.3, 25]])
-    np.testing.assert_allclose(adv[0].get_xydata(), [[0.1, 75], [0.3, 55]])
-    np.testing.assert_allclose([s[:, 1] for s in std[2][0].get_segments()], [[40, 50], [20, 30]])
-    assert ax.get_title() == "digits (for mnist), linf, n = 300 per seed"
-    assert {"std", "adv"} <= {t.get_text() for t in figure.legends[0].get_texts()}
-    assert figure.legends[0].get_title().get_text() == "suite quick"
-
-
-def test_each_dataset_and_attack_has_a_panel() -> None:
-    both = pd.concat([cells(), cells(attack="worst-l2", norm="l2"), cells(dataset="cifar10", stand_in="")])
-    assert len([ax for ax in robustness.worst_case(both).axes if ax.containers]) == 3
-    (ax,) = robustness.worst_case(both, datasets=("cifar10",)).axes
-    assert ax.get_title() == "cifar10, linf, n = 300 per seed"
-
-
-def test_incomplete_is_hollow_and_failed_is_named() -> None:
-    table = cells()
-    table.loc[table["defense"] == "std", "status"] = "incomplete"
-    figure = robustness.worst_case(table)
-    std, adv = curves(figure.axes[0])
-    assert std.get_markerfacecolor() == "white"
-    assert adv.get_markerfacecolor() == adv.get_color()
-    assert "incomplete: std" in texts(figure)
-    table.loc[table["defense"] == "std", ["status", "value", "n"]] = ["failed", np.nan, 0]
-    figure = robustness.worst_case(table)
-    assert "failed: std" in texts(figure)
-    assert "n = 300 per seed" in texts(figure)
-
-
-def test_models_are_told_apart_where_there_are_several() -> None:
-    table = pd.concat([cells(), cells(model="mlp")])
-    assert {"lenet std", "mlp std"} <= set(texts(robustness.worst_case(table)).split("\n"))
-
-
-def test_cell_measured_twice_is_an_error() -> None:
-    with pytest.raises(ValueError, match="measure a cell twice, the first is dataset=mnist"):
-        robustness.worst_case(pd.concat([cells(), cells()]))
-
-
-def test_no_worst_case_is_said() -> None:
-    assert "no worst-case attack was run" in texts(robustness.worst_case(cells(metric="accuracy")))
-
-
-@pytest.mark.parametrize("plot", [robustness.worst_case, selection.sensitivity])
-def test_missing_columns_are_listed(plot: Any) -> None:
-    with pytest.raises(ValueError, match=r"the table lacks .*defense.*; it has dataset"):
-        plot(pd.DataFrame({"dataset": ["digits"]}))
+        training.loss([of("std", {"0": history(1.0)})], columns=("los",))
 
 
 # ---- selection
@@ -370,3 +303,8 @@ def test_models_that_select_apart_have_panels_of_their_own() -> None:
 
 def test_nothing_selected_is_said() -> None:
     assert "nothing had to be selected" in texts(selection.sensitivity(candidates()[:0]))
+
+
+def test_missing_columns_are_listed() -> None:
+    with pytest.raises(ValueError, match=r"the table lacks .*defense.*; it has dataset"):
+        selection.sensitivity(pd.DataFrame({"dataset": ["digits"]}))

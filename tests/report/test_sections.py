@@ -58,7 +58,7 @@ def changed(material: Material, **tables: pd.DataFrame) -> Material:
 
 
 def test_missing_figure_names_the_rule(material: Material, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"minmax/figures/figure2.svg is missing.*\(rule figure\)"):
+    with pytest.raises(FileNotFoundError, match=r"minmax/figures/figure2.svg is missing.*\(rule figures\)"):
         report.figures(replace(material, results=Results(tmp_path)))
 
 
@@ -193,7 +193,8 @@ def test_worst_case_comes_with_n_and_incomplete(material: Material) -> None:
     text = report.worst_case(material)
     assert "*incomplete*" in text
     assert ["digits for mnist", "lenet", "linf", "0.3", "quick", "300"] in [row[:6] for row in rows_of(text)]
-    assert "](figures/worst-case.svg)" in report.figures(material, "worst-case")
+    shown = report.figures(material, "worst-case", "heat-map")
+    assert shown.index("](figures/worst-case.svg)") < shown.index("](figures/heat-map.svg)")
     without = changed(material, worst=material.tables["worst"][:0])
     assert (report.worst_case(without), report.own_tables(without)["worst"]) == ("", "")
 
@@ -287,8 +288,10 @@ def test_figures_have_the_numbers_of_the_paper(material: Material) -> None:
     text = report.figures(material)
     assert re.findall(r"\*\*(Figure \w+)\.\*\*", text) == [f"Figure {n}" for n in range(2, 7)]
     assert "Here: digits-rgb in place of cifar10." in text
+    assert "The paper: *Min-Max loss falls more slowly than the standard loss but" in text
+    assert "The paper:" not in report.figures(material, "worst-case")
     assert "**Figure A1.**" in report.figures(material, "worst-case")
-    assert "**Figure A2.**" in report.figures(material, "selection")
+    assert "**Figure A3.**" in report.figures(material, "selection")
 
 
 def test_selection_marks_the_chosen_candidate(material: Material) -> None:
@@ -424,7 +427,7 @@ def sentences(module: ModuleType) -> list[str]:
 def test_sentences_stand_in_the_notebooks() -> None:
     """What is said of data in use goes behind a caption of captions.yaml, wherever that is."""
     found = [text for module in (words, report, summary) for text in sentences(module)]
-    assert found == ["Here: {actual} in place of {dataset}."]
+    assert found == ["The paper: *{escape(found.claim)}*.", "Here: {actual} in place of {dataset}."]
 
 
 def book(name: str) -> nbformat.NotebookNode:
@@ -440,7 +443,7 @@ def test_templates_name_what_there_is(name: str, shows: object, material: Materi
     given = report.values(with_lost(material)) if name == "study" else summary.values([material])
     for cell in template.cells[2:]:
         if cell.cell_type == "code":
-            call = re.fullmatch(r"Markdown\(report\.(\w+)\(materials?(?:, \"[\w-]+\")?\)\)", cell.source)
+            call = re.fullmatch(r"Markdown\(report\.(\w+)\(materials?(?:, \"[\w-]+\")*\)\)", cell.source)
             assert call, cell.source
             assert hasattr(shows, call[1])
         named = {*re.findall(r"\{\{ (\w+) \}\}", cell.source)}
@@ -478,10 +481,10 @@ def test_both_reports_from_end_to_end(results: Results, material: Material, monk
     for claim in material.tables["claims"]["id"].unique():
         assert f"[{claim}" in source.replace("\\", "")
     assert r"\@madry" in source
-    assert source.count("image(") == len(material.study.figures) == 7
+    assert source.count("image(") == len(material.study.figures) == 8
     notebooks.to_html(out, out.with_suffix(".html"), page=TEMPLATES.page, title="Title")
     html = out.with_suffix(".html").read_text()
-    assert html.count("data:image/svg+xml;base64,") == 7
+    assert html.count("data:image/svg+xml;base64,") == 8
     assert html.count("<h2") == 13
     assert html.count("<caption") == html.count("<table") == 21
 

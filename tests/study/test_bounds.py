@@ -18,6 +18,8 @@ STUDY = "studies/minmax/study.yaml"
 WORDY = "x" * 300
 STD = {"datasets": ["mnist"], "models": ["lenet"], "defenses": ["std"]}
 FIGURE: Key = ("figures", "figure2")
+MONITOR = {"defenses": ["std"], "attack": "pgd40-linf", "every": 1, "samples": 10}
+SWEEP = {"fn": "sweep", "datasets": ["mnist"], "defenses": ["std"], "attacks": ["clean"], "metrics": ["error"]}
 
 # file, key, value that is put there, what the message must contain beside file and line
 BAD: list[tuple[str, Key, Any, list[str]]] = [
@@ -88,10 +90,16 @@ BAD: list[tuple[str, Key, Any, list[str]]] = [
     (STUDY, ("readings", "coded", "defense"), {"minmax-coded": "std"}, ["readings.coded: ", "changes no claim"]),
     (STUDY, ("cells",), [STD, STD], ["cells.1: ", "every combination", "stands above"]),
     (STUDY, ("cells",), [{**STD, "models": ["lenet", "lenet"]}], ["cells.0.models: ", "'lenet' is there twice"]),
-    (STUDY, FIGURE, {"fn": "rho-grid", "table": "cells"}, ["figures.figure2: ", "'rho-grid' draws models"]),
-    (STUDY, FIGURE, {"fn": "selection", "table": "cells"}, ["figures.figure2: ", "give `table: selection`"]),
-    (STUDY, FIGURE, {"fn": "worst-case", "dataset": "mnist", "defenses": ["std"]}, ["figures.figure2: ", "give `table: cells`"]),
-    (STUDY, FIGURE, {"fn": "worst-case", "table": "cells", "defenses": ["std"]}, ["figures.figure2: ", "and no dataset or defenses"]),
+    (STUDY, ("monitor",), MONITOR | {"defenses": ["stdd"]}, ["monitor.defenses.0: ", "did you mean 'std'"]),
+    (STUDY, ("monitor",), MONITOR | {"attack": {"mnist": "clean"}}, ["monitor.attack: ", "no value for dataset 'cifar10'"]),
+    (STUDY, ("monitor",), MONITOR | {"attack": "clean"}, ["monitor.attack: ", "a fixed budget, got one of kind 'none'"]),
+    (STUDY, FIGURE, SWEEP | {"along": ["l1"]}, ["figures.figure2.along.0: ", "'std' has no number 'l1', got None"]),
+    (STUDY, FIGURE, SWEEP | {"along": []}, ["figures.figure2: ", "'sweep' needs 'along'"]),
+    (STUDY, FIGURE, SWEEP | {"metrics": "error"}, ["figures.figure2.metrics: ", "expected "]),
+    (STUDY, FIGURE, SWEEP | {"attacks": ["worst-l1"]}, ["figures.figure2.attacks.0: ", "unknown attack 'worst-l1'"]),
+    (STUDY, FIGURE, {"fn": "rho-grid", "datasets": ["mnist"]}, ["figures.figure2: ", "'rho-grid' needs 'defenses'"]),
+    (STUDY, FIGURE, {"fn": "selection", "attacks": ["clean"]}, ["figures.figure2.attacks: ", "unknown key of 'selection' 'attacks'"]),
+    (STUDY, FIGURE, {"fn": "worst-case", "table": "cells"}, ["figures.figure2.table: ", "unknown option 'table'"]),
     (STUDY, ("models", "lenet", "fn"), "..x:y", ["models.lenet.fn: ", "no source file for module '..x'"]),
     (STUDY, ("models", "lenet", "fn"), "x..z:y", ["models.lenet.fn: ", "no source file for module 'x..z'"]),
     # the config against its studies

@@ -189,7 +189,7 @@ BAD = [
     ("reading-model", STUDY, "  headline: {}\n", "  headline: {}\n  other: {mark: m, model: {lenet: lenett}}\n", ["readings.other.model.lenet", "did you mean 'lenet'"]),
     ("reading-slug", STUDY, "fgsm-linf: fgsm-linf-px", "fgsm-linf: fgsm-linf-pix", ["readings.pixel.attack.fgsm-linf", "did you mean"]),
     ("plot", STUDY, "fn: rho-grid", "fn: rho-gird", ["figures.figure6.fn", "did you mean 'rho-grid'"]),
-    ("figure-table", STUDY, "table: cells", "table: cels", ["did you mean 'cells'"]),
+    ("figure-defense", STUDY, "datasets: [cifar10], defenses: [std, minmax-printed]}", "datasets: [cifar10], defenses: [stdd]}", ["figures.figure6.defenses.0", "did you mean 'std'"]),
     ("near-zero", STUDY, "headline: 0.01,", "headline: 0.02,", ["near_zero.headline", "thresholds"]),
     ("near-zero-mlp", STUDY, "{fn: lenet}", "{fn: mlp-1000}", ["near_zero: measures the first convolution, which no model here is known to have"]),
     ("weights-mlp", STUDY, "{fn: lenet}", "{fn: mlp-1000}", ["figures.figure6.fn: shows the first convolution, and 'lenet' is not known"]),
@@ -204,6 +204,10 @@ BAD = [
     ("phases-place", STUDY, "[{init: std}]", "{mnist: [{}], cifar10: [{lr: x}]}", ["minmax-coded.phases.cifar10.0.lr", "got 'x'"]),
     ("only-model", CONFIG, "run: demo", "run: demo\nonly: {models: [lenett]}", ["only.models.0", "did you mean 'lenet'"]),
     ("only-attack", CONFIG, "run: demo", "run: demo\nonly: {attacks: [fgsm]}", ["only.attacks.0", "unknown attack 'fgsm'"]),
+    ("answers-study", CONFIG, "run: demo", "run: demo\nanswers: {minmax: studies}", ["answers.minmax", "unknown study with `people` 'minmax'"]),
+    ("answers-folder", CONFIG, "run: demo", "run: demo\nanswers: {minmax: nowhere}", ["answers.minmax", "there is no folder 'nowhere'"]),
+    ("people-attack", STUDY, CELLS, "\npeople: {seed: 0, assignments: 1, images: 1, cells: [{datasets: [mnist], models: [lenet], defenses: [std], attacks: [pgd40-linf]}]}" + CELLS, ["people.cells.0.attacks", "'pgd40-linf' must be a minimal-norm attack, got kind 'fixed'"]),
+    ("people-name", STUDY, CELLS, "\npeople: {seed: 0, assignments: 1, images: 1, cells: [{datasets: [mnist], models: [lenett], defenses: [std], attacks: [cw-l2]}]}" + CELLS, ["people.cells.0.models.0", "did you mean 'lenet'"]),
     ("bool-slug", STUDY, "init: std", "init: no", ["phases.0.init"]),
 ]  # fmt: skip
 
@@ -252,6 +256,8 @@ OUTSIDE = [
     ("defenses", "{fn: minmax, variant: printed, lam: 1, mu: {mnist: 1, cifar10: .nan}}", "mu.cifar10", "got nan"),
     ("defenses", "{fn: minmax, variant: printed, lam: 1, mu: 1, layers: cnv}", "layers", "'conv', 'conv1', got 'cnv'"),
     ("defenses", "{fn: ce, select: [{l1: -1}]}", "select.0.l1", "finite float >= 0, got -1"),
+    ("models", "{fn: torchvision, name: resnet19}", "name", "unknown classifier of torchvision.models 'resnet19'"),
+    ("models", "{fn: torchvision, name: fcn_resnet50}", "name", "unknown classifier"),  # which segments
     ("defenses", "{fn: adv, norm: l3, eps: 0.1, attack_steps: 1, step_size: 1}", "norm", "'linf', 'l2', got 'l3'"),
     ("defenses", "{fn: adv, norm: l2, eps: -0.1, attack_steps: 1, step_size: 1}", "eps", "finite float >= 0, got -0.1"),
     ("defenses", "{fn: adv, norm: l2, eps: .nan, attack_steps: 1, step_size: 1}", "eps", "finite float >= 0, got nan"),
@@ -286,6 +292,7 @@ TOGETHER = [
     ("defenses", "{fn: at, norm: l2, eps: 1, attack_steps: 1, step_size: 1, eps_low: 2}", ".eps_low", "[0, eps=1], got 2"),
     ("defenses", "{fn: at, norm: l2, eps: 1, attack_steps: 1, step_size: 1, select: [{eps_low: 2}]}", ".eps_low", "got 2"),
     ("defenses", "{fn: at, norm: l2, eps: 1, attack_steps: 1, step_size: 1, space: whitened}", ".box", "give box: false"),
+    ("defenses", "{fn: trades, norm: linf, eps: {mnist: 0.3, cifar10: 8}, attack_steps: 1, step_size: 1, beta: 6}", ".eps", "got eps 8; of 0 to 255"),
     ("models", "{fn: wrn, depth: 12, width: 1}", ".depth", "must be 6 n + 4 with n >= 1, got 12"),
 ]  # fmt: skip
 
@@ -361,6 +368,7 @@ def test_constants_of_nets_without_a_convolution_are_selected_without_measuring_
     weights = ("near_zero:", "weight-values", "weight-histogram", "rho-grid")
     kept = [line for line in path.read_text().splitlines() if not any(word in line for word in weights)]
     path.write_text("\n".join(kept).replace("{fn: lenet}", "{fn: mlp-1000}"))
+    (project / CAPTIONS).with_name("figures.csv").unlink()
     captions = project / CAPTIONS
     with pytest.raises(ConfigError) as caught:
         plan(project)

@@ -18,7 +18,8 @@ from toy_claims import (
 from toy_records import clean, header, points, save_run
 
 from touchstone.cell import ModelId, ThreatSpec
-from touchstone.findings.cells import Cell, derive, of_attacks, of_weights, table
+from touchstone.findings.cells import Cell, derive, of_attacks, of_people, of_weights, table
+from touchstone.findings.people import Numbers
 from touchstone.records import Attacked, Batch
 from touchstone.runs import read_run
 from touchstone.study import claims
@@ -211,7 +212,10 @@ def test_a_reading_swaps_an_attack_for_one_of_its_kind(tmp_path: Path, other: st
 
 
 def test_every_metric_of_a_claim_is_one_that_something_produces(tmp_path: Path) -> None:
-    made = derive(table([*attacked(), *weighed(tmp_path)]), near_zero="near_zero_0.01", reference="std")
+    seen = Numbers(ModelId("toy", "mnist", "lenet", "std", 0), "", "cw-l2", "l2", "pixel", "", 4, 1, 0.5, 0.25, None, 0)
+    made = derive(
+        table([*attacked(), *weighed(tmp_path), *of_people([seen])]), near_zero="near_zero_0.01", reference="std"
+    )
     assert METRICS.keys() - set(made["metric"]) == set()
     for name, measure in METRICS.items():
         rows = made[made["metric"] == name]

@@ -11,7 +11,8 @@ Args:
     y: (B,) int64, the true classes, which an attack leads away from.
     norm: one of those that the table ATTACKS has for the attack. l0 counts pixels; inputs that are not images
         (B, C, H, W) are one row of pixels.
-    eps: radius, >= 0, in the units of x (l0: how many pixels), float or (B,).
+    eps: radius, >= 0, in the units of x (l0: how many pixels), float or (B,); no longer than two points of the box can
+        lie apart.
     rng: seed, or SampleRng of the block. A draw belongs to a sample, a restart and a step, whoever shares the batch.
     stop: "never" does all that was published and returns the published iterate; "first" leaves a row alone as soon as
         a point of it is seen misclassified, and returns that point. Either way further restarts and targets skip the
@@ -41,6 +42,7 @@ import torch
 from torch import Tensor, nn
 
 from touchstone.conditions import Walls
+from touchstone.norms import distance
 from touchstone.query import MIXED, Query, as_query
 from touchstone.ranges import MOST
 from touchstone.registry import nearest
@@ -82,8 +84,8 @@ def prepare(
 
     Raises:
         ValueError: norm not in norms; stop not in STOPS; x not float32 or float64, or outside the box; y not (B,)
-            int64 with valid class numbers; eps negative, not finite or of another length than x; or the caller is in
-            torch.inference_mode, where every gradient would be zero, or in torch.autocast.
+            int64 with valid class numbers; eps negative, not finite, beyond the box or of another length than x; or the
+            caller is in torch.inference_mode, where every gradient would be zero, or in torch.autocast.
     """
     choose("norm", norm, norms)
     choose("stop", stop, STOPS)
@@ -104,8 +106,26 @@ def prepare(
         meant = "divide by 255" if float(x.max()) > 2 else "pass Query(bounds=...)"
         raise ValueError(f"x must lie within the query's bounds, got values in {found}: {meant}")
     if len(x):
+        within(radius, x, norm, bounds)
         below(y, query.probe(x))
     return Problem(query, x, y, radius.expand(len(x)), bounds, as_rng(rng, len(x), x.device))
+
+
+def within(eps: Tensor, x: Tensor, norm: str, bounds: Bounds) -> None:
+    """Raise ValueError if a radius exceeds every distance inside the box, as one in other units does.
+
+    Args:
+        eps: radii, () or (B,).
+        x: (B, *shape) samples, B >= 1, of which the shape counts.
+        norm: of the distance.
+        bounds: of the box; without walls nothing is too far.
+    """
+    across = torch.as_tensor(bounds.upper - bounds.lower, dtype=x.dtype, device=x.device).expand_as(x[:1])
+    most, largest = float(distance(across, norm)), float(eps.max())
+    if largest > most * (1 + SLACK):
+        unit = norm == "linf" and walls(bounds) == "unit"
+        meant = "; of 0 to 255 take epsilon / 255" if unit else ""
+        raise ValueError(f"no {norm} distance exceeds {most:g}, got epsilon {largest:g}{meant}")
 
 
 def floats(x: Tensor) -> None:

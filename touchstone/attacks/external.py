@@ -134,7 +134,7 @@ def foreign(task: Problem, rows: Tensor, target: str, convention: str, options: 
     x, y = task.x[rows].float(), task.y[rows]
     counts = Query(task.query.model, bounds=task.query.bounds, batch_size=task.query.batch_size)
     seed = int(task.rng.at(rows).integers(1 << 31, ())[0])
-    with own_draws(seed), torch.enable_grad():
+    with _explained(target, task.query, task.x[rows], rows), own_draws(seed), torch.enable_grad():
         points = CONVENTIONS[convention](
             _load(target), Counted(counts, x, task.x.dtype), x.clone(), y.clone(), options, eps
         )
@@ -145,6 +145,28 @@ def foreign(task: Problem, rows: Tensor, target: str, convention: str, options: 
         got = tuple(points.shape) if isinstance(points, Tensor) else type(points).__name__
         raise ValueError(f"{target} called as {convention} must return points {tuple(x.shape)}, got {got}")
     return task.bounds.clip(points.detach().to(task.x.dtype))
+
+
+@contextmanager
+def _explained(target: str, query: Query, x: Tensor, rows: Tensor) -> Iterator[None]:
+    """Note beside what a foreign attack raises, often without a word, whose it is and whether the model is randomised.
+
+    Args:
+        target: of the attack.
+        query: the model.
+        x: (K, *shape) samples.
+        rows: (K,) which they are.
+    """
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"raised by {target}")
+        once, again = (query.logits(x, rows=rows).nan_to_num() for _ in range(2))
+        if not torch.equal(once, again):
+            error.add_note(
+                "the model is randomised: asked twice it answers differently, and this attack may not bear it"
+            )
+        raise
 
 
 # what libraries import and use for nothing here: an empty module stands in where it is not installed

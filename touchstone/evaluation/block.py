@@ -11,10 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from touchstone import records
-from touchstone.attacks.contract import SLACK, below, class_numbers, floats
+from touchstone.attacks.contract import SLACK, below, class_numbers, floats, within
 from touchstone.evaluation.judge import judge, logits
 from touchstone.losses import Loss
-from touchstone.norms import distance
 from touchstone.query import Query, plain
 from touchstone.registry import AttackSpec, load
 from touchstone.rng import SampleRng
@@ -146,12 +145,8 @@ def _pixels(x: Tensor, threat: Threat) -> None:
             "divide by 255" if upper == 1 and float(x.max()) > 2 else "scale the images, or give the threat's bounds"
         )
         raise ValueError(f"x must be pixels in [{lower:g}, {upper:g}], got [{x.min():g}, {x.max():g}]: {meant}")
-    if threat.bounds is None or threat.space != "pixel" or not threat.epsilons:
-        return
-    most = float(distance(torch.full_like(x[:1], upper - lower), threat.norm).max()) if len(x) else math.inf
-    if threat.epsilons[-1] > most * (1 + SLACK):
-        meant = "; of 0 to 255 take epsilon / 255" if threat.norm == "linf" and (lower, upper) == UNIT else ""
-        raise ValueError(f"no {threat.norm} distance exceeds {most:g}, got epsilon {threat.epsilons[-1]:g}{meant}")
+    if threat.bounds is not None and threat.space == "pixel" and threat.epsilons and len(x):
+        within(torch.tensor(threat.epsilons[-1]), x, threat.norm, threat.bounds)
 
 
 def propose(

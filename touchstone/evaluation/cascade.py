@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from touchstone.evaluation import flags
 from touchstone.evaluation.block import Block, Columns, Proposal, frame, join, make_block, propose
 from touchstone.evaluation.probes import PROBED
-from touchstone.evaluation.result import EXAMPLES, Member, Progress, Result, query_flags, reporter
+from touchstone.evaluation.result import Member, Progress, Result, query_flags, reporter
 from touchstone.losses import Loss
 from touchstone.query import undisturbed
 from touchstone.records import TOLERANCE
+from touchstone.registry import EXAMPLES
 from touchstone.rng import own_generator
 from touchstone.threat import Threat
 

@@ -13,6 +13,7 @@ import logging
 import torch
 from torch import Tensor, nn
 
+from touchstone.attacks.contract import below, class_numbers, floats
 from touchstone.evaluation.judge import logits
 from touchstone.evaluation.noise import in_ball
 from touchstone.losses import LOSSES, Loss
@@ -50,7 +51,12 @@ def preflight(
         gradient's L1 mass whose sign is another in float32, averaged over the samples where it is not zero).
         Answers: randomised, probabilities, too_few_classes, no_float64 (the model cannot be asked in float64, so the
         sign disagreement is left out). And the number of classes.
+
+    Raises:
+        ValueError: if x is not float32 or float64, or y not (B,) int64 with numbers of classes.
     """
+    floats(x)
+    class_numbers(y, len(x))
     with undisturbed(x.device), own_generator(x.device, seed):
         return _measure(in_space(model, threat), plain(x[:SAMPLES]), plain(y[:SAMPLES]), threat, seed, batch_size)
 
@@ -58,6 +64,7 @@ def preflight(
 def _measure(view: View, x: Tensor, y: Tensor, threat: Threat, seed: int, batch_size: int) -> dict[str, float | bool]:
     z = view.from_pixels(x)
     first = logits(view.model, z)
+    below(y, first.shape[1])
     points = {"x": z}
     if threat.epsilons:
         rng = SampleRng(seed, torch.arange(len(z), device=z.device))

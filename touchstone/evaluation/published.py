@@ -14,12 +14,12 @@ from touchstone.evaluation import flags
 from touchstone.evaluation.block import COSTS, Block, Columns, Proposal, frame, join, make_block, propose
 from touchstone.evaluation.judge import log_odds
 from touchstone.evaluation.probes import probe
-from touchstone.evaluation.result import EXAMPLES, Member, Progress, Result, query_flags, reporter
+from touchstone.evaluation.result import Member, Progress, Result, query_flags, reporter
 from touchstone.losses import Loss
 from touchstone.norms import project
 from touchstone.query import undisturbed
 from touchstone.records import Choice
-from touchstone.registry import BudgetRule
+from touchstone.registry import EXAMPLES, BudgetRule
 from touchstone.rng import own_generator
 from touchstone.threat import Threat
 

@@ -17,8 +17,6 @@ from touchstone.records import Choice
 from touchstone.registry import AttackSpec, is_own, nearest
 from touchstone.threat import Threat
 
-EXAMPLES = 16  # points that are kept as images
-
 Progress = Callable[[int, int, str], None]  # stages done, stages in all, what was done and at what rate
 
 

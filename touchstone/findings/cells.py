@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from touchstone.cell import ModelId, ThreatSpec, radius_index
-from touchstone.findings import metrics
+from touchstone.findings import metrics, people
 from touchstone.findings import weights as weights_of
 from touchstone.findings.intervals import share_margins
 from touchstone.models import FIRST_CONV
@@ -49,7 +49,8 @@ class Cell(NamedTuple):
         epsilon: nan for an attack without a budget.
         metric: accuracy, avg_confidence (protocol published); without an attack prob_gap too; one of JUDGING
             (protocol worst); for a minimal norm success_rate, median_norm, mean_norm, common_mean_norm, in l2 those of
-            `metrics.RHO`, in l0 those of `metrics.VALUE_METRICS`; of weights fuzziness, near_zero_<threshold>,
+            `metrics.RHO`, in l0 those of `metrics.VALUE_METRICS`; of its images human_change, human_no_change and
+            human_kappa, where people have seen them; of weights fuzziness, near_zero_<threshold>,
             max_abs_conv, rho_extreme.
         value: nan where nothing was measured.
         n: samples (or weights) behind it.
@@ -123,6 +124,19 @@ def of_attacks(batch: Batch, judges: Judges) -> list[Cell]:
             found += _published(one)
             found += _under_threat(one, together, judges.get(one.header.attack, {}))
     return found + list(_common_norms(batch.attacks))
+
+
+def of_people(seen: Iterable[people.Numbers]) -> Iterator[Cell]:
+    """Return what people saw in adversarial images; nothing of a net of which nobody has answered."""
+    for net in seen:
+        values = {"human_change": (net.human_change, net.images), "human_no_change": (net.human_no_change, net.images)}
+        values |= {"human_kappa": (net.human_kappa, net.rated)}
+        where = (*net.model, net.stand_in, net.attack, "published", net.space, net.norm, math.nan)
+        for metric, (value, n) in values.items():
+            if net.failed:
+                yield Cell(*where, metric, math.nan, 0, "failed", net.failed, met=0)
+            elif value is not None:
+                yield Cell(*where, metric, value, n, "ok", "", met=net.images)
 
 
 class Together:

@@ -147,7 +147,7 @@ class Evidence:
         """Return our number at a place and radius (nan: none); population: size of the whole test set."""
         seeds = at(self.numbers, place, epsilon)
         if not seeds:
-            return Measured.nothing("not run")
+            return Measured.nothing("not run", _each_once([JUDGED[place.metric].absent]))
         good = [cell for cell in seeds if cell.status != "failed" and not math.isnan(cell.value)]
         failures = _each_once(sorted(cell.reason for cell in seeds if cell not in good))
         if not good:

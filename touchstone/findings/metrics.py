@@ -112,7 +112,12 @@ RHO = {
 
 
 def rho(records: pd.DataFrame, over: Rho) -> Number:
-    """Return the mean of ||r||_2 / ||x||_2, both in the space of the threat, by which DeepFool's authors compare nets.
+    """Return the mean of `ratios`."""
+    return _mean(ratios(records, over))
+
+
+def ratios(records: pd.DataFrame, over: Rho) -> "pd.Series[float]":
+    """Return ||r||_2 / ||x||_2 per sample, in the space of the threat, by whose mean DeepFool's authors compare nets.
 
     A black image has no such ratio and is left out; so is, among the samples that are right, one whose attack ended
     where it began.
@@ -127,8 +132,7 @@ def rho(records: pd.DataFrame, over: Rho) -> Number:
         dist = dist.where(np.isfinite(dist), ended.where(ended > 0.0, np.inf))
     dist = dist.where(right, 0.0 if over.everyone else np.inf)
     size = records["x_l2_space"].astype(float).groupby(records["sample"]).first()
-    ratio = (dist / size)[np.isfinite(dist) & (size > 0.0)]
-    return _mean(ratio)
+    return (dist / size)[np.isfinite(dist) & (size > 0.0)]
 
 
 def confidence(records: pd.DataFrame, *, clean: bool = False) -> Number:

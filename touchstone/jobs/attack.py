@@ -67,6 +67,7 @@ class About(TypedDict):
     own_loss: Loss | None
     progress: Progress
     index: Tensor
+    examples: int
 
 
 def run(job: BatchJob, results: Results) -> None:
@@ -198,6 +199,7 @@ def _attacked(job: AttackJob, scene: Scene, x: Tensor, y: Tensor, index: Tensor,
         own_loss=make_defense(job.objective, selected).loss if job.objective else None,
         progress=progress(job.attack),
         index=index,
+        examples=job.examples,
     )
 
     def start(model: ModelId) -> nn.Module:

@@ -8,14 +8,13 @@ from typing import Any
 import safetensors.torch
 from torch import nn
 
-from touchstone.data.prepare import Split, to_float
-from touchstone.evaluation import published
-from touchstone.evaluation.result import Member
+from touchstone.data.prepare import Split
 from touchstone.files import read_sealed, verified, write_sealed
 from touchstone.findings.weights import WHOLE, near_zero
-from touchstone.jobs.common import load_data, make_model, make_threat, set_up
+from touchstone.jobs.common import load_data, make_model, set_up
+from touchstone.jobs.probe import under
 from touchstone.paths import Results
-from touchstone.plan.jobs import Probe, SensitivityJob
+from touchstone.plan.jobs import SensitivityJob
 from touchstone.weight_metrics import IN_SELECTION
 
 
@@ -44,7 +43,7 @@ def sensitivity(job: SensitivityJob, results: Results) -> None:
 
 
 def _measure(job: SensitivityJob, model: nn.Module, validation: Split) -> dict[str, float | None]:
-    robust = _under(job.probe, model, validation, job.subject.model.seed)
+    robust = under(job.probe, model, validation, job.subject.model.seed).robust
     return {"robust_accuracy": robust, **_of_weights(model, job.near_zero)}
 
 
@@ -57,14 +56,3 @@ def _of_weights(model: nn.Module, threshold: float | None) -> dict[str, float | 
     shares = {} if threshold is None else {"near_zero": near_zero(w, threshold)}
     measured = shares | {name: metric(w) for name, metric in WHOLE.items()}
     return {name: measured.get(name) for name in IN_SELECTION}
-
-
-def _under(probe: Probe, model: nn.Module, validation: Split, seed: int) -> float:
-    """Return the accuracy under the probe."""
-    x, y = to_float(validation.x[: probe.samples]), validation.y[: probe.samples]
-    member = Member(probe.member.slug, probe.member.fn, probe.member.options)
-    threat = make_threat(probe.threat)
-    found = published.run(
-        model.eval(), x, y, member, threat=threat, seed=seed, batch_size=probe.batch_size, examples=0, probes=False
-    )
-    return float(1 - found.records["success"].mean())

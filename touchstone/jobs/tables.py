@@ -7,9 +7,9 @@ from typing import NamedTuple
 import pandas as pd
 
 from touchstone.files import read_sealed
-from touchstone.findings import cells, flags, paired, selection, verdicts
+from touchstone.findings import cells, flags, paired, people, selection, verdicts
 from touchstone.findings import statements as answers
-from touchstone.findings import tables as people
+from touchstone.findings import tables as for_people
 from touchstone.findings.evidence import Caps, Trial, Worst
 from touchstone.findings.inputs import by_model, places, write_tables
 from touchstone.paths import Results
@@ -31,6 +31,7 @@ class TableFiles(NamedTuple):
         runs: what is said of the training of every model.
         selections: what is shown of every choice of constants.
         prepared: facts of the prepared datasets (sizes of the test sets).
+        answers: what those of people come to; None where nobody was asked.
     """
 
     claims: Path | None
@@ -39,6 +40,7 @@ class TableFiles(NamedTuple):
     runs: Sequence[Path]
     selections: Sequence[Path]
     prepared: Sequence[Path]
+    answers: Path | None = None
 
 
 class Numbers(NamedTuple):
@@ -69,10 +71,10 @@ def tables(job: TablesJob, files: TableFiles) -> None:
         "qualitative": answers.qualitative(said, published, measured.cells, worst=worst, **about),
         "flags": measured.flags,
         "selection": selection.candidates(files.selections),
-        "failures": people.failures(measured.cells, results, places(files.records)),
-        "worst": people.worst_cases(measured.cells),
-        "attacks": people.attacks(measured.cells),
-        "paper": people.paper(judged, measured.cells, job.tables, labels=job.labels, readings=job.readings),
+        "failures": for_people.failures(measured.cells, results, places(files.records)),
+        "worst": for_people.worst_cases(measured.cells),
+        "attacks": for_people.attacks(measured.cells),
+        "paper": for_people.paper(judged, measured.cells, job.tables, labels=job.labels, readings=job.readings),
         "paired": paired.table(
             (
                 pair,
@@ -96,6 +98,7 @@ def _measure(job: TablesJob, files: TableFiles, pairs: Iterable[paired.Pair]) ->
     for run in runs:
         numbers += cells.of_weights(run, job.near_zero.thresholds, job.near_zero.parameters) if job.near_zero else []
         flagged += flags.of_training(run)
+    numbers += cells.of_people(people.read(files.answers) if files.answers else ())
     for batch in by_model(files.records):
         numbers += cells.of_attacks(batch, _judges(job, batch))
         flagged += flags.of_attacks(batch)

@@ -15,6 +15,7 @@ from touchstone import provenance
 from touchstone.data.prepare import Dataset
 from touchstone.files import read_sealed, sum_of, write_bytes, write_sealed
 from touchstone.jobs.common import load_data, load_weights, make_defense, make_fresh, make_model, set_up
+from touchstone.jobs.probe import monitor
 from touchstone.models.classifier import Given
 from touchstone.models.given import read
 from touchstone.paths import ModelFiles, Results
@@ -184,6 +185,7 @@ def _fit(job: TrainJob, data: Dataset, begins: Beginning, checkpoint: Checkpoint
         seed=job.subject.model.seed,
         redraws=job.redraws if begins.start is None and begins.given is None else 0,
         validation=validation,
+        monitor=job.watched and monitor(job.watched, rows, data.test, job.subject.model.seed),
         bf16=job.amp == "bf16",
         checkpoint=checkpoint,
     )

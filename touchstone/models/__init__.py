@@ -107,6 +107,7 @@ MODELS: dict[str, ModelSpec] = {
         fn="touchstone.models.libraries:from_torchvision",
         source="torchvision's classifier of that name, untrained",
         conv1=None,
+        library="torchvision.models",
     ),
     "timm": ModelSpec(
         fn="touchstone.models.libraries:from_timm",

@@ -1,5 +1,6 @@
 """What a study asks for: the cells of its claims under each reading, and those that it lists."""
 
+from collections.abc import Collection, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -12,8 +13,8 @@ from touchstone.study import claims as claim_table
 from touchstone.study import statements
 from touchstone.study.claims import CELL, Sheet, Tried
 from touchstone.study.config import ConfigError
-from touchstone.study.scale import COMPARED
-from touchstone.study.schema import Study, for_cell
+from touchstone.study.scale import COMPARED, METRICS
+from touchstone.study.schema import CellsDef, Study, for_cell
 
 
 class Asked(NamedTuple):
@@ -26,7 +27,7 @@ class Asked(NamedTuple):
 
 
 def asked(files: StudyFiles, study: Study, printed: Sheet | None) -> list[Asked]:
-    """Return what the claims of a study ask for under each reading, then its `cells`.
+    """Return what the claims of a study ask for under each reading, then its `cells` and those that people see.
 
     Metrics that compare with the reference defense ask for its cell too.
 
@@ -62,11 +63,26 @@ def asked(files: StudyFiles, study: Study, printed: Sheet | None) -> list[Asked]
         raise ConfigError([f"{files.claims}: cell_metric: {named}: {files.definition} has no `selection.reference`"])
     reference = rows[compared].assign(cell_defense=study.reference)
     claimed = pd.concat([rows, reference])[CELL].itertuples(index=False, name=None)
-    listed = (row for c in study.cells for row in product(c.datasets, c.models, c.defenses, c.attacks))
+    shown = _every(study.people.cells if study.people else [])
+    if unseen := _unseen(claims, shown):
+        text = f"`people` of {files.definition} shows no such images"
+        raise ConfigError([f"{files.claims}: cell_metric: {', '.join(unseen)}: {text}"])
+    listed = [*_every(study.cells), *shown]
     found = [Asked(*row) for row in dict.fromkeys([*claimed, *listed])]
     if not found:
         raise ConfigError([f"nothing runs: {files.claims} names no cell, and {files.definition} has no `cells`"])
     return found
+
+
+def _every(cells: Sequence[CellsDef]) -> list[tuple[str, str, str, str]]:
+    return [row for c in cells for row in product(c.datasets, c.models, c.defenses, c.attacks)]
+
+
+def _unseen(claims: pd.DataFrame, shown: Collection[tuple[str, str, str, str]]) -> list[str]:
+    """Return the claims of what people see whose images nobody is shown."""
+    asking = {name for name, metric in METRICS.items() if metric.absent}
+    rows = claims.loc[claims["cell_metric"].isin(asking), ["id", *CELL]]
+    return [name for name, *cell in rows.itertuples(index=False, name=None) if tuple(cell) not in shown]
 
 
 def tried(study: Study) -> dict[tuple[str, str, str], Tried]:

@@ -1,7 +1,10 @@
 """From the plan to jobs: every value that decides a result is put together here."""
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,13 @@ from touchstone.plan.jobs import (
     AttackJob,
     BatchJob,
     Code,
+    Drawing,
     FetchJob,
-    FigureJob,
+    FiguresJob,
     Member,
     Net,
     Objective,
+    PagesJob,
     PreflightJob,
     PrepareJob,
     Probe,
@@ -27,9 +32,12 @@ from touchstone.plan.jobs import (
     ReportJob,
     SelectJob,
     SensitivityJob,
+    Shown,
+    ShownNet,
     Subject,
     Substitute,
     TrainJob,
+    Watched,
     Weights,
     WriteJob,
     facts,
@@ -38,10 +46,19 @@ from touchstone.plan.jobs import (
 from touchstone.plan.plan import Plan
 from touchstone.plan.tables import CutShort, Judge, TablesJob, WorstCase
 from touchstone.recipe import Phase
-from touchstone.registry import OWN, DatasetSpec
-from touchstone.report.plots import PLOTS, READS
+from touchstone.registry import EXAMPLES, OWN, DatasetSpec
+from touchstone.report.plots import PLOTS, RECORDS
 from touchstone.study import claims
-from touchstone.study.schema import DefenseDef, FigureDef, MemberDef, Selection, for_cell, resolved_phases
+from touchstone.study.schema import (
+    RESULT_TABLES,
+    DefenseDef,
+    FigureDef,
+    MemberDef,
+    Selection,
+    Study,
+    for_cell,
+    resolved_phases,
+)
 from touchstone.study.suites import norm_of, worst_slug
 
 _code = cache(Code.of)  # thousands of jobs share a few sets of functions
@@ -102,9 +119,11 @@ def _weights(plan: Plan, model: ModelId) -> Weights | None:
 def train_job(plan: Plan, model: ModelId) -> TrainJob:
     """Return the training of one model."""
     objective, _ = _objective(plan, model)
-    untrained, whose = net(plan, model), subject(plan, model)
+    untrained, whose, watched = net(plan, model), subject(plan, model), _watched(plan, model)
+    probes = [watched.probe.member] if watched else []
+    run = [target for member in probes for target in member.targets]
     return TrainJob(
-        code=_code("touchstone.jobs.train:train", untrained.target, objective.target),
+        code=_code("touchstone.jobs.train:train", untrained.target, objective.target, *run),
         subject=whose,
         net=untrained,
         objective=objective,
@@ -113,12 +132,36 @@ def train_job(plan: Plan, model: ModelId) -> TrainJob:
         weights=_weights(plan, model),
         phases=phases(plan, model)[0],
         redraws=plan.studies[model.study].redraws,
+        watched=watched,
         amp=plan.config.amp,
         compile=plan.config.compile and defense_spec(objective.fn).compiles,
         device=plan.config.device,
         threads=plan.config.threads,
-        facts=table_facts(plan.dataset(whose.data), [untrained]),
+        facts=table_facts(plan.dataset(whose.data), [untrained], probes),
     )
+
+
+def _watched(plan: Plan, model: ModelId) -> Watched | None:
+    """Return what is measured during a training; None where nothing is, or where nothing is trained."""
+    study, kept = plan.studies[model.study], phases(plan, model)[0]
+    said = study.monitor
+    if said is None or model.defense not in said.defenses or not kept:
+        return None
+    attack = for_cell(said.attack, model.dataset, model.defense)
+    samples = plan.limits(model, attack).capped("samples", said.samples)
+    full = sum(phase.epochs for phase in resolved_phases(study, model.defense, model.dataset))
+    every = max(1, round(said.every * sum(phase.epochs for phase in kept) / full))
+    probe = _probe(plan, model, attack, samples)
+    largest = replace(probe.threat, epsilons=probe.threat.epsilons[-1:])
+    return Watched(replace(probe, threat=largest), every)
+
+
+def _probe(plan: Plan, model: ModelId, attack: str, samples: int) -> Probe:
+    """Return an attack with a fixed budget as a probe."""
+    (member,), threat = _members(plan, model, attack)[0], plan.threat(model, attack)
+    if threat is None:
+        raise ValueError(f"{model.study}: the probe {attack!r} has no threat")
+    return Probe(member, threat, samples, plan.config.batch_size)
 
 
 def _selection(plan: Plan, model: ModelId) -> tuple[Selection, ModelId]:
@@ -157,19 +200,17 @@ def sensitivity_job(plan: Plan, model: ModelId) -> SensitivityJob:
     """Return what is shown of the candidates of a selection."""
     criterion, chosen = _selection(plan, model)
     study, untrained, whose = plan.studies[model.study], net(plan, chosen), subject(plan, chosen)
-    (member,), threat = _members(plan, chosen, criterion.probe)[0], plan.threat(chosen, criterion.probe)
-    if threat is None:
-        raise ValueError(f"{model.study}: the probe {criterion.probe!r} has no threat")
     samples = Limits.where(plan.config.caps).capped("samples", criterion.probe_samples)
+    probe = _probe(plan, chosen, criterion.probe, samples)
     return SensitivityJob(
-        code=_code("touchstone.jobs.sensitivity:sensitivity", untrained.target, *member.targets),
+        code=_code("touchstone.jobs.sensitivity:sensitivity", untrained.target, *probe.member.targets),
         subject=whose,
         net=untrained,
-        probe=Probe(member, threat, samples, plan.config.batch_size),
+        probe=probe,
         near_zero=study.near_zero.headline if study.near_zero else None,
         device=plan.config.device,
         threads=plan.config.threads,
-        facts=table_facts(plan.dataset(whose.data), [untrained], [member]),
+        facts=table_facts(plan.dataset(whose.data), [untrained], [probe.member]),
     )
 
 
@@ -205,7 +246,7 @@ def _substitute(plan: Plan, model: ModelId, member: MemberDef) -> Substitute | N
 def attack_job(plan: Plan, model: ModelId, attack: str) -> AttackJob:
     """Return one attack on one model."""
     members, _ = _members(plan, model, attack)
-    population, chooser = plan.population(model, attack), plan.grid_from(model, attack)
+    chooser = plan.grid_from(model, attack)
     climbs_own = any(OWN in (m.options.get("loss"), *m.grid.get("loss", ())) for m in members)
     objective = _objective(plan, model)[0] if climbs_own else None
     nets = [net(plan, model), *(m.substitute.net for m in members if m.substitute)]
@@ -218,20 +259,15 @@ def attack_job(plan: Plan, model: ModelId, attack: str) -> AttackJob:
         suite=plan.config.suite if worst else "",
         members=members,
         threat=plan.threat(model, attack),
-        population=population,
-        samples=_samples(plan, model, attack, population),
+        population=plan.population(model, attack),
+        samples=plan.samples(model, attack),
+        examples=max(EXAMPLES, plan.shown(model, attack)),
         chosen_by=attack_job(plan, model, chooser) if chooser else None,
         seed=model.seed,
         objective=objective,
         facts=table_facts(plan.dataset(plan.data(model.dataset)), nets, members),
         code=_code("touchstone.jobs.attack:attack", *targets),
     )
-
-
-def _samples(plan: Plan, model: ModelId, attack: str, population: int | None) -> int | None:
-    """Return how many images a cap leaves of a population (None: the test set), None for all of it."""
-    cap = plan.limits(model, attack)["samples"]
-    return None if cap is None or (population is not None and cap >= population) else cap
 
 
 def _preflight(plan: Plan, model: ModelId, threat: ThreatSpec) -> PreflightJob:
@@ -316,7 +352,7 @@ def _worst_case(plan: Plan, study: str, dataset: str, attack: str) -> WorstCase 
 def _cut_short(plan: Plan, model: ModelId, attack: str) -> CutShort:
     wanted, seeds = plan.wanted_seeds(model), plan.seeds(model, attack)
     population, data = plan.population(model, attack), plan.data(model.dataset)
-    samples = _samples(plan, model, attack, population)
+    samples = plan.samples(model, attack)
     stand_in = (f"{data} stands in for {model.dataset}",) if plan.stand_in(model.dataset) else ()
     images = (f"at most {samples} test images",) if samples else ()
     trained = (f"{seeds} of {wanted} seeds",) if seeds < wanted else ()
@@ -329,24 +365,103 @@ def _cut_short(plan: Plan, model: ModelId, attack: str) -> CutShort:
     return CutShort(*names, data, population, cut_model=changed, cut_attack=cuts, cut_size=sizes, given=given)
 
 
-def drawn_models(plan: Plan, study: str, figure: FigureDef) -> dict[str, tuple[ModelId, ...]]:
-    """Return the models that a figure draws, by defense; none for a figure of a table."""
-    drawn = [m for m in plan.models if (m.study, m.dataset) == (study, figure.dataset)]
-    return {defense: tuple(m for m in drawn if m.defense == defense) for defense in figure.defenses}
-
-
-def figure_job(plan: Plan, study: str, name: str) -> FigureJob:
-    """Return one figure of a study."""
-    figure = plan.studies[study].figures[name]
-    return FigureJob(
-        code=_code("touchstone.jobs.figure:figure", READS[figure.fn], PLOTS[figure.fn]),
+@cache
+def figures_job(plan: Plan, study: str) -> FiguresJob:
+    """Return all figures of a study."""
+    figures = plan.studies[study].figures
+    plots = (PLOTS[figure.fn] for figure in figures.values())
+    targets = sorted({target for plot in plots for target in (plot.fn, plot.read)})
+    return FiguresJob(
+        code=_code("touchstone.jobs.figures:figures", *targets),
         run=plan.config.run,
         study=study,
+        drawings=tuple(drawing(plan, study, name) for name in figures),
+    )
+
+
+def drawing(plan: Plan, study: str, name: str) -> Drawing:
+    """Return one figure of a study."""
+    figure = plan.studies[study].figures[name]
+    return Drawing(
+        study=study,
+        name=name,
         plot=figure.fn,
         options=figure.options,
-        models=drawn_models(plan, study, figure),
-        table=figure.table or "",
+        datasets=tuple(figure.datasets),
+        models=tuple(figure.models),
+        defenses=tuple(figure.defenses),
+        attacks=tuple(figure.attacks),
+        samples=figure.samples,
+        along=_along(plan.studies[study], figure),
+        shown=() if PLOTS[figure.fn].data in RESULT_TABLES else _shown(plan, study, figure),
     )
+
+
+def _along(study: Study, figure: FigureDef) -> dict[str, dict[str, float]]:
+    """Return for each option that a figure is drawn along the defenses that differ from its first one in that alone."""
+    listed = {name: study.defenses[name] for name in figure.defenses}
+
+    def apart_from(option: str) -> dict[str, tuple[str, dict[str, Any]]]:
+        return {name: (one.fn, {**one.options, option: None}) for name, one in listed.items()}
+
+    found = {}
+    for option in figure.along:
+        rest = apart_from(option)
+        like_first = [name for name, other in rest.items() if other == next(iter(rest.values()))]
+        found[option] = {name: float(listed[name].options[option]) for name in like_first}
+    return found
+
+
+def _shown(plan: Plan, study: str, figure: FigureDef) -> tuple[Shown, ...]:
+    """Return the kinds of models that a figure draws of those that its study asks for, in the figure's order."""
+    asked = {(one.dataset, one.model, one.defense) for one in plan.asked[study]}
+    definition = plan.studies[study]
+    datasets, defenses = figure.datasets or definition.recipes, figure.defenses or definition.defenses
+    every = product(datasets, defenses, figure.models or definition.models)
+    kinds = [(dataset, model, defense) for dataset, defense, model in every if (dataset, model, defense) in asked]
+    found = []
+    for dataset, model, defense in kinds:
+        models = tuple(m for m in plan.models if m[:-1] == (study, dataset, model, defense))
+        batches = tuple(_batches(plan, m, figure) for m in models)
+        label = _label(model, defense, [kind[1:] for kind in kinds if kind[0] == dataset])
+        found.append(Shown(label, dataset, model, defense, models, batches))
+    return tuple(found)
+
+
+def _batches(plan: Plan, model: ModelId, figure: FigureDef) -> tuple[str, ...]:
+    """Return the batches with the attacks on a model that a figure draws; none for a figure of models alone."""
+    held = plan.batches(model) if PLOTS[figure.fn].data == RECORDS else {}
+    wanted = set(figure.attacks)
+    return tuple(batch for batch, attacks in held.items() if not wanted or wanted.intersection(attacks))
+
+
+def _label(model: str, defense: str, others: Sequence[tuple[str, str]]) -> str:
+    """Name a kind of model by its defense, its model, or both: the first that tells all on its dataset apart."""
+    models, defenses = (len(set(names)) for names in zip(*others, strict=True))
+    if defenses == len(others):
+        return defense
+    return model if models == len(others) else f"{model} {defense}"
+
+
+def pages_job(plan: Plan, study: str) -> PagesJob:
+    """Return the pages on which people say what they see."""
+    people = plan.studies[study].people
+    if people is None:
+        raise ValueError(f"{study}: nobody is asked anything without `people`")
+    nets = tuple(
+        ShownNet(subject(plan, model), attack, batch, count)
+        for model in plan.models
+        if model.study == study
+        for batch, attacks in plan.batches(model).items()
+        for attack in attacks
+        if (count := plan.shown(model, attack))
+    )
+    return PagesJob(_code("touchstone.jobs.people:pages"), plan.config.run, study, nets, people.images, people.seed)
+
+
+def answers_job() -> WriteJob:
+    """Return how the answers of people become numbers."""
+    return WriteJob(code=_code("touchstone.findings.people:count"))
 
 
 def report_job(plan: Plan, study: str = "") -> ReportJob:

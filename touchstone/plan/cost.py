@@ -36,7 +36,6 @@ START = 6.0  # seconds of a job that imports torch before it does anything
 JUDGED = 1e-4  # seconds for what is said of a point besides its logits
 LEFT = 0.6  # share of the images that a member of a suite finds unbroken, in the mean over radii and members
 ROW = 70  # bytes of a record
-SHOWN = 16  # images that are kept of an attack at each radius
 COPIES = 2  # of an attack: its part, and the batch's file
 
 
@@ -137,9 +136,16 @@ def study_jobs(plan: Plan, study: str) -> list[list[Path]]:
         *([s.sensitivity] for s in chosen),
         *(list(files) for files in batches),
         targets.tables(plan, study),
-        *([results.figure(study, name)] for name in plan.studies[study].figures),
+        *_people(plan, study),
+        *([targets.figures(plan, study)] if plan.studies[study].figures else []),
         list(results.report(study)),
     ]
+
+
+def _people(plan: Plan, study: str) -> list[list[Path]]:
+    """Return what the two jobs about answers leave, where there are any."""
+    pages, key, answers = plan.results.people(study)
+    return [[pages, key], [answers]] if targets.answered(plan, study) else []
 
 
 def shared_jobs(plan: Plan) -> list[list[Path]]:
@@ -182,6 +188,10 @@ def training(plan: Plan, model: ModelId) -> Iterator[Item]:
     if job.phases:
         share = max(phase.validation_share for phase in job.phases)
         yield item(model, "training", lambda: fit(job.net, job.objective, job.phases, _data(plan, model), share))
+    if job.watched:
+        epochs, probe = sum(phase.epochs for phase in job.phases), job.watched.probe
+        times = 2 * probe.samples * -(-epochs // job.watched.every)
+        yield item(model, "training", partial(run, probe.member, {}, times, _data(plan, model), job.net))
 
 
 def selection(plan: Plan, model: ModelId) -> Iterator[Item]:
@@ -337,4 +347,4 @@ def kept(job: AttackJob, data: DatasetSpec) -> float:
     """Return the bytes of an attack's records and examples."""
     radii = len(job.threat.epsilons) if job.threat else 1
     rows = population(job, data) * radii * (1 + LEFT * len(job.members) if job.protocol == "worst" else 1)
-    return rows * ROW + radii * SHOWN * prod(data.shape) * 4
+    return rows * ROW + radii * min(job.examples, population(job, data)) * prod(data.shape) * 4

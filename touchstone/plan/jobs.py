@@ -78,7 +78,7 @@ class Job:
 
 
 # where something is published or downloaded, and how much it is or costs, decides no number
-ASIDE = ("source", "mirrors", "archive", "images", "passes", "usual")
+ASIDE = ("source", "mirrors", "archive", "images", "passes", "usual", "library")
 
 
 def facts(spec: AttackSpec | DatasetSpec | ModelSpec) -> Facts:
@@ -183,6 +183,7 @@ class AttackJob:
         threat: None for the clean pass.
         population: the first so many test images are what the published number is about; None for all.
         samples: how many of these, in the order of `touchstone.data.prepare.spread`; None for all.
+        examples: how many of its points are kept as images, the first ones of that order.
         seed: of the draws.
         objective: what the model was trained with, where a member climbs that loss.
         facts: what the tables say of the members, the substitutes' models and the data.
@@ -197,6 +198,7 @@ class AttackJob:
     threat: ThreatSpec | None
     population: int | None
     samples: int | None
+    examples: int
     seed: int
     objective: Objective | None
     facts: tuple[Facts, ...]
@@ -281,6 +283,24 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class Probe:
+    """An attack with a fixed budget on some images, that shows how robust a net is; it chooses nothing."""
+
+    member: Member
+    threat: ThreatSpec
+    samples: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What is measured during a training: the probe, on training rows and on test images, every so many epochs."""
+
+    probe: Probe
+    every: int
+
+
+@dataclass(frozen=True)
 class TrainJob(Job):
     """The training of one model, or what stands in its place: given weights without a phase.
 
@@ -290,6 +310,7 @@ class TrainJob(Job):
         start: the model whose weights it starts from.
         weights: given ones that it starts from, or without phases ends with.
         redraws: how often an initialisation that stays at chance is drawn again.
+        watched: what is measured meanwhile, if anything is; it decides no weight.
     """
 
     subject: Subject
@@ -300,21 +321,12 @@ class TrainJob(Job):
     weights: Weights | None
     phases: tuple[Phase, ...]
     redraws: int
+    watched: Watched | None
     amp: Literal["bf16"] | None
     compile: bool
     device: Literal["cpu", "cuda"]
     threads: int
     facts: tuple[Facts, ...]
-
-
-@dataclass(frozen=True)
-class Probe:
-    """An attack with a fixed budget that shows what a choice of constants does to robustness; it chooses nothing."""
-
-    member: Member
-    threat: ThreatSpec
-    samples: int
-    batch_size: int
 
 
 @dataclass(frozen=True)
@@ -361,21 +373,91 @@ class SelectJob(Job):
 
 
 @dataclass(frozen=True)
-class FigureJob(Job):
-    """One figure of a study.
+class Shown:
+    """A kind of model in a figure.
 
     Attributes:
+        label: what tells it from the other kinds on its dataset: defense, model, or both.
+        dataset: that the study names.
+        model: architecture.
+        defense: how it is trained.
+        models: its trainings, a seed each; none where it is no part of this run.
+        batches: for each of them the batches of the attacks that the figure draws.
+    """
+
+    label: str
+    dataset: str
+    model: str
+    defense: str
+    models: tuple[ModelId, ...]
+    batches: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure: what it draws, and of what.
+
+    Attributes:
+        study: whose figure it is.
+        name: its slug.
         plot: a name of PLOTS.
-        models: label -> trained models that it draws, in the order of drawing; none for a figure of a table.
-        table: that it draws, "" for a figure of models.
+        options: of the plot's functions.
+        datasets: that the figure names, in its order; none: all. So are models and defenses.
+        models: see datasets.
+        defenses: see datasets.
+        attacks: that it draws; none: all.
+        samples: at most so many test images are drawn; None: all.
+        along: option -> defense -> its value, for a figure that is drawn along options of the defenses.
+        shown: the kinds of models that it draws, in their order; none of a figure of a table.
+    """
+
+    study: str
+    name: str
+    plot: str
+    options: Options
+    datasets: tuple[str, ...]
+    models: tuple[str, ...]
+    defenses: tuple[str, ...]
+    attacks: tuple[str, ...]
+    samples: int | None
+    along: dict[str, dict[str, float]]
+    shown: tuple[Shown, ...]
+
+
+@dataclass(frozen=True)
+class FiguresJob(Job):
+    """All figures of a study: a process costs more than a figure."""
+
+    run: str
+    study: str
+    drawings: tuple[Drawing, ...]
+
+
+@dataclass(frozen=True)
+class ShownNet:
+    """A net whose adversarial images people see: the attack, the batch that it is in, and of how many images."""
+
+    subject: Subject
+    attack: str
+    batch: str
+    images: int
+
+
+@dataclass(frozen=True)
+class PagesJob(Job):
+    """The pages on which people say what they see.
+
+    Attributes:
+        nets: whose images they see.
+        per_page: images of one page.
+        seed: of the order of images and pages.
     """
 
     run: str
     study: str
-    plot: str
-    options: Options
-    models: dict[str, tuple[ModelId, ...]]
-    table: str
+    nets: tuple[ShownNet, ...]
+    per_page: int
+    seed: int
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from touchstone.study.checks import Checker, check_config, checked_study
 from touchstone.study.config import Config, ConfigError
 from touchstone.study.config import load as load_config
 from touchstone.study.schema import (
+    CellsDef,
     FileDef,
     First,
     MemberDef,
@@ -198,6 +199,20 @@ class Plan:
         given = own or study.samples
         return given.first if isinstance(given, First) else None
 
+    def samples(self, model: ModelId, attack: str) -> int | None:
+        """Return how many images a cap leaves of an attack's population (None: the test set), None for all of it."""
+        cap, population = self.limits(model, attack)["samples"], self.population(model, attack)
+        return None if cap is None or (population is not None and cap >= population) else cap
+
+    def shown(self, model: ModelId, attack: str) -> int:
+        """Return how many images of an attack on a model people see, 0 for none."""
+        people = self.studies[model.study].people
+        if people is None or model.seed >= people.seeds or not any(_lists(c, model, attack) for c in people.cells):
+            return 0
+        pages = self.limits(model, attack).capped("assignments", people.assignments)
+        there = [n for n in (self.samples(model, attack), self.population(model, attack)) if n is not None]
+        return min([pages * people.images, *there])
+
     def members(self, model: ModelId, attack: str) -> dict[str, MemberDef]:
         """Return what an attack on a model consists of: itself, or the attacks behind a worst case."""
         study = self.studies[model.study]
@@ -250,6 +265,12 @@ class Plan:
             return {}
         scale = min(self.dataset(self.data(model.dataset)).std) if space == "normalized" else 1.0
         return {e: e * scale for e in definition.radii(model.dataset, model.defense)}
+
+
+def _lists(cells: CellsDef, model: ModelId, attack: str) -> bool:
+    listed = (cells.datasets, cells.models, cells.defenses, cells.attacks)
+    words = (model.dataset, model.model, model.defense, attack)
+    return all(word in names for word, names in zip(words, listed, strict=True))
 
 
 def make_plan(root: Path, config_file: Path) -> Plan:

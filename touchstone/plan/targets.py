@@ -1,14 +1,17 @@
 """The files of a plan: what a run leaves, part by part, and the names in their paths."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
 from touchstone import paths
 from touchstone.cell import ModelId
-from touchstone.paths import AttackFiles, SelectionFiles
+from touchstone.paths import FORMS, AttackFiles, SelectionFiles
+from touchstone.plan import build
+from touchstone.plan.jobs import Drawing
 from touchstone.plan.plan import Plan
+from touchstone.report.plots import PLOTS
 from touchstone.study.schema import RESULT_TABLES
 
 
@@ -21,7 +24,6 @@ def wildcards(plan: Plan) -> dict[str, str]:
         "defense": (m.defense for m in plan.trained),
         "seed": (m.seed for m in plan.trained),
         "batch": chain.from_iterable(plan.batches(m) for m in plan.models),
-        "figure": chain.from_iterable(s.figures for s in plan.studies.values()),
     }
     return {wildcard: _one_of(values) for wildcard, values in names.items()}
 
@@ -53,7 +55,52 @@ def table(plan: Plan, study: str, name: str) -> list[Path]:
 
 def figures(plan: Plan, study: str) -> list[Path]:
     """Return every figure of a study in each of its forms."""
-    return [plan.results.figure(study, name, form) for name in plan.studies[study].figures for form in ("svg", "png")]
+    return [plan.results.figure(study, name, form) for name in plan.studies[study].figures for form in FORMS]
+
+
+def drawn(plan: Plan, study: str) -> list[Path]:
+    """Return what the figures of a study are drawn from."""
+    return list(dict.fromkeys(file for one in build.figures_job(plan, study).drawings for file in _read(plan, one)))
+
+
+def _read(plan: Plan, drawing: Drawing) -> Iterator[Path]:
+    """Yield the files of one figure: those of its models, with its attacks on them, or its table."""
+    data = PLOTS[drawing.plot].data
+    if data in RESULT_TABLES:
+        yield from table(plan, drawing.study, data)
+    for shown in drawing.shown:
+        for model, batches in zip(shown.models, shown.batches, strict=True):
+            yield from plan.results.model(model)
+            for batch in batches:
+                yield from plan.results.attack(model, batch)
+
+
+def questions(plan: Plan) -> list[Path]:
+    """Return what people are asked in every study, pages and their key.
+
+    Raises:
+        ValueError: if no study asks them anything of what this run attacks.
+    """
+    studies = {model.study for model in plan.models for attack in plan.attacks(model) if plan.shown(model, attack)}
+    if not studies:
+        raise ValueError("no study of this run has `people`, or none of their cells runs: there is no page to write")
+    return [file for study in sorted(studies) for file in plan.results.people(study)[:2]]
+
+
+def shown(plan: Plan, study: str) -> list[Path]:
+    """Return the files of the attacks whose images people see in a study."""
+    nets = ((net.subject.model, net.batch) for net in build.pages_job(plan, study).nets)
+    return [file for model, batch in nets for file in plan.results.attack(model, batch)]
+
+
+def answered(plan: Plan, study: str) -> list[Path]:
+    """Return the files that answers leave, with what was asked; none of a study that has no answers."""
+    return [*plan.results.people(study)] if study in plan.config.answers else []
+
+
+def returned(plan: Plan, study: str) -> list[Path]:
+    """Return the files that people have sent back."""
+    return paths.returned(Path(plan.config.answers[study]))
 
 
 def everything(plan: Plan) -> list[Path]:
@@ -65,7 +112,7 @@ def everything(plan: Plan) -> list[Path]:
         *selections(plan, plan.trained),
         *batches(plan, plan.models),
         *map(results.report, ["", *plan.studies]),
-        *(part(plan, study) for study in plan.studies for part in (tables, figures)),
+        *(part(plan, study) for study in plan.studies for part in (tables, figures, answered)),
         (results.claims, results.config, results.provenance),
     ]
     return list(chain.from_iterable(made))

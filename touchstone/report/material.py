@@ -16,6 +16,8 @@ from touchstone.study.captions import captions
 from touchstone.study.checks import load_study
 from touchstone.study.config import Config
 from touchstone.study.config import read as read_yaml
+from touchstone.study.figures import Published
+from touchstone.study.figures import load as load_figures
 from touchstone.study.schema import RESULT_TABLES, Study
 
 
@@ -38,11 +40,15 @@ class Provenance(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Material:
-    """All that a study's report is written from, as read from disk; tables hold strings, digits as written."""
+    """All that a study's report is written from, as read from disk; tables hold strings, digits as written.
+
+    `published` are the work's own figures, by the figure of study.yaml that draws them again.
+    """
 
     results: Results
     study: Study
     captions: Mapping[str, str]
+    published: Mapping[str, Published]
     config: Config
     provenance: Provenance
     tables: Mapping[str, pd.DataFrame]
@@ -68,6 +74,7 @@ def gather(results_dir: str | Path, study: str, root: str | Path = "") -> Materi
         results=results,
         study=definition,
         captions=captions(written.captions)[0],
+        published={one.drawn: one for one in load_figures(written.figures, study, definition.figures)},
         config=_config(existing(results.config, "resolved_config")),
         provenance=cast(Provenance, read_sealed(existing(results.provenance, "provenance"), "provenance")),
         tables=tables,

@@ -25,7 +25,7 @@ from touchstone.study.config import Config
 from touchstone.study.schema import TableDef
 
 PAPER = "paper"  # the run whose numbers may be compared with the published ones
-OWN_SECTION = ("worst-case", "selection")  # plots that are not among the paper's figures
+OWN_SECTION = ("worst-case", "heat-map", "selection")  # plots that are not among the paper's figures
 
 _COUNTS = ["certain", "inferred", "uncertain", "all"]
 _GAPS = {"attack_gap": "attack gap", "replication_gap": "replication gap"}  # in points
@@ -92,12 +92,12 @@ def own_tables(material: Material) -> dict[str, str]:
 
 def figure_labels(material: Material) -> dict[str, str]:
     """Label the study's figures by their numbers in the paper; those that it does not have are numbered A1, A2, ..."""
-    own = count(1)
-    return {name: f"Figure {one.number or f'A{next(own)}'}" for name, one in material.study.figures.items()}
+    own, published = count(1), material.published
+    return {n: published[n].number if n in published else f"Figure A{next(own)}" for n in material.study.figures}
 
 
-def figures(material: Material, plot: str = "") -> str:
-    """Return the figures that a plot draws, or all that have no section of their own, with their captions.
+def figures(material: Material, *plots: str) -> str:
+    """Return the figures that some plots draw, or all that have no section of their own, with their captions.
 
     Raises:
         FileNotFoundError: for a figure that is not there; names the rule that draws it.
@@ -105,16 +105,23 @@ def figures(material: Material, plot: str = "") -> str:
     """
     labels, study, results = figure_labels(material), material.study, material.results
     notebook, parts = results.report(study.study).ipynb, []
-    for name in _figures(material, plot):
-        path = existing(results.figure(study.study, name), "figure")
+    for name in _figures(material, *plots):
+        path = existing(results.figure(study.study, name), "figures")
         if name not in material.captions:
             raise ValueError(
                 f"{study_files(study.study).captions} has no caption for figure {name!r}; "
                 f"{nearest(name, material.captions)}"
             )
-        caption = join(material.captions[name].strip(), _stands_in(material, study.figures[name].dataset), by=" ")
+        here = [_stands_in(material, dataset) for dataset in study.figures[name].datasets]
+        caption = join(material.captions[name].strip(), _published(material, name), *here, by=" ")
         parts.append(figure(labels[name], caption, link(notebook, path)))
     return join(*parts)
+
+
+def _published(material: Material, name: str) -> str:
+    """Say what the paper concludes from its figure; empty for a figure that it does not have."""
+    found = material.published.get(name)
+    return f"The paper: *{escape(found.claim)}*." if found else ""
 
 
 def _stands_in(material: Material, dataset: str | None) -> str:
@@ -123,10 +130,10 @@ def _stands_in(material: Material, dataset: str | None) -> str:
     return f"Here: {actual} in place of {dataset}." if actual else ""
 
 
-def _figures(material: Material, plot: str = "") -> list[str]:
-    """Names of the figures drawn by one plot, or of all that have no section of their own."""
+def _figures(material: Material, *plots: str) -> list[str]:
+    """Names of the figures drawn by some plots, or of all that have no section of their own."""
     drawn = material.study.figures.items()
-    return [name for name, one in drawn if (one.fn == plot if plot else one.fn not in OWN_SECTION)]
+    return [name for name, one in drawn if (one.fn in plots if plots else one.fn not in OWN_SECTION)]
 
 
 # ---- the result

@@ -16,7 +16,14 @@ from touchstone.registry import nearest
 from touchstone.study.config import ConfigError, Lines
 
 LIKE = "like"
-SECTIONS = ("defenses", "selection", "threats", "attacks", "plain")  # where a value may be written per dataset
+SECTIONS = (
+    "defenses",
+    "selection",
+    "threats",
+    "attacks",
+    "plain",
+    "monitor",
+)  # where a value may be written per dataset
 
 
 def spelled_out(values: Mapping[Any, Any], lines: Lines) -> dict[Any, Any]:

@@ -138,22 +138,26 @@ def raise_problems(
     sheet: Sheet,
     check: Callable[[Mapping[str, str]], Iterator[tuple[str, str]]],
     across: Iterable[tuple[int, str, str]] = (),
+    *,
+    unique: Sequence[str] = ("id",),
 ) -> None:
     """Check every row of a sheet.
 
     Args:
-        sheet: with a column `id`, which names each row once.
+        sheet: of rows.
         check: row -> (column, what is wrong there).
         across: line, column and what is wrong there beside other rows.
+        unique: columns in which no two rows say the same; several may say nothing.
 
     Raises:
         ConfigError: with every problem of the file, each with its line.
     """
-    problems, first = [*sheet.problems], dict[str, int]()
+    problems, first = [*sheet.problems], dict[tuple[str, str], int]()
     for line, row in sheet.rows:
         found = list(check(row))
-        if (earlier := first.setdefault(row["id"], line)) != line:
-            found.append(("id", f"must be unique, {row['id']!r} is already on line {earlier}"))
+        for key in unique:
+            if row[key] and (earlier := first.setdefault((key, row[key]), line)) != line:
+                found.append((key, f"must be unique, {row[key]!r} is already on line {earlier}"))
         problems += [f"{sheet.path}:{line}: {key}: {text}" for key, text in found]
     problems += [f"{sheet.path}:{line}: {key}: {text}" for line, key, text in across]
     if problems:

@@ -98,6 +98,7 @@ class Cap(Strict):
     restarts: Count | None = Field(default=None, description="restarts of an attack")
     binary_steps: Count | None = Field(default=None, description="steps of the search for C&W's constant")
     queries: Count | None = Field(default=None, description="queries of a black-box attack")
+    assignments: Count | None = Field(default=None, description="pages of a net's adversarial images for people")
 
 
 class Only(Strict):
@@ -151,6 +152,9 @@ class Config(Strict):
         description="how often a training saves what it needs to go on after a kill; decides no number",
     )
     caps: list[Cap] = Field(default=[], description="what is cut short")
+    answers: dict[Slug, Annotated[str, StringConstraints(min_length=1)]] = Field(
+        default={}, description="study -> the folder of the CSV files that people have sent back"
+    )
 
 
 class Lines:

@@ -61,6 +61,7 @@ class Metric(NamedTuple):
         clean: tolerance of a number without an attack, where that is another.
         at_radius: it is measured at the radii of its attack, where that has any.
         norm: the only one in which it is measured; "" for any.
+        absent: why a run may lack it, where it is not by what the run leaves out; "" otherwise.
         paired: what is compared of one sample, where two attacks are: whether it is left right, whether it is broken,
             or how far that took; "" where nothing is.
     """
@@ -74,6 +75,7 @@ class Metric(NamedTuple):
     clean: Tolerance | None = None
     at_radius: bool = False
     norm: str = ""
+    absent: str = ""
     paired: Literal["", "left", "reached", "distance"] = ""
 
     def tau(self, value: float, *, clean: bool) -> float:
@@ -108,6 +110,7 @@ SHARE = Metric(_ANY, 0.0, 1.0, _points, "binomial", LOGIT, at_radius=True)
 _CONFIDENCE = Metric(_ANY, 0.0, 1.0, _absolute(POINTS), "measured", PLAIN, at_radius=True)
 _SIZE = Metric(["minimal"], 0.0, math.inf, _relative(0.10), "measured", LOG)
 _WEIGHTS = Metric(["none"], 0.0, math.inf, _relative(0.25), "none", LOG)
+_OF_PEOPLE = SHARE._replace(kinds=["minimal"], at_radius=False, absent="people have not answered")
 METRICS = {
     "accuracy": SHARE._replace(clean=_of_accuracy, paired="left"),
     "accuracy_values": SHARE._replace(kinds=["minimal"], norm="l0", paired="left"),
@@ -121,6 +124,7 @@ METRICS = {
     "mean_norm_values": _SIZE._replace(norm="l0", paired="distance"),
     "median_norm_values": _SIZE._replace(norm="l0"),
     **dict.fromkeys(["rho_adv", "rho_adv_ends", "rho_adv_all", "rho_adv_all_ends"], _SIZE._replace(norm="l2")),
+    **dict.fromkeys(["human_change", "human_no_change"], _OF_PEOPLE),
     "clean_accuracy_drop_vs_std": _CONFIDENCE._replace(kinds=["none"], low=-1.0, at_radius=False),
     **dict.fromkeys(["fuzziness", "near_zero_param_ratio_vs_std"], _WEIGHTS),
 }

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from types import GenericAlias
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, create_model
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model
 
 from touchstone import recipe
 from touchstone.attacks import attack_spec
@@ -243,6 +243,18 @@ class CellsDef(Strict):
     attacks: Slugs = Field(default=["clean"], description="of the study")
 
 
+class PeopleDef(Strict):
+    """What people are asked: which digit an adversarial image shows, or "?". An assignment is a page of one net."""
+
+    cells: Annotated[list[CellsDef], Field(min_length=1)] = Field(
+        description="whose images they see: of minimal-norm attacks, as in `cells`; these run too"
+    )
+    seeds: Count = Field(default=1, description="nets of each kind whose images they see, those of the first seeds")
+    assignments: Count = Field(description="of each net")
+    images: Count = Field(description="of an assignment")
+    seed: Seed = Field(description="of the order of images and assignments")
+
+
 Radii = Annotated[list[Positive], Field(min_length=1)]
 PerDefense = Annotated[
     Annotated[Radii, Tag("list")] | Annotated[dict[Slug, Radii], Tag("dict")], Discriminator(_list_or_dict)
@@ -328,6 +340,17 @@ class Selection(Strict):
     )
 
 
+class MonitorDef(Strict):
+    """What is measured of nets while they are trained: accuracy, clean and under an attack, on rows and test images."""
+
+    defenses: Slugs = Field(description="whose trainings are watched")
+    attack: Slug | dict[Slug, Slug] = Field(
+        description="an attack with a fixed budget, at the largest radius of its threat; or one per dataset"
+    )
+    every: Count = Field(description="epochs from one measurement to the next; they shrink with the epochs")
+    samples: Count = Field(description="at most so many training rows, and as many test images")
+
+
 class Reading(Strict):
     """Another reading of the claims: which slugs stand in for the headline's."""
 
@@ -410,14 +433,26 @@ class TableDef(Strict):
 
 
 class FigureDef(Open):
-    """A plot, and the models or the table (of tables/) that it shows."""
+    """A plot, and what of the study it shows; a plot says which of these it takes (`touchstone.report.plots`)."""
 
-    number: Annotated[str, StringConstraints(pattern=r"^\d+[a-z]?$")] | None = Field(
-        default=None, description="its number in the paper; one that the paper does not have is numbered A1, A2, ..."
+    datasets: Annotated[list[Slug], Once] = Field(default=[], description="of the recipes; all if left out")
+    models: Annotated[list[Slug], Once] = Field(default=[], description="of the study; all if left out")
+    defenses: Annotated[list[Slug], Once] = Field(
+        default=[], description="of the study, in the order of drawing; all if left out"
     )
-    defenses: Annotated[list[Slug], Once] = Field(default=[], description="whose models it draws")
-    dataset: Slug | None = Field(default=None, description="on which they are trained")
-    table: Slug | None = Field(default=None, description="of results that it draws instead")
+    attacks: Annotated[list[Slug], Once] = Field(
+        default=[], description="of the study, or worst-<norm>; all if left out"
+    )
+    samples: Count | None = Field(default=None, description="at most so many test images; all if left out")
+    along: Annotated[list[str], Once] = Field(
+        default=[],
+        description="options of the defenses on the axis: along each, those that differ from the first in it alone",
+    )
+
+    @property
+    def named(self) -> list[str]:
+        """The keys that it gives of those that say what it shows."""
+        return [name for name in FigureDef.model_fields if name != "fn" and getattr(self, name)]
 
 
 class Study(Strict):
@@ -450,6 +485,7 @@ class Study(Strict):
         description="<model>/<defense> without protection, or one per dataset: a suite's transfers start there",
     )
     cells: list[CellsDef] = Field(default=[], description="what runs besides what the claims ask for")
+    people: PeopleDef | None = Field(default=None, description="what people are asked, where its claims are of that")
     readings: dict[Slug, Reading] = Field(
         default={"headline": Reading()}, description="ways to take the paper; headline is its own"
     )
@@ -460,13 +496,17 @@ class Study(Strict):
         default=None,
         description="the published nets cannot be trained again: absolute numbers are not comparable, pairs are tested",
     )
+    monitor: MonitorDef | None = Field(
+        default=None, description="trainings that are watched: their accuracy under attack, epoch by epoch"
+    )
     labels: dict[str, str] = Field(
         default={},
         description="a word of claims.csv, or a slug or norm -> what the paper calls it in its tables, in their order",
     )
     tables: dict[Slug, TableDef] = Field(default={}, description="tables of the paper in the report")
     figures: dict[Slug, FigureDef] = Field(
-        default={}, description="figures of the report, each with a caption in captions.yaml"
+        default={},
+        description="figures of the report, each with a caption; figures.csv says which are the paper's",
     )
 
     @property

@@ -3,8 +3,9 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,6 +27,23 @@ EVAL_BATCH = 128  # rows per forward pass: with 1000, smallcnn and lenet-512 too
 TRAIN_PROBE = 5000  # rows that the training accuracy of an epoch is measured on
 LOOK = 100  # batches between two looks at whether the losses were finite: a look makes a GPU's queue run dry
 DEFENSE, MODEL, AUGMENT = (), (1,), (2,)  # who draws: what is mixed into the seed of a batch
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """What is measured of a net while it is trained; it leaves the net, and torch's own generators, as they were.
+
+    Attributes:
+        measure: net -> what is added to the history, by column.
+        every: after how many epochs; after the first and the last one too.
+    """
+
+    measure: Callable[[nn.Module], Mapping[str, float]]
+    every: int
+
+    def due(self, epoch: int, last: int) -> bool:
+        """Say whether it is time, after `epoch` epochs of `last`."""
+        return epoch in (1, last) or epoch % self.every == 0
 
 
 def fit_redrawn(
@@ -79,6 +97,7 @@ def fit(
     bf16: bool = False,
     checkpoint: Checkpoint | None = None,
     saved: Saved | None = None,
+    monitor: Monitor | None = None,
     on_epoch: Callable[[str], None] = log.info,
 ) -> Fit:
     """Train `model` in place on x (N, C, H, W) uint8, y (N,) int64, both on the model's device.
@@ -105,6 +124,7 @@ def fit(
         bf16: run the model's layers in bfloat16 where torch.autocast does so; weights, logits and losses stay float32.
         checkpoint: where to save to; the caller removes it.
         saved: what a checkpoint of this training held.
+        monitor: what is measured meanwhile; the seconds of the history are without it.
         on_epoch: receives a line of progress.
 
     Raises:
@@ -130,6 +150,10 @@ def fit(
             row["train_accuracy"] = accuracy(model, x[:TRAIN_PROBE], y[:TRAIN_PROBE])
             if validation is not None:
                 row["validation_accuracy"] = accuracy(model, validation.x, validation.y)
+            if monitor is not None and monitor.due(run.epoch + 1, run.total):
+                begun = time.monotonic()
+                row |= monitor.measure(model)
+                started += time.monotonic() - begun
             run.end_epoch(row, time.monotonic() - started)
             on_epoch(run.progress(len(x)))
             if stop_collapsed and run.epoch == 1 and near_chance(row, y):

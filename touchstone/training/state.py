@@ -24,7 +24,8 @@ class Fit:
         collapsed: whether it ended after its first epoch, at chance, for another initialisation to be drawn.
         flags: what has to be said beside the result, {flag, detail} each.
         history: a row per epoch: epoch, phase, means of the loss and of its terms, zero_gradients (see watch.py),
-            train_accuracy, validation_accuracy where rows are held out, lr and lr_<group>, seconds since the start.
+            train_accuracy, validation_accuracy where rows are held out, what a monitor measures in the epochs in which
+            it does, lr and lr_<group>, seconds since the start.
         kept: per phase that was ended, the epoch whose weights it ended with.
     """
 

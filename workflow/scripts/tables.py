@@ -15,5 +15,6 @@ files = TableFiles(
     runs=[*map(Path, written.runs)],
     selections=[*map(Path, written.selections)],
     prepared=[*map(Path, written.prepared)],
+    answers=next(map(Path, written.answers), None),
 )
 tables(TablesJob.from_params(snakemake.params.job), files)

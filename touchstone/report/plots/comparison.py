@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-from touchstone.report.plots.style import canvas, colours, say, styled
+from touchstone.report.plots.style import Look, canvas, looks, say, styled
 
 
 class Panel(NamedTuple):
@@ -31,9 +31,8 @@ PANELS: Mapping[str, Panel] = {
 def runs(cells: pd.DataFrame, *, one: str, other: str) -> Figure:
     """Draw the number of every cell in one run against that in another, a panel per measure.
 
-    Cells that differ are filled, in the colour of their study, the others hollow. A cell on the line has the same
-    number in both. One whose median is infinite, since more than half of its samples were not broken, is counted in
-    the title.
+    Cells have the colour and form of their study; those that differ are filled. A cell on the line has the same number
+    in both. One whose median is infinite, since more than half of its samples were not broken, is counted in the title.
 
     Args:
         cells: as `touchstone.findings.compare.Comparison.cells`.
@@ -41,17 +40,20 @@ def runs(cells: pd.DataFrame, *, one: str, other: str) -> Figure:
         other: of the second.
     """
     figure, axes = canvas(1, len(PANELS), height=3.2)
-    palette = colours(cells["study"])
+    drawn = looks(cells["study"])
     for ax, (measure, panel) in zip(axes.ravel(), PANELS.items(), strict=True):
-        _panel(ax, cells[cells["measure"] == measure], panel, palette)
+        _panel(ax, cells[cells["measure"] == measure], panel, drawn)
         ax.set_xlabel(f"first run: {one}")
         ax.set_ylabel(f"second run: {other}")
-    handles = [Line2D([], [], ls="", marker="o", markersize=4, color=c, label=study) for study, c in palette.items()]
-    figure.legend(handles=handles, loc="outside upper center", ncols=max(1, len(palette)))
+    handles = [
+        Line2D([], [], ls="", markersize=4, marker=look.marker, color=look.colour, label=study)
+        for study, look in drawn.items()
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=max(1, len(handles)))
     return figure
 
 
-def _panel(ax: Axes, cells: pd.DataFrame, panel: Panel, palette: Mapping[str, tuple[float, float, float]]) -> None:
+def _panel(ax: Axes, cells: pd.DataFrame, panel: Panel, of_study: Mapping[str, Look]) -> None:
     values = panel.scale * cells[["one", "other"]]
     drawn = pd.Series(np.isfinite(values).all(axis=1), index=cells.index)
     left_out = int((~drawn).sum())
@@ -60,10 +62,18 @@ def _panel(ax: Axes, cells: pd.DataFrame, panel: Panel, palette: Mapping[str, tu
     if not drawn.any():
         say(ax, "no cell of this measure is in both runs" if cells.empty else "no median is finite in both runs")
         return
-    for study, colour in palette.items():
+    for study, (colour, marker, _) in of_study.items():
         for differs, face in ((False, "none"), (True, colour)):
             here = drawn & (cells["study"] == study) & (cells["differs"] == differs)
-            ax.scatter(values["one"][here], values["other"][here], s=14, edgecolors=[colour], facecolors=face, lw=0.8)
+            ax.scatter(
+                values["one"][here],
+                values["other"][here],
+                s=14,
+                marker=marker,
+                edgecolors=[colour],
+                facecolors=face,
+                lw=0.8,
+            )
     if panel.log:
         ax.set(xscale="log", yscale="log")
         for axis in (ax.xaxis, ax.yaxis):

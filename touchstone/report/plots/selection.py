@@ -6,7 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from touchstone.findings.tables import data_words
-from touchstone.report.plots.style import canvas, colours, say, styled
+from touchstone.report.plots.numbers import check_columns
+from touchstone.report.plots.style import canvas, looks, say, styled
 
 NEEDED = [
     *["dataset", "stand_in", "model", "defense", "candidate", "status"],
@@ -30,9 +31,7 @@ def sensitivity(selection: pd.DataFrame) -> Figure:
     Raises:
         ValueError: if columns are missing.
     """
-    lacking = [c for c in NEEDED if c not in selection]
-    if lacking:
-        raise ValueError(f"the table lacks {', '.join(lacking)}; it has {', '.join(selection.columns)}")
+    check_columns(selection, NEEDED)
     panels = list(selection.groupby(["dataset", "stand_in", "model", "defense"], sort=False))
     columns = min(3, max(1, len(panels)))
     lines = -(-len(panels) // columns) or 1
@@ -56,9 +55,9 @@ def sensitivity(selection: pd.DataFrame) -> Figure:
 
 def _panel(ax: Axes, panel: pd.DataFrame) -> None:
     x = np.arange(len(panel))
-    palette = colours(CURVES)
+    drawn = looks(CURVES)
     for column, (name, line) in CURVES.items():
-        ax.plot(x, 100 * panel[column].to_numpy(float), line, color=palette[column], markersize=3.5, label=name)
+        ax.plot(x, 100 * panel[column].to_numpy(float), line, color=drawn[column].colour, markersize=3.5, label=name)
     failed = panel["status"].ne("ok").to_numpy()
     ax.plot(x[failed], np.zeros(failed.sum()), "x", color="0.2", label="failed")
     for index in x[panel["selected"].astype(bool).to_numpy()]:

@@ -3,31 +3,48 @@
 A training that failed is not left out: it becomes a sentence that the plot prints.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from touchstone import records
 from touchstone.findings.inputs import read_table
+from touchstone.findings.metrics import RHO
+from touchstone.findings.metrics import ratios as rho_of
 from touchstone.findings.weights import read
 from touchstone.models import FIRST_CONV
-from touchstone.paths import model_files
+from touchstone.paths import Results
+from touchstone.plan.jobs import Drawing, Shown
+from touchstone.report.plots import PLOTS
 from touchstone.runs import Run, read_run
 
 T = TypeVar("T")
-Sources = Mapping[str, Sequence[Path]]  # label -> folders of trained models, or one CSV file
+NOT_PART = "not part of this run"
+TEXTS = ("stand_in", "suite", "space", "reason")  # columns of tables that may be empty
 Weights = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Series(Generic[T]):
-    """What one label contributes: data by seed, and a reason for every seed without a finished model."""
+    """What one kind of model contributes: data by seed, and a reason for every seed without a finished model.
+
+    Attributes:
+        label: what tells it from the others on its dataset.
+        dataset: that the study names.
+        defense: how it is trained.
+        model: its architecture.
+        runs: seed -> data.
+        missing: seed -> why it has no finished model.
+    """
 
     label: str
+    dataset: str
+    defense: str
+    model: str
     runs: dict[str, T] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
@@ -48,40 +65,97 @@ class Series(Generic[T]):
         return [f"{self.label}: {gap}" for gap in self.gaps]
 
 
-def weights(sources: Sources, parameter: str = FIRST_CONV) -> list[Series[Weights]]:
-    """Return, per label, the weight array (out, in, kernel, kernel) of each seed's finished model."""
+def weights(drawing: Drawing, results: Results, *, parameter: str = FIRST_CONV) -> list[Series[Weights]]:
+    """Return, per kind of model, the array of one tensor of each seed's finished model.
+
+    Args:
+        drawing: of models.
+        results: where their files lie.
+        parameter: name of the tensor.
+    """
 
     def layer(run: Run) -> Weights:
         return read(run.checkpoint(), parameter)
 
-    return [_series(label, folders, layer) for label, folders in sources.items()]
+    return [_series(shown, results, layer) for shown in drawing.shown]
 
 
-def histories(sources: Sources) -> list[Series[pd.DataFrame]]:
-    """Return, per label, the history (a row per epoch) of each seed; of a failed run, the epochs before it failed."""
-    return [_series(label, folders, Run.history, keep_failed=True) for label, folders in sources.items()]
+def histories(drawing: Drawing, results: Results) -> list[Series[pd.DataFrame]]:
+    """Return, per kind of model, each seed's history, a row per epoch; of a failed run, the epochs before it failed."""
+    return [_series(shown, results, Run.history, keep_failed=True) for shown in drawing.shown]
 
 
-def table(sources: Sources) -> pd.DataFrame:
-    """Read the one CSV file of the sources.
+def table(drawing: Drawing, results: Results) -> pd.DataFrame:
+    """Return the rows of the drawing's table that are about what it names."""
+    path = results.table(drawing.study, PLOTS[drawing.plot].data)
+    # an empty text is text, no missing number
+    found = read_table(path, dtype=dict.fromkeys(TEXTS, str)).fillna(dict.fromkeys(TEXTS, ""))
+    for column in ("dataset", "model", "defense"):
+        if names := getattr(drawing, f"{column}s"):
+            found = found[found[column].isin(names)]
+    return found
+
+
+class Swept(NamedTuple):
+    """Cells along options of the defenses.
+
+    Attributes:
+        cells: rows of cells.csv about what the drawing names.
+        along: option -> defense -> its value.
+        datasets: in the order of drawing.
+        attacks: whose numbers are drawn, in the order in which the drawing names them.
+    """
+
+    cells: pd.DataFrame
+    along: Mapping[str, Mapping[str, float]]
+    datasets: tuple[str, ...]
+    attacks: tuple[str, ...]
+
+
+def swept(drawing: Drawing, results: Results) -> Swept:
+    """Return the published numbers of the nets whose defenses differ in one option."""
+    cells = table(drawing, results)
+    return Swept(cells[cells["protocol"] == "published"], drawing.along, drawing.datasets, drawing.attacks)
+
+
+def ratios(drawing: Drawing, results: Results, *, metric: str = "rho_adv") -> list[Series[Weights]]:
+    """Return, per kind of model, the ratios ||r|| / ||x|| of each seed's images under the drawing's one attack.
+
+    Args:
+        drawing: of attacks.
+        results: where their records lie.
+        metric: over which images, a name of `metrics.RHO`.
 
     Raises:
-        ValueError: unless there is exactly one path.
+        ValueError: unless the drawing names one attack.
     """
-    paths = [path for group in sources.values() for path in group]
-    if len(paths) != 1:
-        raise ValueError(f"this plot reads one table, got {len(paths)} paths: {', '.join(map(str, paths))}")
-    # an empty `stand_in` is text, no missing number
-    return read_table(paths[0], dtype={"stand_in": str}).fillna({"stand_in": ""})
+    (attack,) = drawing.attacks
+    found = []
+    for shown in drawing.shown:
+        series = Series[Weights](shown.label, shown.dataset, shown.defense, shown.model)
+        if not shown.models:
+            series.missing["-"] = NOT_PART
+        for model, batches in zip(shown.models, shown.batches, strict=True):
+            files = [results.attack(model, batch).records for batch in batches]
+            attacked = [one for file in files for one in records.read(file).attacks if one.header.attack == attack]
+            for header, frame in attacked:
+                if header.status == "ok":
+                    series.runs[str(model.seed)] = np.asarray(rho_of(frame, RHO[metric]), dtype=np.float64)
+                else:
+                    series.missing[str(model.seed)] = f"failed: {header.reason}"
+            if not attacked:
+                series.missing[str(model.seed)] = NOT_PART
+        found.append(series)
+    return found
 
 
-def _series(label: str, folders: Sequence[Path], read: Callable[[Run], T], *, keep_failed: bool = False) -> Series[T]:
-    series = Series[T](label)
-    if not folders:
-        series.missing["-"] = "not part of this run"
-    for folder in folders:
-        run = read_run(model_files(folder).run)
-        seed = str(run.model.seed)
+def _series(shown: Shown, results: Results, read: Callable[[Run], T], *, keep_failed: bool = False) -> Series[T]:
+    series = Series[T](shown.label, shown.dataset, shown.defense, shown.model)
+    if not shown.models:
+        series.missing["-"] = NOT_PART
+    for model in shown.models:
+        run = read_run(results.model(model).run)
+        seed = str(model.seed)
         if run.status != "ok":
             failed = f" in epoch {run.epoch_failed}" if run.epoch_failed is not None else f": {run.reason}"
             series.missing[seed] = f"failed{failed}"

@@ -1,14 +1,17 @@
 """Training curves."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from touchstone.registry import nearest
 from touchstone.report.plots.sources import Series, Weights
-from touchstone.report.plots.style import canvas, colours, styled
+from touchstone.report.plots.style import Look, canvas, looks, styled
 
 
 @styled
@@ -27,30 +30,84 @@ def loss(series: list[Series[pd.DataFrame]], *, columns: Sequence[str] = ("loss"
         ValueError: if a history lacks a column.
     """
     figure, axes = canvas(1, len(columns), height=2.5)
-    palette = colours(s.label for s in series)
+    drawn = looks(one.label for one in series)
     for ax, column in zip(axes[0], columns, strict=True):
         for one in series:
-            colour = palette[one.label]
             curves = {seed: _column(one.label, run, column) for seed, run in one.runs.items()}
-            finished = [curve for seed, curve in curves.items() if seed not in one.missing]
-            if finished:
-                length = min(map(len, finished))
-                values = np.stack([curve[:length] for curve in finished])  # (seeds, epochs)
-                epochs = np.arange(1, length + 1)
-                name = f"{one.label} ({len(finished)} seed{'s' if len(finished) > 1 else ''})"
-                ax.plot(epochs, values.mean(0), color=colour, label=name, marker="." if length < 30 else "")
-                ax.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
-            for seed in one.missing:
-                curve = curves.get(seed, np.empty(0))
-                ax.plot(np.arange(1, len(curve) + 1), curve, color=colour, linestyle=":")
-                ax.plot(len(curve), curve[-1], "x", color=colour) if len(curve) else None
-            for note in one.notes:
-                ax.plot([], [], ":x", color=colour, label=note)
-        ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.set_xlabel("epoch")
+            _curves(ax, one, curves, drawn[one.label], named=True)
+        _by_epoch(ax)
         ax.set_ylabel("training loss" if column == "loss" else f"training loss, term {column}")
         ax.legend()
     return figure
+
+
+KINDS = {"robust": "under attack", "clean": "clean"}  # in the words of a legend
+PARTS = {"train": "training rows", "test": "test images"}
+
+
+@styled
+def accuracy(
+    series: list[Series[pd.DataFrame]], *, kinds: Sequence[Literal["robust", "clean"]] = ("robust",)
+) -> Figure:
+    """Draw the accuracy that a monitor measured during trainings: a row of panels per dataset, training rows and test.
+
+    Mean over seeds, with their range as a band, under the monitor's attack and, fainter and dotted, on clean images.
+
+    Source: Xu et al. (2020), figures 4 and 7.
+
+    Args:
+        series: of histories with the columns of a monitor (`touchstone.jobs.probe.monitor`).
+        kinds: which accuracies are drawn.
+
+    Raises:
+        ValueError: if a training was not watched.
+    """
+    datasets = list(dict.fromkeys(one.dataset for one in series))
+    figure, axes = canvas(len(datasets), 2, height=2.3 * len(datasets) + 0.2, sharey=True)
+    drawn = looks((one.label for one in series), {one.label: one.defense for one in series if one.label != one.model})
+    for line, dataset in zip(axes, datasets, strict=True):
+        for ax, (part, words) in zip(line, PARTS.items(), strict=True):
+            for one in (one for one in series if one.dataset == dataset):
+                for kind in kinds:
+                    faint = kind == "clean"
+                    curves = {s: 100 * _column(one.label, run, f"{part}_{kind}") for s, run in one.runs.items()}
+                    look = drawn[one.label]._replace(dash=":") if faint else drawn[one.label]
+                    _curves(ax, one, curves, look, named=not faint)
+            _by_epoch(ax)
+            ax.set_ylim(-3, 103)
+            ax.set_title(f"{dataset}, {words}")
+            ax.grid(axis="y")
+        line[0].set_ylabel(f"accuracy (%)\n{', '.join(KINDS[kind] for kind in kinds)}")
+        line[1].legend()
+    return figure
+
+
+def _curves(ax: Axes, one: Series[pd.DataFrame], curves: Mapping[str, Weights], look: Look, *, named: bool) -> None:
+    """Draw what was measured of one kind of model after each epoch; epochs in which nothing was are left out."""
+    finished = [curve for seed, curve in curves.items() if seed not in one.missing]
+    if finished:
+        length = min(map(len, finished))
+        values = np.stack([curve[:length] for curve in finished])  # (seeds, epochs)
+        there = np.isfinite(values).all(0)
+        epochs = 1 + np.flatnonzero(there)
+        name = f"{one.label} ({len(finished)} seed{'s' if len(finished) > 1 else ''})" if named else None
+        marker = look.marker if len(epochs) < 30 else ""
+        means, style = values[:, there].mean(0), {"color": look.colour, "linestyle": look.dash, "marker": marker}
+        ax.plot(epochs, means, label=name, markersize=3, **style)
+        low, high = values[:, there].min(0), values[:, there].max(0)
+        ax.fill_between(epochs, low, high, color=look.colour, alpha=0.2, linewidth=0)
+    for seed in one.missing:
+        curve = curves.get(seed, np.empty(0))
+        ends = np.flatnonzero(np.isfinite(curve))
+        ax.plot(1 + ends, curve[ends], color=look.colour, linestyle=":")
+        ax.plot(1 + ends[-1:], curve[ends[-1:]], "x", color=look.colour)
+    for note in one.notes if named else ():
+        ax.plot([], [], ":x", color=look.colour, label=note)
+
+
+def _by_epoch(ax: Axes) -> None:
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("epoch")
 
 
 def _column(label: str, history: pd.DataFrame, column: str) -> Weights:

@@ -11,7 +11,7 @@ from touchstone.findings.weights import EXTREME, rho_extreme
 from touchstone.findings.weights import near_zero as share_near_zero
 from touchstone.ranges import NotNegative, Positive
 from touchstone.report.plots.sources import Series, Weights
-from touchstone.report.plots.style import canvas, colours, say, styled
+from touchstone.report.plots.style import canvas, looks, say, styled
 
 BINS = 41  # odd: the middle bin is centred on zero
 COUNT = "weights per model"
@@ -28,9 +28,9 @@ def histogram(series: list[Series[Weights]], *, near_zero: Positive = 0.01) -> F
         near_zero: threshold t > 0; the share of weights with |w| < t is printed in each panel.
     """
     figure, axes = canvas(1, len(series), height=2.1, sharex=True, sharey=True)
-    edges, palette = _edges(series), colours(s.label for s in series)
+    edges, drawn = _edges(series), looks(s.label for s in series)
     for ax, one in zip(axes[0], series, strict=True):
-        _histogram(ax, one, edges, palette[one.label], near_zero)
+        _histogram(ax, one, edges, drawn[one.label].colour, near_zero)
     axes[0, 0].set_ylabel(COUNT)
     return figure
 
@@ -47,9 +47,9 @@ def histogram_and_values(series: list[Series[Weights]], *, near_zero: Positive =
         near_zero: threshold of the share printed in (a), > 0.
     """
     figure, axes = canvas(len(series), 2, height=1.7 * len(series), sharex="col", sharey="col")
-    edges, palette = _edges(series), colours(s.label for s in series)
+    edges, drawn = _edges(series), looks(s.label for s in series)
     for (left, right), one in zip(axes, series, strict=True):
-        _histogram(left, one, edges, palette[one.label], near_zero)
+        _histogram(left, one, edges, drawn[one.label].colour, near_zero)
         left.set_ylabel(COUNT)
         left.label_outer()
         right.set_ylabel("weight")
@@ -57,7 +57,7 @@ def histogram_and_values(series: list[Series[Weights]], *, near_zero: Positive =
             say(right, "\n".join(one.notes))
             continue
         seed, values = next(iter(one.runs.items()))
-        right.vlines(np.arange(values.size), 0, values.ravel(), color=palette[one.label], linewidth=0.8)
+        right.vlines(np.arange(values.size), 0, values.ravel(), color=drawn[one.label].colour, linewidth=0.8)
         right.axhline(0, color="0.5", linewidth=0.5)
         right.set_title(f"{one.label}, seed {seed}")
     for ax, letter in zip(axes[0], "ab", strict=True):
@@ -108,7 +108,7 @@ def _edges(series: list[Series[Weights]]) -> Weights:
     return np.linspace(-1, 1, BINS + 1) * (largest or 1.0)
 
 
-def _histogram(ax: Axes, one: Series[Weights], edges: Weights, colour: tuple[float, ...], near_zero: Positive) -> None:
+def _histogram(ax: Axes, one: Series[Weights], edges: Weights, colour: str, near_zero: Positive) -> None:
     ax.set_xlabel("weight")
     if not one.runs:
         ax.set_title(one.label)

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Collection, Mapping
 from itertools import product
+from pathlib import Path
 from typing import Any, TypeVar
 
 from touchstone.conditions import CONDITIONS, UNKNOWN, Facts, broken
+from touchstone.files import sum_of_file
 from touchstone.ranges import hint, mismatch
 from touchstone.registry import Option, SourceError, is_own, nearest, options, with_defaults
 from touchstone.study.config import Key, Lines
@@ -30,6 +32,16 @@ class Checker:
             return True
         self.add(key, f"unknown {what} {name!r}; {nearest(name, names)}")
         return False
+
+    def sum(self, key: Key, path: Path, sha256: str) -> None:
+        """Note that a file which is there is not the one that a study means, or cannot be read."""
+        try:
+            found = sum_of_file(path)
+        except OSError as error:
+            self.add(key, f"{path} cannot be read: {error.strerror}")
+            return
+        if found != sha256:
+            self.add(key, f"{path} is not the file that the study means: expected sha256 {sha256}, got {found}")
 
     def spec(
         self, key: Key, name: str, table: Mapping[str, Any], spec_of: Callable[[str], Spec], what: str

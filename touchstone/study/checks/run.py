@@ -25,6 +25,7 @@ def check_config(
     WorstCases(check, config, studies, suites).run()
     Device(check, config).run()
     names.run()
+    Answers(check, config, studies).run()
     Caps(check, config, studies, suites).run()
 
 
@@ -107,9 +108,18 @@ class Data:
                 elsewhere = "{local: PATH}" if own else "download, {mirror: URL} or {local: DIR}"
                 allowed = "embedded" if embedded else elsewhere
                 self.check.add(("data", name, "source"), f"the source of {name!r} must be {allowed}")
-        if isinstance(data.source, Local) and not _is_there(data.source, name):
+        if isinstance(data.source, Local):
+            self._local(name, data.source)
+
+    def _local(self, name: str, source: Local) -> None:
+        """What the user has is there; a file of the user's own is the one that the study means."""
+        key, place = ("data", name, "source", "local"), Path(source.local).expanduser()
+        own = self.rows.get(name) if name not in DATASETS else None
+        if not (place.is_dir() if name in DATASETS else place.exists()):
             what = "folder" if name in DATASETS else "file or folder"
-            self.check.add(("data", name, "source", "local"), f"there is no {what} {data.source.local!r}")
+            self.check.add(key, f"there is no {what} {source.local!r}")
+        elif own is not None and place.is_file() and "sha256" in own.options:
+            self.check.sum(key, place, own.options["sha256"])
 
 
 @dataclass(frozen=True)
@@ -134,6 +144,23 @@ class WorstCases:
             if study.plain is None and any(one.substitute == PLAIN for one in members):
                 text = f"{suite!r} has a transfer from a plain net: study {name!r} must say which, `plain`"
                 self.check.add(("suite",), text)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Checks that answers are to a study's questions, and that their folder is there."""
+
+    check: Checker
+    config: Config
+    studies: Mapping[str, Study]
+
+    def run(self) -> None:
+        """Check every folder."""
+        asking = [name for name, study in self.studies.items() if study.people]
+        for name, folder in self.config.answers.items():
+            self.check.known(("answers", name), name, asking, "study with `people`")
+            if not Path(folder).expanduser().is_dir():
+                self.check.add(("answers", name), f"there is no folder {folder!r}")
 
 
 @dataclass(frozen=True)
@@ -198,9 +225,3 @@ def _options(member: MemberDef) -> set[str]:
     spec = attack_spec(member.fn)
     wrapped = [ATTACKS[member.options.get("attack", spec.wraps[0])]] if spec.wraps else []
     return {option for one in (spec, *wrapped) for option in options(one.fn)}
-
-
-def _is_there(source: Local, dataset: str) -> bool:
-    """Say whether there is a folder of raw files, or what the user's own data are in."""
-    place = Path(source.local).expanduser()
-    return place.is_dir() if dataset in DATASETS else place.exists()

@@ -4,14 +4,16 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from string import digits as DIGITS
 
 from touchstone.attacks import ATTACKS, attack_spec
 from touchstone.data import DATASETS, READERS, reader
 from touchstone.defenses import DEFENSES, defense_spec
 from touchstone.models import FIRST_CONV, MODELS, model_spec
 from touchstone.paths import StudyFiles
-from touchstone.registry import OWN, is_own
-from touchstone.report.plots import PLOTS, READS, TABLES
+from touchstone.registry import OWN, PlotSpec, is_own, options, registered
+from touchstone.report.plots import PLOTS
+from touchstone.study import figures
 from touchstone.study.alike import spelled_out
 from touchstone.study.captions import captions
 from touchstone.study.checks.attacks import Attacks, space_on
@@ -23,11 +25,12 @@ from touchstone.study.claims import read as read_claims
 from touchstone.study.config import ConfigError, Key, parse, read
 from touchstone.study.scale import METRICS
 from touchstone.study.schema import (
-    RESULT_TABLES,
     WEIGHTS,
     CellsDef,
     FigureDef,
+    MonitorDef,
     NearZero,
+    PeopleDef,
     Reading,
     Selection,
     Standardize,
@@ -39,7 +42,7 @@ from touchstone.study.schema import (
     resolved_phases,
     starts,
 )
-from touchstone.study.suites import Suites
+from touchstone.study.suites import Suites, worst_slug
 
 
 def load_study(files: StudyFiles) -> Study:
@@ -71,7 +74,7 @@ def checked_study(files: StudyFiles, printed: Sheet | None, suites: Suites | Non
     GivenWeights(check, study, files).run()
     References(check, study).run()
     Printed(check, study, files.claims.name, printed).run()
-    problems = [*check.problems, *_in_captions(files.captions, study)]
+    problems = [*check.problems, *_in_captions(files.captions, study), *_in_figures(files.figures, study)]
     if suites is not None:
         other = Checker(suites.lines)
         Attacks(other, study).suites(suites)
@@ -90,6 +93,15 @@ def _in_captions(path: Path, study: Study) -> list[str]:
     check = Checker(lines)
     Captions(check, study, given).run()
     return check.problems
+
+
+def _in_figures(path: Path, study: Study) -> list[str]:
+    """Return what is wrong with what is said of the work's own figures."""
+    try:
+        figures.load(path, study.study, study.figures)
+    except ConfigError as error:
+        return error.problems
+    return []
 
 
 @dataclass(frozen=True)
@@ -134,6 +146,8 @@ class Models:
             return
         before = len(self.check.problems)
         self.check.options(key, spec.fn, model.options, leave_out=set(spec.preset))
+        if spec.library and isinstance(named := model.options.get("name"), str):
+            self.check.known((*key, "name"), named, registered(spec.library), f"classifier of {spec.library}")
         if len(self.check.problems) == before:
             self.check.together(key, spec.fn, {**spec.preset, **model.options}, self.study)
         if isinstance(model.normalize, Standardize):
@@ -206,7 +220,7 @@ class GivenWeights:
     files: StudyFiles
 
     def run(self) -> None:
-        """Check every entry: it speaks of something that the study has, of nothing twice, and its files are there."""
+        """Check every entry: it speaks of something that the study has, of nothing twice, and has its files."""
         seen = set[tuple[str, str, str]]()
         for number, given in enumerate(self.study.weights):
             key: Key = ("weights", number)
@@ -219,6 +233,8 @@ class GivenWeights:
                 path = self.files.beside(file.file)
                 if not path.is_file():
                     self.check.add((*key, "files", place, "file"), f"there is no file {path}")
+                else:
+                    self.check.sum((*key, "files", place, "sha256"), path, file.sha256)
 
     def _entry(self, key: Key, given: WeightsDef) -> None:
         check, study = self.check, self.study
@@ -246,8 +262,12 @@ class References:
     def run(self) -> None:
         """Check cells, selection, readings, tables and figures."""
         self._cells()
+        if self.study.people:
+            self._people(self.study.people)
         if self.study.selection:
             self._selection(self.study.selection)
+        if self.study.monitor:
+            self._monitor(self.study.monitor)
         self._readings()
         for number, name in enumerate(self.study.paired.match if self.study.paired else []):
             self.check.known(("paired", "match", number), name, self.study.attacks, "attack")
@@ -282,6 +302,19 @@ class References:
             if listed <= before:
                 self.check.add(("cells", number), "every combination of these stands above already")
             before |= listed
+
+    def _people(self, people: PeopleDef) -> None:
+        """They see points of a minimal-norm attack, and type one digit."""
+        for number, cells in enumerate(people.cells):
+            key: Key = ("people", "cells", number)
+            self._names(key, cells)
+            for attack in [name for name in cells.attacks if name in self.study.attacks]:
+                fn = self.study.attacks[attack].fn
+                if (is_own(fn) or fn in ATTACKS) and (kind := attack_spec(fn).kind) != "minimal":
+                    self.check.add((*key, "attacks"), f"{attack!r} must be a minimal-norm attack, got kind {kind!r}")
+            for dataset in [name for name in cells.datasets if name in self.study.known_datasets]:
+                if (classes := self.study.known_datasets[dataset].classes) > len(DIGITS):
+                    self.check.add((*key, "datasets"), f"{dataset!r} has {classes} classes, and an answer is a digit")
 
     def _names(self, key: Key, cells: CellsDef) -> None:
         study = self.study
@@ -331,15 +364,26 @@ class References:
         check.per_dataset(("selection", "epochs"), selection.epochs, study)
         for dataset in study.recipes.keys() & selection.epochs.keys():
             self._selection_epochs(dataset, selection.epochs[dataset])
-        if not check.known(("selection", "probe"), selection.probe, study.attacks, "attack"):
+        self._probe(("selection", "probe"), selection.probe)
+
+    def _monitor(self, monitor: MonitorDef) -> None:
+        for number, name in enumerate(monitor.defenses):
+            self.check.known(("monitor", "defenses", number), name, self.study.defenses, "defense")
+        self.check.per_dataset(("monitor", "attack"), monitor.attack, self.study)
+        for attack in each(monitor.attack):
+            self._probe(("monitor", "attack"), attack)
+
+    def _probe(self, key: Key, name: str) -> None:
+        """An attack that is run beside a training or a selection has a budget, and needs nothing but the net."""
+        check, attacks = self.check, self.study.attacks
+        if not check.known(key, name, attacks, "attack"):
             return
-        probe = study.attacks[selection.probe]
+        probe = attacks[name]
         if probe.grid or probe.substitute or OWN in each(probe.options.get("loss")):
-            check.add(("selection", "probe"), f"must have no grid, no substitute, and not the loss {OWN!r}")
-        spec = check.spec(("attacks", selection.probe), probe.fn, ATTACKS, attack_spec, "attack")
+            check.add(key, f"must have no grid, no substitute, and not the loss {OWN!r}")
+        spec = check.spec(("attacks", name), probe.fn, ATTACKS, attack_spec, "attack")
         if spec is not None and spec.kind != "fixed":
-            text = f"must be an attack with a fixed budget, got one of kind {spec.kind!r}"
-            check.add(("selection", "probe"), text)
+            check.add(key, f"must be an attack with a fixed budget, got one of kind {spec.kind!r}")
 
     def _selection_epochs(self, dataset: str, epochs: int) -> None:
         """The trainings of the selection are shortened ones."""
@@ -371,21 +415,41 @@ class References:
     def _figure(self, key: Key, figure: FigureDef) -> None:
         check, study = self.check, self.study
         if check.known((*key, "fn"), figure.fn, PLOTS, "plot"):
-            check.options(key, PLOTS[figure.fn], figure.options)
-            self._drawn(key, figure)
-            if READS[figure.fn] == READS["weight-histogram"]:
-                self._has_conv1((*key, "fn"))
-        if figure.dataset:
-            check.known((*key, "dataset"), figure.dataset, study.recipes, "dataset")
-        if figure.table:
-            check.known((*key, "table"), figure.table, RESULT_TABLES, "table")
-        for number, defense in enumerate(figure.defenses):
-            check.known((*key, "defenses", number), defense, study.defenses, "defense")
+            plot = PLOTS[figure.fn]
+            self._named(key, figure, plot)
+            self._options(key, figure, plot)
+        worst = map(worst_slug, study.worst)
+        defined: dict[str, Collection[str]] = {
+            "datasets": study.recipes,
+            "models": study.models,
+            "defenses": study.defenses,
+            "attacks": {*study.attacks, *worst},
+        }
+        for kind, names in defined.items():
+            for number, name in enumerate(getattr(figure, kind)):
+                check.known((*key, kind, number), name, names, kind.removesuffix("s"))
+        self._along(key, figure)
 
-    def _drawn(self, key: Key, figure: FigureDef) -> None:
-        """A plot is given what it draws: its table of results, or trained models."""
-        table, models = TABLES.get(figure.fn), (figure.dataset, *figure.defenses)
-        if table is None and (figure.table or not (figure.dataset and figure.defenses)):
-            self.check.add(key, f"{figure.fn!r} draws models: give a dataset and defenses, and no table")
-        if table is not None and (any(models) or figure.table != table):
-            self.check.add(key, f"{figure.fn!r} draws a table: give `table: {table}`, and no dataset or defenses")
+    def _named(self, key: Key, figure: FigureDef, plot: PlotSpec) -> None:
+        """A figure names what its plot takes, and all that it needs."""
+        for name in figure.named:
+            self.check.known((*key, name), name, (*plot.needs, *plot.takes), f"key of {figure.fn!r}")
+        for name in plot.needs:
+            if name not in figure.named:
+                self.check.add(key, f"{figure.fn!r} needs {name!r}")
+
+    def _options(self, key: Key, figure: FigureDef, plot: PlotSpec) -> None:
+        """An option is of the function that draws, or of the one that reads."""
+        read = options(plot.read)
+        self.check.options(key, plot.fn, {k: v for k, v in figure.options.items() if k not in read})
+        self.check.options(key, plot.read, {k: v for k, v in figure.options.items() if k in read})
+        if "parameter" in read and figure.options.get("parameter", FIRST_CONV) == FIRST_CONV:
+            self._has_conv1((*key, "fn"))
+
+    def _along(self, key: Key, figure: FigureDef) -> None:
+        """Every defense has a number for each option on the axis."""
+        for number, option in enumerate(figure.along):
+            for name in figure.defenses:
+                value = self.study.defenses[name].options.get(option) if name in self.study.defenses else 0
+                if not isinstance(value, int | float):
+                    self.check.add((*key, "along", number), f"{name!r} has no number {option!r}, got {value!r}")
