@@ -83,6 +83,12 @@ def existing(*files):
     return [file for file in files if file.exists()]
 
 
+def features_inputs(wildcards):
+    job = build.features_job(PLAN, wildcards.study, wildcards.figure)
+    data = sorted({paths.prepared(net.subject.data).data for net in job.nets})
+    return {"data": data, "models": trained(*job.models)}
+
+
 def tables_inputs(wildcards):
     models = [m for m in PLAN.models if m.study == wildcards.study]
     written = paths.study_files(wildcards.study, ROOT)
@@ -101,7 +107,8 @@ def tables_inputs(wildcards):
 def report_inputs(template, *shown):
     """What every report is made with and says of the run, and what it shows."""
     made_with = {"template": template, "head": TEMPLATES.head, "page": TEMPLATES.page}
-    return {**made_with, "rest": [RESULTS.provenance, RESULTS.config, *shown]}
+    read = {"script": TEMPLATES.script}  # by the page
+    return {**made_with, **read, "rest": [RESULTS.provenance, RESULTS.config, *shown]}
 
 
 def study_report_inputs(wildcards):

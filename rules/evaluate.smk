@@ -1,3 +1,25 @@
+rule features:
+    input:
+        unpack(features_inputs),
+    output:
+        **RESULTS.features("{study}", "{figure}")._asdict(),
+    log:
+        RESULTS.log("features", "{study}", "{figure}"),
+    benchmark:
+        RESULTS.benchmark("features", "{study}", "{figure}")
+    conda:
+        ENV
+    threads: PLAN.config.threads
+    resources:
+        mem_mb=6000,
+        runtime=120,
+        gpu=GPU,
+    params:
+        job=lambda w: build.features_job(PLAN, w.study, w.figure).to_params(),
+    script:
+        "../workflow/scripts/features.py"
+
+
 rule tables:
     input:
         unpack(tables_inputs),

@@ -43,6 +43,29 @@ rule claims:
         "../workflow/scripts/claims.py"
 
 
+rule paper_tables:
+    input:
+        tables=[f for s in PLAN.studies for f in targets.table(PLAN, s, "paper")],
+    output:
+        targets.paper(PLAN),
+    log:
+        RESULTS.log("paper_tables"),
+    benchmark:
+        RESULTS.benchmark("paper_tables")
+    localrule: True
+    conda:
+        ENV
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=5,
+        gpu=0,
+    params:
+        job=build.paper_job(PLAN).to_params(),
+    script:
+        "../workflow/scripts/paper_tables.py"
+
+
 rule provenance:
     input:
         RESULTS.claims,

@@ -62,6 +62,7 @@ def test_every_file_has_a_place_of_its_own() -> None:
         results.figure("minmax", "figure2"),
         results.figure("minmax", "figure2", "png"),
         results.figure("minmax", "figure2", "pdf"),
+        *results.features("minmax", "figure2"),
         *results.report("minmax"),
         *results.report(),
         *(results.claims, results.config, results.provenance),

@@ -10,13 +10,20 @@ def test_every_metric_has_a_function_of_its_name() -> None:
 
 
 def test_a_layer_has_all_of_them_and_one_per_threshold() -> None:
-    found = {name: metric([0.0, 0.02]) for name, metric in weights.of_layer([0.01, 1e-3, 0.05]).items()}
+    layer = [[0.0, 0.02], [0.02, 0.0]]
+    found = {name: metric(layer) for name, metric in weights.of_layer([0.01, 1e-3, 0.05]).items()}
     shares = {"near_zero_0.01": 0.5, "near_zero_0.001": 0.5, "near_zero_0.05": 1.0}
-    assert found == {"fuzziness": found["fuzziness"], "max_abs_conv": 0.02, "rho_extreme": 1.0, **shares}
+    assert found == {
+        "fuzziness": found["fuzziness"],
+        "max_abs_conv": 0.02,
+        "rho_extreme": 1.0,
+        "min_angle": 90.0,
+        **shares,
+    }
     assert near_zero_name(0.01) == "near_zero_0.01"
 
 
 def test_a_selection_shows_them_and_a_statement_compares_them_by_name() -> None:
     assert IN_SELECTION == ("fuzziness", "near_zero", "max_abs")
-    assert OF_WEIGHTS == ("fuzziness", "near_zero_param_ratio_vs_std", "max_abs_conv", "rho_extreme")
+    assert OF_WEIGHTS == ("fuzziness", "near_zero_param_ratio_vs_std", "max_abs_conv", "rho_extreme", "min_angle")
     assert {name for name, metric in METRICS.items() if metric.sampling == "none"} < {*OF_WEIGHTS}

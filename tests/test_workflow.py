@@ -51,7 +51,14 @@ def test_every_output_is_there(finished: tuple[Path, str]) -> None:
     results = folder / "results" / "tiny"
     for name in ("report.pdf", "report.html", "report.ipynb", "claims.csv", "config.yaml", "provenance.json"):
         assert (results / name).stat().st_size > 0, name
-    for name in ("report.pdf", "report.html", "report.ipynb", "tables/paper.csv", "figures/figure2.svg"):
+    for name in (
+        "report.pdf",
+        "report.html",
+        "report.ipynb",
+        "tables/paper.csv",
+        "tables/paper/table1.tex",
+        "figures/figure2.svg",
+    ):
         assert (results / "minmax" / name).stat().st_size > 0, name
     assert (results / "minmax" / "report.pdf").read_bytes().startswith(b"%PDF")
 
@@ -214,6 +221,7 @@ def test_what_is_missing_is_made_again_from_what_was_kept(finished: tuple[Path, 
         ("minmax/models", "train"),
         ("minmax/attacks", "attack"),
         ("minmax/tables", "tables"),
+        ("minmax/tables/paper/table1.md", "paper_tables"),
         ("minmax/figures", "figures_minmax"),
         ("minmax/figures/figure2.png", "figures_minmax"),
         ("minmax/models/mnist/lenet/std/0/run.json", "train"),
@@ -299,8 +307,8 @@ def test_what_only_shows_the_sensitivity_trains_nothing(
 @pytest.mark.parametrize(
     ("file", "rules"),
     [
-        ("claims", {"tables", "figures_minmax", "claims"}),
-        ("statements", {"tables", "figures_minmax", "claims"}),
+        ("claims", {"tables", "figures_minmax", "claims", "paper_tables"}),
+        ("statements", {"tables", "figures_minmax", "claims", "paper_tables"}),
         ("definition", {"study_report"}),
         ("captions", {"study_report"}),
         ("figures", {"study_report"}),

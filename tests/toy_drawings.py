@@ -9,7 +9,7 @@ from touchstone.plan.jobs import Drawing, Shown
 def drawing(plot: str, *shown: Shown, study: str = "minmax", **changes: Any) -> Drawing:
     """A figure of a plot, which names nothing unless a test says so."""
     nothing: dict[str, Any] = dict.fromkeys(("datasets", "models", "defenses", "attacks"), ())
-    named = nothing | {"options": {}, "samples": None, "along": {}} | changes
+    named = nothing | {"options": {}, "samples": None, "epsilon": None, "along": {}} | changes
     return Drawing(study=study, name="one", plot=plot, shown=shown, **named)
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 # what makes a file
-Rule = Literal["fetch", "prepare", "select", "sensitivity", "train", "attack", "pages", "answers", "tables", "figures",
-               "resolved_config", "claims", "provenance", "study_report", "summary_report"]  # fmt: skip
+Rule = Literal["fetch", "prepare", "select", "sensitivity", "train", "attack", "features", "pages", "answers",
+               "tables", "figures", "resolved_config", "claims", "paper_tables", "provenance", "study_report",
+               "summary_report"]  # fmt: skip
 RULES: tuple[Rule, ...] = get_args(Rule)
 OWN_SUM = "own_sha256"  # key of a sealed JSON file: of everything else in it
 

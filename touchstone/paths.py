@@ -65,6 +65,21 @@ class ComparisonFiles(NamedTuple):
     picture: Path
 
 
+class FeatureFiles(NamedTuple):
+    """What is kept of features for one figure: points, and what is measured of them."""
+
+    points: Path
+    measured: Path
+
+
+class PaperFiles(NamedTuple):
+    """One of the paper's tables in its own shape, in its three forms."""
+
+    csv: Path
+    md: Path
+    tex: Path
+
+
 class PeopleFiles(NamedTuple):
     """What people are asked and answer: a folder of pages, the key to them, and what the answers come to."""
 
@@ -116,6 +131,7 @@ class Templates(NamedTuple):
     summary: Path
     head: Path
     page: Path
+    script: Path
     people: Path
 
 
@@ -176,9 +192,8 @@ def suites_beside(study: StudyFiles) -> Path:
 def templates(root: Path) -> Templates:
     """Return what the reports of a checkout are made with."""
     folder = root / "reports"
-    return Templates(
-        *(folder / name for name in ("study.ipynb", "summary.ipynb", "head.typ", "page.html", "people.html"))
-    )
+    names = ("study.ipynb", "summary.ipynb", "head.typ", "page.html", "page.js", "people.html")
+    return Templates(*(folder / name for name in names))
 
 
 def returned(folder: Path) -> list[Path]:
@@ -279,9 +294,19 @@ class Results:
         """Return the records of every batch of attacks that is there."""
         return sorted(self.root.glob(f"{study}/attacks/*/*/*/*/*/records.parquet"))
 
+    def paper(self, study: str, table: str) -> PaperFiles:
+        """Return one of the paper's tables in its own shape."""
+        folder = self.root / study / "tables" / "paper"
+        return PaperFiles(*(folder / f"{table}.{form}" for form in PaperFiles._fields))
+
     def figure(self, study: str, name: str, form: str = "svg") -> Path:
         """Return a figure of a study."""
         return self.root / study / "figures" / f"{name}.{form}"
+
+    def features(self, study: str, figure: str) -> FeatureFiles:
+        """Return the files of the features that a figure of a study draws."""
+        folder = self.root / study / "features"
+        return FeatureFiles(folder / f"{figure}.safetensors", folder / f"{figure}.json")
 
     def people(self, study: str) -> PeopleFiles:
         """Return the files about what people see in a study."""

@@ -26,6 +26,7 @@ WEIGHT_METRICS = {
     "near_zero": WeightMetric("near_zero_{:g}", "near_zero_param_ratio_vs_std"),
     "max_abs": WeightMetric("max_abs_conv", "max_abs_conv"),
     "rho_extreme": WeightMetric("rho_extreme", "rho_extreme", selection=False),
+    "min_angle": WeightMetric("min_angle", "min_angle", selection=False),
 }
 IN_SELECTION = tuple(name for name, metric in WEIGHT_METRICS.items() if metric.selection)
 

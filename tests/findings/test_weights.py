@@ -44,7 +44,18 @@ def test_shares_of_weights() -> None:
     assert weights_of.rho_extreme(weights) == pytest.approx(5 / 6)  # |w| below 1/19 or above 19
 
 
-@pytest.mark.parametrize("function", [weights_of.fuzziness, weights_of.max_abs, weights_of.rho_extreme])
+def test_the_smallest_angle_between_classes_is_largest_on_a_simplex() -> None:
+    k = 10
+    simplex = np.eye(k) - 1 / k
+    assert weights_of.min_angle(3.0 * simplex) == pytest.approx(math.degrees(math.acos(1 / (1 - k))))
+    assert weights_of.min_angle([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]]) == pytest.approx(45.0)
+    assert weights_of.min_angle(np.ones((2, 1, 3, 3))) == pytest.approx(0.0, abs=1e-5), "filters are rows too"
+    assert math.isnan(weights_of.min_angle([[1.0, 0.0], [0.0, 0.0]]))
+
+
+@pytest.mark.parametrize(
+    "function", [weights_of.fuzziness, weights_of.max_abs, weights_of.rho_extreme, weights_of.min_angle]
+)
 @pytest.mark.parametrize(("weights", "message"), [([], "got 0 of which 0"), ([1.0, np.nan], "got 2 of which 1")])
 def test_weights_that_are_no_numbers_are_refused(function: Any, weights: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=f"expected finite weights, at least one; {message} not finite"):

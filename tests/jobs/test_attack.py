@@ -271,8 +271,9 @@ def test_a_transfer_starts_from_the_substitute_in_the_space_of_the_threat(
     view = in_space(substitute, threat)
     x, query = view.from_pixels(to_float(data.test.x[index])), Query(view.model, bounds=view.bounds)
     points = bim(query, x, data.test.y[index], norm="linf", eps=0.3, rng=0, steps=3, step_size=0.1)
-    (examples,) = load_file(results.attack(model_id(), "all").examples).values()
-    torch.testing.assert_close(examples, view.to_pixels(points), rtol=0, atol=1e-5)
+    examples = load_file(results.attack(model_id(), "all").examples)
+    torch.testing.assert_close(examples["pgd40-linf/epsilon-0.3"], view.to_pixels(points), rtol=0, atol=1e-5)
+    assert examples["pgd40-linf/sample"].tolist() == index.tolist(), "whose points they are"
 
 
 @pytest.mark.usefixtures("two")

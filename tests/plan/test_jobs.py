@@ -10,6 +10,7 @@ from touchstone import provenance
 from touchstone.plan import build
 from touchstone.plan.jobs import (
     BatchJob,
+    FeaturesJob,
     FetchJob,
     FiguresJob,
     Job,
@@ -43,6 +44,7 @@ def jobs(plan: Plan, root: Path) -> list[Job]:
         build.sensitivity_job(demo, chosen),
         build.tables_job(demo, "minmax"),
         build.figures_job(demo, "minmax"),
+        build.features_job(plan, "pcloss", "figure3"),
         build.report_job(demo, "minmax"),
         build.report_job(demo),
         build.fetch_job("mnist"),
@@ -57,7 +59,17 @@ def test_a_job_comes_back_from_plain_data(jobs: list[Job]) -> None:
         params = job.to_params()
         assert params == json.loads(json.dumps(params))
         assert type(job).from_params(params) == job
-    kinds = {BatchJob, FetchJob, FiguresJob, PrepareJob, ProvenanceJob, ReportJob, SelectJob, SensitivityJob}
+    kinds = {
+        BatchJob,
+        FeaturesJob,
+        FetchJob,
+        FiguresJob,
+        PrepareJob,
+        ProvenanceJob,
+        ReportJob,
+        SelectJob,
+        SensitivityJob,
+    }
     kinds |= {TablesJob, TrainJob, WriteJob}
     assert {type(job) for job in jobs} == kinds
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from touchstone import paths
+from touchstone.cell import ModelId
 from touchstone.paths import sums_beside
 from touchstone.plan import build, targets
 from touchstone.plan.plan import Plan, make_plan
@@ -15,6 +16,11 @@ from touchstone.study.schema import RESULT_TABLES
 @pytest.fixture(scope="module")
 def plan(root: Path) -> Plan:
     return make_plan(root, root / "tests" / "config.yaml")
+
+
+@pytest.fixture(scope="module")
+def laptop(root: Path) -> Plan:
+    return make_plan(root, root / "configs" / "laptop.yaml")
 
 
 def test_everything_is_every_file_once(plan: Plan) -> None:
@@ -27,6 +33,9 @@ def test_everything_is_every_file_once(plan: Plan) -> None:
         assert {file for batch in plan.batches(model) for file in results.attack(model, batch)} <= set(asked)
     for study in plan.studies:
         assert {*targets.tables(plan, study), *targets.figures(plan, study), *results.report(study)} <= set(asked)
+        shown = {file for table in plan.studies[study].tables for file in results.paper(study, table)}
+        assert shown
+        assert shown <= {*targets.paper(plan)} <= {*asked}
     assert {*results.report(), results.claims, results.config, results.provenance} <= set(asked)
     prepared = {file for model in plan.trained for file in paths.prepared(plan.data(model.dataset))}
     assert prepared == {file for file in asked if not file.is_relative_to(results.root)}, "raw files serve nothing else"
@@ -54,6 +63,28 @@ def test_tables_and_figures_are_all_of_a_study(plan: Plan) -> None:
     shown = targets.figures(plan, "minmax")
     assert len(shown) == 3 * len(plan.studies["minmax"].figures)
     assert {file.suffix for file in shown} == {".svg", ".pdf", ".png"}
+
+
+def test_features_are_kept_for_figures_that_have_models_here(laptop: Plan) -> None:
+    names = {study: [one.name for one in targets.of_features(laptop, study)] for study in laptop.studies}
+    assert {study: found for study, found in names.items() if found} == {
+        "pcloss": ["figure3"],  # figure 1 is of CIFAR-10
+        "weightpen": ["features-mnist"],
+    }
+    kept = {*laptop.results.features("pcloss", "figure3")}
+    assert kept == set(targets.features(laptop, "pcloss"))
+    assert kept <= set(targets.everything(laptop)) & set(targets.drawn(laptop, "pcloss"))
+    assert re.fullmatch(targets.wildcards(laptop)["figure"], "features-mnist")
+    job = build.features_job(laptop, "pcloss", "figure3")
+    assert [net.subject.model.defense for net in job.nets] == ["ce", "pc-printed"]
+    (one,) = job.nets[0].attacks
+    assert (one.attack, one.threat and one.threat.epsilons, one.samples) == ("fgsm-linf", (0.3,), 2000)
+
+
+def test_a_gallery_reads_the_images_and_what_attacks_keep(laptop: Plan) -> None:
+    read = set(targets.drawn(laptop, "margin"))
+    assert {*paths.prepared("mnist")} <= read
+    assert {*laptop.results.attack(ModelId("margin", "mnist", "mlp-1000", "at-fgsm", 0), "all")} <= read
 
 
 def test_a_choice_is_made_once_for_all_seeds(plan: Plan) -> None:

@@ -64,7 +64,7 @@ def test_every_plot_can_be_read_drawn_and_configured() -> None:
         assert callable(load(plot.fn))
         assert callable(load(plot.read))
         assert not set(options(plot.fn)) & set(options(plot.read)), "an option is of one of them"
-        assert plot.data in (*RESULT_TABLES, plots.MODELS, plots.RECORDS)
+        assert plot.data in (*RESULT_TABLES, plots.MODELS, plots.RECORDS, plots.POINTS, plots.FEATURES)
     histogram = plots.PLOTS["weight-histogram"]
     assert [*options(histogram.fn), *options(histogram.read)] == ["near_zero", "parameter"]
 

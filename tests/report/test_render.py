@@ -3,6 +3,8 @@
 import io
 import json
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from touchstone.findings.markdown import escape, pipe_table
 from touchstone.paths import templates
 from touchstone.report import render as notebooks
 from touchstone.report.plots import output
-from touchstone.report.render import Value, Values, captioned, figure, for_pandoc, join
+from touchstone.report.render import Value, Values, anchor, captioned, figure, folded, for_pandoc, join, placed
 
 TEMPLATES = templates(Path(__file__).parents[2])
 POINTS = (595.28, 841.89)  # A4
@@ -287,7 +289,88 @@ def test_html_is_one_file_without_code(tmp_path: Path) -> None:
     assert "@madry" in html
     assert re.search(r"<figcaption[^>]*><strong>Figure 1.</strong> cap", html)
     assert "secret_code" not in html
-    assert not re.search(r"<script|<link|src=\"(?!data:)|@import|url\(", html)
+    assert not re.search(r"<script [^>]*src|<link|src=\"(?!data:)|@import|url\(|fetch\(|https?://(?!www.w3.org)", html)
+    assert html.count("<script>") == 1
+
+
+def test_what_is_folded_is_in_the_page_and_not_in_the_pdf(tmp_path: Path) -> None:
+    cell = f"{placed('t1', anchor('t1'))} {folded('from', 'mnist, lenet', '[1](a/b.parquet)', '`run it`')}"
+    path = notebook(tmp_path, "# T", captioned("Table 1", "c [t1](#claim-t1)", pipe_table(pd.DataFrame({"a": [cell]}))))
+    to_html(path, tmp_path / "report.html")
+    html = re.sub(r"\s*(<[^>]*>)\s*", r"\1", (tmp_path / "report.html").read_text())
+    shown = 'mnist, lenet<br><a href="a/b.parquet">1</a><br><code>run it</code>'
+    assert f'<span id="claim-t1">t1</span><details><summary>from</summary>{shown}</details>' in html
+    source = typst_source(path)
+    assert "#link(<claim-t1>)" in source
+    assert "<claim-t1>" in source.replace("#link(<claim-t1>)", "")
+    assert "mnist" not in source
+
+
+def test_the_parts_of_a_number_stay_on_one_line() -> None:
+    text = for_pandoc("| 0.98 / **0.97** ±0.01 ✓ | 0.1 to 0.2 (a) | 5 (see b) | no (a, b) |\n")
+    assert text.strip() == "| 0.98 / **0.97**\xa0±0.01 ✓ | 0.1\xa0to\xa00.2\xa0(a) | 5 (see b) | no (a,\xa0b) |"
+
+
+@pytest.mark.parametrize(("columns", "pages"), [(9, 1), (24, 3)])
+def test_a_wide_table_is_turned_or_split_and_its_last_column_is_on_the_page(
+    tmp_path: Path, columns: int, pages: int
+) -> None:
+    """The names of the rows are in every part."""
+    frame = pd.DataFrame([["row-1", *["0.1234 / **0.1234** ±0.1234 ✓"] * columns]] * 40)
+    frame.columns = ["", *(f"net {place}" for place in range(columns))]
+    path = notebook(tmp_path, "# T", captioned("Table 1", "wide", pipe_table(frame, frame.columns[1:])))
+    source = typst_source(path)
+    assert source.count("#landscape[") == 1
+    assert (source.count("wide"), len(row_places(source))) == (pages, 40 * pages)
+    for place in range(columns):
+        assert source.count(f"[net {place}]") == 1
+    sheets = typst.compile(source.encode(), format="png", ppi=72, ignore_system_fonts=True)
+    for sheet in sheets if isinstance(sheets, list) else [sheets]:
+        ink = np.asarray(Image.open(io.BytesIO(sheet)).convert("L")) < 200
+        assert not ink[:, -40:].any()
+
+
+CLICKS = """<script>
+const table = document.querySelector("table");
+const [name, value] = table.querySelectorAll("th button");
+const shown = () => [...table.tBodies[0].rows].filter((row) => !row.hidden).map((row) => row.cells[0].textContent[0]);
+const said = [];
+const say = () => said.push(shown().join("") + ":" + value.parentElement.getAttribute("aria-sort"));
+value.click(); say(); value.click(); say(); value.click(); say();
+const filter = document.querySelector(".find input");
+filter.value = "0.5"; filter.dispatchEvent(new Event("input")); say();
+location.hash = "claim-x";
+addEventListener("hashchange", () => setTimeout(() => {
+  say();
+  document.body.append("RESULT " + said.join(" ") + " " + document.querySelector("details").open);
+}));
+</script></body>"""
+
+
+@pytest.mark.slow
+def test_tables_of_the_page_sort_and_filter(tmp_path: Path) -> None:
+    if (browser := shutil.which("chromium")) is None:
+        pytest.skip("no chromium")
+    values = ["10 ±1", "9 ±2", "–", "-1", "0.5", "e 1", "2", "3", "4", "5"]
+    cells = [[chr(ord("a") + place), value] for place, value in enumerate(values)]
+    cells[3][0] = f"{placed('d', anchor('x'))} {folded('from', 'here')}"
+    table = pipe_table(pd.DataFrame(cells, columns=["name", "value"]))
+    to_html(notebook(tmp_path, "# T", captioned("Table 1", "c", table)), out := tmp_path / "report.html")
+    out.write_text(out.read_text().replace("</body>", CLICKS))
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    options += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=3000", "--dump-dom"]
+    done = subprocess.run([browser, *options, out.as_uri()], capture_output=True, text=True, timeout=120, check=False)
+    sorted_up, sorted_down = "degh" + "ijbaf" + "c", "fabjihgedc"
+    result = re.search(r"RESULT ([^\"]*)</body>", done.stdout)
+    assert result, done.stderr[-2000:]
+    assert result[1].split() == [
+        f"{sorted_up}:ascending",
+        f"{sorted_down}:descending",
+        "abcdefghij:none",
+        "e:none",
+        "abcdefghij:none",
+        "true",
+    ]
 
 
 # ---- execution

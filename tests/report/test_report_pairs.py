@@ -81,11 +81,11 @@ def test_pairs_are_shown_net_by_net_and_norm_by_norm(shown: Material) -> None:
     assert header == HEADER
     first = ["deepfool-linf", "1", "pdpgd100-linf", "100", "mean norm", "", "0.19", "0.20 ±0.04", "93", "0.095"]
     assert row == [*first, "✓ reproduced (a)"]
-    assert norm["notes"] == "(a) on our net"
+    assert norm["notes"] == "- (a) on our net"
     *_, row = lines(share["table"])
     assert row[:4] == ["pgd100-linf", "100", "pdpgd100-linf", "100"]
     assert row[4:] == ["accuracy", "8/255", "5.8‡", "–", "–", "2.00", "· not run (a)"]
-    assert share["notes"] == "(a) restarts 1 of 100"
+    assert share["notes"] == "- (a) restarts 1 of 100"
 
 
 def test_words_of_pairs_are_counted_in_the_headline_reading(shown: Material) -> None:

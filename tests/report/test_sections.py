@@ -43,6 +43,11 @@ def rows_of(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
 
 
+def claim_of(cell: str) -> str:
+    """The id of a claim in the table of claims."""
+    return re.sub(r"<details>.*|<[^>]+>", "", cell).strip().rstrip("†‡")
+
+
 def table_rows(text: str, caption: str) -> list[list[str]]:
     """Cells of the Markdown table under a caption, without its header."""
     block = re.search(rf"^\*\*[^\n]*{re.escape(caption)}[^\n]*\n\n((?:\|[^\n]*\n?)+)", text, flags=re.MULTILINE)
@@ -203,7 +208,7 @@ def test_paper_tables_say_which_data_they_are_from(material: Material) -> None:
     text = report.paper_tables(material)
     assert "**Table 1.** MNIST: accuracy under attack. Here: digits in place of mnist." in text
     assert len(table_rows(text, "MNIST: accuracy")) == 7
-    assert "0.9861 / **0.9565** ±0.0100 ✓" in text
+    assert "| [0.9861 / **0.9565** ±0.0100 ✓](#claim-t1-std-clean) |" in text
 
 
 def with_lost(material: Material) -> Material:
@@ -212,7 +217,7 @@ def with_lost(material: Material) -> Material:
     lost = LostDef(number="7", metric="accuracy")
     given = {"table7": TableDef(lost=lost, dataset="mnist", title="MNIST: lost (Table 7)", shape=shape)}
     study = material.study.model_copy(update={"tables": {**material.study.tables, **given}})
-    entry = dict(zip(material.tables["paper"], ["table7", "l∞", "std", "PGD", "97.0 ±1.0"], strict=True))
+    entry = dict(zip(material.tables["paper"], ["table7", "l∞", "std", "PGD", "", "97.0", "1.0", "", ""], strict=True))
     paper = pd.concat([material.tables["paper"], pd.DataFrame([entry])], ignore_index=True)
     return replace(changed(material, paper=paper), study=study)
 
@@ -235,7 +240,7 @@ def test_every_claim_is_there_with_its_reason(material: Material) -> None:
     text, shown = headline_table["table"], rows_of(headline_table["table"])
     claims = material.tables["claims"]
     headline = claims[claims["reading"] == "headline"]
-    assert [row[0].rstrip("†‡") for row in shown] == headline["id"].tolist()
+    assert [claim_of(row[0]) for row in shown] == headline["id"].tolist()
     header = next(line for line in text.splitlines() if line.startswith("| claim"))
     names = [name.strip() for name in header.strip("|").split("|")]
     assert names[-4:] == ["verdict", "stands", "attack gap", "replication gap"]
@@ -243,7 +248,7 @@ def test_every_claim_is_there_with_its_reason(material: Material) -> None:
     assert first["paper"] == "0.9861"
     assert first["ours"] == "0.9565"
     assert first["interval"] == "0.9368 to 0.9762"
-    notes = dict(re.findall(r"\((\w+)\) ([^\n]*?)(?=; \(|$)", headline_table["notes"]))
+    notes = dict(re.findall(r"^- \((\w+)\) (.*)$", headline_table["notes"], flags=re.MULTILINE))
     assert notes[re.search(r"\((\w)\)", shown[1][3])[1]] == "interval: pooled"
     assert shown[2][7:] == ["overstated by 41.0 points", "40.0", "1.0"]
     assert shown[3][7:] == ["attack gap 1.2, claim not reproduced", "1.2", "-6.3"]
@@ -251,10 +256,37 @@ def test_every_claim_is_there_with_its_reason(material: Material) -> None:
     assert untested == "epochs 3 of 10"
     assert shown[5][6].startswith("failed (")
     assert notes[re.search(r"\((\w)\)", shown[5][6])[1]] == "loss not finite in epoch 3"
-    reason = "digits stands in for mnist; epochs 3 of 10; samples 300 of 10000"
-    assert notes[re.search(r"\((\w)\)", shown[-1][6])[1]] == reason
-    assert shown[-1][6].startswith("not comparable (")
+    word, letters = re.fullmatch(r"(.*) \((.*)\)", shown[-1][6]).groups()
+    reasons = ["digits stands in for mnist", "epochs 3 of 10", "samples 300 of 10000"]
+    assert (word, [notes[letter] for letter in letters.split(", ")]) == ("not comparable", reasons)
+    assert len(set(notes.values())) == len(notes), "each reason once"
     assert [(one["other"], len(rows_of(one["table"]))) for one in (coded, pixel)] == [("coded", 21), ("pixel", 48)]
+
+
+def test_a_claim_shows_its_cell_its_records_and_how_they_are_made_again(material: Material) -> None:
+    headline, coded, _ = (rows_of(one["table"]) for one in report.claims_tables(material))
+    first, second = (row[0] for row in headline[:2])
+    assert first == '<span id="claim-t1-std-clean">t1-std-clean</span>', "nothing is known of where it is from"
+    place, details = second.split(" <details>")
+    assert place == '<span id="claim-t1-std+l1-clean">t1-std+l1-clean</span>'
+    files = [f"results/demo/minmax/attacks/mnist/lenet/std/{seed}/all/records.parquet" for seed in (0, 1)]
+    lines = [
+        "mnist, lenet, std+l1, clean, accuracy",
+        ", ".join(f"[{n}]({file.removeprefix('results/demo/minmax/')})" for n, file in enumerate(files, 1)),
+        f"`snakemake --cores all --configfile results/demo/config.yaml --force {' '.join(files)}`",
+    ]
+    shown = f"{lines[0]}<br>records: {lines[1]}<br>{lines[2]}"
+    assert details == f"<summary>from</summary>{shown}</details>"
+    assert "<span" not in coded[1][0], "a claim has one place"
+
+
+def test_every_number_of_the_papers_tables_leads_to_its_claim(material: Material) -> None:
+    headline, *_ = report.claims_tables(material)
+    targets = re.findall(r"\]\(#([^)]*)\)", report.paper_tables(material) + report.gaps(material))
+    assert set(targets) <= {*re.findall(r'id="([^"]*)"', headline["table"])}
+    claims = material.tables["claims"]
+    listed = claims["source_table"].isin(one.source_table for one in material.study.tables.values())
+    assert len(targets) == (listed & (claims["reading"] == "headline")).sum() + len(rows_of(report.gaps(material)))
 
 
 def test_claim_without_a_number_has_empty_cells(material: Material) -> None:
@@ -273,7 +305,7 @@ def test_pairs_of_attacks_are_counted_on_page_one_and_listed_by_net(material: Ma
     assert [one["label"] for one in values["pair_tables"]] == [labels[f"pairs {n}"] for n in range(3)]
     assert [one["other"] for one in values["pair_tables"]] == ["", "", "coded"]
     (_, row) = [rows_of(one["table"]) for one in values["pair_tables"]][:2]
-    assert row[0][-1] == "↓ lower (a)"
+    assert row[0][-1] == "↓ lower (a, b)"
     (study,) = summary.values([material])["studies"]
     assert (study["pairs"], study["pair_verdicts"]) == (values["pairs"], values["pair_verdicts"])
 
@@ -336,7 +368,7 @@ def test_what_is_empty_has_no_table_and_no_number(material: Material) -> None:
     assert numbered(empty) == ["Table A1", "Table A2", "Table A3"], "the run, the models, the attacks"
     assert report.verdicts(empty) == ""
     assert report.values(empty)["printed"] == ""
-    assert len(numbered(material)) == 18
+    assert len(numbered(material)) == 20
 
 
 def test_rerun_gives_commands(material: Material) -> None:
@@ -353,9 +385,7 @@ def test_rerun_gives_commands(material: Material) -> None:
 def test_summary_counts_each_study(material: Material) -> None:
     other = replace(material, study=material.study.model_copy(update={"study": "margin", "title": "Margins"}))
     rows = rows_of(summary.verdicts([material, other]))
-    assert [row[0] for row in rows] == ["minmax", "margin"]
-    assert rows[0][1:3] == ["67", "1"]
-    assert rows[0][-1] == "9 of 36"
+    assert [row[0] for row in rows] == ["minmax"] * 4 + ["margin"] * 4
     _, margins = summary.values([material, other])["studies"]
     assert (margins["title"], margins["printed"]) == ("Margins", "67 published numbers")
     assert margins["verdicts"].startswith("1 reproduced, ")
@@ -364,26 +394,10 @@ def test_summary_counts_each_study(material: Material) -> None:
     assert summary.machine([material]) == report.machine(material)
 
 
-def test_summary_has_a_column_per_verdict_of_any_study(material: Material) -> None:
-    claims = material.tables["claims"].assign(only="").replace({"verdict": {"lower": "out of scope"}})
-    study = material.study.model_copy(update={"study": "margin"})
-    other = replace(changed(material, claims=claims), study=study)
-    header = summary.verdicts([material, other]).splitlines()[0]
-    names = [name.strip() for name in header.split("|")[3:-2]]
-    counted = ["reproduced", "higher", "lower", "inconclusive", "not comparable", "not run", "failed", "out of scope"]
-    assert names == [*counted, "only as coded", "cited numbers, apart"]
-
-
-def test_verdicts_are_counted_by_net_and_kind_and_differences_are_listed(material: Material) -> None:
-    kinds, beyond = report.kinds(material), report.beyond(material)
-    assert rows_of(kinds) == [
-        ["lenet", "clean", "1", "1", "0", "0", "0"],
-        ["lenet", "floor", "1", "0", "0", "1", "0"],
-        ["lenet", "informative", "2", "0", "2", "0", "0"],
-    ]
+def test_differences_are_listed(material: Material) -> None:
     claims = material.tables["claims"]
     ids, values = (claims[name].tolist()[1:3] for name in ("id", "value"))
-    assert rows_of(beyond) == [
+    assert rows_of(report.beyond(material)) == [
         [ids[0], values[0], "higher", "0.001", "0.003"],
         [ids[1], values[1], "lower", "0.02", "0.03"],
     ]
@@ -401,7 +415,7 @@ def test_cited_numbers_have_a_table_of_their_own(material: Material) -> None:
     totals = [sum(int(row[-2]) for row in rows_of(show(both))) for show in (report.verdicts, report.cited)]
     assert totals == [claims["id"].nunique() - 2, 2]
     assert (report.cited(material), report.own_tables(material)["cited"]) == ("", "")
-    assert report.own_tables(both)["cited"] == "Table A2"
+    assert report.own_tables(both)["cited"] == "Table A5"
     nothing = changed(material, claims=claims[:0])
     assert [report.kinds(nothing), report.beyond(nothing)] == ["", ""]
 
@@ -479,14 +493,14 @@ def test_both_reports_from_end_to_end(results: Results, material: Material, monk
     assert "{{" not in text.replace("^{{", "")
     source = notebooks.typst_source(out, head=TEMPLATES.head, title="Title")
     for claim in material.tables["claims"]["id"].unique():
-        assert f"[{claim}" in source.replace("\\", "")
+        assert f'#label("claim-{claim}")' in source or f"<claim-{claim}>" in source
     assert r"\@madry" in source
     assert source.count("image(") == len(material.study.figures) == 8
     notebooks.to_html(out, out.with_suffix(".html"), page=TEMPLATES.page, title="Title")
     html = out.with_suffix(".html").read_text()
     assert html.count("data:image/svg+xml;base64,") == 8
-    assert html.count("<h2") == 13
-    assert html.count("<caption") == html.count("<table") == 21
+    assert html.count("<h2") == 14
+    assert html.count("<caption") == html.count("<table") == html.count('<div class="table"') == 23
 
     out = Path("results/demo/report.ipynb")
     parameters = {"results_dir": "results/demo", "studies": ["minmax"]}

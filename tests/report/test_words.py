@@ -61,11 +61,16 @@ def test_a_second_verdict_comes_with_its_points() -> None:
 @pytest.mark.parametrize(
     ("cells", "verdict", "detail"),
     [
-        (("holds", "3", "3", ""), "holds", "3 of 3"),
-        (("undecided", "2", "3", "open: a"), "undecided 2 of 3", "2 of 3; open: a"),
-        (("not run", "", "", "no two of its numbers are compared"), "not run", "no two of its numbers are compared"),
-        (("see", "", "", "figure 3"), "see figure 3", ""),
-        (("", "", "", ""), "", ""),
+        (("holds", "3", "3", "", "a; b; c"), "holds", "3 of 3; a; b; c"),
+        (("holds", "4", "4", "", "a; b; c; d"), "holds", "4 of 4"),
+        (("undecided", "2", "3", "open: a", "a; b; c"), "undecided 2 of 3", "2 of 3; open: a"),
+        (
+            ("not run", "", "", "no two of its numbers are compared", ""),
+            "not run",
+            "no two of its numbers are compared",
+        ),
+        (("not testable", "", "", "people judge", ""), "not testable: people judge", ""),
+        (("", "", "", "", ""), "", ""),
     ],
 )
 def test_the_verdict_on_a_statement_is_said(cells: tuple[str, ...], verdict: str, detail: str) -> None:
@@ -75,7 +80,7 @@ def test_the_verdict_on_a_statement_is_said(cells: tuple[str, ...], verdict: str
 
 def test_an_unknown_verdict_on_a_statement_is_not_said() -> None:
     with pytest.raises(ValueError, match="unknown verdict 'undecided 2 of 3'"):
-        words.statement_verdict({"verdict": "undecided 2 of 3", "right": "", "compared": "", "why": ""})
+        words.statement_verdict({"verdict": "undecided 2 of 3", "right": "", "compared": "", "why": "", "numbers": ""})
 
 
 def test_numbers_that_a_paper_cites_are_counted_apart() -> None:
@@ -110,7 +115,8 @@ def test_notes_have_letters() -> None:
     assert words.noted("failed", "a", notes) == "failed (b)"
     assert words.noted("", "a", notes) == ""
     assert words.noted("failed", "", notes) == "failed"
-    assert words.explained(words.letters(["a | b", "c"])) == r"(a) a \| b; (b) c"
+    assert words.explained(words.letters(["a | b", "c; a | b"])) == "- (a) a \\| b\n- (b) c"
+    assert words.noted("failed", "a; b", notes) == "failed (b, a)", "each reason has a letter"
     assert words.explained({}) == ""
 
 

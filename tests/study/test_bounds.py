@@ -18,6 +18,7 @@ STUDY = "studies/minmax/study.yaml"
 WORDY = "x" * 300
 STD = {"datasets": ["mnist"], "models": ["lenet"], "defenses": ["std"]}
 FIGURE: Key = ("figures", "figure2")
+SHOWN = {"datasets": ["mnist"], "defenses": ["std"], "attacks": ["pgd40-linf"]}
 MONITOR = {"defenses": ["std"], "attack": "pgd40-linf", "every": 1, "samples": 10}
 SWEEP = {"fn": "sweep", "datasets": ["mnist"], "defenses": ["std"], "attacks": ["clean"], "metrics": ["error"]}
 
@@ -98,6 +99,11 @@ BAD: list[tuple[str, Key, Any, list[str]]] = [
     (STUDY, FIGURE, SWEEP | {"metrics": "error"}, ["figures.figure2.metrics: ", "expected "]),
     (STUDY, FIGURE, SWEEP | {"attacks": ["worst-l1"]}, ["figures.figure2.attacks.0: ", "unknown attack 'worst-l1'"]),
     (STUDY, FIGURE, {"fn": "rho-grid", "datasets": ["mnist"]}, ["figures.figure2: ", "'rho-grid' needs 'defenses'"]),
+    (STUDY, FIGURE, {**SHOWN, "fn": "gallery", "datasets": ["mnist", "cifar10"]}, ["figures.figure2.datasets: ", "shows the images of one dataset"]),
+    (STUDY, FIGURE, {**SHOWN, "fn": "features", "samples": 9, "attacks": ["clean", "pgd40-linf"]}, ["figures.figure2.attacks: ", "shows the points of one attack"]),
+    (STUDY, FIGURE, {**SHOWN, "fn": "features", "samples": 9, "attacks": ["worst-linf"]}, ["figures.figure2.attacks: ", "shows the points of one attack of the study"]),
+    (STUDY, FIGURE, {**SHOWN, "fn": "gallery", "epsilon": 0.2}, ["figures.figure2.epsilon: must be a radius on mnist, one of [0.3], got 0.2"]),
+    (STUDY, FIGURE, {**SHOWN, "fn": "gallery", "epsilon": 0}, ["figures.figure2.epsilon: "]),
     (STUDY, FIGURE, {"fn": "selection", "attacks": ["clean"]}, ["figures.figure2.attacks: ", "unknown key of 'selection' 'attacks'"]),
     (STUDY, FIGURE, {"fn": "worst-case", "table": "cells"}, ["figures.figure2.table: ", "unknown option 'table'"]),
     (STUDY, ("models", "lenet", "fn"), "..x:y", ["models.lenet.fn: ", "no source file for module '..x'"]),

@@ -20,6 +20,7 @@ from touchstone.records import Attacked, Batch, Header
 from touchstone.registry import nearest
 from touchstone.runs import Run
 from touchstone.study.claim import Place
+from touchstone.study.scale import RHO_NEAR
 
 # metrics of protocol `worst`
 WORST = "worst_accuracy"  # in pixels, of a suite
@@ -49,9 +50,9 @@ class Cell(NamedTuple):
         epsilon: nan for an attack without a budget.
         metric: accuracy, avg_confidence (protocol published); without an attack prob_gap too; one of JUDGING
             (protocol worst); for a minimal norm success_rate, median_norm, mean_norm, common_mean_norm, in l2 those of
-            `metrics.RHO`, in l0 those of `metrics.VALUE_METRICS`; of its images human_change, human_no_change and
-            human_kappa, where people have seen them; of weights fuzziness, near_zero_<threshold>,
-            max_abs_conv, rho_extreme.
+            `metrics.RHO` and rho_near, in l0 those of `metrics.VALUE_METRICS`; of its images human_change,
+            human_no_change and human_kappa, where people have seen them; of weights fuzziness, near_zero_<threshold>,
+            max_abs_conv, rho_extreme, min_angle.
         value: nan where nothing was measured.
         n: samples (or weights) behind it.
         status: incomplete says that `reason` is missing from it.
@@ -241,6 +242,7 @@ def _minimal(header: Header, frame: pd.DataFrame) -> Iterator[Cell]:
     numbers = metrics.norms(frame, norm)
     if norm == "l2":
         numbers |= {name: metrics.rho(frame, over) for name, over in metrics.RHO.items()}
+        numbers[RHO_NEAR] = metrics.rho_near(frame)
     if norm == "l0":
         values = metrics.norms(frame, metrics.VALUES)
         numbers |= {f"{name}_values": values[name] for name in ("median_norm", "mean_norm")}
@@ -263,7 +265,7 @@ def _names(header: Header) -> tuple[str, ...]:
         return (*names, "prob_gap")
     if header.kind == "fixed":
         return names
-    of_norm = {"l2": tuple(metrics.RHO), "l0": metrics.VALUE_METRICS}
+    of_norm = {"l2": (*metrics.RHO, RHO_NEAR), "l0": metrics.VALUE_METRICS}
     return (*names, *metrics.NORM_METRICS, metrics.COMMON_NORM, *of_norm.get(header.norm, ()))
 
 

@@ -12,6 +12,9 @@ from touchstone.evaluation import flags as of_evaluation
 from touchstone.records import Attacked, Batch, Flag, Header
 from touchstone.runs import Run
 
+# what trainings and queries say of how they ran; what a preflight says too is more than that
+TECHNICAL = frozenset({*of_evaluation.QUERY, "given_weights", "redrawn"} - {*of_evaluation.PREFLIGHT})
+
 
 class Flagged(NamedTuple):
     """A flag, and what it was raised for: a training, the preflight of a threat, an attack, or several of them."""

@@ -1,7 +1,8 @@
 """Text and tables as Markdown, for Jupyter and pandoc alike."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import pandas as pd
 
@@ -17,3 +18,24 @@ def pipe_table(frame: pd.DataFrame, right: Iterable[str] = ()) -> str:
     lines = [list(map(str, frame.columns)), ["--:" if c in right else ":--" for c in frame.columns]]
     lines += frame.astype(str).to_numpy().tolist()
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def parts(widths: Sequence[int], *, labels: int, room: int) -> list[list[int]]:
+    """Split the columns of a table that is too wide into as few parts as fit, of about as many columns each.
+
+    Args:
+        widths: of the columns, in characters.
+        labels: how many columns at the left name the rows: each part has them.
+        room: characters that fit beside each other.
+
+    Returns:
+        The columns of each part; a single one that is too wide has a part of its own.
+    """
+    head, rest = list(range(labels)), range(labels, len(widths))
+    left = room - sum(widths[:labels])
+    for count in range(1, len(rest) + 1):
+        ends = [round(len(rest) * part / count) for part in range(count + 1)]
+        shares = [rest[start:end] for start, end in pairwise(ends)]
+        if count == len(rest) or all(sum(widths[column] for column in share) <= left for share in shares):
+            return [[*head, *share] for share in shares]
+    return [head]

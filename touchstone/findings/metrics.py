@@ -13,6 +13,7 @@ import pandas as pd
 from touchstone.cell import same_radius
 from touchstone.findings.intervals import mean_half, median_half
 from touchstone.records import NO_ANSWER, TOLERANCE
+from touchstone.study.scale import NEAR
 
 NORM_METRICS = ("success_rate", "median_norm", "mean_norm")
 COMMON_NORM = "common_mean_norm"
@@ -133,6 +134,17 @@ def ratios(records: pd.DataFrame, over: Rho) -> "pd.Series[float]":
     dist = dist.where(right, 0.0 if over.everyone else np.inf)
     size = records["x_l2_space"].astype(float).groupby(records["sample"]).first()
     return (dist / size)[np.isfinite(dist) & (size > 0.0)]
+
+
+def rho_near(records: pd.DataFrame) -> Number:
+    """Return the share of the samples that are right which an attack breaks with ||r||_2 / ||x||_2 below NEAR.
+
+    Both are in the space of the threat; nan without a sample that is right.
+    """
+    dist, right = closest(records, "dist", records["success"]), correct(records)
+    size = records["x_l2_space"].astype(float).groupby(records["sample"]).first()
+    near = (dist < NEAR * size)[right]
+    return Number(float(near.mean()) if len(near) else math.nan, len(near))
 
 
 def confidence(records: pd.DataFrame, *, clean: bool = False) -> Number:

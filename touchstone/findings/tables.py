@@ -5,9 +5,9 @@ Every cell is a string; those of `paper_table` and `worst_cases` are Markdown, t
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -19,8 +19,7 @@ from touchstone.findings.intervals import EXACT, Margins, interval, share_margin
 from touchstone.findings.markdown import escape
 from touchstone.findings.vocabulary import ELSEWHERE, VERDICTS, known, mark
 from touchstone.paths import Results
-from touchstone.study.claims import HEADLINE, Readings
-from touchstone.study.schema import Axis, LostDef, ShapeDef, TableDef
+from touchstone.study.claims import HEADLINE
 
 CERTAINTY_MARKS = {"certain": "", "inferred": "‡", "uncertain": "†"}
 NORMS = ["linf", "l2", "l1", "l0", "none"]
@@ -46,219 +45,6 @@ def decimals(value: str) -> int:
 def radius(epsilon: str, unit: str) -> str:
     """Return a radius as a paper prints it: "0.3", "8/255"; unit: of EPSILON_UNITS."""
     return f"{epsilon}/255" if unit == "255" else epsilon
-
-
-# ---- the paper's tables
-
-
-def paper_table(
-    verdicts: pd.DataFrame,
-    source_table: str,
-    *,
-    dataset: str | None = None,
-    labels: Mapping[str, str] | None = None,
-) -> pd.DataFrame:
-    """Return one of the paper's tables, with "published / **ours** ±h mark" in every cell, in the paper's unit.
-
-    Args:
-        verdicts: as `verdicts.verdicts` returns them.
-        source_table: its name in the claims.
-        dataset: the only one to show; all of them if not given.
-        labels: names to print instead of the published words.
-
-    Returns:
-        A row per attack, radius, number of steps and whatever else tells printed numbers apart, and a column per
-        defense; a row per defense and a column per dataset where the table is about one attack. Both are in the order
-        of the claims. The first column, without a name, holds the row labels.
-    """
-    claims = _claims_of(verdicts, source_table, dataset)
-    head, across = ("attack", "defense") if claims["attack"].nunique() > 1 else ("defense", "dataset")
-    named = dict(labels or {})
-    texts: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    places = zip(_row_labels(claims, head, across, named), claims[across], strict=True)
-    for (row, column), claim in zip(places, claims[_NUMBERS].itertuples(index=False), strict=True):
-        texts[escape(row)][escape(named.get(column, column))].append(_pair(*claim))
-    lines = {row: {column: "; ".join(pairs) for column, pairs in line.items()} for row, line in texts.items()}
-    return pd.DataFrame.from_dict(lines, orient="index").fillna("").rename_axis("").reset_index()
-
-
-def _claims_of(verdicts: pd.DataFrame, source_table: str, dataset: str | None) -> pd.DataFrame:
-    """Return the claims of one of the paper's tables, on one dataset or all of them, under the headline."""
-    claims = verdicts[(verdicts["source_table"] == source_table) & (verdicts["reading"] == HEADLINE)]
-    on = claims["cell_dataset"].where(claims["cell_dataset"] != "", claims["dataset"])
-    return claims[on == dataset] if dataset else claims
-
-
-def _row_labels(claims: pd.DataFrame, head: str, across: str, named: Mapping[str, str]) -> list[str]:
-    """Name the row of each claim: its attack or defense, and what else differs in the table or among the rows of it."""
-
-    def said(name: str) -> pd.Series:
-        return claims[name].map(lambda word: named.get(word, word))
-
-    def prefixed(sign: str, values: pd.Series) -> pd.Series:
-        return (f"{sign} " + values).where(values != "", "")
-
-    params = pd.DataFrame([_params(text) for text in claims["attack_params"]], index=claims.index).fillna("")
-    radii = pd.Series(map(radius, claims["epsilon"], claims["epsilon_unit"]), index=claims.index, dtype=str)
-    details = [said("norm"), said("threat"), said("metric"), prefixed("ε", radii)]
-    details += [prefixed(str(name), params[name]) for name in params]
-    before = [said(name) for name in ("dataset", "model") if name != across and claims[name].nunique() > 1]
-    differing = [text.where(text.groupby(claims[head]).transform("nunique") > 1, "") for text in details]
-    return [", ".join(filter(None, words)) for words in zip(*before, said(head), *differing, strict=True)]
-
-
-def _params(text: str) -> dict[str, str]:
-    """Read "steps=40;step_size=0.01"."""
-    pairs = (part.partition("=") for part in text.split(";") if part)
-    return {name: value for name, _, value in pairs}
-
-
-class _Entry(NamedTuple):
-    """A number of one of the paper's tables: the word of each Axis, and what is printed there."""
-
-    words: Mapping[Axis, str]
-    text: str
-
-
-def shaped(entries: Sequence[_Entry], shape: ShapeDef, labels: Mapping[str, str]) -> dict[str, pd.DataFrame]:
-    """Lay numbers out in the shape of a table.
-
-    Args:
-        entries: the numbers.
-        shape: what its rows, columns and blocks are of.
-        labels: names to print instead of slugs; words stand in their order, radii rise.
-
-    Returns:
-        name of a block, "" without blocks -> a row per word of `rows`, its label in the first column, which has no
-        name, and a column per word of `columns`, as far as the block has any.
-    """
-    blocks: dict[str, dict[tuple[str, str], list[str]]] = defaultdict(lambda: defaultdict(list))
-    for words, text in entries:
-        block = words[shape.blocks] if shape.blocks else ""
-        blocks[block][words[shape.rows], words[shape.columns]].append(text)
-
-    def named(word: str) -> str:
-        return escape(labels.get(word, word))
-
-    found = {}
-    for block in _ordered(blocks, labels):
-        here = blocks[block]
-        rows, columns = (_ordered((place[axis] for place in here), labels) for axis in (0, 1))
-        lines = [[named(row), *("; ".join(here.get((row, column), [])) for column in columns)] for row in rows]
-        found[named(block)] = pd.DataFrame(lines, columns=["", *map(named, columns)])
-    return found
-
-
-def _ordered(words: Iterable[str], labels: Mapping[str, str]) -> list[str]:
-    """Return each word once: radii rising, others in the order of the labels, those without one last as they come."""
-    places = {word: place for place, word in enumerate(labels)}
-
-    def rank(word: str) -> tuple[float, int]:
-        number = word.partition("/")[0]
-        is_radius = number.replace(".", "", 1).isdecimal()
-        return (float(number) if is_radius else 0.0, places.get(word, len(places)))
-
-    return sorted(dict.fromkeys(words), key=rank)
-
-
-def _published(claims: pd.DataFrame) -> list[_Entry]:
-    """Return claims, each under the slugs of the cell that it is compared with, as far as it has one."""
-    found = []
-    for claim in claims.to_dict("records"):
-        words: dict[Axis, str] = {axis: claim[f"cell_{axis}"] or claim[axis] for axis in _SLOTS}
-        words |= {"norm": claim["norm"], "epsilon": radius(claim["epsilon"], claim["epsilon_unit"])}
-        found.append(_Entry(words, _pair(*(claim[name] for name in _NUMBERS))))
-    return found
-
-
-def _measured_alone(
-    cells: pd.DataFrame, lost: LostDef, dataset: str | None, aside: Collection[str], *, by_radius: bool
-) -> list[_Entry]:
-    """Return our numbers for a table of which none is published, over seeds.
-
-    Args:
-        cells: cells.csv.
-        lost: what the table is about.
-        dataset: its one dataset, if it has one.
-        aside: slugs that it leaves out.
-        by_radius: whether it tells radii apart, so that a number without one has no place in it.
-    """
-    groups: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
-    for cell in rows(cells):
-        wanted = (cell.protocol, cell.metric) == ("published", lost.metric)
-        wanted &= dataset in (None, cell.dataset) and lost.defense in (None, cell.defense)
-        wanted &= not {cell.attack, cell.defense} & set(aside) and not (by_radius and math.isnan(cell.epsilon))
-        if wanted:
-            epsilon = "" if math.isnan(cell.epsilon) else f"{cell.epsilon:g}"
-            groups[cell.dataset, cell.model, cell.defense, cell.attack, cell.norm, epsilon, cell.metric].append(cell)
-    axes = get_args(Axis)
-    return [
-        _Entry(dict(zip(axes, words, strict=True)), _OF_ATTACKS[words[-1]](_measured(seeds)))
-        for words, seeds in groups.items()
-    ]
-
-
-_SLOTS: tuple[Axis, ...] = ("dataset", "model", "defense", "attack", "metric")  # columns cell_<slot> of the claims
-_NUMBERS = ["value", "certainty", "ours", "h", "verdict"]
-
-
-def paper(
-    verdicts: pd.DataFrame,
-    cells: pd.DataFrame,
-    tables: Mapping[str, TableDef],
-    *,
-    labels: Mapping[str, str],
-    readings: Readings,
-) -> pd.DataFrame:
-    """Return all tables of the paper that a study shows, an entry per row: table, block, row, column, entry.
-
-    Args:
-        verdicts: as `verdicts.verdicts` returns them.
-        cells: cells.csv.
-        tables: of the study.
-        labels: names to print instead of slugs and published words.
-        readings: whose slugs a table of our numbers alone leaves out, but for the headline's.
-    """
-    others = [reading for name, reading in readings.items() if name != HEADLINE]
-    aside = {word for reading in others for swaps in (reading.attack, reading.defense) for word in swaps.values()}
-    found = []
-    for name, table in tables.items():
-        for block, shown in _blocks(verdicts, cells, table, labels, aside).items():
-            for label, *entries in shown.itertuples(index=False, name=None):
-                found += [(name, block, label, *one) for one in zip(shown.columns[1:], entries, strict=True)]
-    return pd.DataFrame(found, columns=["table", "block", "row", "column", "entry"])
-
-
-def _blocks(
-    verdicts: pd.DataFrame, cells: pd.DataFrame, table: TableDef, labels: Mapping[str, str], aside: Collection[str]
-) -> dict[str, pd.DataFrame]:
-    shape, source = table.shape, table.source_table or ""
-    if shape is None:
-        return {"": paper_table(verdicts, source, dataset=table.dataset, labels=labels)}
-    if table.lost is None:
-        return shaped(_published(_claims_of(verdicts, source, table.dataset)), shape, labels)
-    by_radius = "epsilon" in shape.axes
-    return shaped(_measured_alone(cells, table.lost, table.dataset, aside, by_radius=by_radius), shape, labels)
-
-
-def laid_out(paper: pd.DataFrame, table: str) -> dict[str, pd.DataFrame]:
-    """Return the blocks of one of the tables of `paper` as they were made: name, "" of the only one -> table."""
-    entries = paper[paper["table"] == table]
-    lines: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
-    for block, row, column, entry in entries[["block", "row", "column", "entry"]].itertuples(index=False, name=None):
-        lines[block][row][column] = entry
-    return {
-        block: pd.DataFrame.from_dict(found, orient="index").rename_axis("").reset_index()
-        for block, found in lines.items()
-    }
-
-
-def _pair(value: str, certainty: str, ours: float, half: float, word: str) -> str:
-    """Published and ours with the digits of the paper."""
-    digits = decimals(value)
-    text = "–" if math.isnan(ours) else f"**{ours:.{digits}f}**"
-    spread = "" if math.isnan(half) else f" ±{half:.{digits}f}"
-    return f"{value}{CERTAINTY_MARKS[certainty]} / {text}{spread} {mark(word)}"
 
 
 # ---- worst cases
@@ -363,7 +149,7 @@ def attacks(cells: pd.DataFrame) -> pd.DataFrame:
     for line, found in lines.items():
         epsilon = "" if math.isnan(line.epsilon) else f"{line.epsilon:g}"
         n = min((cell.n for seeds in found.values() for cell in _measured(seeds)), default="–")
-        numbers = [_OF_ATTACKS[line.metric](_measured(found.get(defense, []))) for defense in defenses]
+        numbers = [of_metric(line.metric, found.get(defense, [])) for defense in defenses]
         where = [line.data, line.model, line.attack, line.norm, epsilon, line.metric.replace("_", " ")]
         table.append([*map(escape, where), str(n), *numbers])
     columns = ["dataset", "model", "attack", "norm", "epsilon", "metric", "n", *map(escape, defenses)]
@@ -386,6 +172,11 @@ def _distance(seeds: list[Cell]) -> str:
 
 # metric of a published attack -> how it is printed
 _OF_ATTACKS = {"accuracy": _percent, "success_rate": _percent, "median_norm": _distance, "mean_norm": _distance}
+
+
+def of_metric(metric: str, seeds: Iterable[Cell]) -> str:
+    """Return a number of a published attack over seeds, "97.0 ±1.0"; "–" where there is none."""
+    return _OF_ATTACKS[metric](_measured(seeds))
 
 
 # ---- counts

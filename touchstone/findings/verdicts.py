@@ -2,21 +2,25 @@
 
 import math
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 from scipy import special, stats
 
-from touchstone.findings.cells import ATTACK_GAP, UNDER_THREAT, derive
+from touchstone.cell import ModelId
+from touchstone.findings.cells import ATTACK_GAP, UNDER_THREAT, derive, rows
 from touchstone.findings.evidence import SEPARATOR, Caps, Evidence, Measured, Worst
 from touchstone.findings.intervals import Deviation, Interval, quantile
 from touchstone.findings.vocabulary import ELSEWHERE, STANDS, VERDICTS, known, outcome
-from touchstone.study.claim import Claim
+from touchstone.paths import Results
+from touchstone.study.claim import Claim, Place
 from touchstone.study.claims import HEADLINE, Readings, expand
-from touchstone.study.scale import ERRORS, LEAST_SEEDS, SLACK
+from touchstone.study.scale import ERRORS, LEAST_SEEDS, METRICS, SLACK
 
 SPREAD_SEEDS = 5  # nets that show how a recipe scatters
 MOST_SEEDS = 100  # that are tried when it is said how many would tell
@@ -318,6 +322,30 @@ def verdicts(
     both["only"] = both["mark"].where(elsewhere, "")
     both["q"] = _false_discovery(both)
     return both[[*claims.columns, *RESULT]]
+
+
+def records(
+    judged: pd.DataFrame, cells: pd.DataFrame, results: Results, files: Mapping[tuple[ModelId, str], Path]
+) -> list[str]:
+    """Return for each claim the files that our number is from, one per net; empty where nothing was run.
+
+    Args:
+        judged: as `verdicts` returns them.
+        cells: cells.csv.
+        results: of the run: what is said of weights is read from the model.
+        files: (model, attack) -> the file with its records.
+    """
+    nets: dict[tuple[str, ...], dict[ModelId, None]] = defaultdict(dict)
+    for cell in rows(cells):
+        nets[cell.dataset, cell.model, cell.defense, cell.attack][cell.model_id] = None
+
+    def file(net: ModelId, attack: str, metric: str) -> Path:
+        return results.model(net).weights if METRICS[metric].sampling == "none" else files[net, attack]
+
+    places = map(Place.of, judged.to_dict("records"))
+    return [
+        SEPARATOR.join(str(file(net, at.attack, at.metric)) for net in sorted(nets.get(at[:-1], ()))) for at in places
+    ]
 
 
 def _false_discovery(both: pd.DataFrame) -> "pd.Series[float]":

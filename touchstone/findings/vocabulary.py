@@ -141,7 +141,7 @@ STATEMENTS = {
     "fails": Reply("one is on the other side, after Holm's correction", "fails"),
     "undecided": Reply("neither: so many of them are on its side", "undecided {right} of {compared}"),
     "not run": Reply("a number that it rests on is missing", "not run"),
-    "see": Reply("a reader judges it by what it names", "see {why}"),
+    "not testable": Reply("no measurement of a re-run answers it", "not testable: {why}"),
 }
 
 

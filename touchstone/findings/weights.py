@@ -1,5 +1,6 @@
 """Numbers that read the weights of one layer and nothing else; torch is not needed."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -46,11 +47,35 @@ def rho_extreme(weights: ArrayLike, margin: float = EXTREME) -> float:
     return float(np.mean((rho < margin) | (rho > 1.0 - margin)))
 
 
+def min_angle(weights: ArrayLike) -> float:
+    """Return the smallest angle between two rows of weights, in degrees: of a classifier between two classes.
+
+    K rows as far apart as they can be point at the vertices of a simplex, arccos(1 / (1 - K)) from each other (Xu et
+    al., theorem 1). A row is whatever the first axis counts, a filter of a convolution too.
+
+    Returns:
+        In [0, 180]; nan with fewer than two rows that are not zero.
+
+    Raises:
+        ValueError: as `fuzziness`.
+    """
+    _magnitudes(weights)
+    values = np.asarray(weights, dtype=np.float64)
+    rows = values.reshape(len(values), -1)
+    lengths = np.linalg.norm(rows, axis=1)
+    unit = rows[lengths > 0] / lengths[lengths > 0, None]
+    if len(unit) < 2:
+        return math.nan
+    cosines = (unit @ unit.T)[np.triu_indices(len(unit), 1)]
+    return float(np.degrees(np.arccos(np.clip(cosines.max(), -1.0, 1.0))))
+
+
 # functions of WEIGHT_METRICS that need no threshold
 WHOLE: Mapping[str, Callable[[ArrayLike], float]] = {
     "fuzziness": fuzziness,
     "max_abs": max_abs,
     "rho_extreme": rho_extreme,
+    "min_angle": min_angle,
 }
 
 

@@ -17,7 +17,7 @@ from touchstone.evaluation.preflight import SAMPLES, preflight
 from touchstone.evaluation.result import Member, Progress, Result, failed
 from touchstone.files import write_bytes
 from touchstone.jobs.common import Trained, load_data, load_trained, make_defense, make_threat, set_up
-from touchstone.jobs.parts import Examples, Parts, to_bytes
+from touchstone.jobs.parts import SAMPLE, Examples, Parts, to_bytes
 from touchstone.log import progress
 from touchstone.losses import Loss
 from touchstone.paths import Results
@@ -79,7 +79,7 @@ def run(job: BatchJob, results: Results) -> None:
         ValueError: if a file cannot be used; names it and the rule that makes it.
         ExceptionGroup: with what went wrong in each part that failed.
     """
-    scene, parts = _scene(job, results), Parts(results, job.subject.model)
+    scene, parts = make_scene(job, results), Parts(results, job.subject.model)
     done: list[tuple[Attacked, Examples]] = []
     preflights: list[Preflight] = []
     errors: list[Exception] = []
@@ -111,7 +111,8 @@ def _kept_apart(part: str, job: BatchJob, errors: list[Exception]) -> Iterator[N
         errors.append(error)
 
 
-def _scene(job: BatchJob, results: Results) -> Scene:
+def make_scene(job: BatchJob, results: Results) -> Scene:
+    """Read what the attacks of a batch work with, and fix what could make two runs differ."""
     device = set_up(job.device, job.threads)
     data = load_data(job.subject.data, device)
     target = load_trained(results, job.subject.model, job.net, data.name, device)
@@ -139,7 +140,7 @@ def attack(job: AttackJob, scene: Scene, grids: Mapping[str, Grid]) -> tuple[Att
     """
     x, y, index = scene.images(job.population, job.samples)
     reason = _failure(job, scene)
-    found = failed(reason) if reason else _attacked(job, scene, x, y, index, grids)
+    found = failed(reason) if reason else attacked(job, scene, x, y, index, grids)
     subject = scene.job.subject
     header = Header(
         run=subject.run,
@@ -170,7 +171,8 @@ def attack(job: AttackJob, scene: Scene, grids: Mapping[str, Grid]) -> tuple[Att
             "substitutes": {s.model.label: scene.substitutes[s.model].run.model_sha256 for s in job.substitutes},
         },
     )
-    return Attacked(header, found.records), found.examples
+    examples = {SAMPLE: index[: job.examples].cpu(), **found.examples} if found.examples else {}
+    return Attacked(header, found.records), examples
 
 
 def _failure(job: AttackJob, scene: Scene) -> str:
@@ -190,7 +192,27 @@ def _choice(job: AttackJob, grids: Mapping[str, Grid]) -> Grid | None:
     return grids[job.chosen_by.attack]
 
 
-def _attacked(job: AttackJob, scene: Scene, x: Tensor, y: Tensor, index: Tensor, grids: Mapping[str, Grid]) -> Result:
+def attacked(
+    job: AttackJob,
+    scene: Scene,
+    x: Tensor,
+    y: Tensor,
+    index: Tensor,
+    grids: Mapping[str, Grid],
+) -> Result:
+    """Run one attack on a model whose training did not fail.
+
+    Args:
+        job: the attack.
+        scene: what it works with.
+        x: (n, *shape), images.
+        y: (n,), their classes.
+        index: (n,), their places in the test set.
+        grids: what attacks before it tried.
+
+    Raises:
+        ValueError: if the attack on whose grid its options are chosen is not among `grids`.
+    """
     threat = make_threat(job.threat) if job.threat else None
     selected = scene.target.run.selected_options
     about = About(
@@ -219,7 +241,15 @@ def _attacked(job: AttackJob, scene: Scene, x: Tensor, y: Tensor, index: Tensor,
     rule = None if only.budget_rule == "ball" else only.budget_rule
     chosen = _choice(job, grids)
     return published.run(
-        model, x, y, members[0], threat=threat, grid=only.grid, budget_rule=rule, chosen=chosen, **about
+        model,
+        x,
+        y,
+        members[0],
+        threat=threat,
+        grid=only.grid,
+        budget_rule=rule,
+        chosen=chosen,
+        **about,
     )
 
 

@@ -75,7 +75,7 @@ def make_threat(spec: ThreatSpec) -> Threat:
 class Trained:
     """A model with its weights, and what run.json says of its training."""
 
-    model: nn.Module
+    model: Classifier
     run: Run
 
 

@@ -20,7 +20,8 @@ from touchstone.records import Attacked, Preflight
 
 log = logging.getLogger(__name__)
 
-Examples = dict[str, Tensor]  # name -> points (k, *shape) in pixels, on the CPU
+Examples = dict[str, Tensor]  # name -> points (k, *shape) in pixels, on the CPU; SAMPLE -> whose they are (k,)
+SAMPLE = "sample"
 
 
 @dataclass(frozen=True)

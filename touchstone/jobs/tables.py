@@ -1,17 +1,20 @@
 """The job that turns records and models into numbers, verdicts and tables. Torch is not imported."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
+from touchstone.cell import ModelId
 from touchstone.files import read_sealed
 from touchstone.findings import cells, flags, paired, people, selection, verdicts
+from touchstone.findings import paper as papers
 from touchstone.findings import statements as answers
 from touchstone.findings import tables as for_people
 from touchstone.findings.evidence import Caps, Trial, Worst
 from touchstone.findings.inputs import by_model, places, write_tables
+from touchstone.findings.statements.measured import Samples, Trainings, Values, What, of_samples
 from touchstone.paths import Results
 from touchstone.plan.tables import CutShort, TablesJob, WorstCase
 from touchstone.records import Batch
@@ -44,11 +47,12 @@ class TableFiles(NamedTuple):
 
 
 class Numbers(NamedTuple):
-    """What records and models give: numbers, what has to be said beside them, and each pair's differences."""
+    """What records and models give: numbers, what has to be said beside them, each pair's differences, and samples."""
 
     cells: pd.DataFrame
     flags: pd.DataFrame
     pairs: Mapping[paired.Pair, Sequence[paired.Difference]]
+    samples: Samples
 
 
 def tables(job: TablesJob, files: TableFiles) -> None:
@@ -61,20 +65,24 @@ def tables(job: TablesJob, files: TableFiles) -> None:
     results, worst, caps = Results.of(job.run), _worst(job), _caps(job, _sizes(files.prepared))
     published = claim_table.load(claim_table.read(files.claims) if files.claims else None, job.study, job.slugs)
     said = written.load(written.read(files.statements) if files.statements else None, job.study, job.slugs)
-    measured = _measure(job, files, paired.pairs(published, job.readings))
+    measured = _measure(job, files, paired.pairs(published, job.readings), answers.sampled(said))
+    trained = Trainings.of(map(read_run, files.runs)) if answers.of_trainings(said) else Trainings()
     about = {"near_zero": near_zero_name(job.near_zero.headline) if job.near_zero else "", "reference": job.reference}
     judged = verdicts.verdicts(published, measured.cells, readings=job.readings, worst=worst, caps=caps, **about)
     nets = paired.matching(published, cells.index(measured.cells), job.match)
+    found = places(files.records)
     frames = {
         "cells": measured.cells,
-        "claims": judged,
-        "qualitative": answers.qualitative(said, published, measured.cells, worst=worst, **about),
+        "claims": judged.assign(records=verdicts.records(judged, measured.cells, results, found)),
+        "qualitative": answers.qualitative(
+            said, published, measured.cells, worst=worst, measured=measured.samples, trained=trained, **about
+        ),
         "flags": measured.flags,
         "selection": selection.candidates(files.selections),
-        "failures": for_people.failures(measured.cells, results, places(files.records)),
+        "failures": for_people.failures(measured.cells, results, found),
         "worst": for_people.worst_cases(measured.cells),
         "attacks": for_people.attacks(measured.cells),
-        "paper": for_people.paper(judged, measured.cells, job.tables, labels=job.labels, readings=job.readings),
+        "paper": papers.paper(judged, measured.cells, job.tables, labels=job.labels, readings=job.readings),
         "paired": paired.table(
             (
                 pair,
@@ -87,11 +95,12 @@ def tables(job: TablesJob, files: TableFiles) -> None:
     write_tables({results.table(job.study, name): frame for name, frame in frames.items()})
 
 
-def _measure(job: TablesJob, files: TableFiles, pairs: Iterable[paired.Pair]) -> Numbers:
-    """Measure trainings and attacks; one model is read at a time."""
+def _measure(job: TablesJob, files: TableFiles, pairs: Iterable[paired.Pair], sampled: Collection[str]) -> Numbers:
+    """Measure trainings and attacks; one model is read at a time. sampled: attacks of which every sample is kept."""
     numbers: list[cells.Cell] = []
     flagged: list[flags.Flagged] = []
     apart: dict[paired.Pair, list[paired.Difference]] = {pair: [] for pair in pairs}
+    samples: dict[ModelId, dict[What, Values]] = {}
     runs = [read_run(file) for file in files.runs]
     if job.near_zero:
         cells.check_measured(runs, job.near_zero.parameters)
@@ -104,7 +113,8 @@ def _measure(job: TablesJob, files: TableFiles, pairs: Iterable[paired.Pair]) ->
         flagged += flags.of_attacks(batch)
         for pair, found in paired.measure(batch, apart):
             apart[pair].append(found)
-    return Numbers(cells.table(numbers), flags.table(flagged), apart)
+        samples |= of_samples(batch, sampled)
+    return Numbers(cells.table(numbers), flags.table(flagged), apart, Samples(samples))
 
 
 def _sizes(prepared: Iterable[Path]) -> dict[str, int]:

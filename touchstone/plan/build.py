@@ -19,12 +19,15 @@ from touchstone.plan.jobs import (
     BatchJob,
     Code,
     Drawing,
+    FeaturesJob,
     FetchJob,
     FiguresJob,
+    Heading,
     Member,
     Net,
     Objective,
     PagesJob,
+    PaperJob,
     PreflightJob,
     PrepareJob,
     Probe,
@@ -47,7 +50,7 @@ from touchstone.plan.plan import Plan
 from touchstone.plan.tables import CutShort, Judge, TablesJob, WorstCase
 from touchstone.recipe import Phase
 from touchstone.registry import EXAMPLES, OWN, DatasetSpec
-from touchstone.report.plots import PLOTS, RECORDS
+from touchstone.report.plots import PLOTS, POINTS, RECORDS
 from touchstone.study import claims
 from touchstone.study.schema import (
     RESULT_TABLES,
@@ -56,6 +59,7 @@ from touchstone.study.schema import (
     MemberDef,
     Selection,
     Study,
+    TableDef,
     for_cell,
     resolved_phases,
 )
@@ -392,6 +396,7 @@ def drawing(plan: Plan, study: str, name: str) -> Drawing:
         defenses=tuple(figure.defenses),
         attacks=tuple(figure.attacks),
         samples=figure.samples,
+        epsilon=figure.epsilon,
         along=_along(plan.studies[study], figure),
         shown=() if PLOTS[figure.fn].data in RESULT_TABLES else _shown(plan, study, figure),
     )
@@ -430,7 +435,7 @@ def _shown(plan: Plan, study: str, figure: FigureDef) -> tuple[Shown, ...]:
 
 def _batches(plan: Plan, model: ModelId, figure: FigureDef) -> tuple[str, ...]:
     """Return the batches with the attacks on a model that a figure draws; none for a figure of models alone."""
-    held = plan.batches(model) if PLOTS[figure.fn].data == RECORDS else {}
+    held = plan.batches(model) if PLOTS[figure.fn].data in (RECORDS, POINTS) else {}
     wanted = set(figure.attacks)
     return tuple(batch for batch, attacks in held.items() if not wanted or wanted.intersection(attacks))
 
@@ -441,6 +446,36 @@ def _label(model: str, defense: str, others: Sequence[tuple[str, str]]) -> str:
     if defenses == len(others):
         return defense
     return model if models == len(others) else f"{model} {defense}"
+
+
+@cache
+def features_job(plan: Plan, study: str, name: str) -> FeaturesJob:
+    """Return what the models of a figure make of test images, and of what its attack makes of them."""
+    one = drawing(plan, study, name)
+    nets = tuple(_shown_once(plan, model, one) for shown in one.shown for model in shown.models)
+    targets = sorted({target for batch in nets for target in batch.code.targets})
+    code = _code("touchstone.jobs.features:features", *targets)
+    return FeaturesJob(code=code, run=plan.config.run, study=study, figure=name, nets=nets)
+
+
+def _shown_once(plan: Plan, model: ModelId, one: Drawing) -> BatchJob:
+    """Return the attack on a model whose points a figure shows, at the one radius that it shows."""
+    whole = attack_job(plan, model, one.attacks[0] if one.attacks else "clean")
+    threat = whole.threat
+    if threat is not None and whole.kind == "fixed":
+        threat = replace(threat, epsilons=(one.epsilon or threat.epsilons[-1],))
+    samples = min(count for count in (one.samples, whole.samples, whole.population) if count is not None)
+    return BatchJob(
+        code=whole.code,
+        subject=subject(plan, model),
+        batch=one.name,
+        net=net(plan, model),
+        attacks=(replace(whole, threat=threat, samples=samples, examples=samples),),
+        preflights=(),
+        batch_size=plan.config.batch_size,
+        device=plan.config.device,
+        threads=plan.config.threads,
+    )
 
 
 def pages_job(plan: Plan, study: str) -> PagesJob:
@@ -512,6 +547,21 @@ def config_job(plan: Plan) -> WriteJob:
         jobs[model.label] = {"training": train_job(plan, model).to_params(), "attacks": batches}
     values = {"config": plan.config.model_dump(exclude_none=True), "jobs": jobs}
     return WriteJob(code=_code("touchstone.files:write_yaml"), values=values)
+
+
+def paper_job(plan: Plan) -> PaperJob:
+    """Return how the papers' tables are written in their own shape."""
+    headings = {
+        study: {name: _heading(plan, definition, table) for name, table in definition.tables.items()}
+        for study, definition in plan.studies.items()
+    }
+    return PaperJob(code=_code("touchstone.findings.paper:write"), run=plan.config.run, headings=headings)
+
+
+def _heading(plan: Plan, study: Study, table: TableDef) -> Heading:
+    datasets = [table.dataset] if table.dataset else study.recipes
+    used = {name: plan.stand_in(name) for name in datasets if plan.stand_in(name)}
+    return Heading(f"{table.label}. {table.heading}", used)
 
 
 def claims_job() -> WriteJob:

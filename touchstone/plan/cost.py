@@ -135,6 +135,7 @@ def study_jobs(plan: Plan, study: str) -> list[list[Path]]:
         *([s.choice, s.weights] for s in chosen),
         *([s.sensitivity] for s in chosen),
         *(list(files) for files in batches),
+        *(list(results.features(study, one.name)) for one in targets.of_features(plan, study)),
         targets.tables(plan, study),
         *_people(plan, study),
         *([targets.figures(plan, study)] if plan.studies[study].figures else []),
@@ -170,13 +171,14 @@ def attack_jobs(plan: Plan, model: ModelId) -> list[AttackJob]:
 
 
 def items(plan: Plan, study: str) -> list[Item]:
-    """Return what every training, selection and attack of a study takes."""
+    """Return what every training, selection and attack of a study takes, those for its figures among them."""
     trained = [m for m in plan.trained if m.study == study]
     choices = {m._replace(seed=0): m for m in trained if plan.selects(m)}.values()
     parts = (
         *(training(plan, m) for m in trained),
         *(selection(plan, m) for m in choices),
         *(attacking(plan, m) for m in plan.models if m.study == study),
+        *(features(plan, study, one.name) for one in targets.of_features(plan, study)),
     )
     return list(chain.from_iterable(parts))
 
@@ -217,6 +219,17 @@ def attacking(plan: Plan, model: ModelId) -> Iterator[Item]:
         yield item(model, "attacking", partial(judging, job, net, data))
         for member, more, times in runs(job, data):
             yield item(model, "attacking", partial(run, member, more, times, data, net))
+
+
+def features(plan: Plan, study: str, figure: str) -> Iterator[Item]:
+    """Yield what the attacks behind the features of a figure take; t-SNE comes on top, seconds per thousand points."""
+    yield Item(study, "attacking", START)
+    for batch in build.features_job(plan, study, figure).nets:
+        model = batch.subject.model
+        data = _data(plan, model)
+        for job in batch.attacks:
+            for member, more, times in alone(job, data):
+                yield item(model, "attacking", partial(run, member, more, times, data, batch.net))
 
 
 def item(model: ModelId, part: Part, spend: Callable[[], float]) -> Item:

@@ -407,6 +407,7 @@ class Drawing:
         defenses: see datasets.
         attacks: that it draws; none: all.
         samples: at most so many test images are drawn; None: all.
+        epsilon: radius at which attacks are drawn; None: the largest.
         along: option -> defense -> its value, for a figure that is drawn along options of the defenses.
         shown: the kinds of models that it draws, in their order; none of a figure of a table.
     """
@@ -420,8 +421,30 @@ class Drawing:
     defenses: tuple[str, ...]
     attacks: tuple[str, ...]
     samples: int | None
+    epsilon: float | None
     along: dict[str, dict[str, float]]
     shown: tuple[Shown, ...]
+
+
+@dataclass(frozen=True)
+class FeaturesJob(Job):
+    """What models make of test images before their last layer, for one figure, and of what an attack makes of them.
+
+    Attributes:
+        figure: its slug.
+        nets: each model with the one attack whose points are shown, at one radius; the clean pass for none.
+    """
+
+    run: str
+    study: str
+    figure: str
+    nets: tuple[BatchJob, ...]
+
+    @property
+    def models(self) -> tuple[ModelId, ...]:
+        """The models that it reads, each once: those that it is about, and what attacks on them start from."""
+        starts = (substitute.model for net in self.nets for substitute in net.substitutes)
+        return tuple(dict.fromkeys([*(net.subject.model for net in self.nets), *starts]))
 
 
 @dataclass(frozen=True)
@@ -466,6 +489,22 @@ class ReportJob(Job):
 
     title: str
     parameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What stands above one of the paper's tables: "Table 1. MNIST: accuracy", and dataset -> what stands in for it."""
+
+    text: str
+    stand_ins: dict[str, str]
+
+
+@dataclass(frozen=True)
+class PaperJob(Job):
+    """The papers' tables in their own shape: study -> table -> its heading."""
+
+    run: str
+    headings: dict[str, dict[str, Heading]]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from touchstone.paths import FORMS, AttackFiles, SelectionFiles
 from touchstone.plan import build
 from touchstone.plan.jobs import Drawing
 from touchstone.plan.plan import Plan
-from touchstone.report.plots import PLOTS
+from touchstone.report.plots import FEATURES, PLOTS, POINTS
 from touchstone.study.schema import RESULT_TABLES
 
 
@@ -24,6 +24,7 @@ def wildcards(plan: Plan) -> dict[str, str]:
         "defense": (m.defense for m in plan.trained),
         "seed": (m.seed for m in plan.trained),
         "batch": chain.from_iterable(plan.batches(m) for m in plan.models),
+        "figure": (one.name for study in plan.studies for one in of_features(plan, study)),
     }
     return {wildcard: _one_of(values) for wildcard, values in names.items()}
 
@@ -53,9 +54,26 @@ def table(plan: Plan, study: str, name: str) -> list[Path]:
     return [path, paths.sums_beside(path)]
 
 
+def paper(plan: Plan) -> list[Path]:
+    """Return the papers' tables in their own shape, each in each of its forms."""
+    shown = ((study, table) for study, definition in plan.studies.items() for table in definition.tables)
+    return [file for place in shown for file in plan.results.paper(*place)]
+
+
 def figures(plan: Plan, study: str) -> list[Path]:
     """Return every figure of a study in each of its forms."""
     return [plan.results.figure(study, name, form) for name in plan.studies[study].figures for form in FORMS]
+
+
+def of_features(plan: Plan, study: str) -> list[Drawing]:
+    """Return the figures of a study that draw features, and have models in this run to draw them of."""
+    drawings = build.figures_job(plan, study).drawings
+    return [one for one in drawings if PLOTS[one.plot].data == FEATURES and any(kind.models for kind in one.shown)]
+
+
+def features(plan: Plan, study: str) -> list[Path]:
+    """Return what is kept of features for the figures of a study."""
+    return [file for one in of_features(plan, study) for file in plan.results.features(study, one.name)]
 
 
 def drawn(plan: Plan, study: str) -> list[Path]:
@@ -68,7 +86,11 @@ def _read(plan: Plan, drawing: Drawing) -> Iterator[Path]:
     data = PLOTS[drawing.plot].data
     if data in RESULT_TABLES:
         yield from table(plan, drawing.study, data)
+    if data == FEATURES and any(shown.models for shown in drawing.shown):
+        yield from plan.results.features(drawing.study, drawing.name)
     for shown in drawing.shown:
+        if data == POINTS and shown.models:
+            yield from paths.prepared(plan.data(shown.dataset))
         for model, batches in zip(shown.models, shown.batches, strict=True):
             yield from plan.results.model(model)
             for batch in batches:
@@ -112,7 +134,8 @@ def everything(plan: Plan) -> list[Path]:
         *selections(plan, plan.trained),
         *batches(plan, plan.models),
         *map(results.report, ["", *plan.studies]),
-        *(part(plan, study) for study in plan.studies for part in (tables, figures, answered)),
+        *(part(plan, study) for study in plan.studies for part in (tables, features, figures, answered)),
+        paper(plan),
         (results.claims, results.config, results.provenance),
     ]
     return list(chain.from_iterable(made))

@@ -7,7 +7,10 @@ Text stands in Markdown cells. `{{ name }}` in them is filled with a value that 
 with the metadata `if: [name]` or `unless: [name]` is there only if that value is not, or is, empty. Neighbours with the
 metadata `each: name` are there, together, for each item of a list, and see the item's values too. Code cells give plain
 Markdown that Jupyter shows too. Two conventions are translated for pandoc: a paragraph "**Table 1.** ..." before a
-table and one "**Figure 1.** ..." after an image are captions.
+table and one "**Figure 1.** ..." after an image are captions. What is `folded` is for a screen, and not in the PDF.
+
+A table's first columns, as far as they are aligned left, name its rows. One that is too wide for an upright page of the
+PDF gets a turned one, and one that is too wide for that is split by its other columns, with the names in each part.
 """
 
 import os
@@ -22,6 +25,7 @@ from typing import Any, TypeAlias
 import nbformat
 
 from touchstone.files import write_bytes
+from touchstone.findings.markdown import parts
 from touchstone.registry import nearest
 
 READER = "markdown-citations"  # with citations, `@name` in a text would end the conversion
@@ -30,8 +34,11 @@ PORTRAIT = 142  # characters of head.typ's smallest letters that fit into a line
 LANDSCAPE = 225  # of the turned one
 WRAP = 20  # characters from which a cell is wrapped rather than its table turned
 MARGIN = 4  # characters for the space beside a column of fixed width, its header in bold letters
-LONG = 400  # characters of a table's line from which its columns are fitted to their texts; of twice that it is turned
+LONG = 400  # characters of a line of a table with texts that is still set upright; of twice that it is turned
+PROSE = 80  # characters from which a cell is a text
 TURN, BACK = "```{=typst}\n#landscape[\n```\n\n", "\n```{=typst}\n]\n```\n"  # around what stands on a turned page
+ANCHOR = "claim-"  # what the place of a claim in a document begins with
+NO_BREAK = "\N{NO-BREAK SPACE}"
 VALUES = "application/json"  # form in which a code cell gives values
 
 
@@ -53,11 +60,30 @@ def figure(label: str, caption: str, path: str) -> str:
     return f"![{label}]({path})\n\n**{label}.** {caption}"
 
 
+def anchor(claim: str) -> str:
+    """Name the place in a report where a claim is."""
+    return f"{ANCHOR}{claim}"
+
+
+def placed(text: str, name: str) -> str:
+    """Make a text the place that links to `#name` lead to."""
+    return f'<span id="{name}">{text}</span>'
+
+
+def folded(summary: str, *lines: str) -> str:
+    """Hide lines of Markdown until a reader asks for them; also inside a table."""
+    return f"<details><summary>{summary}</summary>{'<br>'.join(lines)}</details>"
+
+
 def for_pandoc(text: str) -> str:
-    """Write the captions of `captioned` and `figure` as pandoc wants them.
+    """Write the captions of `captioned` and `figure` as pandoc wants them, and keep a number's parts on one line.
 
     A caption goes below its table here, since pandoc gives one that stands between two tables to the first.
     """
+    text = re.sub(r" ±(?=\d)", f"{NO_BREAK}±", text)
+    text = re.sub(r"(?<=\d) to (?=-?\d)", f"{NO_BREAK}to{NO_BREAK}", text)
+    text = re.sub(r"(?<=\d) (?=\([a-z]+\) \|)", NO_BREAK, text)  # a number and the letter of its note
+    text = re.sub(r"\([a-z]+(?:, [a-z]+)+\)(?= \|)", lambda found: found[0].replace(" ", NO_BREAK), text)
     text = re.sub(rf"^(\*\*Table [^\n]+)\n\n({TABLE})", r"\2\nTable: \1\n", text + "\n", flags=re.MULTILINE)
     return re.sub(r"!\[[^\]\n]*\]\(([^)\n]+)\)\n\n(\*\*Figure [^\n]+)", r"![\2](\1)", text)
 
@@ -217,36 +243,74 @@ def to_html(notebook: str | Path, out: str | Path, *, page: str | Path, title: s
         "--standalone",
         "--embed-resources",
         "--mathml",
-        f"--resource-path={notebook.parent}",
+        f"--resource-path={os.pathsep.join([str(notebook.parent), str(Path(page).parent)])}",
     )
-    html = _convert(for_pandoc(markdown(notebook)), "html5", page, title, *options)
+    text = for_pandoc(markdown(notebook))
+    text = re.sub(r"</?(?:details|summary)>", r" `\g<0>`{=html}", text)  # pandoc has no place for them in a table
+    html = _convert(text, "html5", page, title, *options)
+    # a table that is wider than the page is moved in a box of its own, also by the keyboard
+    html = html.replace("<table", '<div class="table" tabindex="0"><table').replace("</table>", "</table></div>")
     write_bytes(Path(out), html.encode())
 
 
 def typst_source(notebook: str | Path, *, head: str | Path, title: str) -> str:
     """Return the typst document of a notebook, set with reports/head.typ."""
-    headed = rf"^(?:#+ [^\n]+\n\n)?{TABLE}\nTable: [^\n]+\n"
-    text = re.sub(headed, _laid_out, for_pandoc(markdown(notebook)), flags=re.MULTILINE)
+    headed = rf"^((?:#+ [^\n]+\n\n)?)({TABLE})\n(Table: [^\n]+\n)"
+    text = re.sub(r" ?<details>.*?</details>", "", for_pandoc(markdown(notebook)))
+    text = re.sub(headed, _laid_out, text, flags=re.MULTILINE)
     text = re.sub(rf"{re.escape(BACK)}\s*{re.escape(TURN)}", "\n\n", text)  # tables in a row share the page
     return _convert(text, "typst", head, title, f"--columns={LONG}")
 
 
 def _laid_out(found: re.Match[str]) -> str:
-    """Give a table with long texts columns that suit them; turn the page for one that is too wide, with its heading."""
-    lines = [line for line in found[0].splitlines() if line.startswith("|")]
-    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip()[1:-1])] for line in lines]
-    columns = [*zip(cells[0], *cells[2:], strict=True)]
-    longest = max(map(len, lines))
-    if longest > LONG:
-        wide = longest > 2 * LONG
-        text = found[0].replace(lines[1], _spread(cells[1], columns, LANDSCAPE if wide else PORTRAIT))
-    else:
-        wide = sum(min(WRAP, max(map(len, column))) + 2 for column in columns) > PORTRAIT
-        text = found[0]
-    return f"{TURN}{text}{BACK}" if wide else text
+    """Fit a table, with the heading before it, to the page: upright, turned, or split."""
+    heading, table, caption = found.groups()
+    lines = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip()[1:-1])] for line in table.splitlines()]
+    columns = [[_seen(cell) for cell in column] for column in zip(lines[0], *lines[2:], strict=True)]
+    longest = max(sum(map(len, line)) + 3 * len(line) for line in zip(*columns, strict=True))
+    widths = [_least(column) for column in columns]
+    prose = longest > LONG and max(len(cell) for column in columns for cell in column) > PROSE
+    wide = longest > 2 * LONG if prose else sum(widths) > PORTRAIT
+    room = LANDSCAPE if wide else PORTRAIT
+    labels = next((place for place, mark in enumerate(lines[1]) if mark.endswith(":")), len(columns))
+    shares = parts(widths, labels=labels, room=room)
+    titles = [f"{caption.rstrip()} ({number}/{len(shares)})\n" for number in range(1, len(shares) + 1)]
+    text = "\n".join(
+        _part([[line[place] for place in share] for line in lines], [columns[place] for place in share], title, room)
+        for share, title in zip(shares, titles if len(shares) > 1 else [caption], strict=True)
+    )
+    return f"{TURN}{heading}{text}{BACK}" if wide else f"{heading}{text}"
 
 
-def _spread(marks: Sequence[str], columns: Sequence[Sequence[str]], room: int) -> str:
+def _part(lines: Sequence[Sequence[str]], columns: Sequence[Sequence[str]], caption: str, room: int) -> str:
+    """Return a table with its caption; where typst would make its columns equally wide, they get their shares.
+
+    Args:
+        lines: of its cells.
+        columns: what is seen of them, the header first.
+        caption: as pandoc wants it.
+        room: characters that fit into a line of the page.
+    """
+    header, marks, *rows = lines
+    if sum(max(map(len, column)) + 2 for column in columns) > room:
+        marks = _spread(marks, columns, room)
+    table = "\n".join(f"|{'|'.join(line)}|" for line in (header, marks, *rows))
+    return f"{table}\n\n{caption}"
+
+
+def _seen(cell: str) -> str:
+    """Return about what is printed of a cell: no tags, no targets of links, no signs of Markdown."""
+    return re.sub(r"<[^>]*>|\]\([^)]*\)|\*\*|\\(?=\W)|(?<!\\)\[", "", cell)
+
+
+def _least(column: Sequence[str]) -> int:
+    """Return the characters that a column needs: its header breaks between words, and long cells are wrapped."""
+    header, *cells = column
+    words = max(map(len, re.split(r"\s", header)))
+    return max([words + 1, *(min(WRAP, len(cell)) for cell in cells)]) + 2  # its letters are bold
+
+
+def _spread(marks: Sequence[str], columns: Sequence[Sequence[str]], room: int) -> list[str]:
     """Return the line under a table's header with as many dashes as a column is wide, which pandoc takes for its share.
 
     A column is at least as wide as its longest word, and a short one as its longest cell. What is left of the page is
@@ -259,12 +323,15 @@ def _spread(marks: Sequence[str], columns: Sequence[Sequence[str]], room: int) -
     """
     widths = [max(map(len, column)) for column in columns]
     words = [max(len(word) for cell in column for word in re.split(r"[\s/_=;+-]", cell)) for column in columns]
-    least = [MARGIN + (width if width <= WRAP else word) for width, word in zip(widths, words, strict=True)]
-    texts = [width if width > WRAP else 0 for width in widths]
+    shorts = [max(map(len, cells)) <= WRAP for _, *cells in columns]
+    least = [
+        _least(column) if short else MARGIN + word for column, short, word in zip(columns, shorts, words, strict=True)
+    ]
+    texts = [1 if short else width for short, width in zip(shorts, widths, strict=True)]
     rest = max(0, room - sum(least)) / sum(texts)
-    dashes = ["-" * round(start + rest * text) for start, text in zip(least, texts, strict=True)]
-    ruled = [f"{line}:" if mark.endswith(":") else f":{line}" for line, mark in zip(dashes, marks, strict=True)]
-    return f"|{'|'.join(ruled)}|"
+    # pandoc takes them for shares of the page where the line is LONG
+    dashes = ["-" * round(LONG / room * (start + rest * text) + 1) for start, text in zip(least, texts, strict=True)]
+    return [f"{line}:" if mark.endswith(":") else f":{line}" for line, mark in zip(dashes, marks, strict=True)]
 
 
 def to_pdf(notebook: str | Path, out: str | Path, *, head: str | Path, title: str) -> None:

@@ -5,21 +5,25 @@ Tables and figures of the paper keep its numbers, what only the re-run has is nu
 
 from collections.abc import Hashable, Iterable, Mapping
 from itertools import count
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from touchstone.findings.evidence import SEPARATOR
 from touchstone.findings.markdown import escape, pipe_table
+from touchstone.findings.paper import MARKDOWN, laid_out, numbers
 from touchstone.findings.statements import WORST_CASE
-from touchstone.findings.tables import CERTAINTY_MARKS, data_words, decimals, laid_out, legend
+from touchstone.findings.tables import CERTAINTY_MARKS, data_words, decimals, legend
 from touchstone.findings.tables import summary as verdict_counts
-from touchstone.findings.vocabulary import VERDICTS, Outcome, known, outcome
-from touchstone.paths import link, study_files
+from touchstone.findings.vocabulary import VERDICTS, known, outcome
+from touchstone.paths import Results, link, study_files
 from touchstone.registry import nearest
-from touchstone.report import pairs, words
+from touchstone.report import glance, pairs, words
 from touchstone.report.material import Material, Provenance, existing, stand_ins
-from touchstone.report.render import Values, captioned, figure, join
+from touchstone.report.render import Values, anchor, captioned, figure, folded, join, placed
 from touchstone.runs import Run
+from touchstone.study.claim import Place
 from touchstone.study.claims import HEADLINE
 from touchstone.study.config import Config
 from touchstone.study.schema import TableDef
@@ -27,6 +31,7 @@ from touchstone.study.schema import TableDef
 PAPER = "paper"  # the run whose numbers may be compared with the published ones
 OWN_SECTION = ("worst-case", "heat-map", "selection")  # plots that are not among the paper's figures
 
+LINKED = MARKDOWN._replace(linked=lambda text, claim: f"[{text}](#{anchor(claim)})")
 _COUNTS = ["certain", "inferred", "uncertain", "all"]
 _GAPS = {"attack_gap": "attack gap", "replication_gap": "replication gap"}  # in points
 
@@ -54,6 +59,7 @@ def values(material: Material) -> Values:
         claims=claims_tables(material),
         lost_tables=lost_tables(material),
         marks=legend() if study.tables else "",
+        legend=legend(),
         figures=", ".join(_figures(material)),
         tolerance=words.per_dataset(criterion.tolerance) if criterion else "",
         reference=criterion.reference if criterion else "",
@@ -78,10 +84,11 @@ def own_tables(material: Material) -> dict[str, str]:
     there = {name: len(tables[name]) > 0 for name in own} | {"run": True, "models": True}
     there |= dict.fromkeys(["verdicts", *claims], len(tables["claims"]) > 0)
     there |= {"cited": len(words.cited(tables["claims"])) > 0}
-    there |= {"kinds": len(_of_a_kind(material)) > 0, "beyond": len(_beyond(material)) > 0}
+    there |= {"kinds": bool(kinds(material)), "gaps": bool(gaps(material)), "signs": bool(signs(material))}
+    there |= {"beyond": len(_beyond(material)) > 0}
     each_pair = [f"pairs {number}" for number in range(pairs.number(material))]
     there |= dict.fromkeys(each_pair, True)
-    order = ["verdicts", "cited", "kinds", "beyond", "run", "models", "attacks", "worst"]
+    order = ["kinds", "gaps", "signs", "verdicts", "cited", "beyond", "run", "models", "attacks", "worst"]
     order += ["paired", *each_pair, *claims, "qualitative", "selection", "flags", "failures"]
     shown = [name for name in order if there[name]]
     return {name: f"Table A{shown.index(name) + 1}" if there[name] else "" for name in order}
@@ -152,13 +159,18 @@ def cited(material: Material) -> str:
 
 
 def kinds(material: Material) -> str:
-    """Count the accuracies and errors by net and kind: many floor rows are one finding; empty without any."""
-    table, outcomes = [], get_args(Outcome)
-    for (net, kind), group in _of_a_kind(material).groupby(["cell_model", "kind"], sort=True):
-        found = group["verdict"].map(outcome).value_counts()
-        table.append([escape(str(net)), str(kind), str(len(group)), *(str(found.get(name, 0)) for name in outcomes)])
-    columns = ["net", "kind", "numbers", *outcomes]
-    return pipe_table(pd.DataFrame(table, columns=columns), right=columns[2:]) if table else ""
+    """Count the verdicts by net and kind of number: many floor rows are one finding; empty without any."""
+    return glance.by_net(material)
+
+
+def gaps(material: Material) -> str:
+    """List the largest gaps; empty without any."""
+    return glance.gaps([material])
+
+
+def signs(material: Material) -> str:
+    """List the flags that say of an attack or a net that a number may be wrong; empty without any."""
+    return glance.flags([material])
 
 
 def beyond(material: Material) -> str:
@@ -169,12 +181,6 @@ def beyond(material: Material) -> str:
     table = table.assign(**{name: [f"{float(text):.2g}" for text in rows[name]] for name in ("p", "q")})
     named = table.rename(columns={"id": "claim", "value": "paper"})
     return pipe_table(named, right=["paper", "p", "q"]) if len(table) else ""
-
-
-def _of_a_kind(material: Material) -> pd.DataFrame:
-    """Return the paper's own claims that have a kind, in the headline reading."""
-    rows = words.own(_reading(material, HEADLINE))
-    return rows[rows["kind"] != ""]
 
 
 def _beyond(material: Material) -> pd.DataFrame:
@@ -264,13 +270,18 @@ def _escaped(frame: pd.DataFrame, right: Iterable[str] = ()) -> str:
 def attacks(material: Material) -> str:
     """Return the table of what every attack found; empty without any."""
     table = material.tables["attacks"]
-    return pipe_table(table) if len(table) else ""
+    return pipe_table(table, _of_defenses(table)) if len(table) else ""
 
 
 def worst_case(material: Material) -> str:
     """Return the table of worst cases; empty without any."""
     table = material.tables["worst"]
-    return pipe_table(table) if len(table) else ""
+    return pipe_table(table, _of_defenses(table)) if len(table) else ""
+
+
+def _of_defenses(table: pd.DataFrame) -> list[str]:
+    """Return the columns with numbers: n, and those of the defenses behind it."""
+    return list(table.columns[table.columns.get_loc("n") :])
 
 
 def paper_tables(material: Material) -> str:
@@ -288,11 +299,10 @@ def lost_tables(material: Material) -> list[dict[str, str]]:
 
 def _blocks(material: Material, name: str, table: TableDef) -> list[dict[str, str]]:
     """Return label, caption and table of each block of one of the paper's tables."""
-    title = table.title.removesuffix(f" ({table.label})")
-    caption = join(f"{title}.", _stands_in(material, table.dataset), by=" ")
+    caption = join(f"{table.heading}.", _stands_in(material, table.dataset), by=" ")
     return [
-        {"label": join(table.label, block, by=", "), "caption": caption, "table": pipe_table(shown)}
-        for block, shown in laid_out(material.tables["paper"], name).items()
+        {"label": join(table.label, block, by=", "), "caption": caption, "table": pipe_table(shown, numbers(shown))}
+        for block, shown in laid_out(material.tables["paper"], name, LINKED).items()
     ]
 
 
@@ -309,7 +319,7 @@ def claims_tables(material: Material) -> list[dict[str, str]]:
         )
         other = "" if reading == HEADLINE else reading
         label = own_tables(material)[f"claims {other}".strip()]
-        shown = pd.DataFrame([_claim_row(row, notes) for row in rows])
+        shown = pd.DataFrame([_claim_row(row, notes, _origin(material, row)) for row in rows])
         table = pipe_table(shown, right=["paper", "ours", "interval", "n", "seeds", *_GAPS.values()])
         items.append({"label": label, "other": other, "table": table, "notes": words.explained(notes)})
     return items
@@ -330,11 +340,25 @@ def _interval_note(claim: Mapping[Hashable, Any]) -> str:
     return "" if kind in ("", "none", "t") else f"interval: {kind}"
 
 
-def _claim_row(claim: Mapping[Hashable, Any], notes: Mapping[str, str]) -> dict[str, str]:
+def _origin(material: Material, claim: Mapping[Hashable, Any]) -> str:
+    """Return, folded, the cell of a claim, the files that our number is from, and the command that makes them again."""
+    if not claim["records"]:
+        return ""
+    files = claim["records"].split(SEPARATOR)
+    home = Results.of(material.config.run).report(material.study.study).ipynb
+    links = [f"[{number}]({link(home, Path(file))})" for number, file in enumerate(files, 1)]
+    cell = [claim[f"cell_{slot}"] for slot in (*Place._fields[:-1], "epsilon", "metric")]
+    again = f"{_rerun(material)['command']} --force {' '.join(files)}"
+    return folded("from", escape(", ".join(filter(None, cell))), f"records: {', '.join(links)}", f"`{again}`")
+
+
+def _claim_row(claim: Mapping[Hashable, Any], notes: Mapping[str, str], origin: str) -> dict[str, str]:
+    name = escape(claim["id"])
+    name = placed(name, anchor(claim["id"])) if claim["reading"] == HEADLINE else name
     digits = decimals(claim["value"])
     low, high = (words.fixed(claim[end], digits) for end in ("interval_lo", "interval_hi"))
     return {
-        "claim": escape(claim["id"]) + CERTAINTY_MARKS[claim["certainty"]],
+        "claim": join(name + CERTAINTY_MARKS[claim["certainty"]], origin, by=" "),
         "paper": claim["value"],
         "ours": words.fixed(claim["ours"], digits),
         "interval": words.noted(f"{low} to {high}" if low and high else "", _interval_note(claim), notes),

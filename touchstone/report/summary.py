@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 
-import pandas as pd
-
-from touchstone.findings.markdown import escape, pipe_table
-from touchstone.findings.tables import counts
-from touchstone.findings.vocabulary import VERDICTS
+from touchstone.findings.markdown import escape
+from touchstone.findings.tables import legend
 from touchstone.paths import link
-from touchstone.report import words
+from touchstone.report import glance, words
 from touchstone.report.material import Material, stand_ins
 from touchstone.report.render import Values
 from touchstone.report.sections import run_table, run_values
@@ -16,10 +13,12 @@ from touchstone.report.sections import run_table, run_values
 
 def values(materials: Sequence[Material]) -> Values:
     """Return what the text names."""
-    shown = ["verdicts"] if _with_claims(materials) else []
-    labels = {f"table_{name}": f"Table A{number}" for number, name in enumerate([*shown, "run"], 1)}
+    shown = {"verdicts": verdicts(materials), "gaps": gaps(materials), "signs": signs(materials)}
+    there = [*(name for name, table in shown.items() if table), "run"]
+    labels = {f"table_{name}": f"Table A{number}" for number, name in enumerate(there, 1)}
     said = run_values(materials[0].config, _used(materials))
-    return Values({"table_verdicts": ""} | labels | said, studies=[_study(material) for material in materials])
+    absent = {f"table_{name}": "" for name in shown}
+    return Values(absent | labels | said, marks=legend(), studies=[_study(material) for material in materials])
 
 
 def _study(material: Material) -> dict[str, str]:
@@ -31,35 +30,23 @@ def _study(material: Material) -> dict[str, str]:
     return {"title": escape(study.title)} | found | files
 
 
-def _with_claims(materials: Sequence[Material]) -> list[Material]:
-    return [material for material in materials if len(material.tables["claims"])]
-
-
 def _used(materials: Sequence[Material]) -> dict[str, str]:
     return stand_ins(run for material in materials for run in material.runs)
 
 
 def verdicts(materials: Sequence[Material]) -> str:
-    """Return the counts of verdicts, a row per study that names published numbers; empty without any."""
-    materials = _with_claims(materials)
-    if not materials:
-        return ""
-    claims = {material.study.study: material.tables["claims"] for material in materials}
-    found = {study: counts(words.own(table)) for study, table in claims.items()}
-    kinds = {(count.word, count.only): count.name for counted in found.values() for count in counted}
-    columns = [kinds[kind] for kind in sorted(kinds, key=lambda kind: (list(VERDICTS).index(kind[0]), kind[1]))]
-    rows = []
-    for material in materials:
-        by_name = {count.name: count.all for count in found[material.study.study]}
-        table = claims[material.study.study]
-        second = words.second_verdicts(table)
-        stand = f"{second.get('stands', 0)} of {sum(second.values())}"
-        numbers = [str(by_name.get(name, 0)) for name in columns]
-        cited = str(words.cited(table)["id"].nunique())
-        rows.append([material.study.study, str(sum(by_name.values())), *numbers, cited, stand])
-    header = ["study", "numbers", *map(escape, columns), "cited numbers, apart", "numbers under attack that stand"]
-    table = pd.DataFrame(rows, columns=header)
-    return pipe_table(table, right=table.columns[1:])
+    """Count the verdicts, a row per study and kind of number; empty without any."""
+    return glance.by_study(materials)
+
+
+def gaps(materials: Sequence[Material]) -> str:
+    """List the largest gaps of all studies; empty without any."""
+    return glance.gaps(materials, of_run=True)
+
+
+def signs(materials: Sequence[Material]) -> str:
+    """List the flags that say of an attack or a net that a number may be wrong; empty without any."""
+    return glance.flags(materials)
 
 
 def machine(materials: Sequence[Material]) -> str:

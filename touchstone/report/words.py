@@ -1,6 +1,8 @@
 """Small words of the reports: counts, notes, lists. Sentences stand in the notebooks of reports/."""
 
 from collections.abc import Hashable, Iterable, Mapping
+from itertools import count, product
+from string import ascii_lowercase
 from typing import Any
 
 import pandas as pd
@@ -12,7 +14,8 @@ from touchstone.findings.tables import counts
 from touchstone.findings.vocabulary import PAIRED, STANDS, STATEMENTS, known
 from touchstone.study.claims import HEADLINE
 from touchstone.study.config import Cap
-from touchstone.study.statements import SEE
+
+FEW = 3  # comparisons that are shown with their numbers where all are right
 
 
 def counted(number: int, noun: str, nouns: str = "") -> str:
@@ -54,20 +57,20 @@ def cap_words(cap: Cap) -> str:
 
 
 def letters(texts: Iterable[str]) -> dict[str, str]:
-    """Give each different text a letter for use in a table: {"some text": "a"}."""
-    alphabet = "abcdefghijklmnopqrstuvwxyz"
-    unique = [text for text in dict.fromkeys(texts) if text]
-    return {text: alphabet[i % 26] * (i // 26 + 1) for i, text in enumerate(unique)}
+    """Give each different reason in some texts letters for use in a table, as a sheet's columns have: a, ..., z, aa."""
+    unique = dict.fromkeys(reason for text in texts for reason in text.split(SEPARATOR) if reason)
+    names = ("".join(word) for size in count(1) for word in product(ascii_lowercase, repeat=size))
+    return dict(zip(unique, names, strict=False))
 
 
 def noted(text: str, note: str, notes: Mapping[str, str]) -> str:
-    """Put the letter of a note behind a text that is not empty."""
-    return f"{text} ({notes[note]})" if text and note else text
+    """Put the letters of a note's reasons behind a text that is not empty."""
+    return f"{text} ({', '.join(notes[reason] for reason in note.split(SEPARATOR))})" if text and note else text
 
 
 def explained(notes: Mapping[str, str]) -> str:
-    """Return the notes that the letters stand for, "(a) ...; (b) ..."; empty without any."""
-    return "; ".join(f"({letter}) {escape(text)}" for text, letter in notes.items())
+    """List the reasons that the letters stand for, an item each; empty without any."""
+    return "\n".join(f"- ({letter}) {escape(text)}" for text, letter in notes.items())
 
 
 def reasons(*columns: str) -> str:
@@ -133,7 +136,7 @@ def second_verdict(claim: Mapping[Hashable, Any]) -> str:
 
 
 def statement_verdict(row: Mapping[Hashable, Any], case: str = "") -> str:
-    """Return the verdict on a statement, "undecided 2 of 3" or "see figure 3"; empty without one.
+    """Return the verdict on a statement, "undecided 2 of 3" or "not testable: people judge it"; empty without one.
 
     Args:
         row: of qualitative.csv.
@@ -144,11 +147,15 @@ def statement_verdict(row: Mapping[Hashable, Any], case: str = "") -> str:
 
 
 def statement_detail(row: Mapping[Hashable, Any], case: str = "") -> str:
-    """Return what that verdict rests on, "2 of 3; open: ..."; empty where nothing was compared by us."""
-    word, right, compared, why = (row[f"{case}{name}"] for name in REPLY)
-    if word == SEE:
+    """Return what that verdict rests on, "2 of 3; open: ..."; empty where nothing was compared by us.
+
+    A few comparisons that are all right are shown with their numbers; qualitative.csv has those of all.
+    """
+    word, right, compared, why, numbers = (row[f"{case}{name}"] for name in REPLY)
+    if word == "not testable":
         return ""
-    return reasons(f"{right} of {compared}" if compared else "", why)
+    shown = why or (numbers if numbers.count(SEPARATOR) < FEW else "")
+    return reasons(f"{right} of {compared}" if compared else "", shown)
 
 
 def second_verdicts(claims: pd.DataFrame) -> dict[str, int]:

@@ -128,6 +128,8 @@ METRICS = {
     "clean_accuracy_drop_vs_std": _CONFIDENCE._replace(kinds=["none"], low=-1.0, at_radius=False),
     **dict.fromkeys(["fuzziness", "near_zero_param_ratio_vs_std"], _WEIGHTS),
 }
+RHO_NEAR = "rho_near"  # share of the samples that are right with ||r|| / ||x|| below NEAR; only statements ask it
+NEAR = 0.1
 ERRORS = ("error", "adv_error")  # of 1 minus an accuracy: any, and what papers call so under attack
 # metrics that also need the reference defense
 COMPARED = ("clean_accuracy_drop_vs_std", "near_zero_param_ratio_vs_std")

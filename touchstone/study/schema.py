@@ -431,6 +431,11 @@ class TableDef(Strict):
         """What the paper calls it."""
         return self.source_table or f"Table {self.lost.number if self.lost else ''}"
 
+    @property
+    def heading(self) -> str:
+        """Its title without its label."""
+        return self.title.removesuffix(f" ({self.label})")
+
 
 class FigureDef(Open):
     """A plot, and what of the study it shows; a plot says which of these it takes (`touchstone.report.plots`)."""
@@ -444,6 +449,7 @@ class FigureDef(Open):
         default=[], description="of the study, or worst-<norm>; all if left out"
     )
     samples: Count | None = Field(default=None, description="at most so many test images; all if left out")
+    epsilon: Positive | None = Field(default=None, description="radius of the attacks; the largest if left out")
     along: Annotated[list[str], Once] = Field(
         default=[],
         description="options of the defenses on the axis: along each, those that differ from the first in it alone",

@@ -5,13 +5,19 @@ PLOTS is a plain table, so that a study is checked without importing matplotlib 
 
 from touchstone.registry import PlotSpec
 
-MODELS, RECORDS = "models", "records"  # what a plot reads that is no table of results
+# what a plot reads that is no table of results
+MODELS, RECORDS, POINTS, FEATURES = "models", "records", "points", "features"
 _KINDS = ("datasets", "models", "defenses")  # of the nets that a figure may name
 
 
-def _of(data: str, draw: str, read: str, needs: tuple[str, ...] = (), takes: tuple[str, ...] = ()) -> PlotSpec:
+def _of(
+    data: str, draw: str, read: str, needs: tuple[str, ...] = (), takes: tuple[str, ...] = (), *, where: str = "sources"
+) -> PlotSpec:
     here = "touchstone.report.plots"
-    return PlotSpec(f"{here}.{draw}", f"{here}.sources:{read}", data, needs, takes)
+    return PlotSpec(f"{here}.{draw}", f"{here}.{where}:{read}", data, needs, takes)
+
+
+_ONE_SET = ("datasets", "defenses", "attacks")
 
 
 PLOTS: dict[str, PlotSpec] = {
@@ -23,6 +29,17 @@ PLOTS: dict[str, PlotSpec] = {
     "rho-density": _of(RECORDS, "density:density", "ratios", ("datasets", "defenses", "attacks"), ("models",)),
     "sweep": _of("cells", "sweeps:sweep", "swept", ("datasets", "defenses", "attacks", "along"), ("models",)),
     "worst-case": _of("cells", "robustness:security_curves", "table", takes=_KINDS),
-    "heat-map": _of("cells", "robustness:heat_map", "table", takes=_KINDS),
+    "heat-map": _of("cells", "robustness:heat_map", "table", takes=(*_KINDS, "attacks")),
     "selection": _of("selection", "selection:sensitivity", "table", takes=_KINDS),
+    "gallery": _of(POINTS, "gallery:gallery", "gallery", _ONE_SET, ("models", "epsilon"), where="attacked"),
+    "gallery-of-targets": _of(POINTS, "gallery:gallery", "targets", _ONE_SET, ("models",), where="attacked"),
+    "ranks": _of(RECORDS, "ranks:newly", "newly", _ONE_SET, ("models",), where="attacked"),
+    "features": _of(
+        FEATURES,
+        "embedding:tsne",
+        "features",
+        ("datasets", "defenses", "samples"),
+        ("models", "attacks", "epsilon"),
+        where="features",
+    ),
 }

@@ -90,7 +90,7 @@ def table(drawing: Drawing, results: Results) -> pd.DataFrame:
     path = results.table(drawing.study, PLOTS[drawing.plot].data)
     # an empty text is text, no missing number
     found = read_table(path, dtype=dict.fromkeys(TEXTS, str)).fillna(dict.fromkeys(TEXTS, ""))
-    for column in ("dataset", "model", "defense"):
+    for column in ("dataset", "model", "defense", "attack"):
         if names := getattr(drawing, f"{column}s"):
             found = found[found[column].isin(names)]
     return found

@@ -7,12 +7,13 @@ from pathlib import Path
 from string import digits as DIGITS
 
 from touchstone.attacks import ATTACKS, attack_spec
+from touchstone.cell import radius_index
 from touchstone.data import DATASETS, READERS, reader
 from touchstone.defenses import DEFENSES, defense_spec
 from touchstone.models import FIRST_CONV, MODELS, model_spec
 from touchstone.paths import StudyFiles
 from touchstone.registry import OWN, PlotSpec, is_own, options, registered
-from touchstone.report.plots import PLOTS
+from touchstone.report.plots import FEATURES, PLOTS, POINTS
 from touchstone.study import figures
 from touchstone.study.alike import spelled_out
 from touchstone.study.captions import captions
@@ -429,6 +430,7 @@ class References:
             for number, name in enumerate(getattr(figure, kind)):
                 check.known((*key, kind, number), name, names, kind.removesuffix("s"))
         self._along(key, figure)
+        self._radius(key, figure)
 
     def _named(self, key: Key, figure: FigureDef, plot: PlotSpec) -> None:
         """A figure names what its plot takes, and all that it needs."""
@@ -437,6 +439,10 @@ class References:
         for name in plot.needs:
             if name not in figure.named:
                 self.check.add(key, f"{figure.fn!r} needs {name!r}")
+        if plot.data == POINTS and len(figure.datasets) > 1:
+            self.check.add((*key, "datasets"), f"{figure.fn!r} shows the images of one dataset")
+        if plot.data == FEATURES and (len(figure.attacks) > 1 or not self.study.attacks.keys() >= {*figure.attacks}):
+            self.check.add((*key, "attacks"), f"{figure.fn!r} shows the points of one attack of the study")
 
     def _options(self, key: Key, figure: FigureDef, plot: PlotSpec) -> None:
         """An option is of the function that draws, or of the one that reads."""
@@ -445,6 +451,18 @@ class References:
         self.check.options(key, plot.read, {k: v for k, v in figure.options.items() if k in read})
         if "parameter" in read and figure.options.get("parameter", FIRST_CONV) == FIRST_CONV:
             self._has_conv1((*key, "fn"))
+
+    def _radius(self, key: Key, figure: FigureDef) -> None:
+        """Every published attack with a budget is run at the radius; a worst case is read at radii in pixels."""
+        study, epsilon = self.study, figure.epsilon
+        if epsilon is None:
+            return
+        threats = {study.attacks[name].threat for name in figure.attacks if name in study.attacks}
+        for threat in (study.threats[name] for name in threats if name in study.threats):
+            for dataset in (name for name in figure.datasets if name in threat.epsilons):
+                if all(radius_index(radii, epsilon) is None for radii in threat.on(dataset)):
+                    text = f"must be a radius on {dataset}, one of {threat.epsilons[dataset]}, got {epsilon:g}"
+                    self.check.add((*key, "epsilon"), text)
 
     def _along(self, key: Key, figure: FigureDef) -> None:
         """Every defense has a number for each option on the axis."""

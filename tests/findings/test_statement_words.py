@@ -1,0 +1,398 @@
+"""Every test of the language: what holds, fails, is undecided, or not run, on made-up numbers."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_statements import CLEAN, CW, FGSM, HIGH, LOW, PGD, WIDE, ZERO, Case, reply, seeds
+from toy_records import header
+
+from touchstone.cell import ModelId
+from touchstone.findings.statements import TESTS, sampled
+from touchstone.findings.statements.comparisons import Comparison, Sampled, conclude
+from touchstone.findings.statements.measured import Samples, Training, Trainings, What, of_samples
+from touchstone.records import Attacked, Batch
+from touchstone.study.statements import Question, Statement
+
+NAMES = {"pgd": PGD, "fgsm": FGSM, "cw": CW}
+Rows = Mapping[str, Sequence[float]]  # "[dataset] defense attack [radius or metric]" -> a number per seed
+
+
+def case(test: str, rows: Rows) -> str:
+    """Ask of made-up numbers: accuracies at 0.3 on mnist unless they say otherwise."""
+    made = Case()
+    for key, values in rows.items():
+        words = key.split() if key.startswith("cifar10 ") else [M, *key.split()]
+        dataset, defense, attack, rest = (*words, "")[:4]
+        clean, number = attack == CLEAN, rest.replace(".", "").isdigit()
+        about = {"attack": NAMES.get(attack, attack), "norm": "none" if clean else "linf", "dataset": dataset}
+        about |= {"metric": "accuracy" if number or not rest else rest}
+        about |= {"epsilon": float(rest) if number else math.nan if clean or rest else 0.3}
+        made.add({(defense, attack): values}, **about)
+    return reply(made.asked(test))
+
+
+M = "mnist"
+ON_ONE = {"a pgd": HIGH, "b pgd": LOW, "cifar10 a pgd": LOW, "cifar10 b pgd": LOW}
+UNDER_ONE = {"a pgd": HIGH, "b pgd": LOW, "a weak": LOW, "b weak": LOW}
+GAPS = {key.replace("pgd", "clean prob_gap"): values for key, values in ON_ONE.items()}
+RISING = {"a clean prob_gap": LOW, "b clean prob_gap": HIGH}
+FALLING = {"a clean prob_gap": HIGH, "b clean prob_gap": LOW}
+TWO_ATTACKS = {"a cw avg_confidence": LOW, "a fgsm avg_confidence": HIGH}
+ERRORS = {"a clean": HIGH, "b clean": LOW, "c clean": HIGH}
+ELSEWHERE = {"cifar10 a clean": LOW, "cifar10 b clean": HIGH}
+RHOS = {"a cw rho_adv": HIGH, "b cw rho_adv": LOW, "c cw rho_adv": ZERO}
+
+
+@pytest.mark.parametrize(
+    ("test", "rows", "verdict"),
+    [
+        ("gain-above a b mnist cifar10", ON_ONE, "holds"),
+        ("gain-above a b cifar10 mnist", ON_ONE, "fails"),
+        ("gain-above a b mnist cifar10", ON_ONE | {"a pgd": WIDE}, "undecided 0 of 1"),
+        ("gain-above a b mnist cifar10", {"a pgd": HIGH, "b pgd": LOW}, "not run"),
+        ("gain-grows a b weak pgd40-linf", UNDER_ONE, "holds"),
+        ("gain-grows a b pgd40-linf weak", UNDER_ONE, "fails"),
+        ("gain-grows a b weak pgd40-linf", UNDER_ONE | {"a pgd": WIDE}, "undecided 0 of 1"),
+        ("gain-grows a b weak pgd40-linf", {"a pgd": HIGH, "b pgd": LOW}, "not run"),
+        ("at-least 0.72 a", {"a pgd": HIGH}, "undecided 0 of 1"),
+        ("at-least 0.7 a", {"a pgd": HIGH, "a fgsm": HIGH, "b pgd": ZERO}, "holds"),
+        ("at-least 0.7 a", {"a pgd": LOW}, "fails"),
+        ("at-least 0.7 a", {"a pgd": ()}, "not run"),
+        ("at-most 0.5 a", {"a pgd": LOW}, "undecided 0 of 1"),
+        ("at-most 0.55 a", {"a pgd": LOW}, "holds"),
+        ("at-most 0.5 a", {"a pgd": HIGH}, "fails"),
+        ("at-most 0.5 a", {"a pgd": ()}, "not run"),
+        ("varies a b c", {"a pgd": HIGH, "b pgd": LOW, "c pgd": LOW}, "holds"),
+        ("varies a b", {"a pgd": HIGH, "b pgd": HIGH}, "fails"),
+        ("varies a b", {"a pgd": WIDE, "b pgd": LOW}, "undecided 0 of 1"),
+        ("varies a b", {"a pgd": HIGH, "b pgd": ()}, "not run"),
+        ("more-robust-in-turn rho_adv a b c", RHOS, "holds"),
+        ("more-robust-in-turn rho_adv a c b", RHOS, "fails"),
+        ("in-turn avg_confidence a b", {"a cw avg_confidence": HIGH, "b cw avg_confidence": LOW}, "holds"),
+        ("in-turn avg_confidence b a", {"a cw avg_confidence": HIGH, "b cw avg_confidence": LOW}, "fails"),
+        ("in-turn avg_confidence a b", {"a cw avg_confidence": WIDE, "b cw avg_confidence": LOW}, "undecided 0 of 1"),
+        ("in-turn avg_confidence a b", {"a cw avg_confidence": HIGH}, "not run"),
+        ("number-at-least avg_confidence 0.6 a", {"a cw avg_confidence": HIGH}, "holds"),
+        ("number-at-least avg_confidence 0.6 a", {"a cw avg_confidence": LOW}, "fails"),
+        ("number-at-least avg_confidence 0.71 a", {"a cw avg_confidence": HIGH}, "undecided 0 of 1"),
+        ("number-at-least avg_confidence 0.6 a", {"a cw avg_confidence": ()}, "not run"),
+        ("number-at-least rho_near 0.6 a under cw-l2", {"a cw": LOW}, "not run"),
+        ("number-at-most avg_confidence 0.6 a", {"a cw avg_confidence": LOW}, "holds"),
+        ("number-at-most avg_confidence 0.6 a", {"a cw avg_confidence": HIGH}, "fails"),
+        ("stronger pgd40-linf fgsm-linf", {"a pgd": LOW, "a fgsm": HIGH}, "holds"),
+        ("stronger pgd40-linf fgsm-linf", {"a pgd": HIGH, "a fgsm": LOW}, "fails"),
+        ("stronger pgd40-linf fgsm-linf", {"a pgd": ZERO, "a fgsm": ZERO}, "undecided 0 of 1"),
+        ("stronger pgd40-linf fgsm-linf", {"a pgd": LOW, "a fgsm": ()}, "not run"),
+        ("stronger pgd40-linf fgsm-linf on b", {"a pgd": HIGH, "a fgsm": LOW, "b pgd": LOW, "b fgsm": HIGH}, "holds"),
+        ("stronger pgd40-linf cw-l2", {"a pgd": LOW, "a cw 2": HIGH}, "holds"),
+        ("no-weaker pgd40-linf fgsm-linf", {"a pgd": ZERO, "a fgsm": ZERO}, "holds"),
+        ("no-weaker pgd40-linf fgsm-linf", {"a pgd": HIGH, "a fgsm": LOW}, "fails"),
+        ("no-weaker pgd40-linf fgsm-linf", {"a pgd": WIDE, "a fgsm": LOW}, "undecided 0 of 1"),
+        ("takes-at-most 0.25 pgd40-linf long", {"a pgd": HIGH, "a long": LOW}, "holds"),
+        ("takes-at-most 0.015 pgd40-linf long", {"a pgd": HIGH, "a long": LOW}, "fails"),
+        ("takes-at-most 0.015 pgd40-linf long", {"a pgd": WIDE, "a long": LOW}, "undecided 0 of 1"),
+        ("takes-at-most 0.015 pgd40-linf long", {"a pgd": HIGH, "a long": ()}, "not run"),
+        ("ascending avg_confidence cw-l2 fgsm-linf", TWO_ATTACKS, "holds"),
+        ("ascending avg_confidence fgsm-linf cw-l2", TWO_ATTACKS, "fails"),
+        ("ascending avg_confidence cw-l2 fgsm-linf", {"a cw avg_confidence": LOW}, "not run"),
+        ("falls-to 0.05", {"a pgd 0.1": HIGH, "a pgd 0.2": LOW, "a pgd 0.3": ZERO}, "holds"),
+        ("falls-to 0.05", {"a pgd 0.1": LOW, "a pgd 0.2": HIGH, "a pgd 0.3": ZERO}, "fails"),
+        ("falls-to 0.05", {"a pgd 0.1": HIGH, "a pgd 0.2": LOW}, "fails"),
+        ("falls-to 0.05", {"a pgd 0.1": HIGH, "a pgd 0.2": ()}, "not run"),
+        ("falls-to 0.5", {"a pgd 0.1": HIGH, "a pgd 0.2": WIDE}, "undecided 0 of 2"),
+        ("keeps-clean a b", {"a clean": [0.7] * 3, "b clean": [0.71] * 3}, "holds"),
+        ("keeps-clean a b", {"a clean": LOW, "b clean": HIGH}, "fails"),
+        ("keeps-clean a b", {"a clean": WIDE, "b clean": LOW}, "undecided 0 of 1"),
+        ("keeps-clean a b", {"a clean": HIGH, "b clean": ()}, "not run"),
+        ("alike-clean a b c", {"a clean": [0.7] * 3, "b clean": [0.74] * 3, "c clean": [0.72] * 3}, "holds"),
+        ("alike-clean a b", {"a clean": LOW, "b clean": HIGH}, "fails"),
+        ("alike-clean a b", {"a clean": LOW, "b clean": ()}, "not run"),
+        ("clearly-below error a b", {"a clean": [0.99] * 3, "b clean": [0.97] * 3}, "holds"),
+        ("clearly-below error a b", {"a clean": [0.975] * 3, "b clean": [0.97] * 3}, "fails"),
+        ("clearly-below error a b", {"a clean": WIDE, "b clean": LOW}, "undecided 0 of 1"),
+        ("clearly-below error a b", {"a clean": (), "b clean": LOW}, "not run"),
+        ("decreasing error b a; decreasing error b c", ERRORS, "holds"),
+        ("decreasing error b a; decreasing error a c", ERRORS, "undecided 1 of 2"),
+        ("decreasing-somewhere error a b", ERRORS | ELSEWHERE, "holds"),
+        ("decreasing-somewhere error a b", {"a clean": HIGH, "b clean": LOW}, "fails"),
+        ("decreasing-somewhere error b a", {"a clean": WIDE, "b clean": LOW}, "undecided 0 of 1"),
+        ("decreasing-somewhere error b a", {"a clean": (), "b clean": LOW}, "not run"),
+        ("difference-above prob_gap a b mnist cifar10", GAPS, "holds"),
+        ("difference-above prob_gap a b cifar10 mnist", GAPS, "fails"),
+        ("difference-above prob_gap a b mnist cifar10", {"a clean prob_gap": HIGH, "b clean prob_gap": LOW}, "not run"),
+        ("clean-at-least prob_gap 0.6 a", {"a clean prob_gap": HIGH}, "holds"),
+        ("clean-at-least prob_gap 0.6 a", {"a clean prob_gap": LOW}, "fails"),
+        ("clean-at-least prob_gap 0.6 a", {"a clean prob_gap": WIDE}, "undecided 0 of 1"),
+        ("clean-at-least prob_gap 0.6 a", {"a clean prob_gap": ()}, "not run"),
+        ("rises-with prob_gap a b under pgd40-linf", RISING | {"a pgd": LOW, "b pgd": HIGH}, "holds"),
+        ("rises-with prob_gap a b under pgd40-linf", FALLING | {"a pgd": LOW, "b pgd": HIGH}, "fails"),
+        ("rises-with prob_gap a b under pgd40-linf", RISING | {"a pgd": LOW, "b pgd": WIDE}, "undecided 0 of 1"),
+        ("rises-with prob_gap a b under pgd40-linf", RISING | {"a pgd": LOW, "b pgd": ()}, "not run"),
+    ],
+)  # fmt: skip
+def test_what_becomes_of_numbers(test: str, rows: Rows, verdict: str) -> None:
+    assert case(test, rows) == verdict
+
+
+def test_what_an_attack_misses_is_the_gap_to_the_worst_case() -> None:
+    def gaps(*values: float) -> str:
+        made = Case().add({("a", CW): HIGH}, epsilon=1.0)
+        for radius, value in zip((1.0, 2.0), values, strict=True):
+            cell = {"attack": CW, "protocol": "worst", "metric": "attack_gap", "epsilon": radius}
+            made.cells += seeds(*[value] * 3, defense="a", **cell)
+        return reply(made.asked("misses cw-l2 a"))
+
+    assert [gaps(0.1, 0.0), gaps(0.01, 0.02)] == ["holds", "fails"]
+    assert case("misses cw-l2 a", {"a cw": HIGH}) == "not run"
+
+
+def test_a_clause_may_be_about_some_attacks_alone() -> None:
+    rows = {"a pgd": HIGH, "b pgd": LOW, "a fgsm": LOW, "b fgsm": HIGH}
+    assert case("above a b", rows) == "fails"
+    assert case("above a b under pgd40-linf", rows) == "holds"
+
+
+# ---- trainings
+
+
+def trained(values: Mapping[str, Sequence[Sequence[float] | None]], column: str) -> Trainings:
+    """Trainings by defense, each seed with a column of its history; None: one that failed."""
+    found = []
+    for defense, runs in values.items():
+        for seed, column_values in enumerate(runs):
+            rows = column_values or [math.nan]
+            history = pd.DataFrame({"epoch": range(1, len(rows) + 1), column: rows})
+            found.append(Training(ModelId("toy", M, "lenet", defense, seed), column_values is None, history))
+    return Trainings(tuple(found))
+
+
+def asked_of_trainings(test: str, given: Trainings, **accuracies: Sequence[float]) -> str:
+    made = Case().add({("a", PGD): HIGH, **{(name, CLEAN): values for name, values in accuracies.items()}})
+    return reply(made.asked(test, trained=given))
+
+
+FAST, SLOW, MIXED = [[10.0]] * 3, [[20.0]] * 3, [[5.0], [15.0], [40.0]]
+
+
+@pytest.mark.parametrize(
+    ("test", "a", "b", "verdict"),
+    [
+        ("training-above seconds_per_epoch a b", SLOW, FAST, "holds"),
+        ("training-above seconds_per_epoch a b", FAST, SLOW, "fails"),
+        ("training-above seconds_per_epoch a b", MIXED, FAST, "undecided 0 of 1"),
+        ("training-above seconds_per_epoch a b", SLOW, [], "not run"),
+        ("costs-at-least 1.5 a b", SLOW, FAST, "holds"),
+        ("costs-at-least 2.5 a b", SLOW, FAST, "fails"),
+        ("costs-at-least 1.1 a b", MIXED, FAST, "undecided 0 of 1"),
+        ("costs-at-least 1.5 a b", [None] * 3, FAST, "not run"),
+        ("costs-at-most 1.1 a b", FAST, FAST, "holds"),
+        ("costs-at-most 1.1 a b", SLOW, FAST, "fails"),
+        ("costs-at-most 1.1 a b", MIXED, FAST, "undecided 0 of 1"),
+        ("costs-at-most 1.1 a b", [], [], "not run"),
+    ],
+)
+def test_what_an_epoch_costs(test: str, a: Any, b: Any, verdict: str) -> None:
+    assert asked_of_trainings(test, trained({"a": a, "b": b}, "seconds")) == verdict
+
+
+def test_a_loss_settles_and_scatters_at_its_end() -> None:
+    early, late = [[2.0, 0.1, *[0.0] * 6]] * 3, [[2.0, 1.5, 1.0, 0.5, 0.19, 0.1, 0.05, 0.0]] * 3
+    given = trained({"early": early, "late": late}, "loss")
+    assert asked_of_trainings("training-above settling_epoch late early", given) == "holds"
+    assert given.seeds((M, "lenet", "early"), "settling_epoch") == dict.fromkeys(range(3), 2.0)
+    assert given.seeds((M, "lenet", "late"), "settling_epoch") == dict.fromkeys(range(3), 5.0)
+    assert given.seeds((M, "lenet", "late"), "late_spread")[0] == pytest.approx(np.std([0.05, 0.0], ddof=1) / 2.0)
+    assert asked_of_trainings("training-above late_spread late early", given) == "holds"
+    assert asked_of_trainings("training-above validation_accuracy late early", given) == "not run"
+
+
+@pytest.mark.parametrize(
+    ("fails", "accuracy", "unstable", "stabler"),
+    [
+        (5, [], "holds", "holds"),
+        (0, [0.2] * 5, "holds", "holds"),
+        (0, [0.7] * 5, "fails", "undecided 0 of 1"),
+        (2, [0.7] * 3, "undecided 0 of 1", "undecided 0 of 1"),
+    ],
+)
+def test_trainings_that_go_wrong(fails: int, accuracy: Sequence[float], unstable: str, stabler: str) -> None:
+    ran: list[Any] = [[1.0]] * len(accuracy) + [None] * fails
+    given = trained({"a": ran, "b": [[1.0]] * 5, "c": [[1.0]] * 5}, "loss")
+    numbers = {"a": accuracy, "b": [0.7] * 5, "c": [0.7] * 5}
+    assert asked_of_trainings("unstable b a", given, **numbers) == unstable
+    assert asked_of_trainings("stabler b c a", given, **numbers) == stabler
+
+
+def test_a_net_that_is_watched_decays_or_stays() -> None:
+    falls, stays = [[0.2, 0.5, math.nan, 0.3]] * 3, [[0.2, 0.5, math.nan, 0.49]] * 3
+    given = trained({"a": falls, "b": stays}, "test_robust")
+    assert [asked_of_trainings(f"decays {name}", given) for name in "ab"] == ["holds", "fails"]
+    assert [asked_of_trainings(f"stays {name}", given) for name in "ab"] == ["fails", "holds"]
+    assert asked_of_trainings("decays a", trained({"a": [[1.0]] * 3}, "loss")) == "not run", "nobody watched"
+    one = trained({"a": falls[:1]}, "test_robust")
+    assert asked_of_trainings("decays a", one) == "undecided 0 of 1"
+
+
+# ---- attacks, sample by sample
+
+N = 200
+GEN = np.random.default_rng(0)
+NOISE = pd.Series(GEN.normal(0.0, 0.05, N))
+UP, DOWN = 2.0 + NOISE, 1.0 + NOISE[::-1].reset_index(drop=True)
+HALF = pd.Series(np.arange(N) % 2, dtype=float)
+ALL, NONE = HALF * 0 + 1, HALF * 0
+EVEN = pd.Series(np.arange(N) % 9 + 2, dtype=float)  # every class alike
+SECOND = EVEN.where(HALF > 0, 2.0)
+NETS = {"a": ModelId("toy", M, "lenet", "a", 0), "b": ModelId("toy", M, "lenet", "b", 0)}
+
+
+def asked_of_samples(test: str, **nets: Mapping[tuple[str, str], pd.Series]) -> str:
+    """Ask of what was measured on one net of each defense; "@" in a name stands for the radius 0.3."""
+    made = Case().add({(name, PGD): LOW[:1] for name in (nets or {"a": {}})})
+    made.add({(name, FGSM): LOW[:1] for name in (nets or {"a": {}})})
+    of = {
+        NETS[net]: {
+            What(attack, name.rstrip("@"), 0.3 if "@" in name else math.nan): v for (attack, name), v in m.items()
+        }
+        for net, m in nets.items()
+    }
+    return reply(made.asked(test, measured=Samples(of)))
+
+
+def both(name: str, first: Any, second: Any) -> dict[tuple[str, str], pd.Series]:
+    return {(PGD, name): first, (FGSM, name): second}
+
+
+@pytest.mark.parametrize(
+    ("test", "a", "verdict"),
+    [
+        ("nearer pgd40-linf fgsm-linf", both("distance", DOWN, UP), "holds"),
+        ("nearer pgd40-linf fgsm-linf", both("distance", UP, DOWN), "fails"),
+        ("nearer pgd40-linf fgsm-linf", both("distance", UP, UP + GEN.normal(0, 1, N) * 0.1), "undecided 0 of 1"),
+        ("nearer pgd40-linf fgsm-linf", {(PGD, "distance"): UP}, "not run"),
+        ("leaves-least pgd40-linf fgsm-linf", both("left@", HALF, HALF), "holds"),
+        ("leaves-least pgd40-linf fgsm-linf", both("left@", ALL, HALF), "fails"),
+        ("leaves-least pgd40-linf fgsm-linf", {}, "not run"),
+        ("leaves-more 0.05 pgd40-linf fgsm-linf", both("left@", ALL, HALF), "holds"),
+        ("leaves-more 0.05 pgd40-linf fgsm-linf", both("left@", HALF, HALF), "fails"),
+        ("leaves-more 0.5 pgd40-linf fgsm-linf", both("left@", ALL, HALF), "undecided 0 of 1"),
+        ("leaves-more 0.05 pgd40-linf fgsm-linf", {(PGD, "left@"): ALL}, "not run"),
+        ("as-strong pgd40-linf fgsm-linf", both("left@", HALF, HALF), "holds"),
+        ("as-strong pgd40-linf fgsm-linf", both("left@", HALF, ALL), "fails"),
+        ("as-strong pgd40-linf fgsm-linf", {}, "not run"),
+        ("breaks-at-most 0.9 pgd40-linf", {(PGD, "reached"): HALF}, "holds"),
+        ("breaks-at-most 0.3 pgd40-linf", {(PGD, "reached"): HALF}, "fails"),
+        ("breaks-at-most 0.51 pgd40-linf", {(PGD, "reached"): HALF}, "undecided 0 of 1"),
+        ("breaks-at-most 0.3 pgd40-linf", {}, "not run"),
+        ("fewer-pixels pgd40-linf", {(PGD, "distance"): DOWN, (PGD, "distance_values"): 2 * DOWN}, "holds"),
+        ("fewer-pixels pgd40-linf", {(PGD, "distance"): DOWN, (PGD, "distance_values"): DOWN}, "fails"),
+        ("fewer-pixels pgd40-linf", {(PGD, "distance"): DOWN}, "not run"),
+        ("as-costly pgd40-linf fgsm-linf", both("gradients", UP, 0.9 * UP), "holds"),
+        ("as-costly pgd40-linf fgsm-linf", both("gradients", UP, DOWN), "fails"),
+        ("as-costly pgd40-linf fgsm-linf", {}, "not run"),
+        ("second-class pgd40-linf", {(PGD, "new_rank@"): SECOND}, "holds"),
+        ("second-class pgd40-linf", {(PGD, "new_rank@"): 5 * ALL}, "fails"),
+        ("second-class pgd40-linf", {(PGD, "new_rank@"): EVEN}, "undecided 0 of 8"),
+        ("second-class pgd40-linf", {}, "not run"),
+        ("second-class-throughout pgd40-linf", {(PGD, "new_rank@"): SECOND}, "holds"),
+        ("second-class-throughout pgd40-linf", {(PGD, "new_rank@"): 5 * ALL}, "fails"),
+        ("second-class-throughout pgd40-linf", {}, "not run"),
+    ],
+)
+def test_attacks_are_compared_sample_by_sample(test: str, a: Any, verdict: str) -> None:
+    assert asked_of_samples(test, a=a) == verdict
+
+
+def test_nets_are_compared_by_what_attacks_find_on_them() -> None:
+    wide, close = both("distance", DOWN, UP), both("distance", DOWN, DOWN + 0.1)
+    assert asked_of_samples("gains-most pgd40-linf fgsm-linf a", a=wide, b=close) == "holds"
+    assert asked_of_samples("gains-most pgd40-linf fgsm-linf b", a=wide, b=close) == "fails"
+    assert asked_of_samples("gains-most pgd40-linf fgsm-linf a", a=wide, b={}) == "not run"
+    assert (
+        asked_of_samples("weaker-net a b pgd40-linf", a=both("distance", DOWN, UP), b=both("distance", UP, UP))
+        == "holds"
+    )
+    assert (
+        asked_of_samples("weaker-net b a pgd40-linf", a=both("distance", DOWN, UP), b=both("distance", UP, UP))
+        == "fails"
+    )
+    assert asked_of_samples("weaker-net a b pgd40-linf", a=wide, b={}) == "not run"
+    ranks = {"a": {(PGD, "new_rank@"): SECOND}, "b": {(PGD, "new_rank@"): EVEN}}
+    assert asked_of_samples("more-in-second-class pgd40-linf a b", **ranks) == "holds"
+    assert asked_of_samples("more-in-second-class pgd40-linf b a", **ranks) == "fails"
+    assert asked_of_samples("more-in-second-class pgd40-linf a b", a=ranks["a"], b={}) == "not run"
+
+
+def many_radii(test: str, of: Mapping[tuple[str, str, float], pd.Series]) -> str:
+    made = Case()
+    for attack, radius in {(attack, radius) for attack, _, radius in of}:
+        made.add({("a", attack): LOW[:1]}, epsilon=radius, attack=attack, metric="accuracy", norm="linf")
+    return reply(made.asked(test, measured=Samples({NETS["a"]: {What(*key): v for key, v in of.items()}})))
+
+
+def test_shares_of_classes_change_with_the_radius() -> None:
+    def ranks(first: pd.Series, last: pd.Series) -> str:
+        of = {(PGD, "new_rank", 0.1): first, (PGD, "new_rank", 0.3): last}
+        return many_radii("later-classes-grow pgd40-linf", of)
+
+    assert ranks(SECOND, EVEN) == "holds"
+    assert ranks(EVEN, SECOND) == "fails"
+    assert ranks(EVEN, EVEN) == "undecided 0 of 1"
+    assert ranks(EVEN, EVEN[:0]) == "not run"
+
+
+def test_restarts_help_one_attack_more_than_another() -> None:
+    test = "helps-more pgd40-linf weak fgsm-linf long"
+    of = {("weak", "left", 0.3): ALL, (PGD, "left", 0.3): HALF, ("long", "left", 0.3): ALL, (FGSM, "left", 0.3): ALL}
+    assert many_radii(test, of) == "holds"
+    assert many_radii("helps-more fgsm-linf long pgd40-linf weak", of) == "fails"
+    assert many_radii(test, of | {(FGSM, "left", 0.3): HALF}) == "undecided 0 of 1"
+    assert many_radii(test, {key: v for key, v in of.items() if key[0] != FGSM}) == "not run"
+
+
+def test_three_nets_speak_for_others_and_one_for_itself() -> None:
+    sure = Sampled({0: UP, 1: UP, 2: UP})
+    assert "on our net" not in str(Comparison("x", sure, 1.0))
+    assert str(Comparison("x", Sampled({0: UP}), 1.0)).endswith(", on our net)")
+    assert str(Comparison("x", Sampled({0: UP, 1: DOWN}), 1.0)).endswith(", on our nets)")
+    assert conclude([Comparison("x", Sampled({0: UP + 9, 1: DOWN, 2: UP}), 1.0)]).word == "undecided", "they scatter"
+    above, _ = Comparison("x", Sampled({0: UP}), 2.0).tails()
+    assert above == pytest.approx(Comparison("x", dict(UP), 2.0).tails()[0]), "as Student's test over the samples"
+
+
+def test_a_sample_counts_once_in_what_is_measured_of_it() -> None:
+    def rows(radius: float, **columns: Any) -> pd.DataFrame:
+        base = {"sample": [0, 1, 2, 3], "label": [0, 0, 0, 0], "clean_pred": [0, 0, 0, 1], "backwards": [7, 7, 7, 7]}
+        return pd.DataFrame({**base, "epsilon": radius, **columns})
+
+    small = rows(0.1, success=[True, False, False, True], adv_rank=[2, 1, 1, 1])
+    large = rows(0.3, success=[True, True, False, True], adv_rank=[4, 3, 1, 1])
+    one = Attacked(header(PGD), pd.concat([small, large], ignore_index=True))
+    ((model, found),) = of_samples(Batch([one], []), {PGD}).items()
+    assert model == one.header.model
+    gradients = next(values for what, values in found.items() if what.name == "gradients")
+    assert gradients.tolist() == [14.0] * 4
+    ranks = {what.epsilon: dict(values) for what, values in found.items() if what.name == "new_rank"}
+    assert ranks == {0.1: {0: 2.0}, 0.3: {1: 3.0}}, "once, and never what was wrong before"
+    left = {what.epsilon: values.tolist() for what, values in found.items() if what.name == "left"}
+    assert left == {0.1: [0, 1, 1, 0], 0.3: [0, 0, 1, 0]}
+    assert of_samples(Batch([one], []), {"other"}) == {}
+
+
+def test_only_attacks_that_are_compared_by_samples_are_kept_so() -> None:
+    def statement(test: str) -> Statement:
+        return Statement("s", "", Question.of(test), (), (), "")
+
+    assert sampled([statement("above a b"), statement("nearer x y z on a; leaves-least u v")]) == set("xyzuv")
+
+
+def test_every_word_is_tried_here() -> None:
+    """A test that nothing asks could say anything."""
+    here = Path(__file__)
+    text = "".join(file.read_text() for file in (here, here.with_name("test_statements.py")))
+    assert [name for name in TESTS if f'"{name} ' not in text] == []

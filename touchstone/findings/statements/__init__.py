@@ -1,0 +1,103 @@
+"""What a paper says in words, as tests of our numbers.
+
+A statement's test is clauses of a small language (`touchstone.study.statements`). Each becomes comparisons
+(`comparisons.py`) of the numbers in its scope (`scope.py`, `measured.py`), by subject: `defenses.py`, `attacks.py`,
+`plain.py` (no attack), `trainings.py`, `samples.py`. It is asked of the published attacks and of the worst case.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import pandas as pd
+
+from touchstone.findings.cells import derive, index
+from touchstone.findings.evidence import Worst
+from touchstone.findings.statements import attacks, defenses, plain, samples, trainings
+from touchstone.findings.statements.comparisons import REPLY, Check, Outcome, conclude
+from touchstone.findings.statements.measured import Samples, Trainings
+from touchstone.findings.statements.method import Method
+from touchstone.findings.statements.scope import Scope
+from touchstone.study.claim import Claim
+from touchstone.study.claims import HEADLINE
+from touchstone.study.statements import Statement
+
+__all__ = ["COLUMNS", "REPLY", "TESTS", "WORST_CASE", "of_trainings", "qualitative", "sampled"]
+
+WORST_CASE = "worst_"  # before the columns of the verdict in the worst case
+COLUMNS = ["id", "claim", "test", *REPLY, *(WORST_CASE + name for name in REPLY), "published_numbers_agree"]
+NOTHING = ("", None, None, "", "")  # a REPLY where nothing is asked
+
+# what `touchstone.study.statements` names
+TESTS: dict[str, Method] = {
+    **defenses.TESTS,
+    **attacks.TESTS,
+    **plain.TESTS,
+    **trainings.TESTS,
+    **samples.TESTS,
+}
+
+
+def sampled(statements: Iterable[Statement]) -> frozenset[str]:
+    """Return the attacks that some statements compare sample by sample."""
+    clauses = (clause for one in statements for clause in one.test.clauses)
+    return frozenset(attack for clause in clauses if clause.name in samples.TESTS for attack in clause.attacks)
+
+
+def of_trainings(statements: Iterable[Statement]) -> bool:
+    """Return whether one of them is about how nets were trained."""
+    return any(clause.name in trainings.TESTS for one in statements for clause in one.test.clauses)
+
+
+def qualitative(
+    statements: Iterable[Statement],
+    claims: pd.DataFrame,
+    cells: pd.DataFrame,
+    *,
+    worst: Worst,
+    near_zero: str,
+    reference: str,
+    measured: Samples | None = None,
+    trained: Trainings | None = None,
+) -> pd.DataFrame:
+    """Return whether each statement holds for our numbers.
+
+    Args:
+        statements: as `touchstone.study.statements.load` returns them.
+        claims: of the study; they say which attacks, radii, models and defenses a statement is about.
+        cells: cells.csv.
+        worst: as for `verdicts.verdicts`.
+        near_zero: as for `verdicts.verdicts`.
+        reference: as for `verdicts.verdicts`.
+        measured: what was measured of every sample under the attacks that `sampled` names.
+        trained: how the nets were trained, where `of_trainings` asks for it.
+
+    Returns:
+        COLUMNS: REPLY under the published attacks, and again, after WORST_CASE, in the worst case, where it is empty if
+        no attacker has a say. `verdict` is a word of STATEMENTS, `right` of `compared` comparisons are on its side.
+    """
+    numbers = index(derive(cells, near_zero=near_zero, reference=reference))
+    with_cell = claims[(claims["out_of_scope"] == "") & (claims["cell_metric"] != "")]
+    claimed = [Claim.of(row, HEADLINE) for row in with_cell.to_dict("records")]
+    scope = partial(Scope, claimed, numbers=numbers, samples=measured or Samples(), trainings=trained or Trainings())
+    rows = []
+    for one in statements:
+        replies = (*_asked(one, scope), *_asked(one, partial(scope, worst=worst), attacked=True))
+        rows.append([one.id, one.claim, str(one.test), *replies, one.published_numbers_agree])
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table.astype({f"{case}{name}": "Int64" for case in ("", WORST_CASE) for name in ("right", "compared")})
+
+
+def _asked(statement: Statement, scope: Callable[..., Scope], *, attacked: bool = False) -> tuple[object, ...]:
+    """Return the REPLY of a statement; attacked: only of clauses in which an attacker has a say, empty without any."""
+    if statement.test.why_not:
+        return Outcome("not testable", (statement.test.why_not,)).columns if not attacked else NOTHING
+    clauses = [one for one in statement.test.clauses if TESTS[one.name].attacked or not attacked]
+    if not clauses:
+        return NOTHING
+    checks: list[Check] = []
+    left_out: dict[str, None] = {}
+    for clause in clauses:
+        here, method = scope(statement=statement, clause=clause), TESTS[clause.name]
+        checks += method.checks(here, *clause.words)
+        left_out |= dict.fromkeys(here.left_out if method.attacked else ())
+    return conclude(checks, left_out).columns

@@ -1,0 +1,254 @@
+"""Comparisons of means over trained nets, and what becomes of a statement that rests on some of them.
+
+Each comparison has Welch's one-sided 95 % bounds, on both sides, from three seeds on. A statement holds if every bound
+is on its side, fails if one of them is on the other side after Holm's correction (1979), and is undecided in between.
+"""
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from touchstone.findings.evidence import SEPARATOR
+from touchstone.findings.vocabulary import STATEMENTS, known
+from touchstone.study.scale import LEAST_SEEDS, LEVEL, SLACK
+
+REPLY = ("verdict", "right", "compared", "why", "numbers")  # the columns of a verdict
+
+Seeds: TypeAlias = Mapping[int, float]  # a number per seed
+State: TypeAlias = Literal["right", "reversed", "open", "no number"]
+
+
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """What was measured of every sample on some nets, by seed.
+
+    With fewer than LEAST_SEEDS nets its mean is known as well as the samples tell it, and says nothing of other nets.
+    """
+
+    nets: "Mapping[int, pd.Series[float]]"
+
+    @property
+    def seeds(self) -> Seeds:
+        """The mean over samples of every net that has any."""
+        return {seed: float(values.mean()) for seed, values in self.nets.items() if len(values)}
+
+    @property
+    def mean(self) -> "Mean":
+        """The mean over nets, over samples where these are too few."""
+        seeds = self.seeds
+        if not 0 < len(seeds) < LEAST_SEEDS:
+            return Mean.of(seeds)
+        parts = [self.nets[seed].to_numpy(float) for seed in seeds]
+        freedom = sum(len(part) - 1 for part in parts)
+        if not freedom:
+            return Mean(float(np.mean(list(seeds.values()))), math.nan, math.nan)
+        errors = [float(part.var(ddof=1)) / len(part) for part in parts if len(part) > 1]
+        return Mean(float(np.mean(list(seeds.values()))), sum(errors) / len(seeds) ** 2, freedom)
+
+
+class Mean(NamedTuple):
+    """A mean over seeds, the variance of the mean and its degrees of freedom."""
+
+    value: float
+    variance: float
+    freedom: float
+
+    @classmethod
+    def of(cls, number: "Seeds | Sampled | float") -> "Mean":
+        """Take the mean over seeds (nan without any, variance nan below LEAST_SEEDS); a constant has no variance."""
+        if isinstance(number, Sampled):
+            return number.mean
+        if isinstance(number, int | float):
+            return cls(float(number), 0.0, math.inf)
+        values, n = np.array(list(number.values())), len(number)
+        if n < LEAST_SEEDS:
+            return cls(float(values.mean()) if n else math.nan, math.nan, math.nan)
+        return cls(float(values.mean()), float(values.var(ddof=1)) / n, n - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """`left` is above `right` by more than `margin`, or by as much where `or_equal`.
+
+    "Does not" and "the same" have a margin of minus the tolerance.
+    """
+
+    label: str
+    left: Seeds | Sampled | float
+    right: Seeds | Sampled | float
+    margin: float = 0.0
+    or_equal: bool = False
+
+    @property
+    def difference(self) -> float:
+        """Mean of left minus mean of right, nan without one of them."""
+        return Mean.of(self.left).value - Mean.of(self.right).value
+
+    def tails(self) -> tuple[float, float]:
+        """Return the p-values of Welch's test against "at most the margin" and "at least the margin".
+
+        Returns:
+            (p that it is above, p that it is below), both nan if a side has fewer than LEAST_SEEDS seeds. Where no seed
+            differs from the others the means are exact: a p is 0 or 1.
+        """
+        beyond, (error, freedom) = self.difference - self.margin, self._error()
+        if math.isnan(beyond) or math.isnan(error):
+            return math.nan, math.nan
+        if error <= SLACK:
+            tie = abs(beyond) <= SLACK
+            return (float(not (self.or_equal if tie else beyond > 0)), float(tie or beyond > 0))
+        return float(stats.t.sf(beyond / error, freedom)), float(stats.t.cdf(beyond / error, freedom))
+
+    def bounds(self) -> tuple[float, float]:
+        """Return the one-sided bounds of the difference, below and above it, each at 1 - LEVEL; nan as `tails`."""
+        error, freedom = self._error()
+        half = error * stats.t.ppf(1.0 - LEVEL, freedom) if error > SLACK else error
+        return self.difference - half, self.difference + half
+
+    def _error(self) -> tuple[float, float]:
+        """Return the standard error of the difference, and its degrees of freedom (Welch, 1947)."""
+        means = (Mean.of(self.left), Mean.of(self.right))
+        variance = sum(mean.variance for mean in means)
+        if math.isnan(variance) or variance <= SLACK**2:
+            return math.sqrt(variance), math.inf
+        return math.sqrt(variance), variance**2 / sum(m.variance**2 / m.freedom for m in means if m.variance)
+
+    def __str__(self) -> str:
+        left, right = Mean.of(self.left).value, Mean.of(self.right).value
+        (above, below), (low, high) = self.tails(), self.bounds()
+        sign, margin = "≥" if self.or_equal else ">", f" {self.margin:+.2g}" if self.margin else ""
+        if math.isnan(above):
+            said = f"{self._nets()} of {LEAST_SEEDS} seeds"
+        else:
+            few = isinstance(self.left, Sampled) and self._nets() < LEAST_SEEDS
+            where = (", on our net" if self._nets() == 1 else ", on our nets") if few else ""
+            said = f"p {min(above, below):.2g}, apart by {self.difference:.3g}: {low:.3g} to {high:.3g}{where}"
+        return f"{self.label}: {left:.4g} {sign} {right:.4g}{margin} ({said})"
+
+    def _nets(self) -> int:
+        """Count the seeds of the side that has fewer of them."""
+        sides = [side.seeds if isinstance(side, Sampled) else side for side in (self.left, self.right)]
+        return min((len(side) for side in sides if not isinstance(side, int | float)), default=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Enough:
+    """So many of some groups of comparisons are right, all comparisons of a group together."""
+
+    label: str
+    groups: tuple[tuple[Comparison, ...], ...]
+    needed: int
+
+
+def most(label: str, groups: tuple[tuple[Comparison, ...], ...]) -> Enough:
+    """More than half of the groups are right."""
+    return Enough(label, groups, len(groups) // 2 + 1)
+
+
+def some(label: str, groups: tuple[tuple[Comparison, ...], ...]) -> Enough:
+    """At least one group is right."""
+    return Enough(label, groups, 1)
+
+
+Check: TypeAlias = Comparison | Enough
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What becomes of a statement.
+
+    Attributes:
+        word: of STATEMENTS.
+        why: the comparisons that are not right, and what was left out; why it cannot be tested.
+        right: how many of its comparisons are on its side; None where it rests on none.
+        compared: how many there are; None where it rests on none.
+        numbers: all comparisons that it rests on, each with its numbers and the bounds of their difference.
+    """
+
+    word: str
+    why: tuple[str, ...] = ()
+    right: int | None = None
+    compared: int | None = None
+    numbers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        known(self.word, STATEMENTS)
+
+    @property
+    def columns(self) -> tuple[str, int | None, int | None, str, str]:
+        """Its REPLY."""
+        return self.word, self.right, self.compared, SEPARATOR.join(self.why), SEPARATOR.join(self.numbers)
+
+
+def conclude(checks: Sequence[Check], left_out: Iterable[str] = ()) -> Outcome:
+    """Return what becomes of a statement that rests on these; `left_out` is what it could not be asked of."""
+    if not checks:
+        return Outcome("not run", ("no two of its numbers are compared", *left_out))
+    comparisons = [one for check in checks for one in _comparisons(check)]
+    states = _states(comparisons)
+    found = [(check, _state(check, states)) for check in checks]
+    why = []
+    for state in ("reversed", "open", "no number"):
+        those = [_text(check, states) for check, its in found if its == state]
+        why += [f"{state}: {', '.join(those)}"] if those else []
+    why += [f"left out: {text}" for text in left_out]
+    seen, right = {state for _, state in found}, sum(state == "right" for _, state in found)
+    numbers = tuple(str(one) for one in comparisons if states[id(one)] != "no number")
+    return Outcome(_word(seen), tuple(why), right, len(found), numbers)
+
+
+def _word(states: Collection[State]) -> str:
+    """Return the word for what is among the states of a statement's comparisons."""
+    if "reversed" in states:
+        return "fails"
+    if "no number" in states:
+        return "not run"
+    return "undecided" if "open" in states else "holds"
+
+
+def _comparisons(check: Check) -> list[Comparison]:
+    return [check] if isinstance(check, Comparison) else [one for group in check.groups for one in group]
+
+
+def _states(comparisons: Sequence[Comparison]) -> dict[int, State]:
+    """Judge each comparison (by its id): Holm's correction is over all that a statement rests on."""
+    states: dict[int, State] = {}
+    tails = {id(one): one.tails() for one in comparisons}
+    for one in comparisons:
+        above, _ = tails[id(one)]
+        states[id(one)] = "no number" if math.isnan(one.difference) else "right" if above < LEVEL else "open"
+    below = sorted((p, name) for name, (_, p) in tails.items() if not math.isnan(p))
+    for rank, (p, name) in enumerate(below):
+        if p >= LEVEL / (len(below) - rank):
+            break
+        states[name] = "reversed"
+    return states
+
+
+def _state(check: Check, states: Mapping[int, State]) -> State:
+    if isinstance(check, Comparison):
+        return states[id(check)]
+    won, lost = _score(check, states)
+    if won >= check.needed:
+        return "right"
+    if lost > len(check.groups) - check.needed:
+        return "reversed"
+    return "no number" if "no number" in {states[id(one)] for one in _comparisons(check)} else "open"
+
+
+def _text(check: Check, states: Mapping[int, State]) -> str:
+    if isinstance(check, Comparison):
+        return check.label if states[id(check)] == "no number" else str(check)
+    won, lost = _score(check, states)
+    return f"{check.label}: surely {won}, surely not {lost} of {len(check.groups)}, {check.needed} needed"
+
+
+def _score(check: Enough, states: Mapping[int, State]) -> tuple[int, int]:
+    """Count the groups that are right, and those that are not for sure."""
+    groups = [{states[id(one)] for one in group} for group in check.groups]
+    return sum(group == {"right"} for group in groups), sum("reversed" in group for group in groups)

@@ -1,0 +1,208 @@
+"""Tests of attacks sample by sample, on the same nets: functions of (scope, *words).
+
+What an attack does to one net is known as well as its samples tell, so that a single net says something: "on our net".
+"""
+
+import math
+from collections.abc import Iterator
+
+import pandas as pd
+
+from touchstone.cell import same_radius
+from touchstone.findings.statements.comparisons import Check, Comparison, Sampled
+from touchstone.findings.statements.measured import (
+    DISTANCE,
+    DISTANCE_VALUES,
+    GRADIENTS,
+    LEFT,
+    NEW_RANK,
+    REACHED,
+    What,
+)
+from touchstone.findings.statements.method import Method
+from touchstone.findings.statements.scope import Net, Scope
+from touchstone.study.scale import EDGE_POINTS, METRICS, POINTS
+
+ABOUT = 0.25  # the share by which costs that are "about the same" may differ
+RANKS = range(2, 11)  # of the classes that a misclassified sample may fall into
+
+
+def _radii(scope: Scope, net: Net, attack: str, other: str) -> list[float]:
+    """Return the radii of both attacks, upwards; without any one that has no number."""
+    first, second = (scope.radii(net, name) for name in (attack, other))
+    shared = [one for one in first if not math.isnan(one) and any(same_radius(one, two) for two in second)]
+    return shared or [math.inf]
+
+
+def _nearer(scope: Scope, attack: str, *others: str) -> Iterator[Check]:
+    """An attack finds nearer points than each other, on the samples that both break."""
+    for other in others:
+        for net in scope.claimed():
+            apart = scope.samples.apart(net, What(other, DISTANCE), What(attack, DISTANCE))
+            yield Comparison(f"{net}, distance of {other} over {attack}", apart, 0.0)
+
+
+def _leaves_least(scope: Scope, attack: str, *others: str) -> Iterator[Check]:
+    """An attack leaves no more samples right than each other at any radius, but for EDGE_POINTS."""
+    for other in others:
+        for net in scope.claimed():
+            for radius in _radii(scope, net, attack, other):
+                apart = scope.samples.apart(net, What(other, LEFT, radius), What(attack, LEFT, radius))
+                label = f"{net} {radius:g}, left by {other} over {attack}"
+                yield Comparison(label, apart, 0.0, margin=-EDGE_POINTS, or_equal=True)
+
+
+def _leaves_more(scope: Scope, share: str, attack: str, *others: str) -> Iterator[Check]:
+    """At the largest radius an attack leaves more samples right than each other, by more than a share."""
+    for other in others:
+        for net in scope.claimed():
+            for radius in _radii(scope, net, attack, other)[-1:]:
+                apart = scope.samples.apart(net, What(attack, LEFT, radius), What(other, LEFT, radius))
+                yield Comparison(f"{net} {radius:g}, left by {attack} over {other}", apart, 0.0, margin=float(share))
+
+
+def _as_strong(scope: Scope, attack: str, *others: str) -> Iterator[Check]:
+    """Two attacks leave equal shares right at every radius, but for POINTS."""
+    for other in others:
+        for net in scope.claimed():
+            for radius in _radii(scope, net, attack, other):
+                for one, two in ((attack, other), (other, attack)):
+                    apart = scope.samples.apart(net, What(one, LEFT, radius), What(two, LEFT, radius))
+                    label = f"{net} {radius:g}, left by {one} over {two}"
+                    yield Comparison(label, apart, 0.0, margin=-POINTS, or_equal=True)
+
+
+def _gains_most(scope: Scope, attack: str, other: str, defense: str) -> Iterator[Check]:
+    """By how much one attack is nearer than another is larger on one defense than on every other of its dataset."""
+    nets = scope.claimed()
+    gain = {net: scope.samples.apart(net, What(other, DISTANCE), What(attack, DISTANCE)) for net in nets}
+    for most in nets:
+        for net in nets:
+            if most.defense == defense != net.defense and most.dataset == net.dataset:
+                yield Comparison(f"{other} minus {attack}, {most} over {net}", gain[most], gain[net])
+
+
+def _helps_more(scope: Scope, many: str, few: str, other_many: str, other_few: str) -> Iterator[Check]:
+    """More restarts, a mean over radii, gain more with one attack than with another."""
+    for net in scope.claimed():
+        ours, others = _restarts(scope, net, many, few), _restarts(scope, net, other_many, other_few)
+        yield Comparison(f"{net}, {few} to {many} over {other_few} to {other_many}", ours, others)
+
+
+def _restarts(scope: Scope, net: Net, many: str, few: str) -> Sampled:
+    """Return by how much a sample is broken more often with more restarts, a mean over radii."""
+    parts = [
+        scope.samples.apart(net, What(few, LEFT, radius), What(many, LEFT, radius)).nets
+        for radius in _radii(scope, net, many, few)
+    ]
+    seeds = set(parts[0]).intersection(*parts) if parts else set()
+    return Sampled({seed: pd.concat([part[seed] for part in parts], axis=1).mean(axis=1) for seed in seeds})
+
+
+def _breaks_at_most(scope: Scope, share: str, *attacks: str) -> Iterator[Check]:
+    """An attack breaks at most a share of the samples that are right."""
+    for attack in attacks:
+        for net in scope.claimed():
+            broken = scope.samples.one(net, What(attack, REACHED))
+            yield Comparison(f"{net}, broken by {attack}", float(share), broken, or_equal=True)
+
+
+def _fewer_pixels(scope: Scope, *attacks: str) -> Iterator[Check]:
+    """An attack changes fewer pixels than values, by more than the tolerance of a norm."""
+    for attack in attacks:
+        for net in scope.claimed():
+            pixels = scope.samples.one(net, What(attack, DISTANCE))
+            apart = scope.samples.apart(net, What(attack, DISTANCE_VALUES), What(attack, DISTANCE))
+            tau = METRICS["mean_norm"].tolerance(pixels.mean.value)
+            yield Comparison(f"{net}, values over pixels of {attack}", apart, 0.0, margin=tau)
+
+
+def _weaker_net(scope: Scope, weak: str, strong: str, *attacks: str) -> Iterator[Check]:
+    """An attack finds nearer points on one defense than on another."""
+    for attack in attacks:
+        for one, other in scope.lines(strong, weak):
+            far, near = (scope.samples.one(net, What(attack, DISTANCE)) for net in (one, other))
+            yield Comparison(f"{one.dataset}, distance of {attack} on {strong} over {weak}", far, near)
+
+
+def _as_costly(scope: Scope, attack: str, *others: str) -> Iterator[Check]:
+    """Two attacks take equally many gradients, but for ABOUT of them."""
+    for other in others:
+        for net in scope.claimed():
+            for one, two in ((attack, other), (other, attack)):
+                more, less = (scope.samples.one(net, What(name, GRADIENTS)) for name in (one, two))
+                slack = -ABOUT * more.mean.value
+                label = f"{net}, gradients of {one} over {two}"
+                yield Comparison(label, more, less, margin=slack, or_equal=True)
+
+
+# ---- classes that misclassified samples fall into
+
+
+def _second_class(scope: Scope, *attacks: str) -> Iterator[Check]:
+    """Of the samples that an attack newly breaks, more fall into the second likeliest class than into any other."""
+    for attack in attacks:
+        for net in scope.claimed():
+            yield from _ahead(f"{net} {attack}", _pooled(scope, net, attack))
+
+
+def _second_class_throughout(scope: Scope, *attacks: str) -> Iterator[Check]:
+    """As _second_class, at every radius."""
+    for attack in attacks:
+        for net in scope.claimed():
+            for radius in scope.radii(net, attack) or [math.inf]:
+                ranks = scope.samples.get(net, What(attack, NEW_RANK, radius))
+                yield from _ahead(f"{net} {attack} {radius:g}", Sampled(ranks))
+
+
+def _ahead(label: str, ranks: Sampled) -> Iterator[Check]:
+    for rank in RANKS[1:]:
+        apart = {seed: (of == 2).astype(float) - (of == rank) for seed, of in ranks.nets.items()}
+        yield Comparison(f"{label}, class 2 over class {rank}", Sampled(apart), 0.0)
+
+
+def _later_classes_grow(scope: Scope, *attacks: str) -> Iterator[Check]:
+    """Of the samples that an attack newly breaks, a larger share falls into classes 3 to 5 at its last radius."""
+    for attack in attacks:
+        for net in scope.claimed():
+            radii = scope.radii(net, attack) or [math.inf]
+            ranks = [Sampled(scope.samples.get(net, What(attack, NEW_RANK, one))) for one in (radii[0], radii[-1])]
+            first, last = (_in_classes(one, (3, 4, 5)) for one in ranks)
+            yield Comparison(f"{net} {attack}, classes 3 to 5 at {radii[-1]:g} over {radii[0]:g}", last, first)
+
+
+def _more_in_second_class(scope: Scope, attack: str, more: str, *less: str) -> Iterator[Check]:
+    """Of the samples that an attack breaks, a larger share falls into the second class with one defense than others."""
+    for other in less:
+        for left, right in scope.lines(more, other):
+            ours, theirs = (_in_classes(_pooled(scope, net, attack), (2,)) for net in (left, right))
+            yield Comparison(f"{left} {attack}, class 2 over that of {other}", ours, theirs)
+
+
+def _in_classes(ranks: Sampled, classes: tuple[int, ...]) -> Sampled:
+    return Sampled({seed: of.isin(classes).astype(float) for seed, of in ranks.nets.items()})
+
+
+def _pooled(scope: Scope, net: Net, attack: str) -> Sampled:
+    """Return the ranks of all samples that an attack breaks, each at the first radius that does."""
+    parts = [scope.samples.get(net, What(attack, NEW_RANK, one)) for one in scope.samples.radii(net, attack, NEW_RANK)]
+    seeds = sorted(set[int]().union(*parts))
+    return Sampled({seed: pd.concat([part[seed] for part in parts if seed in part]) for seed in seeds})
+
+
+TESTS = {
+    "nearer": Method(_nearer, attacked=False),
+    "leaves-least": Method(_leaves_least, attacked=False),
+    "leaves-more": Method(_leaves_more, attacked=False),
+    "as-strong": Method(_as_strong, attacked=False),
+    "gains-most": Method(_gains_most, attacked=False),
+    "helps-more": Method(_helps_more, attacked=False),
+    "breaks-at-most": Method(_breaks_at_most, attacked=False),
+    "fewer-pixels": Method(_fewer_pixels, attacked=False),
+    "weaker-net": Method(_weaker_net, attacked=False),
+    "as-costly": Method(_as_costly, attacked=False),
+    "second-class": Method(_second_class, attacked=False),
+    "second-class-throughout": Method(_second_class_throughout, attacked=False),
+    "later-classes-grow": Method(_later_classes_grow, attacked=False),
+    "more-in-second-class": Method(_more_in_second_class, attacked=False),
+}

@@ -1,0 +1,202 @@
+"""What stands on the first page: how the published numbers fared, the largest gaps, the flags that matter.
+
+Clean numbers, those at the floor and all others are counted apart, and so is what was not run: no total hides them.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from touchstone.findings.flags import TECHNICAL
+from touchstone.findings.markdown import escape, pipe_table
+from touchstone.findings.tables import counts, decimals
+from touchstone.findings.vocabulary import STANDS, mark, outcome
+from touchstone.paths import link
+from touchstone.report import words
+from touchstone.report.material import Material
+from touchstone.report.render import anchor
+from touchstone.study.claim import KINDS
+from touchstone.study.claims import HEADLINE
+from touchstone.study.scale import POINTS
+
+NOT_RUN = "not run"
+NO_NET = "–"
+# kind of a claim -> what its row is called, in the order of the rows
+ROWS = dict(zip(reversed(KINDS), ("under attack", "floor", "clean"), strict=True)) | {"": "others"}
+FIRST = ("reproduced", "higher", "lower", "cannot tell", "not comparable", "other")  # columns; but for what was not run
+SECOND = {word: word for word in STANDS} | {"label ambiguous": "doubtful label"}  # not what the first verdict is called
+MOST = 6  # gaps and flags on a first page
+
+
+class Fate(NamedTuple):
+    """How the numbers of one kind fared.
+
+    Attributes:
+        whose: names of the row: a study or a net, then the kind.
+        nets: how many different ones are behind the numbers.
+        first: column -> how many got such a verdict.
+        second: word of STANDS -> how many got it.
+    """
+
+    whose: tuple[str, str]
+    nets: int
+    first: Counter[str]
+    second: Mapping[str, int]
+
+
+# ---- verdicts
+
+
+def by_study(materials: Sequence[Material]) -> str:
+    """Count the verdicts, a row per study and kind of number; empty without any."""
+    fates = [
+        fate for material in materials for fate in _fates(material.study.study, words.own(material.tables["claims"]))
+    ]
+    return _table(("study", "numbers"), fates)
+
+
+def by_net(material: Material) -> str:
+    """Count the verdicts of a study, a row per net and kind of number; empty without any."""
+    claims = words.own(material.tables["claims"])
+    nets = claims.loc[claims["reading"] == HEADLINE].groupby("cell_model", sort=True)["id"].agg(list)
+    groups = ((str(net) or NO_NET, claims[claims["id"].isin(ids)]) for net, ids in nets.items())
+    return _table(("net", "numbers"), [fate for net, group in groups for fate in _fates(net, group)])
+
+
+def _fates(whose: str, claims: pd.DataFrame) -> list[Fate]:
+    """Return how some claims fared, by their kind in the headline reading."""
+    headline = claims[claims["reading"] == HEADLINE]
+    kinds = ((name, headline.loc[headline["kind"] == kind, "id"]) for kind, name in ROWS.items())
+    return [_fate((whose, name), claims[claims["id"].isin(ids)]) for name, ids in kinds if len(ids)]
+
+
+def _fate(whose: tuple[str, str], claims: pd.DataFrame) -> Fate:
+    first: Counter[str] = Counter()
+    for count in counts(claims):
+        first[_column(count.word)] += count.all
+    return Fate(whose, len({*map(tuple, _nets(claims).values)} - {("", "", "")}), first, words.second_verdicts(claims))
+
+
+def _column(word: str) -> str:
+    """Return the column in which a verdict is counted."""
+    if outcome(word) == "cannot tell":
+        return "cannot tell"
+    return word if word in (*FIRST, NOT_RUN) else "other"
+
+
+def _nets(claims: pd.DataFrame) -> pd.DataFrame:
+    return claims[["cell_dataset", "cell_model", "cell_defense"]]
+
+
+def _table(heads: tuple[str, str], fates: Sequence[Fate]) -> str:
+    """Return them as a table; a second verdict that is rare has a column only where it occurs."""
+    if not fates:
+        return ""
+    second = [word for word, said in STANDS.items() if said.usual or any(fate.second.get(word) for fate in fates)]
+    lines = [
+        [
+            *map(escape, fate.whose),
+            str(fate.nets),
+            str(sum(fate.first[name] for name in FIRST)),
+            *(str(fate.first[name]) for name in FIRST),
+            *(str(fate.second[word]) if fate.second else "" for word in second),
+            str(fate.first[NOT_RUN]),
+        ]
+        for fate in fates
+    ]
+    columns = [*heads, "nets", "run", *FIRST, *(SECOND[word] for word in second), NOT_RUN]
+    return pipe_table(pd.DataFrame(lines, columns=columns), right=columns[2:])
+
+
+# ---- gaps
+
+
+def gaps(materials: Sequence[Material], *, of_run: bool = False) -> str:
+    """List the largest gaps above the tolerance of an accuracy, the largest first; empty without any.
+
+    A claim counts by its attack gap and, where it was compared, by its replication gap.
+
+    Args:
+        materials: of the studies.
+        of_run: for the report of the run, which names the study and leads to its report; otherwise the claim is in the
+            same document.
+    """
+    found = [
+        (_size(row), _gap(material, row, of_run=of_run))
+        for material in materials
+        for row in _headline(material).to_dict("records")
+    ]
+    largest = sorted((one for one in found if one[0] > 100.0 * POINTS), key=lambda one: one[0], reverse=True)[:MOST]
+    table = pd.DataFrame([row for _, row in largest])
+    return pipe_table(table, ["paper", "ours", "worst case", "attack gap", "replication gap"]) if largest else ""
+
+
+def _headline(material: Material) -> pd.DataFrame:
+    """Return the paper's own claims in the headline reading."""
+    claims = words.own(material.tables["claims"])
+    return claims[claims["reading"] == HEADLINE]
+
+
+def _size(claim: Mapping[Hashable, Any]) -> float:
+    """Return the larger of a claim's gaps in points, 0 without one."""
+    compared = outcome(claim["verdict"]) != "other"
+    gaps = [claim["attack_gap"], *([claim["replication_gap"].removeprefix("-")] if compared else [])]
+    return max((float(text) for text in gaps if text), default=0.0)
+
+
+def _gap(material: Material, claim: Mapping[Hashable, Any], *, of_run: bool) -> dict[str, str]:
+    digits = decimals(claim["value"])
+    report = material.results.report(material.study.study).html
+    document = link(material.results.report().html, report) if of_run else ""
+    return {
+        **({"study": escape(material.study.study)} if of_run else {}),
+        "claim": f"[{escape(claim['id'])}]({document}#{anchor(claim['id'])})",
+        "paper": claim["value"],
+        "ours": _with_half(claim["ours"], claim["h"], digits),
+        "worst case": _with_half(claim["worst"], claim["worst_h"], digits),
+        **{name.replace("_", " "): words.fixed(claim[name], 1) for name in ("attack_gap", "replication_gap")},
+        "verdict": f"{escape(mark(claim['verdict']))} {claim['verdict']}",
+        "in the worst case": escape(words.second_verdict(claim)),
+    }
+
+
+def _with_half(number: str, half: str, digits: int) -> str:
+    shown = words.fixed(number, digits)
+    return f"{shown} ±{words.fixed(half, digits)}" if shown and half else shown
+
+
+# ---- flags
+
+
+def flags(materials: Sequence[Material]) -> str:
+    """List the flags that say of an attack or a net that a number may be wrong; empty without any.
+
+    Returns:
+        A row per flag: on how many nets (of how many), how many published numbers under attack rest on these, and one
+        of the things that were seen. What touches most numbers comes first.
+    """
+    rows: dict[str, list[tuple[int, int, str]]] = {}
+    everything = sum(len(_measured(material)) for material in materials)
+    for material in materials:
+        shown = material.tables["flags"]
+        attacked = _headline(material).loc[lambda claims: claims["stands"] != ""]
+        for flag, group in shown[~shown["flag"].isin(TECHNICAL)].groupby("flag", sort=False):
+            nets = {*group[["dataset", "model", "defense"]].itertuples(index=False, name=None)}
+            touched = [net in nets for net in _nets(attacked).itertuples(index=False, name=None)].count(True)
+            rows.setdefault(str(flag), []).append((len(nets), touched, group["detail"].iloc[0]))
+    lines = [
+        [escape(flag), f"{sum(n for n, _, _ in seen)} of {everything}", str(sum(n for _, n, _ in seen)), seen[0][2]]
+        for flag, seen in rows.items()
+    ]
+    lines = sorted(lines, key=lambda line: int(line[2]), reverse=True)[:MOST]
+    columns = ["flag", "nets", "numbers under attack on them", "for instance"]
+    table = pd.DataFrame([[*line[:3], escape(line[3])] for line in lines], columns=columns)
+    return pipe_table(table, columns[1:3]) if lines else ""
+
+
+def _measured(material: Material) -> set[tuple[str, ...]]:
+    """Return the nets that this run measured."""
+    cells = material.tables["cells"]
+    return {*cells[["dataset", "model", "defense"]].itertuples(index=False, name=None)}
