@@ -32,5 +32,5 @@ def project(tmp_path: Path, root: Path) -> Path:
     """A copy of what the plan reads."""
     shutil.copytree(root / "studies", tmp_path / "studies")
     shutil.copytree(root / "configs", tmp_path / "configs")
-    shutil.copy(root / "config.yaml", tmp_path)
+    shutil.copy(root / "tests" / "minmax.yaml", tmp_path / "config.yaml")
     return tmp_path

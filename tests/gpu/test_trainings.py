@@ -15,7 +15,7 @@ from touchstone.cell import ModelId  # noqa: E402
 
 
 def test_the_table_of_trainings_is_that_of_the_plan(root: Path) -> None:
-    plan = trainings.make_plan(root, root / "config.yaml")
+    plan = trainings.make_plan(root, root / "tests" / "minmax.yaml")
     rows = trainings.table(plan)
     assert sum(row["nets"] for row in rows) == len(plan.trained) > 0
     model = plan.trained[0]

@@ -24,7 +24,7 @@ Replanned = Callable[[Sequence[tuple[str, str]]], Plan]
 @pytest.fixture
 def plan(root: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """The demo where every image of every net costs 1, 3 or 5 seconds, and what is no pass nothing."""
-    made = make_plan(root, root / "config.yaml")
+    made = make_plan(root, root / "tests" / "minmax.yaml")
     measured = {Key.of("lenet", {}, DATASETS[data].shape): UNIT for data in ("digits", "digits-rgb")}
     monkeypatch.setattr(cost, "units", lambda: measured)
     for name in ("START", "JUDGED"):
@@ -45,7 +45,7 @@ def replanned(root: Path, tmp_path: Path) -> Replanned:
             assert old in text, "the test no longer fits the shipped file"
             text = text.replace(old, new)
         file.write_text(text)
-        return make_plan(tmp_path, root / "config.yaml")
+        return make_plan(tmp_path, root / "tests" / "minmax.yaml")
 
     return plan
 

@@ -35,7 +35,7 @@ def plan(root: Path) -> Plan:
 @pytest.fixture(scope="module")
 def jobs(plan: Plan, root: Path) -> list[Job]:
     """One of each kind, and every training and batch of a run."""
-    demo = make_plan(root, root / "config.yaml")
+    demo = make_plan(root, root / "tests" / "minmax.yaml")
     chosen = next(m for m in demo.models if demo.selects(m))
     return [
         *(build.train_job(plan, m) for m in plan.trained),
@@ -145,7 +145,7 @@ def test_a_batch_is_in_its_job(plan: Plan) -> None:
 
 
 def test_all_that_decides_a_table_is_in_its_job(root: Path) -> None:
-    plan = make_plan(root, root / "config.yaml")
+    plan = make_plan(root, root / "tests" / "minmax.yaml")
     study, job = plan.studies["minmax"], build.tables_job(plan, "minmax")
     assert (job.near_zero, job.reference, job.tables, job.labels) == (
         *(study.near_zero, study.selection.reference, study.tables, study.labels),

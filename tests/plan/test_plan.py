@@ -21,7 +21,7 @@ from touchstone.study.schema import MemberDef
 
 @pytest.fixture(scope="module")
 def demo(root: Path) -> Plan:
-    return make_plan(root, root / "config.yaml")
+    return make_plan(root, root / "tests" / "minmax.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +153,12 @@ def test_seeds_are_capped_per_defense_and_per_attack(laptop: Plan) -> None:
     assert "pgd40-linf-px" not in laptop.attacks(of(laptop, "mnist", "std+l1", 1))
 
 
+def test_seeds_may_differ_by_dataset() -> None:
+    plan = make_plan(ROOT, ROOT / "configs" / "paper.yaml")
+    nets = [m for m in plan.trained if m.study == "margin"]
+    assert {(m.dataset, m.seed) for m in nets} == {("mnist", s) for s in range(10)} | {("cifar10", s) for s in range(3)}
+
+
 def test_the_worst_case_covers_both_readings_in_pixels(paper: Plan) -> None:
     """A normalised ball of radius 0.3 holds the pixel ball of radius 0.3 * min(std)."""
     inside = 0.3 * 0.3081
@@ -195,7 +201,7 @@ def test_selection_is_trained_alike_and_reads_no_claim(paper: Plan) -> None:
 def test_only_restricts_the_run(root: Path, tmp_path: Path) -> None:
     path = tmp_path / "small.yaml"
     path.write_text(
-        (root / "config.yaml").read_text() + "\nonly: {datasets: [mnist], defenses: [std, minmax-printed]}\n"
+        (root / "tests" / "minmax.yaml").read_text() + "\nonly: {datasets: [mnist], defenses: [std, minmax-printed]}\n"
     )
     plan = make_plan(root, path)
     assert plan.models == [of(plan, "mnist", "minmax-printed"), of(plan, "mnist", "std")]

@@ -49,7 +49,7 @@ def material(folder: Path, *rows: tuple[Pair, Verdict, tuple[str, ...]]) -> Mate
     write_tables({results.table("pdpgd", "paired"): table(rows)})
     tables = {"paired": read_table(results.table("pdpgd", "paired")), "claims": pd.DataFrame([*CLAIMS, CLAIMS[0]])}
     study = load_study(study_files("pdpgd", ROOT))
-    config = Config.model_validate(read(ROOT / "config.yaml")[0])
+    config = Config.model_validate(read(ROOT / "tests" / "minmax.yaml")[0])
     return Material(results, study, {}, {}, config, {}, tables, [])
 
 

@@ -57,6 +57,8 @@ BAD = [
     ("bad-run-slug", CONFIG, "run: demo", "run: My Run", ["run", "lower-case letters", "got 'My Run'"]),
     ("no-studies", CONFIG, "studies: [minmax]", "studies: []", ["studies", "at least 1 item"]),
     ("unknown-study", CONFIG, "studies: [minmax]", "studies: [minmx]", ["studies.0", "'minmx'", "did you mean 'minmax'"]),
+    ("seeds-of-one", STUDY, "seeds: 3 ", "seeds: {mnist: 3} ", ["seeds", "no value for dataset 'cifar10'"]),
+    ("seeds-of-another", STUDY, "seeds: 3 ", "seeds: {mnist: 3, cifar1: 3} ", ["seeds.cifar1", "did you mean 'cifar10'"]),
     ("unknown-dataset", CONFIG, "stand_in: {mnist", "stand_in: {mnst", ["stand_in.mnst", "did you mean 'mnist'"]),
     ("stand-in", CONFIG, "mnist: digits,", "mnist: digit,", ["'digit'", "did you mean 'digits'"]),
     ("stand-in-shape", CONFIG, "mnist: digits,", "mnist: digits-rgb,", ["images of shape (3, 32, 32)"]),

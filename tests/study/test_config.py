@@ -15,7 +15,7 @@ from touchstone.study.config import ConfigError
 @pytest.fixture
 def file(tmp_path: Path, root: Path) -> Path:
     path = tmp_path / "config.yaml"
-    path.write_bytes((root / "config.yaml").read_bytes())
+    path.write_bytes((root / "tests" / "minmax.yaml").read_bytes())
     return path
 
 

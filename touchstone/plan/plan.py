@@ -100,7 +100,7 @@ class Plan:
         """Return how many seeds of a model the study has: as many as it gives weights for, or its `seeds`."""
         study = self.studies[model.study]
         given = weights_of(study, model.dataset, model.model, model.defense) if self.is_given(model) else []
-        return len(given) or study.seeds
+        return len(given) or for_cell(study.seeds, model.dataset, model.defense)
 
     def seeds(self, model: ModelId, attack: str = "") -> int:
         """Return how many seeds of a model are trained, or attacked so."""

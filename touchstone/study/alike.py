@@ -16,14 +16,8 @@ from touchstone.registry import nearest
 from touchstone.study.config import ConfigError, Lines
 
 LIKE = "like"
-SECTIONS = (
-    "defenses",
-    "selection",
-    "threats",
-    "attacks",
-    "plain",
-    "monitor",
-)  # where a value may be written per dataset
+# where a value may be written per dataset
+SECTIONS = ("seeds", "defenses", "selection", "threats", "attacks", "plain", "monitor")
 
 
 def spelled_out(values: Mapping[Any, Any], lines: Lines) -> dict[Any, Any]:

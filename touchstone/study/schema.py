@@ -21,6 +21,7 @@ Norm = Literal["linf", "l2", "l1", "l0"]
 Slugs = Annotated[list[Slug], Field(min_length=1), Once]
 InPixels = Annotated[float, Field(ge=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # PyTorch keeps it in 64 bits
+Seeds = Annotated[int, Field(ge=1, le=1000)]  # how many
 LIMITS = ("steps", "attack_steps", "restarts", "binary_steps", "queries")  # options that a cap may lower
 WEIGHTS = "weights"  # a first phase's start: what the study gives
 RESULT_TABLES = (
@@ -468,7 +469,7 @@ class Study(Strict):
     title: str = Field(description="heading of the report")
     citation: str = Field(description="the work")
     headline: str = Field(description="which reading of the paper is the headline, fixed before anything is run")
-    seeds: Annotated[int, Field(ge=1, le=1000)] = Field(description="trainings per model")
+    seeds: Seeds | dict[Slug, Seeds] = Field(description="trainings per model")
     samples: Population = Field(
         default="all", description="{first: 1000} or all: the test images that the published numbers are about"
     )

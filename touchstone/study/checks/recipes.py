@@ -27,7 +27,8 @@ class Recipes:
     study: Study
 
     def run(self) -> None:
-        """Check the recipe of each dataset."""
+        """Check the recipe of each dataset, and how often it is followed."""
+        self.check.per_dataset(("seeds",), self.study.seeds, self.study)
         for name, recipe in self.study.recipes.items():
             self.check.known(("recipes", name), name, self.study.known_datasets, "dataset")
             self.training(("recipes", name), name, recipe, recipe)
