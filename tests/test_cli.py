@@ -65,7 +65,7 @@ def test_problems_of_a_config_are_said_without_a_traceback(
     assert cli.main(["plan"]) == 1
     out, err = capsys.readouterr()
     assert (out, "Traceback" in err) == ("", False)
-    assert "config.yaml:6: device" in err
+    assert "config.yaml:5: device" in err
 
 
 def test_it_imports_neither_torch_nor_snakemake(root: Path) -> None:
