@@ -29,15 +29,32 @@ def test_help_says_how(words: list[str], capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_a_command_is_a_module_with_an_example() -> None:
-    for name, module in COMMANDS.items():
-        assert f"example: touchstone {name} " in cli.import_module(module).__doc__
+    for name, (module, about) in COMMANDS.items():
+        said = cli.import_module(module).__doc__
+        assert f"example: touchstone {name} " in said
+        assert said.startswith(f"{about}\n")
 
 
 def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["paln"]) == 2
+    assert "no command 'paln'; allowed: compare, ls, plan, schema, validate; did you mean" in capsys.readouterr().err
+
+
+def test_a_run_that_is_not_there_is_said_without_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["compare", str(tmp_path / "demo"), str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith(f"{tmp_path / 'demo'}: holds no tables of a finished run")
+
+
+@pytest.mark.parametrize(("command", "wrong", "meant"), [("ls", "atacks", "attacks"), ("schema", "studdy", "study")])
+def test_an_unknown_word_comes_with_the_nearest(
+    command: str, wrong: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as end:
-        cli.main(["paln"])
+        cli.main([command, wrong])
     assert end.value.code == 2
-    assert "choose from" in capsys.readouterr().err
+    assert f"did you mean {meant!r}?" in capsys.readouterr().err
 
 
 def test_problems_of_a_config_are_said_without_a_traceback(

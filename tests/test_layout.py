@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "plan": {"study"},
     "findings": {"study", "plan", "evaluation"},
     "report": {"study", "plan", "findings"},
-    "commands": {"study", "plan"},
+    "commands": {"study", "plan", "findings", "report"},
     "jobs": {"data", "models", "defenses", "training", "evaluation", "attacks", "study", "plan", "findings", "report"},
 }
 

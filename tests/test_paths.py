@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path
 
+import pytest
+
 from touchstone import paths
 from touchstone.cell import ModelId
 from touchstone.paths import Results
@@ -102,6 +104,19 @@ def test_studies_are_the_folders_with_a_definition(tmp_path: Path, root: Path) -
     assert "minmax" in paths.studies(root)
     assert paths.suites(root).is_file()
     assert all(file.is_file() for file in paths.templates(root))
+
+
+def test_a_study_is_known_by_its_folder_and_by_its_files(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = paths.study_files("minmax", project)
+    folder = project / "studies" / "minmax"
+    assert paths.study_of(folder) == paths.study_of(study.claims) == study
+    assert paths.study_of(project / "config.yaml") is None
+    assert paths.suites_beside(study) == paths.suites(project)
+    monkeypatch.chdir(folder)
+    here = paths.study_of(Path("study.yaml"))
+    assert here is not None
+    assert here.study == "minmax"
+    assert paths.suites_beside(here).is_file()
 
 
 def test_seconds_are_found_by_rule(tmp_path: Path) -> None:

@@ -1,3 +1,16 @@
 """Touchstone: are published robustness numbers true?"""
 
+from importlib import import_module
+from typing import Any
+
 __version__ = "0.1.0"
+__all__ = ["load_run"]
+
+# name -> its module, imported when it is asked for; as text, since code that imports it would decide every result
+_LAZY = {"load_run": "touchstone.findings.results"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)

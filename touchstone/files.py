@@ -28,6 +28,10 @@ class DamagedError(ValueError):
         super().__init__(f"{path} cannot be used: {why}; delete it and run snakemake again (rule {rule})")
 
 
+class RunError(ValueError):
+    """A folder holds no finished run, or records of which nobody knows whether they belong to it."""
+
+
 def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON object with its own sum, for `read_sealed`."""
     write_json(path, {**content, OWN_SUM: _own_sum(content)})

@@ -14,6 +14,7 @@ from touchstone.cell import ModelId
 DATA = Path("data")
 PREPARED = DATA / "prepared"
 STUDIES = Path("studies")
+RESULTS = Path("results")
 FORMS = ("svg", "pdf", "png")  # of a figure
 
 
@@ -54,6 +55,14 @@ class PartFiles(NamedTuple):
     examples: Path
     sums: Path
     lock: Path
+
+
+class ComparisonFiles(NamedTuple):
+    """What is written of two runs beside each other."""
+
+    cells: Path
+    words: Path
+    picture: Path
 
 
 class FeatureFiles(NamedTuple):
@@ -97,6 +106,11 @@ class StudyFiles:
     statements: Path
     captions: Path
     figures: Path
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of them."""
+        return (self.definition, self.claims, self.statements, self.captions, self.figures)
 
     def beside(self, name: str) -> Path:
         """Return where a file lies that the definition names: relative to its folder, or anywhere."""
@@ -158,6 +172,23 @@ def suites(root: Path = Path()) -> Path:
     return root / STUDIES / "worst.yaml"
 
 
+def study_of(file: Path) -> StudyFiles | None:
+    """Return the files of a study whose folder, or one of whose files, this is; None if it is neither."""
+    study = study_in(file if file.is_dir() else file.parent)
+    return study if file.is_dir() or file in study.files else None
+
+
+def beside(file: Path) -> list[str]:
+    """Return the names of what lies in the folder of a file."""
+    return [path.name for path in file.parent.glob("*")]
+
+
+def suites_beside(study: StudyFiles) -> Path:
+    """Return the file with the suites that lies beside the folder of a study."""
+    folder = study.definition.parent
+    return (folder.parent if folder.name else folder / os.pardir) / suites().name
+
+
 def templates(root: Path) -> Templates:
     """Return what the reports of a checkout are made with."""
     folder = root / "reports"
@@ -177,9 +208,23 @@ def link(document: Path, file: Path) -> str:
 
 def study_files(study: str, root: Path = Path()) -> StudyFiles:
     """Return the files of a study below the checkout."""
-    folder = root / STUDIES / study
+    return study_in(root / STUDIES / study)
+
+
+def study_in(folder: Path) -> StudyFiles:
+    """Return the files of a study in its folder, whose name is the study's."""
     names = ("study.yaml", "claims.csv", "qualitative.csv", "captions.yaml", "figures.csv")
-    return StudyFiles(study, *(folder / name for name in names))
+    return StudyFiles(folder.resolve().name, *(folder / name for name in names))
+
+
+def comparison(folder: Path) -> ComparisonFiles:
+    """Return the files of a comparison of two runs."""
+    return ComparisonFiles(*(folder / name for name in ("cells.csv", "words.csv", "cells.png")))
+
+
+def compared(one: "Results", other: "Results") -> Path:
+    """Return where a comparison of two runs is written; no run has that name."""
+    return RESULTS / "_compared" / f"{one.name}_{other.name}"
 
 
 @dataclass(frozen=True)
@@ -191,7 +236,7 @@ class Results:
     @classmethod
     def of(cls, run: str) -> "Results":
         """Return the tree of a run by its name."""
-        return cls(Path("results") / run)
+        return cls(RESULTS / run)
 
     @cache  # noqa: B019 - asked for a dozen times per model, in a program that plans one run
     def _at(self, kind: str, model: ModelId) -> Path:
@@ -229,6 +274,25 @@ class Results:
     def table(self, study: str, name: str) -> Path:
         """Return a table of a study."""
         return self.root / study / "tables" / f"{name}.csv"
+
+    @property
+    def name(self) -> str:
+        """The name of its folder."""
+        return self.root.resolve().name
+
+    @property
+    def beside(self) -> list[str]:
+        """The names of the runs beside it of which a study has its tables."""
+        return sorted(path.name for path in self.root.parent.glob("*") if Results(path).studies)
+
+    @property
+    def studies(self) -> list[str]:
+        """The studies whose tables are there."""
+        return sorted(path.parent.parent.name for path in self.root.glob("*/tables/cells.csv"))
+
+    def records(self, study: str) -> list[Path]:
+        """Return the records of every batch of attacks that is there."""
+        return sorted(self.root.glob(f"{study}/attacks/*/*/*/*/*/records.parquet"))
 
     def paper(self, study: str, table: str) -> PaperFiles:
         """Return one of the paper's tables in its own shape."""

@@ -1,4 +1,23 @@
 """The commands of `touchstone`. A module is a command: its docstring is the help, `options` and `run` are the rest."""
 
-# name -> its module; importing this table imports none of them
-COMMANDS = {"plan": "touchstone.commands.plan"}
+from typing import NamedTuple
+
+
+class Command(NamedTuple):
+    """A command: its module, which is imported when it is asked for, and the first line of that module's docstring."""
+
+    module: str
+    about: str
+
+
+COMMANDS = {
+    "plan": Command(
+        "touchstone.commands.plan", "Say what a run costs before it starts, study by study, and what of it is done."
+    ),
+    "compare": Command(
+        "touchstone.commands.compare", "Compare two runs cell by cell, and say what changed in their verdicts."
+    ),
+    "ls": Command("touchstone.commands.ls", "List what a study can name, and the studies, with their sources."),
+    "validate": Command("touchstone.commands.validate", "Check a config or a study: all that is wrong with it."),
+    "schema": Command("touchstone.commands.schema", "Print the JSON schema of configs or studies, for editors."),
+}

@@ -10,13 +10,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from touchstone.commands.text import WIDTH, columns
 from touchstone.plan.command import config_file
 from touchstone.plan.cost import StudyCost, costs, total
 from touchstone.plan.plan import make_plan
 
 HEAD = ("study", "trainings", "attacks", "jobs", "done", "figures", "h training", "h attacks", "disk")
 SHARED = "shared"
-WIDTH = 100
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -39,14 +39,7 @@ def run(arguments: argparse.Namespace) -> str:
 def table(rows: Sequence[StudyCost]) -> str:
     """Return a line per study, their sum, and what is not estimated."""
     lines = [HEAD, *(cells(row) for row in [*rows, total(rows)])]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = [
-        "  ".join(
-            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
-        )
-        for line in lines
-    ]
-    return "\n".join([*text, *lacking(total(rows).lacks)])
+    return "\n".join([columns(lines, right=range(1, len(HEAD))), *lacking(total(rows).lacks)])
 
 
 def cells(row: StudyCost) -> tuple[str, ...]:

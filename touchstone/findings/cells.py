@@ -116,7 +116,7 @@ def of_attacks(batch: Batch, judges: Judges) -> list[Cell]:
     Raises:
         ValueError: if the points of a worst case are not images.
     """
-    together = _Together(batch)
+    together = Together(batch)
     found: list[Cell] = []
     for one in batch.attacks:
         if one.header.protocol == "worst":
@@ -140,7 +140,7 @@ def of_people(seen: Iterable[people.Numbers]) -> Iterator[Cell]:
                 yield Cell(*where, metric, value, n, "ok", "", met=net.images)
 
 
-class _Together:
+class Together:
     """The attacks on one model, and what they found in pixels."""
 
     def __init__(self, batch: Batch) -> None:
@@ -233,7 +233,7 @@ def _published(attacked: Attacked) -> Iterator[Cell]:
     if clean:
         yield _cell(header, "prob_gap", metrics.prob_gap(frame), met=frame["sample"].nunique())
     if header.kind == "minimal" and header.threat:
-        yield from _minimal(header, _without_budget(frame))
+        yield from _minimal(header, without_budget(frame))
 
 
 def _minimal(header: Header, frame: pd.DataFrame) -> Iterator[Cell]:
@@ -290,7 +290,7 @@ def at_radii(attacked: Attacked, *, values: bool = False) -> pd.DataFrame:
     return pd.concat([frame, metrics.within(frame, radii, norm)], ignore_index=True) if radii else frame
 
 
-def _without_budget(frame: pd.DataFrame) -> pd.DataFrame:
+def without_budget(frame: pd.DataFrame) -> pd.DataFrame:
     """Leave out the points that were cut back to a budget: they are no minimal norms."""
     return frame[frame["epsilon"].isna()]
 
@@ -303,7 +303,7 @@ def _common_norms(attacks: Iterable[Attacked]) -> Iterator[Cell]:
             groups[one.header.threat.norm].append(one)
     for norm, group in groups.items():
         headers = {one.header.attack: one.header for one in group if one.header.status == "ok"}
-        frames = {one.header.attack: _without_budget(one.frame) for one in group if one.header.status == "ok"}
+        frames = {one.header.attack: without_budget(one.frame) for one in group if one.header.status == "ok"}
         failed = ", ".join(one.header.attack for one in group if one.header.status == "failed")
         found = metrics.common_norms(frames, norm) if frames else {}
         for slug, number in found.items():
@@ -311,7 +311,7 @@ def _common_norms(attacks: Iterable[Attacked]) -> Iterator[Cell]:
             yield _cell(headers[slug], metrics.COMMON_NORM, number, met=met, missing=missing)
 
 
-def _worst(attacked: Attacked, together: _Together) -> Iterator[Cell]:
+def _worst(attacked: Attacked, together: Together) -> Iterator[Cell]:
     header = attacked.header
     if header.threat is None or not header.threat.makes_images:
         where = f"space {header.threat.space!r}, bounds {header.threat.bounds!r}" if header.threat else "no threat"
@@ -327,7 +327,7 @@ def _worst(attacked: Attacked, together: _Together) -> Iterator[Cell]:
         yield _cell(header, WORST, metrics.Number(value, n), met=n, epsilon=epsilon, missing=missing)
 
 
-def _under_threat(attacked: Attacked, together: _Together, judges: Mapping[float, tuple[str, float]]) -> Iterator[Cell]:
+def _under_threat(attacked: Attacked, together: Together, judges: Mapping[float, tuple[str, float]]) -> Iterator[Cell]:
     """Say at each radius what the worst case leaves of a published accuracy; nothing where none was run."""
     header = attacked.header
     for epsilon, (slug, radius) in judges.items():

@@ -1,0 +1,48 @@
+"""`touchstone ls`: every name with its source."""
+
+import re
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+
+from touchstone import paths
+from touchstone.attacks import ATTACKS
+from touchstone.commands import ls
+from touchstone.commands.text import WIDTH
+from touchstone.data import DATASETS
+from touchstone.defenses import DEFENSES
+from touchstone.models import MODELS
+from touchstone.study.config import ConfigError
+
+NAMED = re.compile(r"arXiv:\d{4}\.\d{4,5}(?!\d)|doi:10\.\d{4,5}/\S+")
+
+
+def test_every_name_is_there_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    tables = {"studies": paths.studies(), "datasets": DATASETS, "models": MODELS}
+    for what, names in (tables | {"defenses": DEFENSES, "attacks": ATTACKS}).items():
+        lines = ls.run(Namespace(what=what)).splitlines()
+        assert [line.split()[0] for line in lines[1:] if not line.startswith(" ")] == list(names)
+        assert max(map(len, lines)) <= WIDTH
+
+
+def test_a_line_says_kind_norms_and_source() -> None:
+    lines = ls.run(Namespace(what="attacks")).splitlines()
+    found = next(line.split(maxsplit=2) for line in lines if line.startswith("cw "))
+    assert found == ["cw", "minimal", "l2             Carlini, Wagner (2017), arXiv:1608.04644"]
+
+
+def test_numbers_of_works_have_the_form_of_theirs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    sources = [spec.source for table in (ATTACKS, DEFENSES) for spec in table.values()]
+    sources += [line[-1] for line in ls.studies()]
+    for source in sources:
+        assert len(NAMED.findall(source)) == source.count("arXiv") + source.count("doi")
+    assert all(NAMED.search(line[-1]) for line in list(ls.studies())[1:])
+
+
+def test_studies_need_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="start it in a checkout"):
+        ls.run(Namespace(what="studies"))

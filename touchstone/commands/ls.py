@@ -1,0 +1,88 @@
+"""List what a study can name, and the studies, with their sources.
+
+Sources name author and year, with the arXiv number or DOI where one was looked up. Studies are those of the checkout
+that it is started from.
+
+example: touchstone ls attacks
+"""
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from touchstone import paths
+from touchstone.attacks import ATTACKS
+from touchstone.commands.text import columns
+from touchstone.data import DATASETS
+from touchstone.defenses import DEFENSES
+from touchstone.models import MODELS
+from touchstone.registry import nearest
+from touchstone.study import claims
+from touchstone.study.config import ConfigError, read
+
+Lines = Iterator[tuple[str, ...]]
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add what it takes."""
+    parser.add_argument("what", type=_known, help=", ".join(KINDS))
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """Return the table of a kind of names.
+
+    Raises:
+        ConfigError: if studies are asked for where none are, or one cannot be read.
+    """
+    return columns([*KINDS[arguments.what]()])
+
+
+def studies() -> Lines:
+    """Yield a line per study of the checkout, with how many published numbers it has."""
+    found = paths.studies(Path())
+    if not found:
+        raise ConfigError([f"{paths.STUDIES}: there are no studies here; start it in a checkout"])
+    yield ("study", "numbers", "source")
+    for name, files in found.items():
+        sheet = claims.read(files.claims)
+        yield (name, str(len(sheet.rows) if sheet else 0), str(read(files.definition)[0].get("citation", "")))
+
+
+def datasets() -> Lines:
+    """Yield a line per dataset."""
+    yield ("dataset", "images", "classes", "source")
+    for name, spec in DATASETS.items():
+        yield (name, "x".join(map(str, spec.shape)), str(spec.classes), spec.source)
+
+
+def models() -> Lines:
+    """Yield a line per architecture."""
+    yield ("model", "source")
+    yield from ((name, spec.source) for name, spec in MODELS.items())
+
+
+def defenses() -> Lines:
+    """Yield a line per training objective."""
+    yield ("defense", "source")
+    yield from ((name, spec.source) for name, spec in DEFENSES.items())
+
+
+def attacks() -> Lines:
+    """Yield a line per attack: fixed ones stay within a radius, minimal ones look for the nearest point."""
+    yield ("attack", "kind", "norms", "source")
+    yield from ((name, spec.kind, " ".join(spec.norms), spec.source) for name, spec in ATTACKS.items())
+
+
+KINDS: Mapping[str, Callable[[], Lines]] = {
+    "studies": studies,
+    "datasets": datasets,
+    "models": models,
+    "defenses": defenses,
+    "attacks": attacks,
+}
+
+
+def _known(what: str) -> str:
+    if what not in KINDS:
+        raise argparse.ArgumentTypeError(f"no list of {what!r}; {nearest(what, KINDS)}")
+    return what

@@ -1,0 +1,53 @@
+"""Check a config or a study: all that is wrong with it.
+
+A study is named by its folder or by a file in it: study.yaml, claims.csv, qualitative.csv and captions.yaml are checked
+together, and the suites of worst.yaml with them. A config is checked with every study that it runs.
+
+example: touchstone validate studies/minmax
+"""
+
+import argparse
+from pathlib import Path
+
+from touchstone import paths
+from touchstone.paths import StudyFiles
+from touchstone.plan.asked import asked
+from touchstone.plan.plan import make_plan
+from touchstone.registry import meant
+from touchstone.study import claims
+from touchstone.study.checks import checked_study
+from touchstone.study.config import ConfigError
+from touchstone.study.suites import load_suites
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add what it takes."""
+    parser.add_argument("file", metavar="F", type=Path, help="a config, or a study: its folder or a file in it")
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """Return what was checked, if nothing is wrong.
+
+    Raises:
+        ConfigError: with every problem, each with file, line, key, value and what is allowed.
+    """
+    file: Path = arguments.file
+    if not file.exists():
+        raise ConfigError([f"{file}: there is no such file or folder{meant(file.name, paths.beside(file))}"])
+    if (study := paths.study_of(file)) is not None:
+        return check_study(study)
+    plan = make_plan(Path(), file)
+    return f"{file}: nothing is wrong with run {plan.config.run} and its studies {', '.join(plan.studies)}"
+
+
+def check_study(files: StudyFiles) -> str:
+    """Check a study, and return what it holds.
+
+    Raises:
+        ConfigError: as `run` does.
+    """
+    printed = claims.read(files.claims)
+    study = checked_study(files, printed, load_suites(paths.suites_beside(files)))
+    cells = asked(files, study, printed)
+    numbers = len(printed.rows) if printed else 0
+    return f"{files.definition}: nothing is wrong; {numbers:,} published numbers, {len(cells):,} attacks on models"
