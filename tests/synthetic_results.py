@@ -117,7 +117,8 @@ def figure_drawing(figure: FigureDef, seeds: int) -> Drawing:
     """Return what the figures job draws."""
     every = ((d, [ModelId("minmax", figure.datasets[0], MODEL, d, n) for n in range(seeds)]) for d in figure.defenses)
     kinds = [shown(d, *models, dataset=figure.datasets[0]) for d, models in every]
-    return drawing(figure.fn, *kinds, options=figure.options)
+    named = {"datasets": tuple(figure.datasets), "attacks": tuple(figure.attacks)}
+    return drawing(figure.fn, *kinds, options=figure.options, **named)
 
 
 def make_tables(results: Results, study: Study, seeds: int) -> dict[Path, pd.DataFrame]:

@@ -318,7 +318,7 @@ def test_statements_are_escaped(material: Material) -> None:
 
 def test_figures_have_the_numbers_of_the_paper(material: Material) -> None:
     text = report.figures(material)
-    assert re.findall(r"\*\*(Figure \w+)\.\*\*", text) == [f"Figure {n}" for n in range(2, 7)]
+    assert re.findall(r"\*\*(Figure \w+)\.\*\*", text) == [f"Figure {n}" for n in (*range(2, 7), "A4", "A5")]
     assert "Here: digits-rgb in place of cifar10." in text
     assert "The paper: *Min-Max loss falls more slowly than the standard loss but" in text
     assert "The paper:" not in report.figures(material, "worst-case")
@@ -495,10 +495,10 @@ def test_both_reports_from_end_to_end(results: Results, material: Material, monk
     for claim in material.tables["claims"]["id"].unique():
         assert f'#label("claim-{claim}")' in source or f"<claim-{claim}>" in source
     assert r"\@madry" in source
-    assert source.count("image(") == len(material.study.figures) == 8
+    assert source.count("image(") == len(material.study.figures) == 10
     notebooks.to_html(out, out.with_suffix(".html"), page=TEMPLATES.page, title="Title")
     html = out.with_suffix(".html").read_text()
-    assert html.count("data:image/svg+xml;base64,") == 8
+    assert html.count("data:image/svg+xml;base64,") == 10
     assert html.count("<h2") == 14
     assert html.count("<caption") == html.count("<table") == html.count('<div class="table"') == 23
 

@@ -17,6 +17,7 @@ from touchstone.findings.evidence import SEPARATOR
 from touchstone.findings.vocabulary import STATEMENTS, known
 from touchstone.study.scale import LEAST_SEEDS, LEVEL, SLACK
 
+NAMED = 3  # comparisons that are named where a statement is not right; `numbers` has all
 REPLY = ("verdict", "right", "compared", "why", "numbers")  # the columns of a verdict
 
 Seeds: TypeAlias = Mapping[int, float]  # a number per seed
@@ -164,7 +165,7 @@ class Outcome:
 
     Attributes:
         word: of STATEMENTS.
-        why: the comparisons that are not right, and what was left out; why it cannot be tested.
+        why: the first comparisons that are not right, and what was left out; why it cannot be tested.
         right: how many of its comparisons are on its side; None where it rests on none.
         compared: how many there are; None where it rests on none.
         numbers: all comparisons that it rests on, each with its numbers and the bounds of their difference.
@@ -195,11 +196,17 @@ def conclude(checks: Sequence[Check], left_out: Iterable[str] = ()) -> Outcome:
     why = []
     for state in ("reversed", "open", "no number"):
         those = [_text(check, states) for check, its in found if its == state]
-        why += [f"{state}: {', '.join(those)}"] if those else []
+        why += [f"{state}: {_some(those)}"] if those else []
     why += [f"left out: {text}" for text in left_out]
     seen, right = {state for _, state in found}, sum(state == "right" for _, state in found)
     numbers = tuple(str(one) for one in comparisons if states[id(one)] != "no number")
     return Outcome(_word(seen), tuple(why), right, len(found), numbers)
+
+
+def _some(texts: Sequence[str]) -> str:
+    """List the first of many, and say how many more there are: a statement may rest on hundreds."""
+    more = len(texts) - NAMED
+    return ", ".join([*texts[:NAMED], *([f"and {more} more"] if more > 0 else [])])
 
 
 def _word(states: Collection[State]) -> str:

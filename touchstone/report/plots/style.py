@@ -68,6 +68,8 @@ _KINDS: dict[tuple[str, str], tuple[str, ...]] = {
         "margin-l2-printed margin-ce-c1e-2",
         "margin-l1 margin-ce-c1e-3",
         "margin-l2-coded margin-ce-c5e-3+aug",
+        "margin-l1-c1e-1 margin-ce-c1e-2+decay margin-ce-c1e-3+decay",
+        "margin-l1-c1e-0 margin-hinge-c1e-2",
     ),
     (BLUE, "P"): (
         "minmax-printed pc-printed critic-mlp-printed critic-lenet-printed weightpen-printed",
