@@ -12,7 +12,7 @@ from touchstone.registry import options
 from touchstone.report.plots import PLOTS
 from touchstone.study.checks.attacks import CONTRACT
 
-TARGETS = sorted({spec.fn for table in (ATTACKS, DEFENSES, MODELS) for spec in table.values()} | set(PLOTS.values()))
+TARGETS = sorted({spec.fn for table in (ATTACKS, DEFENSES, MODELS, PLOTS) for spec in table.values()})
 # of wrapped and foreign attacks, which the check of attacks knows; of other libraries' nets
 LOOKED_UP = {"attack", "target", "radius", "name"}
 
