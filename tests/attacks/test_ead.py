@@ -110,6 +110,7 @@ def test_ead_is_near_the_elastic_optimum_of_its_class(shape: tuple[int, ...], wa
             assert exact * (1 - 1e-4) <= value[row] <= exact * bound
 
 
+@pytest.mark.slow
 @WALLS
 def test_a_large_beta_comes_near_the_smallest_l1_distance(walls: bool) -> None:
     """1.2: thresholds of 0.05 leave a multiple of them on each pixel that moves, and steps shrink with the pixel."""

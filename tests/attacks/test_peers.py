@@ -166,6 +166,7 @@ def name_of(row: tuple) -> str:
     return f"{row[0].__name__}-{row[1]}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", SEARCHES, ids=name_of)
 def test_norms_are_those_of_an_independent_library(row: tuple) -> None:
     attack, norm, options, theirs, name, more, (most, least) = row
@@ -180,6 +181,7 @@ def test_norms_are_those_of_an_independent_library(row: tuple) -> None:
     assert 1 / least <= ratio <= most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", list(P))
 def test_fab_ends_no_farther_than_the_authors_on_any_sample(norm: str) -> None:
     """It once walked to the boundary itself, where what counted as misclassified lay a little beyond."""
@@ -200,6 +202,7 @@ def kept(model: nn.Module, points: Tensor, y: Tensor) -> float:
     return 1 - misclassified(model(points), y).double().mean().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 0.06), ("l2", 1.0), ("l1", 8.0)])
 @pytest.mark.parametrize("loss", ["ce", "dlr"])
 def test_apgd_leaves_what_the_authors_code_leaves(norm: str, eps: float, loss: str) -> None:
@@ -211,6 +214,7 @@ def test_apgd_leaves_what_the_authors_code_leaves(norm: str, eps: float, loss: s
     assert abs(kept(model, ours, y) - kept(model, theirs, y)) <= 3.5 / COUNT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 0.15), ("l2", 2.0), ("l1", 24.0)])
 def test_square_leaves_what_the_authors_code_leaves(norm: str, eps: float) -> None:
     model, x, y = single()
@@ -220,6 +224,7 @@ def test_square_leaves_what_the_authors_code_leaves(norm: str, eps: float) -> No
     assert abs(kept(model, ours, y) - kept(model, theirs, y)) <= 4.5 / COUNT
 
 
+@pytest.mark.slow
 def test_sigma_zero_finds_what_the_library_finds() -> None:
     """Which tests no last iterate; with one channel a pixel is a value."""
     model, x, y = setting()

@@ -69,6 +69,7 @@ def test_more_epsilon_breaks_more_although_nothing_is_carried(name: str, norm: s
         assert share[-1] > share[0]
 
 
+@pytest.mark.slow
 @ONE_NORM
 def test_records_are_the_same_bytes_again(name: str, norm: str, tmp_path: Path) -> None:
     header = Header(

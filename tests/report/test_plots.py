@@ -92,6 +92,7 @@ def test_matplotlib_settings_are_left_alone() -> None:
 # ---- files
 
 
+@pytest.mark.slow
 def test_files_are_the_same_bytes_in_every_process(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from matplotlib.figure import Figure;"
