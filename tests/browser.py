@@ -27,8 +27,8 @@ class Browser:
         theirs, self._out = os.pipe()
         self._in, answers = os.pipe()
         command = [CHROMIUM, *OPTIONS, f"--user-data-dir={folder / 'profile'}", "about:blank"]
-        # DevTools reads from file 3 and writes to file 4
-        line = ["sh", "-c", f'exec "$@" 3<&{theirs} 4>&{answers}', "sh", *command]
+        # DevTools reads from file 3 and writes to file 4; a plain sh knows no file by two digits
+        line = ["bash", "-c", f'exec "$@" 3<&{theirs} 4>&{answers}', "bash", *command]
         self._process = subprocess.Popen(line, pass_fds=(theirs, answers), stderr=subprocess.DEVNULL)
         os.close(theirs), os.close(answers)
         self._received, self._session = b"", ""

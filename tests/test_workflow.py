@@ -449,8 +449,10 @@ def test_the_number_of_rules_is_that_of_the_snakefile(checkout: Path) -> None:
         snakemake(checkout, "--list-rules", "--configfile", file).stdout.split()
         for file in ("config.yaml", "configs/laptop.yaml", "configs/paper.yaml")
     ]
-    assert listed[0] == listed[1] == listed[2]
-    assert len(listed[0]) <= 20
+    drawing = {f"figures_{path.parent.name}" for path in (checkout / "studies").glob("*/study.yaml")}
+    rest = [[rule for rule in rules if rule not in drawing] for rules in listed]
+    assert rest[0] == rest[1] == rest[2]
+    assert len(rest[0]) <= 20
 
 
 def test_the_plan_of_700_models_is_made_in_seconds_and_can_be_read(checkout: Path, root: Path) -> None:
@@ -459,7 +461,7 @@ def test_the_plan_of_700_models_is_made_in_seconds_and_can_be_read(checkout: Pat
     done = snakemake(checkout, "-n", "--configfile", "configs/paper.yaml")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len((done.stdout + done.stderr).splitlines()) < 60
+    assert len((done.stdout + done.stderr).splitlines()) < 65
     assert re.search(r"^attack +[0-9]{4}$", done.stdout + done.stderr, flags=re.MULTILINE)
     # 20 s of CPU on an idle machine; a busy one takes half as long again
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime <= 30

@@ -154,7 +154,8 @@ def shared_jobs(plan: Plan) -> list[list[Path]]:
     results, data = plan.results, _datasets(plan)
     fetched = [[raw(name).fetched] for name in data]
     made = [*fetched, *(list(prepared(name)) for name in data)]
-    rest = [[results.claims], [results.config], [results.provenance], list(results.report())]
+    papers = [tables] if (tables := targets.paper(plan)) else []
+    rest = [[results.claims], *papers, [results.config], [results.provenance], list(results.report())]
     return [*made, *rest, targets.everything(plan)]
 
 
