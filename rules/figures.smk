@@ -6,7 +6,7 @@ for study in (s for s in PLAN.studies if PLAN.studies[s].figures):
         name:
             f"figures_{study}"
         input:
-            targets.drawn(PLAN, study),
+            lambda _, study=study: targets.drawn(PLAN, study),
         output:
             targets.figures(PLAN, study),
         log:
@@ -22,6 +22,6 @@ for study in (s for s in PLAN.studies if PLAN.studies[s].figures):
             runtime=30,
             gpu=0,
         params:
-            job=build.figures_job(PLAN, study).to_params(),
+            job=lambda _, study=study: build.figures_job(PLAN, study).to_params(),
         script:
             "../workflow/scripts/figures.py"

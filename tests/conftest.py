@@ -2,9 +2,13 @@
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
+
+if TYPE_CHECKING:  # tests of a GPU need none of what a plan imports
+    from touchstone.plan.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -25,6 +29,24 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def root() -> Path:
     return ROOT
+
+
+def planned(root: Path, run: str) -> "Plan":
+    from touchstone.plan.plan import make_plan
+
+    return make_plan(root, root / "configs" / f"{run}.yaml")
+
+
+@pytest.fixture(scope="session")
+def laptop(root: Path) -> "Plan":
+    """The plan of configs/laptop.yaml, made once for all tests that only read it."""
+    return planned(root, "laptop")
+
+
+@pytest.fixture(scope="session")
+def paper(root: Path) -> "Plan":
+    """The plan of configs/paper.yaml, likewise."""
+    return planned(root, "paper")
 
 
 @pytest.fixture

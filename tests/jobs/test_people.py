@@ -30,6 +30,10 @@ def shades(place: int) -> np.ndarray:
     return np.stack([np.full((1, 28, 28), (10 * place + i) / 255, dtype="float32") for i in range(6)])
 
 
+def save_examples(images: np.ndarray, file: Path) -> None:
+    save_file({"near/minimal": images, "near/sample": np.arange(20, 20 + len(images))}, file)
+
+
 @pytest.fixture
 def results(tmp_path: Path) -> Results:
     found = Results(tmp_path)
@@ -37,7 +41,7 @@ def results(tmp_path: Path) -> Results:
         frame = points(label=[3] * 6, adv_pred=[8] * 6, sample=[*range(20, 26)], epsilon=[np.nan] * 6, norm="l2")
         files = found.attack(model, "all")
         save(files.records, Attacked(header("near", model=model, **NEAR), frame))
-        save_file({"near/minimal": shades(place)}, files.examples)
+        save_examples(shades(place), files.examples)
     return found
 
 
@@ -99,7 +103,7 @@ def test_the_seed_draws_the_order_and_the_name_holds_the_images(
     assert [page["net"] for page in made(0).values()] != [0, 0, 0, 1, 1, 1], "pages of all nets are mixed"
     assert len([*results.people(MODEL.study).pages.iterdir()]) == 6, "none is left of another key"
     before = set(made(0))
-    save_file({"near/minimal": shades(9)}, results.attack(NETS[0], "all").examples)
+    save_examples(shades(9), results.attack(NETS[0], "all").examples)
     assert len(before & set(made(0))) == 3, "answers to other images are to other pages"
 
 
@@ -113,6 +117,6 @@ def test_a_net_without_images_is_in_the_key_alone(job: PagesJob, results: Result
 
 
 def test_fewer_images_than_records_are_no_images_of_theirs(job: PagesJob, results: Results, template: Path) -> None:
-    save_file({"near/minimal": shades(0)[:3]}, results.attack(NETS[0], "all").examples)
+    save_examples(shades(0)[:3], results.attack(NETS[0], "all").examples)
     with pytest.raises(DamagedError, match=r"3 images of 5 records.*rule attack"):
         pages(job, results, template)

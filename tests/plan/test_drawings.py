@@ -1,22 +1,8 @@
 """What figures draw, and what trainings are watched for, as the plan of the papers has it."""
 
-from pathlib import Path
-
-import pytest
-
 from touchstone.plan import build, cost, targets
 from touchstone.plan.jobs import Drawing
-from touchstone.plan.plan import Plan, make_plan
-
-
-@pytest.fixture(scope="module")
-def paper(root: Path) -> Plan:
-    return make_plan(root, root / "configs" / "paper.yaml")
-
-
-@pytest.fixture(scope="module")
-def laptop(root: Path) -> Plan:
-    return make_plan(root, root / "configs" / "laptop.yaml")
+from touchstone.plan.plan import Plan
 
 
 def drawing(plan: Plan, study: str, name: str) -> Drawing:

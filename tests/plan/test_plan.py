@@ -24,16 +24,6 @@ def demo(root: Path) -> Plan:
     return make_plan(root, root / "tests" / "minmax.yaml")
 
 
-@pytest.fixture(scope="module")
-def laptop(root: Path) -> Plan:
-    return make_plan(root, root / "configs" / "laptop.yaml")
-
-
-@pytest.fixture(scope="module")
-def paper(root: Path) -> Plan:
-    return make_plan(root, root / "configs" / "paper.yaml")
-
-
 class Edit(Protocol):
     def __call__(
         self, *pairs: tuple[str, str], config: Sequence[tuple[str, str]] = (), suites: Sequence[tuple[str, str]] = ()

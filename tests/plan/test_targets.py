@@ -18,11 +18,6 @@ def plan(root: Path) -> Plan:
     return make_plan(root, root / "tests" / "config.yaml")
 
 
-@pytest.fixture(scope="module")
-def laptop(root: Path) -> Plan:
-    return make_plan(root, root / "configs" / "laptop.yaml")
-
-
 def test_everything_is_every_file_once(plan: Plan) -> None:
     asked, results = targets.everything(plan), plan.results
     assert len(asked) == len(set(asked))

@@ -6,7 +6,7 @@ import pytest
 
 from touchstone.paths import study_files
 from touchstone.plan import build
-from touchstone.plan.plan import Plan, make_plan
+from touchstone.plan.plan import Plan
 from touchstone.study import claims, statements
 
 WHOLE = "critic-mlp-printed"
@@ -15,11 +15,6 @@ PARTS = {  # statement -> the defense without what it speaks of, and the option 
     "cr10": ("critic-mlp-random-target", {"target": "random"}),
     "cr11": ("critic-mlp-no-cycle", {"cycle": 0.0}),
 }
-
-
-@pytest.fixture(scope="module")
-def paper(root: Path) -> Plan:
-    return make_plan(root, root / "configs" / "paper.yaml")
 
 
 @pytest.mark.parametrize("part", PARTS)

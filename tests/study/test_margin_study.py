@@ -7,16 +7,11 @@ import pytest
 from touchstone.paths import study_files
 from touchstone.plan import build
 from touchstone.plan.asked import tried
-from touchstone.plan.plan import Plan, make_plan
+from touchstone.plan.plan import Plan
 from touchstone.study import claims as claim_table
 from touchstone.study.checks import load_study
 from touchstone.study.config import ConfigError
 from touchstone.study.schema import resolved_phases
-
-
-@pytest.fixture(scope="module")
-def paper(root: Path) -> Plan:
-    return make_plan(root, root / "configs" / "paper.yaml")
 
 
 def test_table_3_2_is_attacked_in_whitened_space(paper: Plan) -> None:

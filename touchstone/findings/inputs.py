@@ -5,7 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
 from touchstone import records
 from touchstone.cell import ModelId, ThreatSpec
@@ -42,6 +45,25 @@ def read_table(path: Path, **options: Any) -> pd.DataFrame:
     as_text = {"dtype": str, "keep_default_na": False}
     table: pd.DataFrame = pd.read_csv(verified(path, sums[path.name], "tables"), **(options or as_text))
     return table
+
+
+def read_points(file: Path, attack: str, name: str) -> dict[int, NDArray[np.float32]]:
+    """Read the points of an attack that are kept, by their sample.
+
+    Args:
+        file: of examples.
+        attack: whose points.
+        name: at which radius, or of which kind.
+
+    Raises:
+        DamagedError: if the file or these points are not there.
+    """
+    try:
+        with safe_open(file, framework="np") as kept:
+            samples, points = (kept.get_tensor(f"{attack}/{one}") for one in (records.SAMPLE, name))
+    except (SafetensorError, OSError) as error:
+        raise DamagedError(file, "attack", error) from error
+    return dict(zip(samples.tolist(), points, strict=True))
 
 
 def places(files: Iterable[Path]) -> dict[tuple[ModelId, str], Path]:

@@ -17,7 +17,7 @@ from touchstone.evaluation.preflight import SAMPLES, preflight
 from touchstone.evaluation.result import Member, Progress, Result, failed
 from touchstone.files import write_bytes
 from touchstone.jobs.common import Trained, load_data, load_trained, make_defense, make_threat, set_up
-from touchstone.jobs.parts import SAMPLE, Examples, Parts, to_bytes
+from touchstone.jobs.parts import Examples, Parts, to_bytes
 from touchstone.log import progress
 from touchstone.losses import Loss
 from touchstone.paths import Results
@@ -171,7 +171,7 @@ def attack(job: AttackJob, scene: Scene, grids: Mapping[str, Grid]) -> tuple[Att
             "substitutes": {s.model.label: scene.substitutes[s.model].run.model_sha256 for s in job.substitutes},
         },
     )
-    examples = {SAMPLE: index[: job.examples].cpu(), **found.examples} if found.examples else {}
+    examples = {records.SAMPLE: index[: job.examples].cpu(), **found.examples} if found.examples else {}
     return Attacked(header, found.records), examples
 
 

@@ -20,8 +20,7 @@ from touchstone.records import Attacked, Preflight
 
 log = logging.getLogger(__name__)
 
-Examples = dict[str, Tensor]  # name -> points (k, *shape) in pixels, on the CPU; SAMPLE -> whose they are (k,)
-SAMPLE = "sample"
+Examples = dict[str, Tensor]  # name -> points (k, *shape) in pixels, on the CPU; records.SAMPLE -> whose they are (k,)
 
 
 @dataclass(frozen=True)

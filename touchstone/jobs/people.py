@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.numpy import load_file
 
 from touchstone import records
 from touchstone.files import DamagedError, sum_of, write_bytes, write_sealed
+from touchstone.findings.inputs import read_points
 from touchstone.paths import PeopleFiles, Results
 from touchstone.plan.jobs import PagesJob, ShownNet
 
@@ -72,7 +72,8 @@ def _net(results: Results, shown: ShownNet) -> Net:
     if header.status == "failed":
         return Net(facts, [], [])
     rows = frame[frame["epsilon"].isna()].head(shown.images)
-    points = load_file(files.examples)[f"{shown.attack}/minimal"][: len(rows)]
+    kept = read_points(files.examples, shown.attack, "minimal")
+    points = [kept[sample] for sample in rows["sample"] if sample in kept]
     if len(points) < len(rows):
         raise DamagedError(files.examples, "attack", f"{len(points)} images of {len(rows)} records")
     said: list[Shown] = rows[["sample", "label", "adv_pred"]].to_numpy().tolist()

@@ -6,12 +6,12 @@ from statistics import fmean
 from typing import NamedTuple
 
 import pandas as pd
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from touchstone import paths, records
 from touchstone.cell import radius_index
-from touchstone.files import DamagedError, read_sealed, verified
-from touchstone.findings.inputs import places
+from touchstone.files import read_sealed, verified
+from touchstone.findings.inputs import places, read_points
 from touchstone.findings.ranks import newly_successful
 from touchstone.paths import Results
 from touchstone.plan.jobs import Drawing, Shown
@@ -176,7 +176,7 @@ def _read(held: _Held, epsilon: float | None) -> Stored | str:
     distance = "dist" if header.kind == "none" else f"dist_{header.norm}"
     columns = [*Judged._fields[:5], distance, "success"]
     judged = {int(sample): Judged(*row) for sample, *row in rows[["sample", *columns]].itertuples(index=False)}
-    return Stored(header, radius, judged, _points(held.examples, header.attack, name))
+    return Stored(header, radius, judged, read_points(held.examples, header.attack, name))
 
 
 def _radius(header: Header, epsilon: float | None) -> float:
@@ -186,16 +186,6 @@ def _radius(header: Header, epsilon: float | None) -> float:
     if place is None:
         raise ValueError(f"{header.attack} on {header.model.label} has no radius {epsilon:g}, only {grid}")
     return grid[place]
-
-
-def _points(file: Path, attack: str, name: str) -> dict[int, Pixels]:
-    """Return the points of an attack that are kept, by their sample."""
-    try:
-        with safe_open(file, framework="np") as kept:
-            samples, points = (kept.get_tensor(f"{attack}/{one}") for one in ("sample", name))
-    except (SafetensorError, OSError) as error:
-        raise DamagedError(file, "attack", error) from error
-    return dict(zip(samples.tolist(), points, strict=True))
 
 
 def _originals(header: Header, samples: Iterable[int]) -> dict[int, Pixels]:
