@@ -74,7 +74,7 @@ RECIPES = {
 def dataset(name: str) -> Dataset:
     """Return a prepared dataset; an embedded one is prepared here, another by `make bench` before it starts."""
     files = paths.prepared(name)
-    if DATASETS[name].embedded and not files.data.is_file():
+    if DATASETS[name].embedded and not files.facts.is_file():  # written last: where it is, the data is whole
         prepare(name, paths.raw(name).folder, files)
     return load(files)
 

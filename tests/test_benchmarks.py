@@ -1,6 +1,7 @@
 """The benchmarks run: every system of every case on a few samples, and the verdicts follow the numbers."""
 
 import importlib.util
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from touchstone.data import DATASETS
 from touchstone.models.classifier import Normalize, build
+from touchstone.paths import prepared
 
 PEERS = ("adv_lib", "foolbox", "pyautoattack", "torchattacks")
 MISSING = [name for name in PEERS if importlib.util.find_spec(name) is None]
@@ -24,6 +26,17 @@ def tiny(shape: tuple[int, ...] = (1, 28, 28)) -> Any:
     model = build("lenet", DATASETS["mnist"], seed=0).eval().requires_grad_(False)
     x = torch.rand(6, *shape, generator=torch.Generator().manual_seed(0))
     return Subject("tiny", model, x, model(x).argmax(dim=1))
+
+
+def test_a_dataset_that_another_process_is_still_preparing_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks.nets import dataset
+
+    monkeypatch.chdir(tmp_path)
+    count = len(dataset("digits").test.y)
+    prepared("digits").facts.unlink()  # as between the two files of `prepare`
+    assert len(dataset("digits").test.y) == count
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ def images(channels: int, device: torch.device, folder: Path) -> Images:
     """Return images of 1 or 3 channels on the device; `folder` holds datasets that were brought along."""
     wanted, otherwise = PREFERRED[channels]
     brought = prepared(wanted, folder)
-    data = load(brought) if brought.data.is_file() else nets.dataset(otherwise)
+    data = load(brought) if brought.facts.is_file() else nets.dataset(otherwise)
     train, test = (Split(part.x.to(device), part.y.to(device)) for part in (data.train, data.test))
     return Images(data.name, train, test)
 
