@@ -68,6 +68,18 @@ def test_problems_of_a_config_are_said_without_a_traceback(
     assert "config.yaml:5: device" in err
 
 
+@pytest.mark.parametrize("words", [["ls", "attacks"], ["ls", "--help"], ["validate", "nowhere"]])
+def test_a_reader_that_has_seen_enough_is_no_error(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `head` has. Nothing is left to be written, or the interpreter would say so where it ends."""
+    for name, buffering in (("stdout", -1), ("stderr", 1)):  # lines of the second one are written at once
+        reader, writer = os.pipe()
+        os.close(reader)
+        monkeypatch.setattr(sys, name, os.fdopen(writer, "w", buffering))
+    assert cli.main(words) == cli.CLOSED
+    sys.stdout.close()
+    sys.stderr.close()
+
+
 def test_it_imports_neither_torch_nor_snakemake(root: Path) -> None:
     code = "import sys; from touchstone.cli import main; main(['plan'])"
     code += "; sys.exit(bool({'torch', 'snakemake'} & set(sys.modules)))"

@@ -163,8 +163,13 @@ def sums_beside(table: Path) -> Path:
 
 def studies(root: Path = Path()) -> dict[str, StudyFiles]:
     """Return the studies that a checkout has, by name."""
-    names = sorted(found.parent.name for found in root.glob(str(study_files("*").definition)))
-    return {name: study_files(name, root) for name in names}
+    return studies_beside(suites(root))
+
+
+def studies_beside(suites: Path) -> dict[str, StudyFiles]:
+    """Return the studies whose folders lie beside a file with suites, by name."""
+    found = (study_in(folder) for folder in sorted(suites.parent.glob("*/")))
+    return {study.study: study for study in found if study.definition.exists()}
 
 
 def suites(root: Path = Path()) -> Path:
