@@ -12,7 +12,7 @@ from touchstone.plan.plan import make_plan
 from touchstone.study.config import ConfigError
 
 # The checkout, from the working directory, which holds data and results: mostly the same, else what -d names.
-ROOT = Path(os.path.relpath(workflow.basedir))
+ROOT = Path(os.path.relpath(Path(str(workflow.current_basedir)).parent))
 
 try:
     given = workflow.config_settings

@@ -499,7 +499,7 @@ def test_both_reports_from_end_to_end(results: Results, material: Material, monk
     notebooks.to_html(out, out.with_suffix(".html"), page=TEMPLATES.page, title="Title")
     html = out.with_suffix(".html").read_text()
     assert html.count("data:image/svg+xml;base64,") == 10
-    assert html.count("<h2") == 14
+    assert html.count("<h2") == 15
     assert html.count("<caption") == html.count("<table") == html.count('<div class="table"') == 23
 
     out = Path("results/demo/report.ipynb")
