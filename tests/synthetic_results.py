@@ -95,7 +95,9 @@ def make_results(root: Path, run: str = "demo", seeds: int = 2) -> Results:
         "stand_in": STAND_IN,
         "caps": [{"epochs": 10, "samples": 300}, {"where": {"attack": "cw-l2"}, "steps": 200}],
     }
-    results.config.write_text(json.dumps({"config": config, "jobs": {}}))
+    training = {"subject": {"model": STD, "stand_in": "digits"}, "net": {"fn": MODEL}, "objective": {"fn": "ce"}}
+    jobs = {STD.label: {"training": training, "attacks": []}}
+    results.config.write_text(json.dumps({"config": config, "jobs": jobs}))
     provenance = {
         "touchstone": "0.1.0",
         "git": "0123456789abcdef",

@@ -17,7 +17,6 @@ PREPARED = DATA / "prepared"
 STUDIES = Path("studies")
 OWN_STUDIES = Path("studies-own")  # of nets of the user's own, as `touchstone evaluate` writes them
 RESULTS = Path("results")
-HOMES = (STUDIES, OWN_STUDIES)
 FORMS = ("svg", "pdf", "png")  # of a figure
 
 
@@ -170,14 +169,22 @@ def sums_beside(table: Path) -> Path:
 
 def studies(root: Path = Path()) -> dict[str, StudyFiles]:
     """Return the studies that a checkout has, by name: those of papers, then those of the user's own."""
-    names = [sorted(found.parent.name for found in (root / home).glob("*/study.yaml")) for home in HOMES]
-    return {name: study_files(name, root) for name in dict.fromkeys([name for home in names for name in home])}
+    return studies_beside(suites(root)) | _studies_in(root / OWN_STUDIES)
+
+
+def studies_beside(suites: Path) -> dict[str, StudyFiles]:
+    """Return the studies whose folders lie beside a file with suites, by name."""
+    return _studies_in(suites.parent)
+
+
+def _studies_in(home: Path) -> dict[str, StudyFiles]:
+    found = (study_in(folder) for folder in sorted(home.glob("*/")))
+    return {study.study: study for study in found if study.definition.exists()}
 
 
 def twice(root: Path = Path()) -> set[str]:
-    """Return the studies that lie both among those of papers and among the user's own."""
-    first, second = ({found.parent.name for found in (root / home).glob("*/study.yaml")} for home in HOMES)
-    return first & second
+    """Return the names of studies that lie both among those of papers and among the user's own."""
+    return studies_beside(suites(root)).keys() & _studies_in(root / OWN_STUDIES).keys()
 
 
 def suites(root: Path = Path()) -> Path:

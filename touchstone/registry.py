@@ -245,6 +245,17 @@ def options(target: str) -> dict[str, Option]:
     return {k: option for part in (*inherited, own) for k, option in part.items()}
 
 
+@cache
+def summary(target: str) -> str:
+    """Read the first line of the docstring of "module:function" from its source; "" without one.
+
+    Raises:
+        SourceError: as `options` does.
+    """
+    said = ast.get_docstring(_defined(target)[0]) or ""
+    return said.partition("\n")[0]
+
+
 def with_defaults(target: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of "module:function", those that are not given at their defaults."""
     return {**{name: option.default for name, option in options(target).items()}, **given}

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from touchstone import paths
+from touchstone import __version__, paths
 from touchstone.attacks import ATTACKS
 from touchstone.commands import ls
 from touchstone.commands.text import WIDTH
 from touchstone.data import DATASETS
 from touchstone.defenses import DEFENSES
 from touchstone.models import MODELS
-from touchstone.study.config import ConfigError
+from touchstone.study.config import ConfigError, read
 
 NAMED = re.compile(r"arXiv:\d{4}\.\d{4,5}(?!\d)|doi:10\.\d{4,5}/\S+")
 
@@ -46,3 +46,14 @@ def test_studies_need_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="start it in a checkout"):
         ls.run(Namespace(what="studies"))
+
+
+def test_the_citation_file_names_every_work_that_is_re_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    cited = read(root / "CITATION.cff")[0]
+    assert cited["version"] == __version__
+    numbers = [NAMED.findall(line[-1]) for line in list(ls.studies())[1:]]
+    named = {number.rstrip(".,") for found in numbers for number in found}
+    works = cited["references"]
+    identified = {one["value"] for work in works for one in work.get("identifiers", ())}
+    assert named == identified | {f"doi:{work['doi']}" for work in works if "doi" in work}

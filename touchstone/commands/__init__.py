@@ -23,5 +23,9 @@ COMMANDS = {
     ),
     "ls": Command("touchstone.commands.ls", "List what a study can name, and the studies, with their sources."),
     "validate": Command("touchstone.commands.validate", "Check a config or a study: all that is wrong with it."),
+    "reference": Command(
+        "touchstone.commands.reference",
+        "Print all that a study or a config can say, as Markdown: every name with its options and source, every key.",
+    ),
     "schema": Command("touchstone.commands.schema", "Print the JSON schema of configs or studies, for editors."),
 }

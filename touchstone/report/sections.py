@@ -19,7 +19,7 @@ from touchstone.findings.tables import summary as verdict_counts
 from touchstone.findings.vocabulary import VERDICTS, known, outcome
 from touchstone.paths import Results, link, study_files
 from touchstone.registry import nearest
-from touchstone.report import glance, pairs, words
+from touchstone.report import glance, pairs, words, works
 from touchstone.report.material import Material, Provenance, existing, stand_ins
 from touchstone.report.render import Values, anchor, captioned, figure, folded, join, placed
 from touchstone.runs import Run
@@ -47,7 +47,7 @@ def values(material: Material) -> Values:
         **{f"table_{name.replace(' ', '_')}": label for name, label in own_tables(material).items()},
         **run_values(config, stand_ins(material.runs)),
         title=escape(study.title),
-        citation=escape(study.citation),
+        citation=works.linked(escape(study.citation)),
         claim=material.captions.get("claim", "").strip(),
         numbers=words.counted(claims["id"].nunique(), "number"),
         headline=escape(study.headline),
@@ -85,11 +85,11 @@ def own_tables(material: Material) -> dict[str, str]:
     there |= dict.fromkeys(["verdicts", *claims], len(tables["claims"]) > 0)
     there |= {"cited": len(words.cited(tables["claims"])) > 0}
     there |= {"kinds": bool(kinds(material)), "gaps": bool(gaps(material)), "signs": bool(signs(material))}
-    there |= {"beyond": len(_beyond(material)) > 0}
+    there |= {"beyond": len(_beyond(material)) > 0, "sources": len(material.used) > 0}
     each_pair = [f"pairs {number}" for number in range(pairs.number(material))]
     there |= dict.fromkeys(each_pair, True)
     order = ["kinds", "gaps", "signs", "verdicts", "cited", "beyond", "run", "models", "attacks", "worst"]
-    order += ["paired", *each_pair, *claims, "qualitative", "selection", "flags", "failures"]
+    order += ["paired", *each_pair, *claims, "qualitative", "selection", "flags", "failures", "sources"]
     shown = [name for name in order if there[name]]
     return {name: f"Table A{shown.index(name) + 1}" if there[name] else "" for name in order}
 
@@ -430,6 +430,11 @@ def failures(material: Material) -> str:
     """Return what has no number, why, and which file says so; empty without any."""
     table = material.tables["failures"]
     return _escaped(table) if len(table) else ""
+
+
+def sources(material: Material) -> str:
+    """Return whose works the run is made of; empty where nothing of it is recorded."""
+    return works.sources(material.used)
 
 
 def rerun(material: Material) -> dict[str, str]:
