@@ -1,5 +1,7 @@
 # What rules share: the plan, and functions from wildcards to input files. No rule is defined here.
 import os
+import sys
+from itertools import chain
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -44,6 +46,20 @@ def manner(value):
     It leaves out of the comparison what a function makes of `resources`, as it does threads and memory themselves.
     """
     return lambda wildcards, resources: value(wildcards)
+
+
+def growing(first):
+    """A resource of which a job has more each time it is tried: what ran out of it would do so again."""
+    return lambda wildcards, attempt: first * attempt
+
+
+def forget_checkpoints():
+    """Remove what finished trainings kept to go on after a kill.
+
+    Not in the job: until Snakemake has taken note of its end it may be killed, lose its outputs, and begin anew.
+    """
+    for file in chain.from_iterable(map(RESULTS.spent, PLAN.trained)):
+        file.unlink()
 
 
 def model_of(wildcards):
