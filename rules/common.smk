@@ -24,10 +24,6 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
-# where jobs find the code of the user's own
-OWN_CODE = [*map(str, paths.code(PLAN.config.code)), os.environ.get("PYTHONPATH", "")]
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, OWN_CODE))
-
 RESULTS = PLAN.results
 MODEL = ModelId("{study}", "{dataset}", "{model}", "{defense}", "{seed}")
 TEMPLATES = paths.templates(ROOT)
