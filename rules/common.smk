@@ -21,6 +21,10 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
+# where jobs find the code of the user's own
+OWN_CODE = [*map(str, paths.code(PLAN.config.code)), os.environ.get("PYTHONPATH", "")]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, OWN_CODE))
+
 RESULTS = PLAN.results
 MODEL = ModelId("{study}", "{dataset}", "{model}", "{defense}", "{seed}")
 TEMPLATES = paths.templates(ROOT)
@@ -116,7 +120,8 @@ def study_report_inputs(wildcards):
     written = paths.study_files(study, ROOT)
     shown = [*targets.tables(PLAN, study), *targets.figures(PLAN, study)]
     texts = [written.definition, *existing(written.captions, written.figures)]
-    return report_inputs(TEMPLATES.study, *shown, *texts)
+    template = getattr(TEMPLATES, PLAN.studies[study].report)
+    return report_inputs(template, *shown, *texts)
 
 
 def summary_report_inputs(wildcards):

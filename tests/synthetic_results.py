@@ -12,7 +12,7 @@ from toy_drawings import drawing, shown
 
 from touchstone.cell import ModelId
 from touchstone.files import sum_of, write_sealed
-from touchstone.findings import flags, paired, paper, tables
+from touchstone.findings import flags, members, paired, paper, tables
 from touchstone.findings.cells import Cell
 from touchstone.findings.flags import Flagged
 from touchstone.findings.inputs import write_tables
@@ -147,6 +147,7 @@ def make_tables(results: Results, study: Study, seeds: int) -> dict[Path, pd.Dat
         "claims": claims,
         "qualitative": qualitative,
         "flags": _flags(seeds),
+        "members": members.table([]),
         "selection": _selection(),
         "failures": tables.failures(cells, Results.of(results.root.name), {}),
         "paired": _paired(),

@@ -20,7 +20,7 @@ ROOT = PACKAGE.parent
 TORCH_FREE = ("records", "registry", "provenance", "study", "plan", "findings", "report", "commands", "cli")
 TABLES = ("attacks", "defenses", "models", "data")
 GROUND = "ground"
-ENTRANCES = ("touchstone.cli", "touchstone.__main__")  # above all wings
+ENTRANCES = ("touchstone.api", "touchstone.cli", "touchstone.__main__")  # above all wings
 # wing -> wings that it may import besides itself and the ground floor, the loose modules of the package
 MAY_IMPORT = {
     GROUND: {"models"},  # a threat in normalised space takes a classifier apart

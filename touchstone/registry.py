@@ -227,12 +227,15 @@ def module_path(module: str) -> Path:
 def options(target: str) -> dict[str, Option]:
     """Read the keyword-only arguments of "module:function" from its source; torch is not imported.
 
-    For a class these are the annotated fields of its body (a dataclass) and of its bases within this package.
+    For a class these are those of its `__init__`, or without one the annotated fields of its body (a dataclass) and of
+    its bases within this package.
 
     Raises:
         SourceError: if there is no such function, or its file is not Python.
     """
     node, tree, module = _defined(target)
+    if isinstance(node, ast.ClassDef):
+        node = next((s for s in node.body if isinstance(s, ast.FunctionDef) and s.name == "__init__"), node)
     if isinstance(node, ast.FunctionDef):
         pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
         return {a.arg: _option(a.annotation, d) for a, d in pairs}

@@ -18,8 +18,8 @@ from touchstone.study.config import ConfigError, read
 NAMED = re.compile(r"arXiv:\d{4}\.\d{4,5}(?!\d)|doi:10\.\d{4,5}/\S+")
 
 
-def test_every_name_is_there_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(root)
+def test_every_name_is_there_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
     tables = {"studies": paths.studies(), "datasets": DATASETS, "models": MODELS}
     for what, names in (tables | {"defenses": DEFENSES, "attacks": ATTACKS}).items():
         lines = ls.run(Namespace(what=what)).splitlines()
@@ -33,8 +33,8 @@ def test_a_line_says_kind_norms_and_source() -> None:
     assert found == ["cw", "minimal", "l2             Carlini, Wagner (2017), arXiv:1608.04644"]
 
 
-def test_numbers_of_works_have_the_form_of_theirs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(root)
+def test_numbers_of_works_have_the_form_of_theirs(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
     sources = [spec.source for table in (ATTACKS, DEFENSES) for spec in table.values()]
     sources += [line[-1] for line in ls.studies()]
     for source in sources:

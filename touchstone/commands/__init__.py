@@ -11,6 +11,10 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "evaluate": Command(
+        "touchstone.commands.evaluate",
+        "Evaluate a net of your own: its accuracy in the worst case of a suite of attacks, and a report.",
+    ),
     "plan": Command(
         "touchstone.commands.plan", "Say what a run costs before it starts, study by study, and what of it is done."
     ),

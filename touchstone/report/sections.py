@@ -64,7 +64,7 @@ def values(material: Material) -> Values:
         tolerance=words.per_dataset(criterion.tolerance) if criterion else "",
         reference=criterion.reference if criterion else "",
         amended="\n".join(f"- {escape(text.strip())}" for text in criterion.amended) if criterion else "",
-        **_rerun(material),
+        **rerun(material),
     )
 
 
@@ -230,7 +230,7 @@ def run_table(config: Config, provenance: Provenance, used: Mapping[str, str]) -
         time += f"; the jobs took {words.duration(provenance['seconds'])} in all"
     facts = {
         "run": config.run,
-        "data": run_values(config, used)["stand_ins"] or "the paper's datasets",
+        "data": run_values(config, used)["stand_ins"] or "those of the study",
         "caps": "; ".join(map(words.cap_words, config.caps)) or "none",
         "only": "; ".join(f"{name}: {slugs}" for name, slugs in only.items()),
         "device": f"{config.device}, {words.counted(config.threads, 'thread')} per job",
@@ -348,7 +348,7 @@ def _origin(material: Material, claim: Mapping[Hashable, Any]) -> str:
     home = Results.of(material.config.run).report(material.study.study).ipynb
     links = [f"[{number}]({link(home, Path(file))})" for number, file in enumerate(files, 1)]
     cell = [claim[f"cell_{slot}"] for slot in (*Place._fields[:-1], "epsilon", "metric")]
-    again = f"{_rerun(material)['command']} --force {' '.join(files)}"
+    again = f"{rerun(material)['command']} --force {' '.join(files)}"
     return folded("from", escape(", ".join(filter(None, cell))), f"records: {', '.join(links)}", f"`{again}`")
 
 
@@ -437,7 +437,7 @@ def sources(material: Material) -> str:
     return works.sources(material.used)
 
 
-def _rerun(material: Material) -> dict[str, str]:
+def rerun(material: Material) -> dict[str, str]:
     """Return the command that repeats the run, the file that is this report, and that of one model if there is any."""
     first = next(iter(material.runs), None)
     return {
