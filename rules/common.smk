@@ -7,7 +7,7 @@ from snakemake.exceptions import WorkflowError
 from touchstone import paths
 from touchstone.cell import ModelId
 from touchstone.plan import build, targets
-from touchstone.plan.command import command, config_file
+from touchstone.plan.command import command, config_file, find_code
 from touchstone.plan.plan import make_plan
 from touchstone.study.config import ConfigError
 
@@ -21,9 +21,7 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
-# where jobs find the code of the user's own
-OWN_CODE = [*map(str, paths.code(PLAN.config.code)), os.environ.get("PYTHONPATH", "")]
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, OWN_CODE))
+find_code(paths.code(PLAN.config.code))
 
 RESULTS = PLAN.results
 MODEL = ModelId("{study}", "{dataset}", "{model}", "{defense}", "{seed}")

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from touchstone.study.config import ConfigError
@@ -41,3 +41,9 @@ def command(root: Path, config: Path) -> str:
     """
     elsewhere = [] if root == Path() else ["--snakefile", str(root / "Snakefile")]
     return shlex.join(["snakemake", *elsewhere, "--cores", "all", "--configfile", os.path.relpath(config)])
+
+
+def find_code(folders: Iterable[Path]) -> None:
+    """Put folders with code of the user's own on PYTHONPATH, where the jobs of this program find it."""
+    before = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [*map(str, folders), before]))
