@@ -22,6 +22,7 @@ report: "reports/captions/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/shown.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/attack.smk"

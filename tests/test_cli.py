@@ -38,7 +38,7 @@ def test_a_command_is_a_module_with_an_example() -> None:
 def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["paln"]) == 2
     assert (
-        "no command 'paln'; allowed: compare, ls, plan, reference, schema, validate; did you mean"
+        "no command 'paln'; allowed: compare, evaluate, ls, plan, reference, schema, validate; did you mean"
         in capsys.readouterr().err
     )
 
