@@ -16,7 +16,7 @@ import pandas as pd
 from touchstone.registry import nearest
 from touchstone.study.claims import Known, Sheet, raise_problems, read_sheet
 from touchstone.study.config import SLUG
-from touchstone.study.scale import METRICS, RHO_NEAR
+from touchstone.study.scale import METRICS, RHO_NEAR, SILHOUETTE
 from touchstone.weight_metrics import WEIGHT_METRICS
 
 COLUMNS = ["paper", "id", "claim", "evidence_table", "how_to_test", "published_numbers_agree", "test"]
@@ -25,7 +25,6 @@ NOT_TESTABLE = "not-testable"  # the test, with the reason, of a statement that 
 AND = ";"  # between the clauses of a test
 UNDER, ON = "under", "on"  # after the words of a clause: attacks, and nets, that it is about alone
 OF_WEIGHTS = tuple(metric.compared for metric in WEIGHT_METRICS.values())
-SILHOUETTE = "silhouette"  # of features, by class
 OF_DISTANCE = (
     *("rho_adv", "rho_adv_ends", "rho_adv_all", "rho_adv_all_ends"),
     *("mean_norm", "median_norm"),

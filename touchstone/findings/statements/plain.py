@@ -104,8 +104,12 @@ def _clean_at_least(scope: Scope, metric: str, least: str, *defenses: str) -> It
 def _rises_with(scope: Scope, metric: str, first: str, *others: str) -> Iterator[Check]:
     """Accuracy under every attack that the clause names rises with a number along defenses (Spearman's rho)."""
     for line in scope.lines(first, *others):
-        for attack in scope.clause.under:
-            for radius in distinct_radii(one for net in line for one in scope.radii(net, attack)) or (math.inf,):
+        under = {
+            name: distinct_radii(one for net in line for one in scope.radii(net, name)) for name in scope.clause.under
+        }
+        met = {attack: radii for attack, radii in under.items() if radii}  # each dataset has its own
+        for attack, radii in (met or dict.fromkeys(under, (math.inf,))).items():
+            for radius in radii:
                 correlations = _correlations(
                     [scope.clean(net, metric) for net in line],
                     [scope.seeds(Place(*net, attack, "accuracy"), radius) for net in line],
