@@ -384,7 +384,7 @@ def statements(material: Material) -> str:
 def _statement_row(row: Mapping[Hashable, Any]) -> dict[str, str]:
     return {
         "id": row["id"],
-        "claim": row["claim"],
+        "claim": " ".join(filter(None, (row["claim"], row["threshold"] and f"[threshold {row['threshold']}]"))),
         "published attacks": words.statement_verdict(row),
         "detail": words.statement_detail(row),
         "worst case": words.statement_verdict(row, WORST_CASE),
