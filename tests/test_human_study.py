@@ -111,4 +111,6 @@ def test_somebody_answers_and_the_claims_have_numbers(root: Path, folder: Path, 
     assert set(others["verdict"]) == {"not run"}
     assert set(others["why"]) == {"people have not answered"}
     (transcript := browser.folder / TRANSCRIPT.name).write_text("\n".join(told) + "\n")
-    assert transcript.read_text() == (root / TRANSCRIPT).read_text(), f"what the page says has changed: see {transcript}"
+    assert transcript.read_text() == (root / TRANSCRIPT).read_text(), (
+        f"what the page says has changed: see {transcript}"
+    )

@@ -146,7 +146,7 @@ def test_a_training_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 def test_a_defense_outside_the_run_is_said(tmp_path: Path) -> None:
     (found,) = read_weights(drawing("rho-grid", shown("std+l1")), Results(tmp_path))
     assert found.notes == ["std+l1: not part of this run"]
-    assert "std+l1: not part of this run" in texts(weights.rho_grid([found]))
+    assert "std+l1:\nnot part of this run" in texts(weights.rho_grid([found]))
 
 
 def test_failure_before_the_first_epoch_ended_is_an_empty_history(tmp_path: Path) -> None:

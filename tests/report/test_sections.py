@@ -326,6 +326,12 @@ def test_figures_have_the_numbers_of_the_paper(material: Material) -> None:
     assert "**Figure A3.**" in report.figures(material, "selection")
 
 
+def test_figures_of_nets_that_this_run_lacks_are_only_named(material: Material) -> None:
+    text = report.figures(replace(material, runs=[run for run in material.runs if run.model.dataset == "mnist"]))
+    assert re.findall(r"\*\*(Figure \w+)\.\*\*", text) == [f"Figure {n}" for n in (2, 3, 4, "A4", "A5")]
+    assert text.endswith("Not shown, as none of its nets is part of this run: Figure 5, Figure 6.")
+
+
 def test_selection_marks_the_chosen_candidate(material: Material) -> None:
     rows = rows_of(report.selection(material))
     assert len(rows) == 30

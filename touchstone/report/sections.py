@@ -26,7 +26,7 @@ from touchstone.runs import Run
 from touchstone.study.claim import Place
 from touchstone.study.claims import HEADLINE
 from touchstone.study.config import Config
-from touchstone.study.schema import TableDef
+from touchstone.study.schema import FigureDef, TableDef
 
 PAPER = "paper"  # the run whose numbers may be compared with the published ones
 OWN_SECTION = ("worst-case", "heat-map", "selection")  # plots that are not among the paper's figures
@@ -106,13 +106,18 @@ def figure_labels(material: Material) -> dict[str, str]:
 def figures(material: Material, *plots: str) -> str:
     """Return the figures that some plots draw, or all that have no section of their own, with their captions.
 
+    Those that have no net in this run are only named: their panels would be empty.
+
     Raises:
         FileNotFoundError: for a figure that is not there; names the rule that draws it.
         ValueError: for a figure without a caption.
     """
     labels, study, results = figure_labels(material), material.study, material.results
-    notebook, parts = results.report(study.study).ipynb, []
+    notebook, parts, empty = results.report(study.study).ipynb, [], []
     for name in _figures(material, *plots):
+        if not _has_nets(material, study.figures[name]):
+            empty.append(labels[name])
+            continue
         path = existing(results.figure(study.study, name), "figures")
         if name not in material.captions:
             raise ValueError(
@@ -122,7 +127,16 @@ def figures(material: Material, *plots: str) -> str:
         here = [_stands_in(material, dataset) for dataset in study.figures[name].datasets]
         caption = join(material.captions[name].strip(), _published(material, name), *here, by=" ")
         parts.append(figure(labels[name], caption, link(notebook, path)))
-    return join(*parts)
+    return join(*parts, f"Not shown, as none of its nets is part of this run: {', '.join(empty)}." if empty else "")
+
+
+def _has_nets(material: Material, definition: FigureDef) -> bool:
+    """Return whether a figure names nets that this run has, trained or failed; one that names none is of all."""
+    named = [definition.datasets, definition.models, definition.defenses]
+    return any(
+        all(not names or one in names for one, names in zip(run.model[1:4], named, strict=True))
+        for run in material.runs
+    )
 
 
 def _published(material: Material, name: str) -> str:
