@@ -2,6 +2,7 @@
 #   snakemake --cores all                                        the default run on embedded data
 #   snakemake --cores all --configfile configs/laptop.yaml       real data, a CPU, hours
 #   snakemake --cores all human_study                            pages on which people say what they see
+#   snakemake --report report.zip                                all that a finished run shows, as one page
 import gc
 import shlex
 import sys
@@ -15,6 +16,9 @@ min_version("9.20")
 
 # Snakemake writes the interpreter of a script into a command line as it is: a space in its path would end it there.
 sys.executable = shlex.quote(sys.executable)
+
+
+report: "reports/captions/workflow.rst"
 
 
 include: "rules/common.smk"

@@ -10,9 +10,10 @@ from touchstone.plan import build, targets
 from touchstone.plan.command import command, config_file
 from touchstone.plan.plan import make_plan
 from touchstone.study.config import ConfigError
+from touchstone.study.schema import RESULT_TABLES
 
 # The checkout, from the working directory, which holds data and results: mostly the same, else what -d names.
-ROOT = Path(os.path.relpath(workflow.basedir))
+ROOT = Path(os.path.relpath(Path(str(workflow.current_basedir)).parent))
 
 try:
     given = workflow.config_settings
@@ -21,10 +22,15 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
+# where jobs find the code of the user's own
+OWN_CODE = [*map(str, paths.code(PLAN.config.code)), os.environ.get("PYTHONPATH", "")]
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, OWN_CODE))
+
 RESULTS = PLAN.results
 MODEL = ModelId("{study}", "{dataset}", "{model}", "{defense}", "{seed}")
 TEMPLATES = paths.templates(ROOT)
 GPU = int(PLAN.config.device == "cuda")
+RUN = "the whole run"  # what is of no study, in a report
 ENV = "../envs/touchstone.yaml"
 
 
@@ -117,9 +123,50 @@ def study_report_inputs(wildcards):
     written = paths.study_files(study, ROOT)
     shown = [*targets.tables(PLAN, study), *targets.figures(PLAN, study)]
     texts = [written.definition, *existing(written.captions, written.figures)]
-    return report_inputs(TEMPLATES.study, *shown, *texts)
+    template = getattr(TEMPLATES, PLAN.studies[study].report)
+    return report_inputs(template, *shown, *texts)
 
 
 def summary_report_inputs(wildcards):
     reports = [RESULTS.report(study).pdf for study in PLAN.studies]
     return report_inputs(TEMPLATES.summary, RESULTS.claims, *reports)
+
+
+def shown(file, kind, study, name):
+    """Put a file into what `snakemake --report` makes; a caption is about all of a kind."""
+    return report(
+        file,
+        caption=f"../reports/captions/{kind}.rst",
+        category=study,
+        subcategory=kind,
+        labels={"name": name},
+    )
+
+
+def shown_among(files, kind, places):
+    """Put those of some outputs into it that have a place there, (study, name)."""
+    return [shown(f, kind, *places[f]) if f in places else f for f in files]
+
+
+def shown_tables(study):
+    places = {RESULTS.table(study, name): (study, name) for name in RESULT_TABLES}
+    return shown_among(targets.tables(PLAN, study), "tables", places)
+
+
+def shown_figures(study):
+    names = PLAN.studies[study].figures
+    places = {RESULTS.figure(study, name): (study, name) for name in names}
+    return shown_among(targets.figures(PLAN, study), "figures", places)
+
+
+def shown_paper_tables():
+    places = [(s, t) for s, study in PLAN.studies.items() for t in study.tables]
+    return shown_among(
+        targets.paper(PLAN), "paper", {RESULTS.paper(*p).csv: p for p in places}
+    )
+
+
+def shown_report(study=""):
+    files = RESULTS.report(study)
+    pdf = shown(files.pdf, "reports", study or RUN, "report")
+    return files._replace(pdf=pdf)._asdict()

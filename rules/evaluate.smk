@@ -24,7 +24,7 @@ rule tables:
     input:
         unpack(tables_inputs),
     output:
-        targets.tables(PLAN, "{study}"),
+        shown_tables("{study}"),
     log:
         RESULTS.log("tables", "{study}"),
     benchmark:

@@ -8,7 +8,7 @@ for study in (s for s in PLAN.studies if PLAN.studies[s].figures):
         input:
             lambda _, study=study: targets.drawn(PLAN, study),
         output:
-            targets.figures(PLAN, study),
+            shown_figures(study),
         log:
             RESULTS.log("figures", study),
         benchmark:

@@ -24,7 +24,7 @@ rule claims:
         tables=[RESULTS.table(study, "claims") for study in PLAN.studies],
         sums=[paths.sums_beside(RESULTS.table(s, "claims")) for s in PLAN.studies],
     output:
-        RESULTS.claims,
+        shown(RESULTS.claims, "claims", RUN, "claims"),
     log:
         RESULTS.log("claims"),
     benchmark:
@@ -47,7 +47,7 @@ rule paper_tables:
     input:
         tables=[f for s in PLAN.studies for f in targets.table(PLAN, s, "paper")],
     output:
-        targets.paper(PLAN),
+        shown_paper_tables(),
     log:
         RESULTS.log("paper_tables"),
     benchmark:
@@ -94,7 +94,7 @@ rule study_report:
     input:
         unpack(study_report_inputs),
     output:
-        **RESULTS.report("{study}")._asdict(),
+        **shown_report("{study}"),
     log:
         RESULTS.log("study_report", "{study}"),
     benchmark:
@@ -117,7 +117,7 @@ rule summary_report:
     input:
         unpack(summary_report_inputs),
     output:
-        **RESULTS.report()._asdict(),
+        **shown_report(),
     log:
         RESULTS.log("summary_report"),
     benchmark:

@@ -41,6 +41,7 @@ OPTIONAL: dict[str, Any] = {
         "own": {"fn": "npz", "sha256": "0" * 64, "shape": [1, 8, 8], "classes": 2, "mean": [0.5], "std": [0.5]},
     },
     "weights": [GIVEN | {"files": [{"file": "adv.safetensors", "sha256": sum_of(b"")}]}],
+    "report": "study",
     "redraws": 1,
     "samples": {"first": 4},
     "paired": {"match": ["clean"]},

@@ -12,7 +12,7 @@ from toy_drawings import drawing, shown
 
 from touchstone.cell import ModelId
 from touchstone.files import sum_of, write_sealed
-from touchstone.findings import flags, paired, paper, tables
+from touchstone.findings import flags, members, paired, paper, tables
 from touchstone.findings.cells import Cell
 from touchstone.findings.flags import Flagged
 from touchstone.findings.inputs import write_tables
@@ -95,7 +95,9 @@ def make_results(root: Path, run: str = "demo", seeds: int = 2) -> Results:
         "stand_in": STAND_IN,
         "caps": [{"epochs": 10, "samples": 300}, {"where": {"attack": "cw-l2"}, "steps": 200}],
     }
-    results.config.write_text(json.dumps({"config": config, "jobs": {}}))
+    training = {"subject": {"model": STD, "stand_in": "digits"}, "net": {"fn": MODEL}, "objective": {"fn": "ce"}}
+    jobs = {STD.label: {"training": training, "attacks": []}}
+    results.config.write_text(json.dumps({"config": config, "jobs": jobs}))
     provenance = {
         "touchstone": "0.1.0",
         "git": "0123456789abcdef",
@@ -145,6 +147,7 @@ def make_tables(results: Results, study: Study, seeds: int) -> dict[Path, pd.Dat
         "claims": claims,
         "qualitative": qualitative,
         "flags": _flags(seeds),
+        "members": members.table([]),
         "selection": _selection(),
         "failures": tables.failures(cells, Results.of(results.root.name), {}),
         "paired": _paired(),

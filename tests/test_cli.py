@@ -37,7 +37,10 @@ def test_a_command_is_a_module_with_an_example() -> None:
 
 def test_an_unknown_command_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["paln"]) == 2
-    assert "no command 'paln'; allowed: compare, ls, plan, schema, validate; did you mean" in capsys.readouterr().err
+    assert (
+        "no command 'paln'; allowed: compare, ls, plan, reference, schema, validate; did you mean"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_run_that_is_not_there_is_said_without_a_traceback(
@@ -66,6 +69,18 @@ def test_problems_of_a_config_are_said_without_a_traceback(
     out, err = capsys.readouterr()
     assert (out, "Traceback" in err) == ("", False)
     assert "config.yaml:5: device" in err
+
+
+@pytest.mark.parametrize("words", [["ls", "attacks"], ["ls", "--help"], ["validate", "nowhere"]])
+def test_a_reader_that_has_seen_enough_is_no_error(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `head` has. Nothing is left to be written, or the interpreter would say so where it ends."""
+    for name, buffering in (("stdout", -1), ("stderr", 1)):  # lines of the second one are written at once
+        reader, writer = os.pipe()
+        os.close(reader)
+        monkeypatch.setattr(sys, name, os.fdopen(writer, "w", buffering))
+    assert cli.main(words) == cli.CLOSED
+    sys.stdout.close()
+    sys.stderr.close()
 
 
 def test_it_imports_neither_torch_nor_snakemake(root: Path) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ ROOT = PACKAGE.parent
 TORCH_FREE = ("records", "registry", "provenance", "study", "plan", "findings", "report", "commands", "cli")
 TABLES = ("attacks", "defenses", "models", "data")
 GROUND = "ground"
-ENTRANCES = ("touchstone.cli", "touchstone.__main__")  # above all wings
+ENTRANCES = ("touchstone.api", "touchstone.cli", "touchstone.__main__")  # above all wings
 # wing -> wings that it may import besides itself and the ground floor, the loose modules of the package
 MAY_IMPORT = {
     GROUND: {"models"},  # a threat in normalised space takes a classifier apart
@@ -188,3 +189,13 @@ def test_environment_pins_are_those_of_the_lock() -> None:
     assert len(compared_only) == 2
     assert pins((ROOT / "envs" / "touchstone.yaml").read_text()) == lock - compared_only
     assert "://" not in (ROOT / "requirements.lock").read_text()
+
+
+def test_what_one_is_told_to_install_is_this_project() -> None:
+    """The index has another `touchstone`, which would be installed in its place."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    told = re.findall(r"pip install '(.+)\[(\w+)\]'", (PACKAGE / "attacks" / "wrapping.py").read_text())
+    assert told == [(project["name"], "wrapped")]
+    extras = project["optional-dependencies"]
+    assert f"{project['name']}[wrapped]" in extras["bench"]
+    assert "wrapped" in extras

@@ -40,6 +40,9 @@ NO_TREE = {
     "log.py": "makes the folder of a log",
     "registry.py": "finds the source of modules",
     "provenance.py": "finds the source of modules",
+    "commands/own.py": "a user's files name a study and a module",
+    "commands/images.py": "a user's folder, likewise",
+    "commands/evaluate.py": "names a study after a user's file",
     "plan/units.py": "its table lies beside it",
     "data/own.py": "a user's folder, a class in each of its folders",
     "data/sources.py": "downloads, and reads a user's folder",
@@ -104,6 +107,17 @@ def test_studies_are_the_folders_with_a_definition(tmp_path: Path, root: Path) -
     assert "minmax" in paths.studies(root)
     assert paths.suites(root).is_file()
     assert all(file.is_file() for file in paths.templates(root))
+
+
+def test_studies_of_the_users_own_lie_apart(tmp_path: Path) -> None:
+    for home in ("studies/a", "studies-own/b", "studies/c", "studies-own/c"):
+        (tmp_path / home).mkdir(parents=True)
+        (tmp_path / home / "study.yaml").touch()
+    assert list(paths.studies(tmp_path)) == ["a", "c", "b"]
+    assert paths.study_files("b", tmp_path) == paths.own_study("b", tmp_path)
+    assert paths.twice(tmp_path) == {"c"}
+    assert paths.suites_beside(paths.own_study("b", tmp_path)) == paths.suites(tmp_path)
+    assert paths.own_config("b", tmp_path).parent == tmp_path / "studies-own"
 
 
 def test_a_study_is_known_by_its_folder_and_by_its_files(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

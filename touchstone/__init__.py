@@ -4,10 +4,14 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["load_run"]
+__all__ = ["attack", "load_run", "worst_case"]
 
 # name -> its module, imported when it is asked for; as text, since code that imports it would decide every result
-_LAZY = {"load_run": "touchstone.findings.results"}
+_LAZY = {
+    "attack": "touchstone.api",
+    "load_run": "touchstone.findings.results",
+    "worst_case": "touchstone.api",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,8 @@
 """The command line: `touchstone <command>`, also `python -m touchstone`."""
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -9,6 +11,8 @@ from touchstone.commands import COMMANDS
 from touchstone.files import DamagedError, RunError
 from touchstone.registry import nearest
 from touchstone.study.config import ConfigError
+
+CLOSED = 128 + signal.SIGPIPE  # what a shell says of a program that is ended so
 
 
 def parser(name: str = "") -> argparse.ArgumentParser:
@@ -26,16 +30,40 @@ def parser(name: str = "") -> argparse.ArgumentParser:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run a command and return the exit status: 1 where a file has a problem, 2 for no command; both are printed."""
-    given = list(sys.argv[1:] if words is None else words)
-    name = given[0] if given else ""
+    """Run a command and return the exit status: 1 where a file has a problem, 2 for no command; both are printed.
+
+    It is CLOSED where nobody reads the rest of what is printed, as behind `| head`.
+    """
+    try:
+        try:
+            return run(list(sys.argv[1:] if words is None else words))
+        finally:
+            sys.stdout.flush()  # what is printed last, and by argparse, which then exits
+    except BrokenPipeError:
+        _forget_what_nobody_reads()
+        return CLOSED
+
+
+def run(words: Sequence[str]) -> int:
+    """Run a command, print what it says or what is wrong, and return the exit status."""
+    name = words[0] if words else ""
     if name and not name.startswith("-") and name not in COMMANDS:
         print(f"touchstone: no command {name!r}; {nearest(name, COMMANDS)}", file=sys.stderr)
         return 2
-    arguments = parser(name).parse_args(given)
+    arguments = parser(name).parse_args(words)
     try:
         print(arguments.run(arguments))
     except (ConfigError, RunError, DamagedError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _forget_what_nobody_reads() -> None:
+    """Point each closed stream to nowhere, or Python would try once more as it ends, and complain."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())

@@ -90,6 +90,13 @@ def sum_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sum_of_folder(home: Path) -> str:
+    """Return the sha256 of the lines "<sha256 of a file>  <its path below the folder>", in the order of their bytes."""
+    paths = sorted((p for p in home.rglob("*") if p.is_file()), key=lambda p: p.relative_to(home).as_posix().encode())
+    lines = "".join(f"{sum_of_file(path)}  {path.relative_to(home).as_posix()}\n" for path in paths)
+    return sum_of(lines.encode())
+
+
 def _own_sum(content: Mapping[str, Any]) -> str:
     as_read = json.loads(json.dumps(content))  # keys become text, tuples lists
     return sum_of(json.dumps(as_read, sort_keys=True).encode())
@@ -134,7 +141,12 @@ def alone(path: Path) -> Iterator[None]:
 
 
 def write_yaml(path: str | Path, content: Any) -> None:
-    """Write YAML whole or not at all; keys stay in their order."""
+    """Write YAML whole or not at all."""
+    write_bytes(Path(path), yaml_text(content).encode())
+
+
+def yaml_text(content: Any) -> str:
+    """Return YAML; keys stay in their order."""
     from ruamel.yaml import YAML  # whoever trains or attacks without a pipeline has no need of it
 
     text = io.StringIO()
@@ -143,4 +155,4 @@ def write_yaml(path: str | Path, content: Any) -> None:
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.width = 110
     yaml.dump(content, text)
-    write_bytes(Path(path), text.getvalue().encode())
+    return text.getvalue()

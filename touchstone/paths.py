@@ -4,6 +4,7 @@ Names may be wildcards ("{dataset}"), so that rules and jobs use the same functi
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from touchstone.cell import ModelId
 DATA = Path("data")
 PREPARED = DATA / "prepared"
 STUDIES = Path("studies")
+OWN_STUDIES = Path("studies-own")  # of nets of the user's own, as `touchstone evaluate` writes them
 RESULTS = Path("results")
 FORMS = ("svg", "pdf", "png")  # of a figure
 
@@ -125,9 +127,13 @@ class Raw(NamedTuple):
 
 
 class Templates(NamedTuple):
-    """What is made of text here: notebooks, the documents that they become, and the page that people answer on."""
+    """What is made of text here: notebooks, the documents that they become, and the page that people answer on.
+
+    Of the notebooks, `study` is for a work, `model` for a net of the user's own, `summary` for a run.
+    """
 
     study: Path
+    model: Path
     summary: Path
     head: Path
     page: Path
@@ -162,14 +168,33 @@ def sums_beside(table: Path) -> Path:
 
 
 def studies(root: Path = Path()) -> dict[str, StudyFiles]:
-    """Return the studies that a checkout has, by name."""
-    names = sorted(found.parent.name for found in root.glob(str(study_files("*").definition)))
-    return {name: study_files(name, root) for name in names}
+    """Return the studies that a checkout has, by name: those of papers, then those of the user's own."""
+    return studies_beside(suites(root)) | _studies_in(root / OWN_STUDIES)
+
+
+def studies_beside(suites: Path) -> dict[str, StudyFiles]:
+    """Return the studies whose folders lie beside a file with suites, by name."""
+    return _studies_in(suites.parent)
+
+
+def _studies_in(home: Path) -> dict[str, StudyFiles]:
+    found = (study_in(folder) for folder in sorted(home.glob("*/")))
+    return {study.study: study for study in found if study.definition.exists()}
+
+
+def twice(root: Path = Path()) -> set[str]:
+    """Return the names of studies that lie both among those of papers and among the user's own."""
+    return studies_beside(suites(root)).keys() & _studies_in(root / OWN_STUDIES).keys()
 
 
 def suites(root: Path = Path()) -> Path:
     """Return the file with the suites of all studies."""
     return root / STUDIES / "worst.yaml"
+
+
+def packaged_suites() -> Path:
+    """Return the same file as the package has it, a link, for where there is no checkout."""
+    return Path(__file__).with_name(suites().name)
 
 
 def study_of(file: Path) -> StudyFiles | None:
@@ -184,15 +209,17 @@ def beside(file: Path) -> list[str]:
 
 
 def suites_beside(study: StudyFiles) -> Path:
-    """Return the file with the suites that lies beside the folder of a study."""
+    """Return the file with the suites that a study uses: it lies beside the folders of those of papers."""
     folder = study.definition.parent
+    if (home := folder.resolve().parent).name == OWN_STUDIES.name:
+        return suites(home.parent)
     return (folder.parent if folder.name else folder / os.pardir) / suites().name
 
 
 def templates(root: Path) -> Templates:
     """Return what the reports of a checkout are made with."""
     folder = root / "reports"
-    names = ("study.ipynb", "summary.ipynb", "head.typ", "page.html", "page.js", "people.html")
+    names = ("study.ipynb", "model.ipynb", "summary.ipynb", "head.typ", "page.html", "page.js", "people.html")
     return Templates(*(folder / name for name in names))
 
 
@@ -201,14 +228,35 @@ def returned(folder: Path) -> list[Path]:
     return sorted(folder.expanduser().glob("*.csv"))
 
 
+def code(folders: Iterable[str]) -> list[Path]:
+    """Return folders of the user's own code as every job finds them, wherever it starts."""
+    return [Path(folder).expanduser().resolve() for folder in folders]
+
+
+def modules(folder: Path) -> set[str]:
+    """Return the names by which Python imports the files of a folder."""
+    return {path.stem for path in folder.glob("*.py")}
+
+
 def link(document: Path, file: Path) -> str:
     """Return how a document points to a file."""
     return os.path.relpath(file, document.parent)
 
 
 def study_files(study: str, root: Path = Path()) -> StudyFiles:
-    """Return the files of a study below the checkout."""
-    return study_in(root / STUDIES / study)
+    """Return the files of a study below the checkout, whether it is of a paper or the user's own."""
+    own = own_study(study, root)
+    return own if own.definition.is_file() else study_in(root / STUDIES / study)
+
+
+def own_study(study: str, root: Path = Path()) -> StudyFiles:
+    """Return the files of a study of the user's own."""
+    return study_in(root / OWN_STUDIES / study)
+
+
+def own_config(study: str, root: Path = Path()) -> Path:
+    """Return the config that runs a study of the user's own alone."""
+    return root / OWN_STUDIES / f"{study}.yaml"
 
 
 def study_in(folder: Path) -> StudyFiles:

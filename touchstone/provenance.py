@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from touchstone import __version__
 from touchstone.files import RULES
 from touchstone.paths import Results
 from touchstone.registry import module_path
@@ -134,9 +135,9 @@ def check_unchanged(code: str, targets: Iterable[str]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that numbers depend on."""
-    found = {"python": platform.python_version()}
-    for name in (PACKAGE, *LIBRARIES):
+    """Return the versions of Python, of this package and of the libraries that numbers depend on."""
+    found = {"python": platform.python_version(), PACKAGE: __version__}
+    for name in LIBRARIES:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -198,7 +199,7 @@ def record(results: Results, command: str) -> dict[str, Any]:
     started = min(path.stat().st_mtime - jobs[path] for path in jobs)
     finished = time.time()
     return {
-        "touchstone": importlib.metadata.version(PACKAGE),
+        PACKAGE: __version__,
         "git": revision(module_path(PACKAGE).parents[1]),
         **machine(),
         "versions": versions(),

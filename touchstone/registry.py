@@ -227,12 +227,15 @@ def module_path(module: str) -> Path:
 def options(target: str) -> dict[str, Option]:
     """Read the keyword-only arguments of "module:function" from its source; torch is not imported.
 
-    For a class these are the annotated fields of its body (a dataclass) and of its bases within this package.
+    For a class these are those of its `__init__`, or without one the annotated fields of its body (a dataclass) and of
+    its bases within this package.
 
     Raises:
         SourceError: if there is no such function, or its file is not Python.
     """
     node, tree, module = _defined(target)
+    if isinstance(node, ast.ClassDef):
+        node = next((s for s in node.body if isinstance(s, ast.FunctionDef) and s.name == "__init__"), node)
     if isinstance(node, ast.FunctionDef):
         pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
         return {a.arg: _option(a.annotation, d) for a, d in pairs}
@@ -240,6 +243,17 @@ def options(target: str) -> dict[str, Option]:
     fields = [(s.target, s) for s in node.body if isinstance(s, ast.AnnAssign)]
     own = {name.id: _option(s.annotation, s.value) for name, s in fields if isinstance(name, ast.Name)}
     return {k: option for part in (*inherited, own) for k, option in part.items()}
+
+
+@cache
+def summary(target: str) -> str:
+    """Read the first line of the docstring of "module:function" from its source; "" without one.
+
+    Raises:
+        SourceError: as `options` does.
+    """
+    said = ast.get_docstring(_defined(target)[0]) or ""
+    return said.partition("\n")[0]
 
 
 def with_defaults(target: str, given: Mapping[str, Any]) -> dict[str, Any]:

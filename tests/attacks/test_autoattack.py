@@ -195,5 +195,5 @@ def test_square_alone_does_with_two_classes() -> None:
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x, y = setting()
     monkeypatch.setitem(sys.modules, "pyautoattack.autoattack", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pyautoattack.*pip install 'touchstone\[wrapped\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"pyautoattack.*pip install 'touchstone-robustness\[wrapped\]'"):
         autoattack(model, x, y, norm="linf", eps=0.1, rng=0)

@@ -216,7 +216,7 @@ def test_values_that_came_back_are_those_of_x() -> None:
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x, y, _ = case((8,), 3, "l2", walls=True)
     monkeypatch.setitem(sys.modules, "foolbox", None)
-    with pytest.raises(ModuleNotFoundError, match=r"foolbox.*pip install 'touchstone\[wrapped\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"foolbox.*pip install 'touchstone-robustness\[wrapped\]'"):
         brendel_bethge(model, x, y, norm="l2", rng=0)
 
 

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from touchstone import paths
+from touchstone import __version__, paths
 from touchstone.attacks import ATTACKS
 from touchstone.commands import ls
 from touchstone.commands.text import WIDTH
 from touchstone.data import DATASETS
 from touchstone.defenses import DEFENSES
 from touchstone.models import MODELS
-from touchstone.study.config import ConfigError
+from touchstone.study.config import ConfigError, read
 
 NAMED = re.compile(r"arXiv:\d{4}\.\d{4,5}(?!\d)|doi:10\.\d{4,5}/\S+")
 
 
-def test_every_name_is_there_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(root)
+def test_every_name_is_there_once(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
     tables = {"studies": paths.studies(), "datasets": DATASETS, "models": MODELS}
     for what, names in (tables | {"defenses": DEFENSES, "attacks": ATTACKS}).items():
         lines = ls.run(Namespace(what=what)).splitlines()
@@ -33,8 +33,8 @@ def test_a_line_says_kind_norms_and_source() -> None:
     assert found == ["cw", "minimal", "l2             Carlini, Wagner (2017), arXiv:1608.04644"]
 
 
-def test_numbers_of_works_have_the_form_of_theirs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(root)
+def test_numbers_of_works_have_the_form_of_theirs(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
     sources = [spec.source for table in (ATTACKS, DEFENSES) for spec in table.values()]
     sources += [line[-1] for line in ls.studies()]
     for source in sources:
@@ -46,3 +46,14 @@ def test_studies_need_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match="start it in a checkout"):
         ls.run(Namespace(what="studies"))
+
+
+def test_the_citation_file_names_every_work_that_is_re_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    cited = read(root / "CITATION.cff")[0]
+    assert cited["version"] == __version__
+    numbers = [NAMED.findall(line[-1]) for line in list(ls.studies())[1:]]
+    named = {number.rstrip(".,") for found in numbers for number in found}
+    works = cited["references"]
+    identified = {one["value"] for work in works for one in work.get("identifiers", ())}
+    assert named == identified | {f"doi:{work['doi']}" for work in works if "doi" in work}

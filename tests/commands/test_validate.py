@@ -4,7 +4,9 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
+from small_study import write_study
 
+from touchstone import paths
 from touchstone.commands import validate
 from touchstone.study.config import ConfigError
 
@@ -20,6 +22,16 @@ def test_a_study_is_named_by_its_folder_or_a_file_in_it(root: Path, monkeypatch:
     assert said("studies/minmax/claims.csv") == found
     monkeypatch.chdir(root / "studies" / "minmax")
     assert said("study.yaml").startswith("study.yaml: nothing is wrong; 67 published numbers, ")
+
+
+def test_suites_are_checked_with_every_study_beside_them(tmp_path: Path) -> None:
+    write_study(tmp_path, without=())
+    path = paths.suites(tmp_path)
+    path.write_text("quick:\n  linf:\n    near: {fn: deepfool, steps: 50}\n")
+    assert said(str(path)) == f"{path}: nothing is wrong with its suites quick; studies beside it: small"
+    path.write_text(path.read_text().replace("deepfool", "deepfol"))
+    with pytest.raises(ConfigError, match=r"^1 problem.*\n.*worst\.yaml:3: .*deepfol.*did you mean 'deepfool'"):
+        said(str(path))
 
 
 def test_a_config_is_checked_with_its_studies(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from toy_tables import CLEAN, CODED, MINIMAL, PUBLISHED, cells, verdicts
 from touchstone.findings import latex, tables
 from touchstone.findings import paper as papers
 from touchstone.findings.inputs import read_table, write_tables
-from touchstone.paths import Results, studies, study_files
+from touchstone.paths import Results, study_files
 from touchstone.plan.jobs import Code, Heading, PaperJob
 from touchstone.study.checks import load_study
 from touchstone.study.claims import known, read
@@ -21,6 +21,7 @@ from touchstone.study.claims import load as load_claims
 from touchstone.study.schema import LostDef, Reading, ShapeDef, Study, TableDef
 
 ROOT = Path(__file__).resolve().parents[2]
+PAPERS = sorted(path.parent.name for path in ROOT.glob("studies/*/study.yaml"))  # not those of the user's own
 
 
 def shown(found: pd.DataFrame, source: str, *, dataset: str | None = None, labels: Any = None) -> pd.DataFrame:
@@ -145,7 +146,7 @@ def test_tables_of_shipped_studies_have_the_shape_of_the_papers(
     assert whole.iloc[0, 0] == first
 
 
-@pytest.mark.parametrize("study", studies(ROOT))
+@pytest.mark.parametrize("study", PAPERS)
 def test_no_cell_of_a_shipped_study_holds_two_numbers(study: str) -> None:
     """Except for what is one claim: an interval."""
     judged, definition = not_run(study)
@@ -246,7 +247,7 @@ def said(node: Any) -> str:
     return text if text is not None else content[1] if kind == "Math" else said(content) if content else ""
 
 
-@pytest.mark.parametrize("study", studies(ROOT))
+@pytest.mark.parametrize("study", PAPERS)
 def test_latex_knows_every_sign_of_the_shipped_tables(study: str) -> None:
     definition = load_study(study_files(study, ROOT))
     texts = [*definition.labels.values(), *(table.title for table in definition.tables.values()), tables.legend()]

@@ -8,6 +8,7 @@ from synthetic_results import ROOT, STAND_IN, STD, make_results, make_run
 from touchstone.files import Rule
 from touchstone.paths import Results
 from touchstone.report import material
+from touchstone.study.schema import RESULT_TABLES
 
 pytestmark = pytest.mark.xdist_group("test_material")  # the folder of results is made once
 
@@ -24,9 +25,7 @@ def test_everything_is_read_as_written(results: Results) -> None:
     assert found.captions["figure2"].startswith("Weights of")
     assert (found.config.run, found.config.caps[0].epochs, found.config.caps[0].samples) == ("demo", 10, 300)
     assert found.provenance["cores"] == 2
-    assert set(found.tables) == {
-        *["cells", "claims", "qualitative", "flags", "selection", "failures", "worst", "attacks", "paper", "paired"]
-    }
+    assert set(found.tables) == set(RESULT_TABLES)
     assert found.tables["claims"]["value"][5] == "0.7610"  # with its last digit
     assert len(found.runs) == 12
     assert found.runs[0].model.defense == "adv"

@@ -206,7 +206,7 @@ def test_missing_models_are_written_into_the_histogram() -> None:
 def test_nothing_to_draw_is_still_a_figure() -> None:
     lost = [of(label, {}, {"0": "not trained"}) for label in ("std", "adv")]
     for plot in (weights.histogram, weights.histogram_and_values, weights.rho_grid):
-        assert "std: not trained" in texts(plot(lost))
+        assert "std:\nnot trained" in texts(plot(lost))
 
 
 def test_values_are_in_order_of_position() -> None:

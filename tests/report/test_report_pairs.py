@@ -50,7 +50,7 @@ def material(folder: Path, *rows: tuple[Pair, Verdict, tuple[str, ...]]) -> Mate
     tables = {"paired": read_table(results.table("pdpgd", "paired")), "claims": pd.DataFrame([*CLAIMS, CLAIMS[0]])}
     study = load_study(study_files("pdpgd", ROOT))
     config = Config.model_validate(read(ROOT / "tests" / "minmax.yaml")[0])
-    return Material(results, study, {}, {}, config, {}, tables, [])
+    return Material(results, study, {}, {}, config, {}, tables, [], [])
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_a_study_without_pairs_shows_none(tmp_path: Path) -> None:
 
 def test_an_unknown_verdict_on_a_pair_is_an_error(shown: Material) -> None:
     paired = shown.tables["paired"].replace({"verdict": {"not run": "not runn"}})
-    wrong = Material(shown.results, shown.study, {}, {}, shown.config, {}, {**shown.tables, "paired": paired}, [])
+    wrong = Material(shown.results, shown.study, {}, {}, shown.config, {}, {**shown.tables, "paired": paired}, [], [])
     for show in (pairs.tables, pairs.counts):
         with pytest.raises(ValueError, match=r"unknown verdict 'not runn'.*did you mean 'not run'"):
             show(wrong)

@@ -371,10 +371,10 @@ def test_what_is_empty_has_no_table_and_no_number(material: Material) -> None:
     assert [show(empty) for show in shown] == [""] * 5
     assert report.claims_tables(empty) == report.readings(empty) == []
     assert {report.own_tables(empty)[name] for name in names} == {""}
-    assert numbered(empty) == ["Table A1", "Table A2", "Table A3"], "the run, the models, the attacks"
+    assert numbered(empty) == [f"Table A{n}" for n in (1, 2, 3, 4)], "the run, its models, attacks and sources"
     assert report.verdicts(empty) == ""
     assert report.values(empty)["printed"] == ""
-    assert len(numbered(material)) == 20
+    assert len(numbered(material)) == 21
 
 
 def test_rerun_gives_commands(material: Material) -> None:
@@ -505,7 +505,7 @@ def test_both_reports_from_end_to_end(results: Results, material: Material, monk
     notebooks.to_html(out, out.with_suffix(".html"), page=TEMPLATES.page, title="Title")
     html = out.with_suffix(".html").read_text()
     assert html.count("data:image/svg+xml;base64,") == 10
-    assert html.count("<h2") == 14
+    assert html.count("<h2") == 15
     assert html.count("<caption") == html.count("<table") == html.count('<div class="table"') == 23
 
     out = Path("results/demo/report.ipynb")

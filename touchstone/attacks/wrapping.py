@@ -31,7 +31,7 @@ def wrapped(module: str) -> ModuleType:
             warnings.simplefilter("ignore", DeprecationWarning)
             return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{error}: this attack needs pip install 'touchstone[wrapped]'") from error
+        raise ModuleNotFoundError(f"{error}: this attack needs pip install 'touchstone-robustness[wrapped]'") from error
 
 
 class Counted(nn.Module):

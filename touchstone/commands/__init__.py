@@ -11,6 +11,10 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "evaluate": Command(
+        "touchstone.commands.evaluate",
+        "Evaluate a net of your own: its accuracy in the worst case of a suite of attacks, and a report.",
+    ),
     "plan": Command(
         "touchstone.commands.plan", "Say what a run costs before it starts, study by study, and what of it is done."
     ),
@@ -19,5 +23,9 @@ COMMANDS = {
     ),
     "ls": Command("touchstone.commands.ls", "List what a study can name, and the studies, with their sources."),
     "validate": Command("touchstone.commands.validate", "Check a config or a study: all that is wrong with it."),
+    "reference": Command(
+        "touchstone.commands.reference",
+        "Print all that a study or a config can say, as Markdown: every name with its options and source, every key.",
+    ),
     "schema": Command("touchstone.commands.schema", "Print the JSON schema of configs or studies, for editors."),
 }

@@ -1,7 +1,8 @@
 """Check a config or a study: all that is wrong with it.
 
 A study is named by its folder or by a file in it: study.yaml, claims.csv, qualitative.csv and captions.yaml are checked
-together, and the suites of worst.yaml with them. A config is checked with every study that it runs.
+together, and the suites of worst.yaml with them. A config is checked with every study that it runs, worst.yaml itself
+with every study beside it.
 
 example: touchstone validate studies/minmax
 """
@@ -22,7 +23,9 @@ from touchstone.study.suites import load_suites
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add what it takes."""
-    parser.add_argument("file", metavar="F", type=Path, help="a config, or a study: its folder or a file in it")
+    parser.add_argument(
+        "file", metavar="F", type=Path, help="a config, a study (its folder or a file in it), or worst.yaml"
+    )
 
 
 def run(arguments: argparse.Namespace) -> str:
@@ -36,6 +39,8 @@ def run(arguments: argparse.Namespace) -> str:
         raise ConfigError([f"{file}: there is no such file or folder{meant(file.name, paths.beside(file))}"])
     if (study := paths.study_of(file)) is not None:
         return check_study(study)
+    if file.name == paths.suites().name:
+        return check_suites(file)
     plan = make_plan(Path(), file)
     return f"{file}: nothing is wrong with run {plan.config.run} and its studies {', '.join(plan.studies)}"
 
@@ -51,3 +56,22 @@ def check_study(files: StudyFiles) -> str:
     cells = asked(files, study, printed)
     numbers = len(printed.rows) if printed else 0
     return f"{files.definition}: nothing is wrong; {numbers:,} published numbers, {len(cells):,} attacks on models"
+
+
+def check_suites(file: Path) -> str:
+    """Check the suites of worst.yaml, and return for which studies.
+
+    Raises:
+        ConfigError: as `run` does.
+    """
+    suites, studies = load_suites(file), paths.studies_beside(file)
+    problems: list[str] = []
+    for study in studies.values():
+        try:
+            checked_study(study, claims.read(study.claims), suites)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    names = ", ".join(studies) or "none"
+    return f"{file}: nothing is wrong with its suites {', '.join(suites.by_name)}; studies beside it: {names}"

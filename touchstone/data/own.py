@@ -3,7 +3,6 @@
 What they read is where the config says, and stays as it is. Its sha256 decides what it is.
 """
 
-import hashlib
 import zipfile
 from pathlib import Path
 from typing import Literal
@@ -14,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from touchstone.data.readers import Parts, held_out
+from touchstone.files import sum_of_file, sum_of_folder
 
 PARTS = ("test", "train")  # what is wrong is said of the first one
 LAYOUTS = {"NCHW": (0, 1, 2, 3), "NHWC": (0, 3, 1, 2)}  # what becomes of the axes
@@ -80,7 +80,11 @@ def folder(place: str | Path, validation: int, *, sha256: str) -> Parts:
     home = Path(place)
     if not home.is_dir():
         raise OwnDataError(f"{home} is no folder")
-    _hold_to(home, sum_of_folder(home), sha256)
+    try:
+        found = sum_of_folder(home)
+    except OSError as error:
+        raise OwnDataError(f"{error.filename} cannot be read: {error.strerror}") from error
+    _hold_to(home, found, sha256)
     homes = {part: home / part for part in PARTS}
     if not any(part.is_dir() for part in homes.values()):
         homes = {"test": home}
@@ -93,17 +97,9 @@ def folder(place: str | Path, validation: int, *, sha256: str) -> Parts:
     return _parts(home, *read.get("train", empty), *test, validation)
 
 
-def sum_of_folder(home: Path) -> str:
-    """Return the sha256 of a folder, as `folder` says."""
-    paths = sorted((p for p in home.rglob("*") if p.is_file()), key=lambda p: p.relative_to(home).as_posix().encode())
-    lines = "".join(f"{_sum_of_file(path)}  {path.relative_to(home).as_posix()}\n" for path in paths)
-    return hashlib.sha256(lines.encode()).hexdigest()
-
-
 def _sum_of_file(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sum_of_file(path)
     except OSError as error:
         raise OwnDataError(f"{path} cannot be read: {error.strerror}") from error
 

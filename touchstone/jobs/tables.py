@@ -8,7 +8,7 @@ import pandas as pd
 
 from touchstone.cell import ModelId
 from touchstone.files import read_sealed
-from touchstone.findings import cells, clusters, flags, paired, people, selection, verdicts
+from touchstone.findings import cells, clusters, flags, members, paired, people, selection, verdicts
 from touchstone.findings import paper as papers
 from touchstone.findings import statements as answers
 from touchstone.findings import tables as for_people
@@ -49,10 +49,11 @@ class TableFiles(NamedTuple):
 
 
 class Numbers(NamedTuple):
-    """What records and models give: numbers, what has to be said beside them, each pair's differences, and samples."""
+    """What records and models give: numbers, flags, members of worst cases, each pair's differences, and samples."""
 
     cells: pd.DataFrame
     flags: pd.DataFrame
+    members: pd.DataFrame
     pairs: Mapping[paired.Pair, Sequence[paired.Difference]]
     samples: Samples
 
@@ -80,6 +81,7 @@ def tables(job: TablesJob, files: TableFiles) -> None:
             said, published, measured.cells, worst=worst, measured=measured.samples, trained=trained, **about
         ),
         "flags": measured.flags,
+        "members": measured.members,
         "selection": selection.candidates(files.selections),
         "failures": for_people.failures(measured.cells, results, found),
         "worst": for_people.worst_cases(measured.cells),
@@ -101,6 +103,7 @@ def _measure(job: TablesJob, files: TableFiles, pairs: Iterable[paired.Pair], sa
     """Measure trainings and attacks; one model is read at a time. sampled: attacks of which every sample is kept."""
     numbers: list[cells.Cell] = []
     flagged: list[flags.Flagged] = []
+    suites: list[members.Member] = []
     apart: dict[paired.Pair, list[paired.Difference]] = {pair: [] for pair in pairs}
     samples: dict[ModelId, dict[What, Values]] = {}
     runs = [read_run(file) for file in files.runs]
@@ -114,10 +117,11 @@ def _measure(job: TablesJob, files: TableFiles, pairs: Iterable[paired.Pair], sa
     for batch in by_model(files.records):
         numbers += cells.of_attacks(batch, _judges(job, batch))
         flagged += flags.of_attacks(batch)
+        suites += members.of_attacks(batch)
         for pair, found in paired.measure(batch, apart):
             apart[pair].append(found)
         samples |= of_samples(batch, sampled)
-    return Numbers(cells.table(numbers), flags.table(flagged), apart, Samples(samples))
+    return Numbers(cells.table(numbers), flags.table(flagged), members.table(suites), apart, Samples(samples))
 
 
 def _sizes(prepared: Iterable[Path]) -> dict[str, int]:

@@ -4,19 +4,20 @@ from touchstone.registry import ModelSpec, is_own
 
 FIRST_CONV = "net.conv1.weight"  # of every net in this table that has one
 
-_MATYASKO = "Matyasko (2020), Towards deep neural networks robust to adversarial examples"
-_LI = "Li et al. (2021), Probabilistically compact loss with logit constraints"
-_XU = "Xu et al. (2021), Weight penalization on the classification layer"
+_MATYASKO = "Matyasko (2020), doi:10.32657/10356/143316"
+_LI = "Li et al. (2021), arXiv:2012.07688"
+_XU = "Xu et al. (2021), arXiv:2010.03844"
+_WRN = "Zagoruyko and Komodakis (2016), arXiv:1605.07146"
 _HE = "He et al. (2016), section 4.2, shortcuts of option A"
 
 MODELS: dict[str, ModelSpec] = {
     "lenet": ModelSpec(
         fn="touchstone.models.lenet:lenet",
-        source="LeCun et al. (1998), in the form of Shen et al. (2020), figure 1",
+        source="LeCun et al. (1998), in the form of Shen et al. (2020), arXiv:2011.13719, figure 1",
     ),
     "lenet5": ModelSpec(
         fn="touchstone.models.lenet:lenet",
-        source=f"LeCun et al. (1998), in the form of {_LI}, and of GCE (Chen et al., 2019); the same net as lenet",
+        source=f"LeCun et al. (1998), in the form of {_LI}, and of Chen et al. (2019), arXiv:1903.09799; as lenet",
     ),
     "lenet-512": ModelSpec(
         fn="touchstone.models.lenet:lenet_512",
@@ -41,7 +42,7 @@ MODELS: dict[str, ModelSpec] = {
     ),
     "mlp-1000-bn": ModelSpec(
         fn="touchstone.models.mlp_bn:mlp_bn",
-        source=f"Miyato et al. (2016), with the widths of {_MATYASKO}, section 3.5.1",
+        source=f"Miyato et al. (2016), arXiv:1507.00677, with the widths of {_MATYASKO}, section 3.5.1",
         preset={"hidden": (1000, 1000, 1000)},
         conv1=False,
     ),
@@ -60,7 +61,7 @@ MODELS: dict[str, ModelSpec] = {
     ),
     "vgg13": ModelSpec(
         fn="touchstone.models.convnets:vgg13",
-        source=f"Simonyan and Zisserman (2015), configuration B, in the form of {_LI}",
+        source=f"Simonyan and Zisserman (2015), arXiv:1409.1556, configuration B, in the form of {_LI}",
     ),
     "cnn3": ModelSpec(
         fn="touchstone.models.convnets:cnn3",
@@ -68,11 +69,11 @@ MODELS: dict[str, ModelSpec] = {
     ),
     "madry-mnist": ModelSpec(
         fn="touchstone.models.convnets:madry_mnist",
-        source=f"Madry et al. (2018), MNIST challenge; {_MATYASKO}, chapter 5",
+        source=f"Madry et al. (2018), arXiv:1706.06083, MNIST challenge; {_MATYASKO}, chapter 5",
     ),
     "fab-cnn8": ModelSpec(
         fn="touchstone.models.convnets:fab_cnn8",
-        source=f"Croce and Hein (2020), FAB, CIFAR-10; {_MATYASKO}, chapter 5",
+        source=f"Croce and Hein (2020), arXiv:1907.02044, FAB, CIFAR-10; {_MATYASKO}, chapter 5",
     ),
     "resnet18": ModelSpec(
         fn="touchstone.models.resnet:resnet",
@@ -91,16 +92,16 @@ MODELS: dict[str, ModelSpec] = {
     ),
     "wrn": ModelSpec(
         fn="touchstone.models.resnet:wide_resnet",
-        source="Zagoruyko and Komodakis (2016), of any depth and width",
+        source=f"{_WRN}, of any depth and width",
     ),
     "wrn-34-10": ModelSpec(
         fn="touchstone.models.resnet:wide_resnet",
-        source="Zagoruyko and Komodakis (2016), in the form of TRADES (Zhang et al., 2019)",
+        source=f"{_WRN}, in the form of TRADES (Zhang et al., 2019, arXiv:1901.08573)",
         preset={"depth": 34, "width": 10, "conv_bias": False, "bounded": False},
     ),
     "wrn-34-10-bounded": ModelSpec(
         fn="touchstone.models.resnet:wide_resnet",
-        source=f"Zagoruyko and Komodakis (2016), in the form of {_XU}, tables 2 and 3",
+        source=f"{_WRN}, in the form of {_XU}, tables 2 and 3",
         preset={"depth": 34, "width": 10, "conv_bias": True, "bounded": True},
     ),
     "torchvision": ModelSpec(

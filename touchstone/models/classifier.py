@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from touchstone.models import model_spec
 from touchstone.models.given import fit_into
 from touchstone.models.net import Net, split
+from touchstone.models.own import own_net
 from touchstone.models.whitening import Whiten
-from touchstone.registry import DatasetSpec, load
+from touchstone.registry import DatasetSpec, is_own, load
 
 
 class Given(NamedTuple):
@@ -114,11 +115,15 @@ def build(
     spec = model_spec(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = load(spec.fn)(dataset.shape, dataset.classes, **spec.preset, **options)
+        shape, classes = dataset.shape, dataset.classes
+        if is_own(name):
+            net = own_net(name, shape, classes, options)
+        else:
+            net = load(spec.fn)(shape, classes, **spec.preset, **options)
         if given is not None and not given.of_classifier:
             fit_into(net, given.state, given.whose)  # before `split` gives its layers other names
         if not isinstance(net, Net):
-            net = split(net, dataset.shape, dataset.classes)
+            net = split(net, shape, classes)
     model = Classifier(_first_layer(dataset, normalize), net, dataset.shape)
     if given is not None and given.of_classifier:
         fit_into(model, given.state, given.whose)

@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -10,6 +11,8 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+
+from touchstone.files import write_bytes
 
 State = dict[str, Tensor]  # name -> tensor
 PREFIXES = ("module.", "_orig_mod.")  # of all names, where a DataParallel or a compiled net was saved
@@ -53,6 +56,38 @@ def read(path: Path, sha256: str, form: Form, key: str = "") -> State:
     if broken := [name for name, value in state.items() if not bool(value.isfinite().all())]:
         raise WeightsError(f"{path}: not finite: {', '.join(broken)}")
     return state
+
+
+def take_out(path: Path, out: Path, *, key: str = "", code: Path | None = None) -> None:
+    """Write the weights of a file of whole pickled objects as safetensors. To read it is to run what it says.
+
+    Args:
+        path: of the file of torch.save: a module, or mappings with one or with tensors in them.
+        out: the file that is written.
+        key: under which entry of the file they are; "" if it has one alone.
+        code: folder of the code that the objects need.
+
+    Raises:
+        WeightsError: if it cannot be read, or holds no single mapping of tensors.
+    """
+    if code is not None and str(code) not in sys.path:
+        sys.path.insert(0, str(code))
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as error:  # whatever the code in it does
+        raise WeightsError(f"{path} cannot be unpickled: {type(error).__name__}: {_first_line(error)}") from error
+    state = _state(path, _plain(content), key)
+    tensors = {name: value.detach().contiguous().clone() for name, value in state.items()}  # cloned: they may be tied
+    write_bytes(out, safetensors.torch.save(tensors))
+
+
+def _plain(content: object) -> object:
+    """Return what a file holds with modules as their weights."""
+    if isinstance(content, nn.Module):
+        return content.state_dict()
+    if isinstance(content, Mapping):
+        return {name: _plain(value) for name, value in content.items()}
+    return content
 
 
 def _safetensors(path: Path) -> object:

@@ -504,7 +504,9 @@ def report_job(plan: Plan, study: str = "") -> ReportJob:
     title = plan.studies[study].title if study else f"Touchstone: {plan.config.run} run"
     whose: dict[str, Any] = {"study": study} if study else {"studies": list(plan.studies)}
     parameters = {"results_dir": str(plan.results.root), **whose, "root": os.path.relpath(plan.root)}
-    part = "sections:values" if study else "summary:values"
+    part = {"": "summary:values", "study": "sections:values", "model": "model:values"}[
+        plan.studies[study].report if study else ""
+    ]
     code = _code(f"touchstone.report.{part}", "touchstone.report.material:gather", "touchstone.report.render:execute")
     return ReportJob(code=code, title=title, parameters=parameters)
 

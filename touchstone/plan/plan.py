@@ -5,6 +5,7 @@
 Nothing here imports torch: the Snakefile makes the plan before any job starts.
 """
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -282,10 +283,13 @@ def make_plan(root: Path, config_file: Path) -> Plan:
     config, lines = load_config(config_file)
     check = Checker(lines)
     available, suites = paths.studies(root), load_suites(paths.suites(root))
+    _find_code(check, config)
     studies, wanted = {}, {}
     for number, name in enumerate(config.studies):
         if not check.known(("studies", number), name, available, "study"):
             continue
+        if name in paths.twice(root):
+            check.add(("studies", number), f"{name!r} is in {paths.STUDIES} and in {paths.OWN_STUDIES}: rename one")
         try:
             files = available[name]
             printed = claims.read(files.claims)
@@ -303,3 +307,14 @@ def make_plan(root: Path, config_file: Path) -> Plan:
     if check.problems:
         raise ConfigError(check.problems)
     return plan
+
+
+def _find_code(check: Checker, config: Config) -> None:
+    """Let Python find the user's own code, where studies name functions of it; jobs find it on PYTHONPATH."""
+    for number, (given, folder) in enumerate(zip(config.code, paths.code(config.code), strict=True)):
+        if not folder.is_dir():
+            check.add(("code", number), f"there is no folder {given!r}")
+        elif hidden := sorted(paths.modules(folder) & sys.stdlib_module_names):
+            check.add(("code", number), f"{given} hides Python's own {', '.join(hidden)}: rename these files")
+        elif str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))

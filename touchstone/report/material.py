@@ -11,6 +11,7 @@ from touchstone.cell import ModelId
 from touchstone.files import DamagedError, Rule, read_sealed
 from touchstone.findings.inputs import read_table
 from touchstone.paths import Results, study_files
+from touchstone.report.works import Part, parts
 from touchstone.runs import Run, read_run
 from touchstone.study.captions import captions
 from touchstone.study.checks import load_study
@@ -42,7 +43,8 @@ class Provenance(TypedDict, total=False):
 class Material:
     """All that a study's report is written from, as read from disk; tables hold strings, digits as written.
 
-    `published` are the work's own figures, by the figure of study.yaml that draws them again.
+    `published` are the work's own figures, by the figure of study.yaml that draws them again, `used` what of the
+    package's tables the study's models and attacks are made of.
     """
 
     results: Results
@@ -53,6 +55,7 @@ class Material:
     provenance: Provenance
     tables: Mapping[str, pd.DataFrame]
     runs: Sequence[Run]
+    used: Sequence[Part]
 
 
 def gather(results_dir: str | Path, study: str, root: str | Path = "") -> Material:
@@ -70,15 +73,17 @@ def gather(results_dir: str | Path, study: str, root: str | Path = "") -> Materi
     results, written = Results(Path(results_dir)), study_files(study, Path(root))
     definition = load_study(written)
     tables = {name: _table(results.table(study, name)) for name in RESULT_TABLES}
+    config, used = _config(existing(results.config, "resolved_config"), study)
     return Material(
         results=results,
         study=definition,
         captions=captions(written.captions)[0],
         published={one.drawn: one for one in load_figures(written.figures, study, definition.figures)},
-        config=_config(existing(results.config, "resolved_config")),
+        config=config,
         provenance=cast(Provenance, read_sealed(existing(results.provenance, "provenance"), "provenance")),
         tables=tables,
         runs=_runs(results, tables["cells"]),
+        used=used,
     )
 
 
@@ -93,9 +98,10 @@ def existing(path: Path, rule: Rule) -> Path:
     return path
 
 
-def _config(path: Path) -> Config:
+def _config(path: Path, study: str) -> tuple[Config, Sequence[Part]]:
     try:
-        return Config.model_validate(read_yaml(path)[0]["config"])
+        resolved = read_yaml(path)[0]
+        return Config.model_validate(resolved["config"]), parts(study, resolved["jobs"])
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedError(path, "resolved_config", error) from error
 

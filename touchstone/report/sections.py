@@ -19,7 +19,7 @@ from touchstone.findings.tables import summary as verdict_counts
 from touchstone.findings.vocabulary import VERDICTS, known, outcome
 from touchstone.paths import Results, link, study_files
 from touchstone.registry import nearest
-from touchstone.report import glance, pairs, words
+from touchstone.report import glance, pairs, words, works
 from touchstone.report.material import Material, Provenance, existing, stand_ins
 from touchstone.report.render import Values, anchor, captioned, figure, folded, join, placed
 from touchstone.runs import Run
@@ -47,7 +47,7 @@ def values(material: Material) -> Values:
         **{f"table_{name.replace(' ', '_')}": label for name, label in own_tables(material).items()},
         **run_values(config, stand_ins(material.runs)),
         title=escape(study.title),
-        citation=escape(study.citation),
+        citation=works.linked(escape(study.citation)),
         claim=material.captions.get("claim", "").strip(),
         numbers=words.counted(claims["id"].nunique(), "number"),
         headline=escape(study.headline),
@@ -64,7 +64,7 @@ def values(material: Material) -> Values:
         tolerance=words.per_dataset(criterion.tolerance) if criterion else "",
         reference=criterion.reference if criterion else "",
         amended="\n".join(f"- {escape(text.strip())}" for text in criterion.amended) if criterion else "",
-        **_rerun(material),
+        **rerun(material),
     )
 
 
@@ -85,11 +85,11 @@ def own_tables(material: Material) -> dict[str, str]:
     there |= dict.fromkeys(["verdicts", *claims], len(tables["claims"]) > 0)
     there |= {"cited": len(words.cited(tables["claims"])) > 0}
     there |= {"kinds": bool(kinds(material)), "gaps": bool(gaps(material)), "signs": bool(signs(material))}
-    there |= {"beyond": len(_beyond(material)) > 0}
+    there |= {"beyond": len(_beyond(material)) > 0, "sources": len(material.used) > 0}
     each_pair = [f"pairs {number}" for number in range(pairs.number(material))]
     there |= dict.fromkeys(each_pair, True)
     order = ["kinds", "gaps", "signs", "verdicts", "cited", "beyond", "run", "models", "attacks", "worst"]
-    order += ["paired", *each_pair, *claims, "qualitative", "selection", "flags", "failures"]
+    order += ["paired", *each_pair, *claims, "qualitative", "selection", "flags", "failures", "sources"]
     shown = [name for name in order if there[name]]
     return {name: f"Table A{shown.index(name) + 1}" if there[name] else "" for name in order}
 
@@ -244,7 +244,7 @@ def run_table(config: Config, provenance: Provenance, used: Mapping[str, str]) -
         time += f"; the jobs took {words.duration(provenance['seconds'])} in all"
     facts = {
         "run": config.run,
-        "data": run_values(config, used)["stand_ins"] or "the paper's datasets",
+        "data": run_values(config, used)["stand_ins"] or "those of the study",
         "caps": "; ".join(map(words.cap_words, config.caps)) or "none",
         "only": "; ".join(f"{name}: {slugs}" for name, slugs in only.items()),
         "device": f"{config.device}, {words.counted(config.threads, 'thread')} per job",
@@ -362,7 +362,7 @@ def _origin(material: Material, claim: Mapping[Hashable, Any]) -> str:
     home = Results.of(material.config.run).report(material.study.study).ipynb
     links = [f"[{number}]({link(home, Path(file))})" for number, file in enumerate(files, 1)]
     cell = [claim[f"cell_{slot}"] for slot in (*Place._fields[:-1], "epsilon", "metric")]
-    again = f"{_rerun(material)['command']} --force {' '.join(files)}"
+    again = f"{rerun(material)['command']} --force {' '.join(files)}"
     return folded("from", escape(", ".join(filter(None, cell))), f"records: {', '.join(links)}", f"`{again}`")
 
 
@@ -446,7 +446,12 @@ def failures(material: Material) -> str:
     return _escaped(table) if len(table) else ""
 
 
-def _rerun(material: Material) -> dict[str, str]:
+def sources(material: Material) -> str:
+    """Return whose works the run is made of; empty where nothing of it is recorded."""
+    return works.sources(material.used)
+
+
+def rerun(material: Material) -> dict[str, str]:
     """Return the command that repeats the run, the file that is this report, and that of one model if there is any."""
     first = next(iter(material.runs), None)
     return {

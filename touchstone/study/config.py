@@ -138,6 +138,9 @@ class Config(Strict):
     stand_in: dict[Slug, Slug] = Field(
         default={}, description="dataset of the studies -> what is used in its place, with images of the same shape"
     )
+    code: Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Once] = Field(
+        default=[], description="folders with Python files of your own, from which a study names functions"
+    )
     suite: Slug = Field(default="quick", description="which suite of studies/worst.yaml is behind the worst cases")
     only: Only = Field(default=Only(), description="which part of the studies to run")
     amp: Literal["bf16"] | None = Field(

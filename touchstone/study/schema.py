@@ -32,6 +32,7 @@ RESULT_TABLES = (
     "selection",
     "failures",
     "worst",
+    "members",
     "attacks",
     "paper",
     "paired",
@@ -469,6 +470,9 @@ class Study(Strict):
     title: str = Field(description="heading of the report")
     citation: str = Field(description="the work")
     headline: str = Field(description="which reading of the paper is the headline, fixed before anything is run")
+    report: Literal["study", "model"] = Field(
+        default="study", description="of what its report is: of a work, or of a net of the user's own"
+    )
     seeds: Seeds | dict[Slug, Seeds] = Field(description="trainings per model")
     samples: Population = Field(
         default="all", description="{first: 1000} or all: the test images that the published numbers are about"

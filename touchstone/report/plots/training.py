@@ -106,7 +106,7 @@ def _curves(ax: Axes, one: Series[pd.DataFrame], curves: Mapping[str, Weights], 
 
 
 def _by_epoch(ax: Axes) -> None:
-    if any(len(line.get_xdata()) for line in ax.lines):
+    if any(np.size(line.get_xdata()) for line in ax.lines):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     else:
         ax.set_xticks([])  # of no training

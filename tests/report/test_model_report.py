@@ -1,0 +1,101 @@
+"""The report of one net: what its text names, from the tables of a run."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from findings.test_members import batch
+from toy_records import save, save_run
+
+from touchstone.cell import ModelId
+from touchstone.files import sum_of, write_sealed, write_yaml
+from touchstone.findings import cells, flags, members
+from touchstone.findings.inputs import write_tables
+from touchstone.paths import Results
+from touchstone.report import model
+from touchstone.report.material import Material, gather
+from touchstone.report.render import _read, fill
+from touchstone.study.schema import RESULT_TABLES
+
+NET = ModelId("toy", "mnist", "lenet", "std", 0)
+
+
+@pytest.fixture
+def material(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Material]:
+    monkeypatch.chdir(tmp_path)
+    study = {
+        **{"study": "toy", "title": "net.pt on mnist", "citation": "mine", "headline": "it", "report": "model"},
+        **{"seeds": 1, "models": {"lenet": {"fn": "lenet"}}, "defenses": {"std": {"fn": "ce"}}},
+        "recipes": {"mnist": {"optimizer": "adam", "lr": 0.1, "batch_size": 1, "epochs": 1}},
+        "weights": [{"dataset": "mnist", "model": "lenet", "defense": "std",
+                     "files": [{"file": "net.pt", "sha256": sum_of(b"")}]}],
+        "threats": {"linf": {"norm": "linf", "space": "pixel", "epsilons": {"mnist": [0.1, 0.3]}}},
+        **{"attacks": {"clean": {"fn": "clean"}}, "worst": {"linf": ["linf"]}},
+    }  # fmt: skip
+    folder = tmp_path / "studies-own" / "toy"
+    folder.mkdir(parents=True)
+    (folder / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+    (folder / "net.pt").touch()
+    results = Results.of("own-toy")
+    config = {"run": "own-toy", "studies": ["toy"], "device": "cpu", "threads": 1, "jobs": "per_model"}
+    config |= {"batch_size": 1, "data": {}}
+    write_yaml(results.config, {"config": config, "jobs": {}})
+    write_sealed(results.provenance, {"seconds": 12.0, "command": "snakemake --cores all"})
+    save_run(results.model(NET).run.parent, model=NET, cell={"run": "own-toy", **NET._asdict(), "stand_in": ""})
+
+    def made(*flagged: flags.Flagged) -> Material:
+        asked = batch()
+        tables = {name: pd.DataFrame(columns=["x"]) for name in RESULT_TABLES}
+        tables["cells"] = cells.table(cells.of_attacks(asked, {})).assign(stand_in="")
+        tables["members"] = members.table(members.of_attacks(asked))
+        tables["flags"] = flags.table(flagged)
+        write_tables({results.table("toy", name): table for name, table in tables.items()})
+        save(results.attack(NET, "all").records, *asked.attacks)
+        return gather(results.root, "toy")
+
+    return made
+
+
+def test_it_says_how_many_images_are_right_at_each_radius(material: Callable[..., Material]) -> None:
+    found = material()
+    said = model.values(found)
+    assert said["n"] == "4"
+    assert said["answers"] == "50.0 % (15.0 to 85.0) at linf 0.1; 25.0 % (4.6 to 69.9) at linf 0.3"
+    table = [line.split("|")[1:-1] for line in model.accuracies(found).splitlines()[2:]]
+    assert [[cell.strip() for cell in row[:3]] for row in table] == [
+        ["clean", "", "100.0"],
+        ["linf", "0.1", "50.0"],
+        ["linf", "0.3", "25.0"],
+    ]
+
+
+def test_it_says_who_broke_what_and_what_it_cost(material: Callable[..., Material]) -> None:
+    found = material()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in model.members(found).splitlines()[2:]]
+    assert rows[1] == ["linf 0.1", "pgd", "3", "1", "50.0", "15"]
+    assert rows[3] == ["linf 0.3", "(wrong or broken before)", "–", "2", "50.0", "–"]
+    assert "| 6 |" in " ".join(model.costs(found).split())  # 25 backward passes on 4 images
+
+
+def test_flags_are_said_in_words_and_technical_ones_are_not(material: Callable[..., Material]) -> None:
+    raised = flags.Flagged(*NET, "", "preflight linf", "saturated", "31 % of the samples have 1 - p_y == 0")
+    technical = raised._replace(flag="given_weights", detail="others trained it")
+    assert model.values(material(raised, technical))["flags"] == (
+        r"- *saturated* (preflight linf): 31 % of the samples have 1 - p\_y == 0."
+    )
+    assert model.values(material())["flags"] == ""
+
+
+def test_the_template_names_what_there_is(material: Callable[..., Material], root: Path) -> None:
+    from touchstone.paths import templates
+
+    book = _read(templates(root).model)
+    said = {"output_type": "display_data", "metadata": {}, "data": {"application/json": dict(model.values(material()))}}
+    setup = next(cell for cell in book.cells if cell.id == "setup")
+    setup.outputs = [said]
+    fill(book)
+    text = "\n".join(cell.source for cell in book.cells)
+    assert "{{" not in text
+    assert "Nothing: gradients are neither zero nor masked" in text

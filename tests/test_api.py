@@ -1,0 +1,113 @@
+"""The functions of the package itself: one attack, and the worst case of a suite."""
+
+import math
+
+import pytest
+import torch
+from digit_nets import held_out, trained
+from tiny_nets import conv, samples
+from torch import Tensor
+
+import touchstone
+from touchstone import paths
+from touchstone.api import WorstCase
+from touchstone.attacks.pgd import pgd
+from touchstone.evaluation.result import Member
+from touchstone.types import MinNorm
+
+FEW = [Member("pgd", "pgd", {"steps": 10, "restarts": 1}), Member("noise", "noise", {"restarts": 1})]
+
+
+@pytest.fixture(scope="module")
+def found() -> WorstCase:
+    x, y = held_out(40)
+    return touchstone.worst_case(trained(), x, y, norm="linf", epsilons=[0.02, 0.3], suite=FEW)
+
+
+def test_an_attack_with_a_budget_gives_points() -> None:
+    model = conv()
+    x, y = samples(model, 8)
+    points = touchstone.attack(model, x, y, "pgd", norm="linf", eps=8 / 255, steps=3)
+    assert isinstance(points, Tensor)
+    assert torch.equal(points, pgd(model, x, y, norm="linf", eps=8 / 255, rng=0, steps=3))
+
+
+def test_an_attack_without_one_gives_distances() -> None:
+    model = conv()
+    x, y = samples(model, 8)
+    points = touchstone.attack(model, x, y, "deepfool", norm="l2")
+    assert isinstance(points, MinNorm)
+    assert points.dist.shape == (8,)
+
+
+@pytest.mark.parametrize(
+    ("name", "eps", "message"),
+    [
+        ("square2", 0.1, "unknown attack 'square2'; .*did you mean 'square'"),
+        ("clean", None, "unknown attack 'clean'"),
+        ("pgd", None, "pgd has a fixed budget: give eps"),
+        ("deepfool", 0.1, "deepfool looks for the nearest point: leave eps out"),
+        ("pgd", 8.0, "of 0 to 255 take"),
+    ],
+)
+def test_what_an_attack_cannot_be_asked_is_refused(name: str, eps: float | None, message: str) -> None:
+    model = conv()
+    x, y = samples(model, 4)
+    with pytest.raises(ValueError, match=message):
+        touchstone.attack(model, x, y, name, norm="linf", eps=eps)
+
+
+def test_accuracies_fall_with_the_radius(found: WorstCase) -> None:
+    clean, near, far = found.accuracy.itertuples(index=False)
+    x, y = held_out(40)
+    right = float((trained()(x).argmax(1) == y).float().mean())
+    assert (clean.epsilon, clean.n) == (0.0, 40)
+    assert math.isclose(clean.accuracy, right, abs_tol=1e-6)
+    assert clean.accuracy >= near.accuracy > far.accuracy
+    for row in (clean, near, far):
+        assert 0 <= row.low <= row.accuracy <= row.high <= 1
+
+
+def test_every_broken_image_is_counted_where_it_broke(found: WorstCase) -> None:
+    clean, near, far = found.accuracy["accuracy"] * 40
+    broke = found.broken_by.groupby("epsilon")["broke"].sum()
+    assert broke.loc[0.02] == round(clean - near)
+    assert broke.loc[0.3] == round(near - far) > 0
+    assert list(found.broken_by["attack"])[:2] == ["pgd", "noise"]
+    assert set(found.records["sample"]) == set(range(40))
+
+
+def test_masked_gradients_are_flagged() -> None:
+    from digit_nets import saturated
+
+    x, y = held_out(30)
+    found = touchstone.worst_case(saturated(), x, y, norm="linf", epsilons=[0.1], suite=FEW[:1])
+    assert "saturated" in {flag["flag"] for flag in found.flags}
+
+
+@pytest.mark.parametrize(
+    ("suite", "norm", "message"),
+    [
+        ("qick", "linf", "unknown suite 'qick'; .*did you mean 'quick'"),
+        ("full", "linf", "has transfer, which starts from an unprotected net: give `plain`"),
+        ("quick", "l3", "has no attacks in norm 'l3'"),
+    ],
+)
+def test_a_suite_that_cannot_run_is_refused(suite: str, norm: str, message: str) -> None:
+    model = conv()
+    x, y = samples(model, 4)
+    with pytest.raises(ValueError, match=message):
+        touchstone.worst_case(model, x, y, norm=norm, epsilons=[0.1], suite=suite)
+
+
+def test_the_package_has_the_suites_of_the_studies() -> None:
+    packaged = paths.packaged_suites()
+    assert packaged.read_bytes() == paths.suites(packaged.parents[1]).read_bytes()
+
+
+@pytest.mark.slow
+def test_the_suite_of_the_command_is_that_of_the_function() -> None:
+    x, y = held_out(12)
+    found = touchstone.worst_case(trained(), x, y, norm="linf", epsilons=[0.3])
+    assert found.accuracy["accuracy"].iloc[-1] == 0
+    assert found.broken_by["attack"].iloc[0] == "pgd-ce"

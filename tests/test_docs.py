@@ -1,0 +1,40 @@
+"""The pages in docs: the study that study.md writes is one, and runs; what they point to is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from touchstone.commands.validate import check_study
+from touchstone.paths import study_files
+from touchstone.plan.plan import make_plan
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+def write_files(page: str, root: Path) -> None:
+    """Write the files that a page shows, each under its name in bold."""
+    files = dict(re.findall(r"^\*\*`(.+?)`\*\*\n+```\w+\n(.*?)^```", (ROOT / "docs" / page).read_text(), re.M | re.S))
+    assert files
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def test_the_study_of_its_page_is_one(tmp_path: Path) -> None:
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "worst.yaml").write_text((ROOT / "studies" / "worst.yaml").read_text())
+    write_files("study.md", tmp_path)
+    assert check_study(study_files("first", tmp_path)).endswith(
+        "nothing is wrong; 3 published numbers, 3 attacks on models"
+    )
+    plan = make_plan(tmp_path, tmp_path / "first.yaml")
+    assert [model.label for model in plan.models] == [f"first/mnist/lenet/std/{seed}" for seed in range(3)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_points_to_is_there(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target

@@ -1,0 +1,149 @@
+"""From Python, without a pipeline: one attack, or the worst case of a suite, on any net and images."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from torch import Tensor, nn
+
+from touchstone import paths
+from touchstone.attacks import ATTACKS
+from touchstone.evaluation import cascade, flags
+from touchstone.evaluation.preflight import preflight
+from touchstone.evaluation.result import Member
+from touchstone.findings.intervals import share_margins
+from touchstone.records import Flag
+from touchstone.registry import load, nearest
+from touchstone.rng import SampleRng
+from touchstone.study.suites import PLAIN, load_suites
+from touchstone.threat import Threat
+from touchstone.types import MinNorm
+
+
+def attack(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    name: str,
+    *,
+    norm: str,
+    eps: float | Tensor | None = None,
+    rng: int | SampleRng = 0,
+    **options: Any,
+) -> Tensor | MinNorm:
+    """Run one attack.
+
+    Args:
+        model: images (B, C, H, W) in [0, 1] -> logits (B, classes).
+        x: (B, C, H, W) float32, the images.
+        y: (B,) int64, their classes.
+        name: of the attack, as `touchstone ls attacks` lists it.
+        norm: linf, l2, l1 or l0.
+        eps: radius in pixels, one or (B,), of an attack with a fixed budget; None for one that looks for the nearest
+            point.
+        rng: what its draws come from.
+        options: of the attack.
+
+    Returns:
+        The points (B, C, H, W) that an attack with a budget found; of one that looks for the nearest point, these with
+        their distances (inf where none was found).
+
+    Raises:
+        ValueError: for an unknown attack, norm or option, images that are none, or a radius where none belongs.
+    """
+    if name not in ATTACKS or ATTACKS[name].kind == "none":
+        known = [one for one, spec in ATTACKS.items() if spec.kind != "none"]
+        raise ValueError(f"unknown attack {name!r}; {nearest(name, known)}")
+    spec = ATTACKS[name]
+    if (spec.kind == "fixed") != (eps is not None):
+        how = "has a fixed budget: give eps" if spec.kind == "fixed" else "looks for the nearest point: leave eps out"
+        raise ValueError(f"{name} {how}")
+    budget = {} if eps is None else {"eps": eps}
+    found: Tensor | MinNorm = load(spec.fn)(model, x, y, norm=norm, rng=rng, **budget, **options)
+    return found
+
+
+@dataclass(frozen=True)
+class WorstCase:
+    """What a suite of attacks did to a net.
+
+    Attributes:
+        accuracy: a row per radius, 0 for the images as they are: epsilon, accuracy, low, high (Wilson's 95 % interval
+            over images), n.
+        broken_by: a row per radius and attack: epsilon, attack, tried, broke; in their order.
+        flags: what looks wrong in the net or the attacks, in words.
+        records: a row per judged point, with the columns of `touchstone.records.COLUMNS`.
+    """
+
+    accuracy: pd.DataFrame
+    broken_by: pd.DataFrame
+    flags: list[Flag]
+    records: pd.DataFrame
+
+
+def worst_case(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    norm: str,
+    epsilons: Sequence[float],
+    suite: str | Sequence[Member] = "quick",
+    plain: nn.Module | None = None,
+    seed: int = 0,
+    batch_size: int = 256,
+) -> WorstCase:
+    """Run a suite of attacks one after another, each on what all before it left, radii upwards.
+
+    Args:
+        model: images (B, C, H, W) in [0, 1] -> logits (B, classes).
+        x: (B, C, H, W) float32, the images.
+        y: (B,) int64, their classes.
+        norm: linf, l2, l1 or l0.
+        epsilons: radii in pixels, rising.
+        suite: quick, full (it has standard AutoAttack in it), or attacks of your own.
+        plain: an unprotected net of the same data, which the transfer of `full` starts from.
+        seed: of all draws.
+        batch_size: rows per call of the model.
+
+    Raises:
+        ValueError: for an unknown suite, images or radii that are none, or a suite that needs `plain`.
+    """
+    members = _members(suite, norm, plain) if isinstance(suite, str) else list(suite)
+    threat = Threat(norm, tuple(epsilons))
+    about: Mapping[str, Any] = {"threat": threat, "seed": seed, "batch_size": batch_size}
+    before = flags.preflight(preflight(model, x, y, **about))
+    found = cascade.run(model, x, y, members, **about)
+    return WorstCase(_accuracy(found.records), _broken_by(found.records), [*before, *found.flags], found.records)
+
+
+def _members(suite: str, norm: str, plain: nn.Module | None) -> list[Member]:
+    suites = load_suites(paths.packaged_suites())
+    if suite not in suites.by_name:
+        raise ValueError(f"unknown suite {suite!r}; {nearest(suite, suites.by_name)}")
+    named = suites.members(suite, norm)
+    if not named:
+        raise ValueError(f"suite {suite!r} has no attacks in norm {norm!r}; {nearest(norm, suites.by_name[suite])}")
+    if plain is None and (starts := [slug for slug, one in named.items() if one.substitute == PLAIN]):
+        raise ValueError(f"suite {suite!r} has {', '.join(starts)}, which starts from an unprotected net: give `plain`")
+    given = {slug: {"substitute": plain} if one.substitute == PLAIN else {} for slug, one in named.items()}
+    return [Member(slug, one.fn, {**one.options, **given[slug]}) for slug, one in named.items()]
+
+
+def _accuracy(records: pd.DataFrame) -> pd.DataFrame:
+    first = records.groupby("sample").first()
+    broken = {0.0: first["clean_pred"] != first["label"]}
+    broken |= {float(str(eps)): rows.groupby("sample")["success"].any() for eps, rows in records.groupby("epsilon")}
+    lines = []
+    for epsilon, of_sample in broken.items():
+        share, n = 1.0 - float(of_sample.mean()), len(of_sample)
+        margins = share_margins(share, n)
+        lines.append([epsilon, share, share - margins.below, share + margins.above, n])
+    return pd.DataFrame(lines, columns=["epsilon", "accuracy", "low", "high", "n"])
+
+
+def _broken_by(records: pd.DataFrame) -> pd.DataFrame:
+    tried = records[~records["carried"] & (records["member"] != "clean")]
+    counted = tried.groupby(["epsilon", "member"], sort=False)["success"].agg(tried="count", broke="sum")
+    return counted.reset_index().rename(columns={"member": "attack"})

@@ -1,0 +1,165 @@
+"""Evaluate a net of your own: its accuracy in the worst case of a suite of attacks, and a report.
+
+It writes a study and a config under studies-own/, which can be kept, edited and run again, and runs them through
+Snakemake. The net maps images (B, C, H, W) of pixels in [0, 1] to logits; where it wants others, --mean and --std are
+its first layer. Of a file of weights nothing is run. Without --samples, 1,000 test images of all classes.
+
+example: touchstone evaluate --model nets.py:Net --weights ckpt.pt --dataset mnist --norm linf --eps 0.1 0.2 0.3
+"""
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import get_args
+
+from touchstone import paths
+from touchstone.commands import own
+from touchstone.commands.own import Data, Net, Question
+from touchstone.commands.text import columns
+from touchstone.data import DATASETS
+from touchstone.files import RunError
+from touchstone.findings.cells import rows
+from touchstone.findings.results import load_run
+from touchstone.paths import Results
+from touchstone.plan.plan import make_plan
+from touchstone.registry import load, nearest
+from touchstone.report.model import lines
+from touchstone.study.config import ConfigError
+from touchstone.study.schema import Norm
+from touchstone.study.suites import PLAIN, load_suites
+
+SAMPLES = 1000
+NORMS = get_args(Norm)
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add what it takes."""
+    add = parser.add_argument
+    add("--model", required=True, help="FILE.py:NAME or module:NAME (a class, or a function that makes the net), "
+        "torchvision:NAME, timm:NAME, or one of `touchstone ls models`")  # fmt: skip
+    add("--weights", required=True, type=Path, help="of the net: safetensors, or a state_dict of torch.save")
+    add("--key", default="", help="entry of that file which holds the state_dict, where it holds several")
+    add("--unsafe-unpickle", action="store_true", help="run what a file of whole pickled objects says to run; the "
+        "weights are taken out of it once, and kept beside the study")  # fmt: skip
+    add("--dataset", help=f"{', '.join(DATASETS)}; or a name for data of your own")
+    add("--data", type=Path, help="an .npz file (x, y), a folder of images per class, or the folder of a known "
+        "dataset's files, which are downloaded if it is left out")  # fmt: skip
+    add("--norm", required=True, choices=NORMS)
+    add("--eps", required=True, nargs="+", type=_radius, metavar="E", help="radii in pixels of [0, 1]: 0.3, 8/255")
+    add("--samples", type=_count, default=SAMPLES, metavar="N", help="test images, or all (default: %(default)s)")
+    add("--suite", default="quick", help="of attacks: quick, or full, which has standard AutoAttack in it")
+    add("--mean", nargs="+", type=float, help="of a first layer of normalisation, one value or one per channel")
+    add("--std", nargs="+", type=float, help="likewise")
+    add("--name", help="of the study (default: that of the file of weights)")
+    add("--replace", action="store_true", help="write a study of that name anew")
+    add("--device", choices=("cpu", "cuda"), help="default: cuda where torch sees one")
+    add("--threads", type=_count, default=len(os.sched_getaffinity(0)), metavar="N", help="of the CPU (default: all)")
+    add("--write-only", action="store_true", help="write study and config, and run nothing")
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """Write the study, run it, and return what came out, and where the report is.
+
+    Raises:
+        ConfigError: with every problem of what was asked.
+        RunError: if the run failed.
+    """
+    question = asked(arguments)
+    config = own.write(question, replace=arguments.replace)
+    make_plan(Path(), config)  # whatever is wrong is said before Snakemake starts
+    results = Results.of(question.run)
+    report = results.report(question.name)
+    command = ["--cores", str(question.threads), "--configfile", str(config), "--", str(report.pdf)]
+    said = f"{paths.own_study(question.name).definition} and {config} say how; to run them again:\n"
+    said += f"  {shlex.join(['snakemake', *command])}"
+    if arguments.write_only:
+        return said
+    if subprocess.run([sys.executable, "-m", "snakemake", *command], check=False).returncode:
+        raise RunError(f"the run failed, see above; its logs are in {results.root / 'logs'}\n{said}")
+    found = columns(lines(rows(load_run(results.root).cells), own.NET))
+    return f"{found}\n\nreport: {report.pdf} ({report.html.name} beside it)\n{said}"
+
+
+def asked(arguments: argparse.Namespace) -> Question:
+    """Return the question that words of a command line ask.
+
+    Raises:
+        ConfigError: if they name what is not there, or do not go together.
+    """
+    if not paths.suites().is_file():
+        raise ConfigError([f"{paths.suites()}: there are no suites here; start it in a checkout"])
+    name = own.slug(arguments.name or arguments.weights.stem)
+    taken = {study for study, files in paths.studies().items() if files != paths.own_study(study)}
+    if not name or name in taken:
+        raise ConfigError([f"--name {name or arguments.weights}: a name of its own is needed, in letters and digits"])
+    data, suites = Data.named(arguments.dataset, arguments.data), load_suites(paths.suites())
+    if arguments.suite not in suites.by_name:
+        raise ConfigError([f"--suite {arguments.suite}: no such suite; {nearest(arguments.suite, suites.by_name)}"])
+    transfers = any(one.substitute == PLAIN for one in suites.members(arguments.suite, arguments.norm).values())
+    if transfers and not data.trains:
+        text = (
+            f"--suite {arguments.suite}: its transfer starts from a plain net, and {data.slug} has no training images"
+        )
+        raise ConfigError([f"{text}: give x_train and y_train, or a folder train/, or take --suite quick"])
+    return Question(
+        name=name,
+        net=Net.named(arguments.model),
+        weights=_weights(arguments, name),
+        key="" if arguments.unsafe_unpickle else arguments.key,
+        data=data,
+        norm=arguments.norm,
+        epsilons=tuple(sorted(set(arguments.eps))),
+        samples=arguments.samples,
+        suite=arguments.suite,
+        transfers=transfers,
+        constants=_constants(arguments.mean, arguments.std),
+        device=arguments.device or ("cuda" if load("torch.cuda:is_available")() else "cpu"),
+        threads=arguments.threads or len(os.sched_getaffinity(0)),
+    )
+
+
+def _weights(arguments: argparse.Namespace, name: str) -> Path:
+    """Return the file of weights; of whole pickled objects they are taken out, at the user's word."""
+    file: Path = arguments.weights.expanduser()
+    if not file.is_file():
+        raise ConfigError([f"--weights: there is no file {file}"])
+    if not arguments.unsafe_unpickle:
+        return file
+    net = Net.named(arguments.model)
+    out = paths.own_study(name).beside("weights.safetensors")
+    try:
+        load("touchstone.models.given:take_out")(file, out, key=arguments.key, code=net.code)
+    except ValueError as error:
+        raise ConfigError([f"--weights: {error}"]) from error
+    return out
+
+
+def _constants(mean: Sequence[float] | None, std: Sequence[float] | None) -> tuple[list[float], list[float]] | None:
+    if (mean is None) != (std is None):
+        raise ConfigError(["--mean and --std go together: a first layer subtracts one and divides by the other"])
+    return None if mean is None or std is None else ([*mean], [*std])
+
+
+def _radius(words: str) -> float:
+    """Read 0.3 or 8/255."""
+    try:
+        value = float(Fraction(words))
+    except (ValueError, ZeroDivisionError) as error:
+        raise argparse.ArgumentTypeError(f"expected a number, such as 0.3 or 8/255, got {words!r}") from error
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"expected a radius above 0, got {words!r}")
+    return value
+
+
+def _count(words: str) -> int | None:
+    """Read a count; None for all."""
+    if words == "all":
+        return None
+    if not words.isdecimal() or int(words) < 1:
+        raise argparse.ArgumentTypeError(f"expected a count above 0, or all, got {words!r}")
+    return int(words)

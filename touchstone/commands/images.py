@@ -1,0 +1,99 @@
+"""What an .npz file or a folder of images holds, as a study has to say it; see `touchstone.data.own`."""
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from touchstone.files import sum_of_file, sum_of_folder
+from touchstone.study.config import ConfigError
+
+CHANNELS = (1, 3)
+NEUTRAL = 0.5  # mean and deviation of a first layer "dataset", which only a net trained here has
+
+
+@dataclass(frozen=True)
+class Images:
+    """Data of the user's own.
+
+    Attributes:
+        fn: the reader: npz or folder.
+        sha256: of the file or folder.
+        shape: (channels, height, width).
+        classes: how many.
+        training: how many images there are to train on.
+        options: of the reader, further ones.
+    """
+
+    fn: str
+    sha256: str
+    shape: tuple[int, int, int]
+    classes: int
+    training: int
+    options: Mapping[str, Any]
+
+    def definition(self) -> dict[str, Any]:
+        """Return what study.yaml says of them."""
+        channels = [NEUTRAL] * self.shape[0]
+        about = {"shape": list(self.shape), "classes": self.classes, "mean": channels, "std": channels}
+        return {"fn": self.fn, "sha256": self.sha256, **self.options, **about}
+
+
+def look_at(place: Path) -> Images:
+    """Return what a file or folder holds.
+
+    Raises:
+        ConfigError: if it is not there, or holds no images with labels.
+    """
+    if place.is_dir():
+        return _folder(place)
+    if not place.is_file():
+        raise ConfigError([f"--data: there is no file or folder {place}"])
+    return _npz(place)
+
+
+def _npz(file: Path) -> Images:
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+    except (ValueError, OSError, zipfile.BadZipFile, EOFError, AttributeError) as error:
+        raise ConfigError([f"--data {file}: no .npz file of plain arrays: {error}"]) from error
+    x, y = (found.get(f"{kind}_test", found.get(kind)) for kind in "xy")
+    if x is None or y is None or not y.size or y.dtype.kind not in "iu":
+        has = ", ".join(found) or "nothing"
+        raise ConfigError([f"--data {file}: expected arrays x and integer y, or x_test and y_test; it has {has}"])
+    layout, shape = _layout(file, x.shape)
+    training = len(found.get("y_train", ()))
+    return Images("npz", sum_of_file(file), shape, int(y.max()) + 1, training, {"layout": layout})
+
+
+def _layout(file: Path, shape: tuple[int, ...]) -> tuple[str, tuple[int, int, int]]:
+    """Say in which order the axes are; grey images may have no axis for their channel."""
+    match shape:
+        case (_, height, width):
+            return "NCHW", (1, height, width)
+        case (_, channels, height, width) if channels in CHANNELS:
+            return "NCHW", (channels, height, width)
+        case (_, height, width, channels) if channels in CHANNELS:
+            return "NHWC", (channels, height, width)
+    raise ConfigError([f"--data {file}: images must be (N, C, H, W), (N, H, W, C) or (N, H, W), got shape {shape}"])
+
+
+def _folder(home: Path) -> Images:
+    test = home / "test" if (home / "test").is_dir() else home
+    classes = sorted(entry for entry in test.iterdir() if entry.is_dir())
+    first = next((file for folder in classes for file in sorted(folder.iterdir())), None)
+    if first is None:
+        raise ConfigError([f"--data {home}: expected a folder of images per class"])
+    try:
+        with Image.open(first) as image:
+            width, height = image.size
+            channels = 1 if image.mode in ("1", "L") else 3
+    except (UnidentifiedImageError, OSError) as error:
+        raise ConfigError([f"--data {home}: {first} is no image: {error}"]) from error
+    training = sum(1 for file in (home / "train").rglob("*") if file.is_file())
+    return Images("folder", sum_of_folder(home), (channels, height, width), len(classes), training, {})

@@ -1,0 +1,253 @@
+"""What `touchstone evaluate` is asked, and the study and config that it writes for it: a net of the user's own.
+
+A question becomes files that can be kept, edited and run again; nothing here runs anything.
+"""
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from touchstone import paths
+from touchstone.commands.images import Images, look_at
+from touchstone.data import DATASETS
+from touchstone.files import sum_of_file, write_bytes, yaml_text
+from touchstone.models import MODELS
+from touchstone.registry import SourceError, is_own, module_path, nearest
+from touchstone.study.config import ConfigError
+from touchstone.study.suites import worst_slug
+
+NET, GIVEN, PLAIN = "net", "given", "plain"  # slugs of what is evaluated, and of the net that transfers start from
+LIBRARIES = ("torchvision", "timm")
+PLAIN_NETS = {1: "lenet", 3: "cnn3"}  # channels -> a small net that learns such images in minutes
+RECIPE = {"optimizer": "adam", "lr": 0.001, "batch_size": 128, "epochs": 5}  # of that net
+BATCH_SIZE = 256
+HEAD = "# Written by `touchstone evaluate`; edit it, and run it again: snakemake --cores all --configfile {}\n"
+
+
+@dataclass(frozen=True)
+class Net:
+    """A net as a study names it.
+
+    Attributes:
+        fn: row of the table of models, or "module:function".
+        options: of that function.
+        code: folder with the user's own file; None where it is none.
+        words: as the user named it.
+    """
+
+    fn: str
+    options: Mapping[str, Any]
+    code: Path | None
+    words: str
+
+    @classmethod
+    def named(cls, words: str) -> "Net":
+        """Read what a user writes: FILE.py:Net, module:function, torchvision:NAME, timm:NAME, or a name of MODELS.
+
+        Raises:
+            ConfigError: if there is no such net, or none was named.
+        """
+        place, _, name = words.rpartition(":") if ":" in words else (words, "", "")
+        if place in LIBRARIES and name:
+            return cls(place, {"name": name}, None, words)
+        if place.endswith(".py"):
+            return cls(*_in_file(Path(place).expanduser(), name), words)
+        if not is_own(words) and words not in MODELS:
+            how = "FILE.py:NAME, module:NAME, torchvision:NAME, timm:NAME"
+            raise ConfigError([f"--model {words}: expected {how}, or one of touchstone's; {nearest(words, MODELS)}"])
+        return cls(words, {}, None, words)
+
+
+def _in_file(file: Path, name: str) -> tuple[str, dict[str, Any], Path]:
+    if not file.is_file():
+        raise ConfigError([f"--model: there is no file {file}"])
+    if not name:
+        raise ConfigError([f"--model {file}: say which function or class makes the net: {file}:NAME"])
+    module, folder = file.stem, file.resolve().parent
+    try:
+        other = module_path(module).resolve()
+    except SourceError:
+        other = file.resolve()
+    if not module.isidentifier() or module in sys.stdlib_module_names or other != file.resolve():
+        raise ConfigError([f"--model {file}: Python cannot import it by that name, or has another {module}: rename it"])
+    return f"{module}:{name}", {}, folder
+
+
+@dataclass(frozen=True)
+class Data:
+    """The images that a net is asked about.
+
+    Attributes:
+        slug: of the dataset.
+        source: as a config says it.
+        images: what they are, of the user's own; None for a dataset that the package knows.
+        channels: of an image.
+        trains: whether there are images to train a net on.
+    """
+
+    slug: str
+    source: str | dict[str, str]
+    images: Images | None
+    channels: int
+    trains: bool
+
+    @classmethod
+    def named(cls, dataset: str | None, place: Path | None) -> "Data":
+        """Read what a user writes: a dataset of the package, and where its files lie; or data of the user's own.
+
+        Raises:
+            ConfigError: if there is no such dataset, or nothing at that place.
+        """
+        if dataset in DATASETS:
+            spec = DATASETS[dataset]
+            elsewhere: str | dict[str, str] = {"local": str(place.expanduser().resolve())} if place else "download"
+            return cls(dataset, "embedded" if spec.embedded else elsewhere, None, spec.shape[0], True)
+        if place is None:
+            known = nearest(dataset or "", DATASETS)
+            raise ConfigError([f"--dataset {dataset}: no such dataset; {known}; data of your own: --data FILE.npz"])
+        images = look_at(place.expanduser())
+        source = {"local": str(place.expanduser().resolve())}
+        return cls(dataset or slug(place.stem), source, images, images.shape[0], images.training > 0)
+
+
+@dataclass(frozen=True)
+class Question:
+    """How robust is this net?
+
+    Attributes:
+        name: slug of the study.
+        net: that is asked about.
+        weights: file of its weights.
+        key: entry of that file which holds them; "" for the only one.
+        data: images and their classes.
+        norm: of the threat.
+        epsilons: rising radii, in pixels.
+        samples: test images; None for all.
+        suite: of attacks.
+        transfers: whether the suite starts from a plain net, which is trained then.
+        constants: (mean, std) per channel, of the net's first layer; None where it has its own.
+        device: cpu or cuda.
+        threads: of the CPU.
+    """
+
+    name: str
+    net: Net
+    weights: Path
+    key: str
+    data: Data
+    norm: str
+    epsilons: tuple[float, ...]
+    samples: int | None
+    suite: str
+    transfers: bool
+    constants: tuple[list[float], list[float]] | None
+    device: str
+    threads: int
+
+    @property
+    def run(self) -> str:
+        """Name of the run."""
+        return f"own-{self.name}"
+
+    @property
+    def worst(self) -> str:
+        """Slug of the worst case."""
+        return worst_slug(self.norm)
+
+
+def slug(words: str) -> str:
+    """Return a name of which a part of a path can be made: that of a file without its ending, say."""
+    return re.sub(r"[^a-z0-9+]+", "-", words.lower()).strip("-+")[:64]
+
+
+def study(question: Question) -> dict[str, Any]:
+    """Return the content of study.yaml."""
+    q, dataset, images = question, question.data.slug, question.data.images
+    file: dict[str, Any] = {"file": str(q.weights.resolve()), "sha256": sum_of_file(q.weights)}
+    models: dict[str, Any] = {NET: {"fn": q.net.fn, "normalize": _first_layer(q), **q.net.options}}
+    defenses: dict[str, Any] = {GIVEN: {"fn": "ce"}}
+    if q.transfers:
+        models[PLAIN], defenses[PLAIN] = {"fn": PLAIN_NETS[q.data.channels]}, {"fn": "ce"}
+
+    def net() -> dict[str, Any]:  # anew each time: YAML would write a second mention of a list as an alias
+        return {"datasets": [dataset], "models": [NET], "defenses": [GIVEN]}
+
+    return {
+        "study": q.name,
+        "title": f"{q.weights.name} on {dataset}",
+        "citation": f"{Path(q.net.words).name} with the weights of {q.weights.name}, sha256 {file['sha256'][:16]}...",
+        "headline": "the net as its files are",
+        "report": "model",
+        "seeds": 1,
+        **({"datasets": {dataset: images.definition()}} if images else {}),
+        "models": models,
+        "recipes": {dataset: dict(RECIPE)},
+        "defenses": defenses,
+        "weights": [
+            {"dataset": dataset, "model": NET, "defense": GIVEN, "files": [file | ({"key": q.key} if q.key else {})]}
+        ],
+        "threats": {q.norm: {"norm": q.norm, "space": "pixel", "epsilons": {dataset: list(q.epsilons)}}},
+        "attacks": {"clean": {"fn": "clean"}},
+        "worst": {q.norm: [q.norm]},
+        **({"plain": f"{PLAIN}/{PLAIN}"} if q.transfers else {}),
+        "cells": [net()],
+        "figures": {
+            "curve": {"fn": "worst-case", **net()},
+            "gallery": {"fn": "gallery", **net(), "attacks": [q.worst]},
+        },
+    }
+
+
+def captions(question: Question) -> dict[str, str]:
+    """Return the content of captions.yaml."""
+    return {
+        "claim": "How robust this net is.",
+        "curve": f"Accuracy in the worst case of the suite {question.suite}, by radius, with 95 % intervals.",
+        "gallery": "A test image per class, what the worst case made of it at the largest radius, and the change.",
+    }
+
+
+def config(question: Question) -> dict[str, Any]:
+    """Return the content of the config that runs the study."""
+    q = question
+    return {
+        "run": q.run,
+        "studies": [q.name],
+        "device": q.device,
+        "threads": q.threads,
+        "jobs": "per_model",
+        "batch_size": BATCH_SIZE,
+        **({"code": [str(q.net.code)]} if q.net.code else {}),
+        "suite": q.suite,
+        "data": {q.data.slug: {"source": q.data.source}},
+        **({"caps": [{"samples": q.samples}]} if q.samples else {}),
+    }
+
+
+def write(question: Question, *, replace: bool) -> Path:
+    """Write the study and its config; return the config's path.
+
+    Raises:
+        ConfigError: if a file of that name says something else, and may not be replaced.
+    """
+    files, run = paths.own_study(question.name), paths.own_config(question.name)
+    contents = {files.definition: study(question), files.captions: captions(question), run: config(question)}
+    head = HEAD.format(run)
+    texts = {path: head + yaml_text(content) for path, content in contents.items()}
+    changed = [path for path, text in texts.items() if path.is_file() and path.read_text() != text]
+    if changed and not replace:
+        other = "--replace writes it anew, --name calls this one something else"
+        raise ConfigError([f"{path} is there already, and says something else: {other}" for path in changed])
+    for path, text in texts.items():
+        write_bytes(path, text.encode())
+    return run
+
+
+def _first_layer(question: Question) -> Any:
+    if question.constants is None:
+        return "none"
+    mean, std = question.constants
+    return {"mean": mean, "std": std}

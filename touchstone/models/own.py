@@ -1,0 +1,36 @@
+"""Nets of the user's own: how one is made of what the user's file has."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from touchstone.registry import load
+
+BARE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def own_net(target: str, shape: tuple[int, int, int], classes: int, options: Mapping[str, Any]) -> nn.Module:
+    """Return the net that a function or class makes: `target(shape, classes, **options)`.
+
+    One that can be called without them, as most classes of nets can, is called without them: `target(**options)`.
+
+    Args:
+        target: "module:function" or "module:Class".
+        shape: (channels, height, width) of the images.
+        classes: number of logits.
+        options: of the net.
+
+    Raises:
+        ValueError: if it takes anything else, or makes anything else than a Module.
+    """
+    function = load(target)
+    taken = inspect.signature(function).parameters.values()
+    needed = [one.name for one in taken if one.kind in BARE and one.default is one.empty]
+    if len(needed) not in (0, 2):
+        raise ValueError(f"{target} must take nothing, or shape and classes; it takes {', '.join(needed)}")
+    net = function(shape, classes, **options) if needed else function(**options)
+    if not isinstance(net, nn.Module):
+        raise ValueError(f"{target} must return a torch.nn.Module, got {type(net).__name__}")
+    return net

@@ -1,0 +1,143 @@
+"""What reports/model.ipynb shows between its text: the report of one net of the user's own.
+
+The study has a net that is given (`weights`), a worst case, and no claims; tables and figures are numbered A1, A2, ...
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import get_type_hints
+
+import pandas as pd
+
+from touchstone.cell import ModelId
+from touchstone.findings.cells import WORST, Cell, rows
+from touchstone.findings.flags import TECHNICAL
+from touchstone.findings.intervals import share_margins
+from touchstone.findings.markdown import escape, pipe_table
+from touchstone.findings.members import CLEAN
+from touchstone.report.material import Material, stand_ins
+from touchstone.report.render import Values
+from touchstone.report.sections import failures, figures, machine, rerun, run_values
+from touchstone.study.schema import Study
+
+__all__ = ["accuracies", "costs", "failures", "figures", "machine", "members", "values"]
+HEAD = ("norm", "radius", "right, %", "95 % interval", "images")
+
+
+def values(material: Material) -> Values:
+    """Return what the text names; a value is empty where there is nothing of its kind."""
+    study, measured = material.study, _cells(material)
+    worst = _worst(measured)
+    clean = next(cell for cell in measured if cell.attack == CLEAN and cell.metric == "accuracy")
+    suite = next((cell.suite for cell in worst), "")
+    return Values(
+        stand_ins=run_values(material.config, stand_ins(material.runs))["stand_ins"],
+        title=escape(study.title),
+        citation=escape(study.citation),
+        suite=escape(suite),
+        n=f"{clean.n:,}",
+        clean=_share(clean),
+        answers="; ".join(f"{_share(cell)} at {cell.norm} {cell.epsilon:g}" for cell in worst),
+        incomplete="; ".join(dict.fromkeys(cell.reason for cell in worst if cell.status == "incomplete")),
+        flags=_flags(material),
+        broken=_table_of_members(material, "") and "yes",
+        failed="yes" if len(material.tables["failures"]) else "",
+        **rerun(material),
+    )
+
+
+def lines(cells: Sequence[Cell], model: str) -> list[tuple[str, ...]]:
+    """Return accuracies as the lines of a table, the head among them: clean, then in the worst case by radius."""
+    of_model = [cell for cell in cells if cell.model == model]
+    clean = [cell for cell in of_model if cell.attack == CLEAN and cell.metric == "accuracy"]
+    return [HEAD, *(_line(cell) for cell in [*clean, *_worst(of_model)])]
+
+
+def accuracies(material: Material) -> str:
+    """Return the accuracies with their intervals over images."""
+    head, *found = lines(_cells(material), _model(material.study).model)
+    return pipe_table(pd.DataFrame(found, columns=list(head)), right=head[1:])
+
+
+def members(material: Material) -> str:
+    """Return who broke what: radius by radius, the attacks of the suite in their order."""
+    return _table_of_members(material, "–")
+
+
+def costs(material: Material) -> str:
+    """Return what it cost: passes through the net for an image, and seconds of all jobs."""
+    table = _of_model(material.tables["members"], material.study)
+    if table.empty:
+        return ""
+    n = int(table["n"].iloc[0])
+    forwards, backwards = (pd.to_numeric(table[kind]).sum() for kind in ("forwards", "backwards"))
+    facts = {
+        "images": f"{n:,}",
+        "passes forward, per image": f"{forwards / n:,.0f}",
+        "passes backward, per image": f"{backwards / n:,.0f}",
+        "seconds of all jobs": f"{material.provenance.get('seconds', math.nan):,.0f}",
+    }
+    return pipe_table(pd.DataFrame(facts.items(), columns=["what", "value"]), right=["value"])
+
+
+def _table_of_members(material: Material, nothing: str) -> str:
+    table = _of_model(material.tables["members"], material.study)
+    shown = [_member({str(k): str(v) for k, v in row.items()}, nothing) for row in table.to_dict("records")]
+    return pipe_table(pd.DataFrame(shown), right=["tried", "broke", "left, %", "backward passes"]) if shown else ""
+
+
+def _member(row: Mapping[str, str], nothing: str) -> dict[str, str]:
+    """Return a line of who broke what; what was broken before any attack ran costs no pass."""
+    before = row["member"] == CLEAN
+    return {
+        "radius": f"{row['norm']} {float(row['epsilon']):g}",
+        "attack": "(wrong or broken before)" if before else escape(row["member"]),
+        "tried": nothing if before else row["tried"],
+        "broke": row["broke"],
+        "left, %": f"{100 * int(row['left']) / int(row['n']):.1f}",
+        "backward passes": nothing if before else f"{int(row['backwards']):,}",
+    }
+
+
+def _flags(material: Material) -> str:
+    """Return every flag that is about what the numbers mean as a point of a list, in its own words."""
+    table = _of_model(material.tables["flags"], material.study)
+    told = table[~table["flag"].isin(TECHNICAL)]
+    points = [
+        f"- *{escape(row['flag'])}* ({escape(row['attack'])}): {escape(row['detail'])}."
+        for row in told.to_dict("records")
+    ]
+    return "\n".join(dict.fromkeys(points))
+
+
+def _model(study: Study) -> ModelId:
+    """Return the net that the study is about: the first that it gives weights of."""
+    given = study.weights[0]
+    return ModelId(study.study, given.dataset, given.model, given.defense, 0)
+
+
+def _of_model(table: pd.DataFrame, study: Study) -> pd.DataFrame:
+    about = _model(study)
+    return table[(table["model"] == about.model) & (table["defense"] == about.defense)]
+
+
+def _cells(material: Material) -> list[Cell]:
+    table = _of_model(material.tables["cells"], material.study)
+    numbers = [name for name, kind in get_type_hints(Cell).items() if kind in (int, float)]
+    return rows(table.assign(**{name: pd.to_numeric(table[name]) for name in numbers}))
+
+
+def _worst(cells: Iterable[Cell]) -> list[Cell]:
+    return sorted((cell for cell in cells if cell.metric == WORST), key=lambda cell: (cell.norm, cell.epsilon))
+
+
+def _line(cell: Cell) -> tuple[str, ...]:
+    where = ("clean", "") if cell.attack == CLEAN else (cell.norm, f"{cell.epsilon:g}")
+    margins = share_margins(cell.value, cell.n)
+    ends = (100 * (cell.value - margins.below), 100 * (cell.value + margins.above))
+    return (*where, f"{100 * cell.value:.1f}", " to ".join(f"{end:.1f}" for end in ends), f"{cell.n:,}")
+
+
+def _share(cell: Cell) -> str:
+    _, _, value, ends, _ = _line(cell)
+    return f"{value} % ({ends})"
