@@ -200,7 +200,7 @@ def test_missing_models_are_written_into_the_histogram() -> None:
     figure = weights.histogram([series("std", 0, missing={"1": "failed in epoch 7"}), lost])
     assert "std (1 seed)" in texts(figure)
     assert "seed 1 failed in epoch 7" in texts(figure)
-    assert "std+l1: failed in epoch 3" in texts(figure)
+    assert "std+l1:\nfailed in epoch 3" in texts(figure)
 
 
 def test_nothing_to_draw_is_still_a_figure() -> None:

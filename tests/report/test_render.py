@@ -343,7 +343,7 @@ filter.value = "0.5"; filter.dispatchEvent(new Event("input")); say();
 location.hash = "claim-x";
 addEventListener("hashchange", () => setTimeout(() => {
   say();
-  document.body.append("RESULT " + said.join(" ") + " " + document.querySelector("details").open);
+  document.body.append("RESULT " + said.join(" ") + " " + document.querySelector("td details").open);
 }));
 </script></body>"""
 

@@ -61,6 +61,7 @@ def values(material: Material) -> Values:
         marks=legend() if study.tables else "",
         legend=legend(),
         figures=", ".join(_figures(material)),
+        lost_figures=lost_figures(material),
         tolerance=words.per_dataset(criterion.tolerance) if criterion else "",
         reference=criterion.reference if criterion else "",
         amended="\n".join(f"- {escape(text.strip())}" for text in criterion.amended) if criterion else "",
@@ -106,18 +107,13 @@ def figure_labels(material: Material) -> dict[str, str]:
 def figures(material: Material, *plots: str) -> str:
     """Return the figures that some plots draw, or all that have no section of their own, with their captions.
 
-    Those that have no net in this run are only named: their panels would be empty.
-
     Raises:
         FileNotFoundError: for a figure that is not there; names the rule that draws it.
         ValueError: for a figure without a caption.
     """
     labels, study, results = figure_labels(material), material.study, material.results
-    notebook, parts, empty = results.report(study.study).ipynb, [], []
+    notebook, parts = results.report(study.study).ipynb, []
     for name in _figures(material, *plots):
-        if not _has_nets(material, study.figures[name]):
-            empty.append(labels[name])
-            continue
         path = existing(results.figure(study.study, name), "figures")
         if name not in material.captions:
             raise ValueError(
@@ -127,7 +123,13 @@ def figures(material: Material, *plots: str) -> str:
         here = [_stands_in(material, dataset) for dataset in study.figures[name].datasets]
         caption = join(material.captions[name].strip(), _published(material, name), *here, by=" ")
         parts.append(figure(labels[name], caption, link(notebook, path)))
-    return join(*parts, f"Not shown, as none of its nets is part of this run: {', '.join(empty)}." if empty else "")
+    return join(*parts)
+
+
+def lost_figures(material: Material) -> str:
+    """Return the labels of the figures that have no net in this run: their panels would be empty."""
+    labels, defined = figure_labels(material), material.study.figures
+    return ", ".join(labels[name] for name, one in defined.items() if not _has_nets(material, one))
 
 
 def _has_nets(material: Material, definition: FigureDef) -> bool:
@@ -152,9 +154,9 @@ def _stands_in(material: Material, dataset: str | None) -> str:
 
 
 def _figures(material: Material, *plots: str) -> list[str]:
-    """Names of the figures drawn by some plots, or of all that have no section of their own."""
-    drawn = material.study.figures.items()
-    return [name for name, one in drawn if (one.fn in plots if plots else one.fn not in OWN_SECTION)]
+    """Names of the figures drawn by some plots, or of all that have no section of their own, of nets in this run."""
+    there = {name: one for name, one in material.study.figures.items() if _has_nets(material, one)}
+    return [name for name, one in there.items() if (one.fn in plots if plots else one.fn not in OWN_SECTION)]
 
 
 # ---- the result
