@@ -31,6 +31,14 @@ include: "rules/figures.smk"
 include: "rules/report.smk"
 
 
+onsuccess:
+    forget_checkpoints()
+
+
+onerror:
+    forget_checkpoints()
+
+
 rule all:
     default_target: True
     input:

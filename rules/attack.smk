@@ -14,10 +14,11 @@ rule attack:
         ENV
     threads: PLAN.config.threads
     resources:
-        mem_mb=6000,
-        runtime=720,
+        mem_mb=growing(6000),
+        runtime=growing(720),
         gpu=GPU,
     params:
         job=lambda w: build.batch_job(PLAN, model_of(w), w.batch).to_params(),
+        share=manner(lambda w: PLAN.config.jobs_per_card),
     script:
         "../workflow/scripts/attack.py"

@@ -1,5 +1,7 @@
 # What rules share: the plan, and functions from wildcards to input files. No rule is defined here.
 import os
+import sys
+from itertools import chain
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -22,10 +24,6 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
-# where jobs find the code of the user's own
-OWN_CODE = [*map(str, paths.code(PLAN.config.code)), os.environ.get("PYTHONPATH", "")]
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, OWN_CODE))
-
 RESULTS = PLAN.results
 MODEL = ModelId("{study}", "{dataset}", "{model}", "{defense}", "{seed}")
 TEMPLATES = paths.templates(ROOT)
@@ -44,6 +42,20 @@ def manner(value):
     It leaves out of the comparison what a function makes of `resources`, as it does threads and memory themselves.
     """
     return lambda wildcards, resources: value(wildcards)
+
+
+def growing(first):
+    """A resource of which a job has more each time it is tried: what ran out of it would do so again."""
+    return lambda wildcards, attempt: first * attempt
+
+
+def forget_checkpoints():
+    """Remove what finished trainings kept to go on after a kill.
+
+    Not in the job: until Snakemake has taken note of its end it may be killed, lose its outputs, and begin anew.
+    """
+    for file in chain.from_iterable(map(RESULTS.spent, PLAN.trained)):
+        file.unlink()
 
 
 def model_of(wildcards):

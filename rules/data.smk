@@ -9,8 +9,8 @@ rule fetch:
         ENV
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
         gpu=0,
     params:
         job=lambda w: build.fetch_job(w.dataset, PLAN.own_data(w.dataset)).to_params(),
@@ -33,8 +33,8 @@ rule prepare:
         ENV
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=growing(4000),
+        runtime=growing(30),
         gpu=0,
     params:
         job=lambda w: build.prepare_job(w.dataset, PLAN.own_data(w.dataset)).to_params(),

@@ -11,11 +11,12 @@ rule features:
         ENV
     threads: PLAN.config.threads
     resources:
-        mem_mb=6000,
-        runtime=120,
+        mem_mb=growing(6000),
+        runtime=growing(120),
         gpu=GPU,
     params:
         job=lambda w: build.features_job(PLAN, w.study, w.figure).to_params(),
+        share=manner(lambda w: PLAN.config.jobs_per_card),
     script:
         "../workflow/scripts/features.py"
 

@@ -85,7 +85,8 @@ rule provenance:
         runtime=5,
         gpu=0,
     params:
-        job=build.provenance_job(PLAN, command(ROOT, CONFIG)).to_params(),
+        job=build.provenance_job(PLAN).to_params(),
+        command=manner(lambda w: command(ROOT, CONFIG, sys.argv[1:])),
     script:
         "../workflow/scripts/provenance.py"
 

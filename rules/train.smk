@@ -12,11 +12,12 @@ rule select:
         ENV
     threads: PLAN.config.threads
     resources:
-        mem_mb=6000,
-        runtime=240,
+        mem_mb=growing(6000),
+        runtime=growing(240),
         gpu=GPU,
     params:
         job=lambda w: build.select_job(PLAN, model_of(w)).to_params(),
+        share=manner(lambda w: PLAN.config.jobs_per_card),
     script:
         "../workflow/scripts/select.py"
 
@@ -37,11 +38,12 @@ rule sensitivity:
         ENV
     threads: PLAN.config.threads
     resources:
-        mem_mb=6000,
-        runtime=60,
+        mem_mb=growing(6000),
+        runtime=growing(60),
         gpu=GPU,
     params:
         job=lambda w: build.sensitivity_job(PLAN, model_of(w)).to_params(),
+        share=manner(lambda w: PLAN.config.jobs_per_card),
     script:
         "../workflow/scripts/sensitivity.py"
 
@@ -59,11 +61,12 @@ rule train:
         ENV
     threads: PLAN.config.threads
     resources:
-        mem_mb=6000,
-        runtime=720,
+        mem_mb=growing(6000),
+        runtime=growing(720),
         gpu=GPU,
     params:
         job=lambda w: build.train_job(PLAN, model_of(w)).to_params(),
+        share=manner(lambda w: PLAN.config.jobs_per_card),
         checkpoint=manner(lambda w: PLAN.config.checkpoint.model_dump()),
         # no input: the job has their sums, and where they lie decides nothing
         weights=manner(lambda w: list(map(str, PLAN.weights_files(model_of(w))))),

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from touchstone.files import read_sealed
 from touchstone.log import progress
+from touchstone.provenance import machine
 
 
 def test_log_file_holds_lines_and_traceback(tmp_path: Path) -> None:
@@ -24,6 +26,26 @@ def test_log_file_holds_lines_and_traceback(tmp_path: Path) -> None:
     assert "Traceback" in text
     assert "RuntimeError: no memory" in text
     assert "epoch 1" in done.stderr
+
+
+def test_what_failed_keeps_its_log_and_what_succeeded_has_one(tmp_path: Path) -> None:
+    file = tmp_path / "job.log"
+
+    def job(code: str) -> None:
+        file.unlink(missing_ok=True)  # as Snakemake does before an attempt
+        code = f"import logging, os; from touchstone import log; log.set_up({str(file)!r}); {code}"
+        subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+
+    for code in ("logging.info('one'); os.kill(os.getpid(), 9)", "raise RuntimeError('two')", "logging.info('three')"):
+        job(code)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "job.log", "job.attempt1.log", "job.attempt2.log", "job.json"
+    }  # fmt: skip
+    assert "attempt 1" in (tmp_path / "job.attempt1.log").read_text()
+    assert "one" in (tmp_path / "job.attempt1.log").read_text()
+    assert "Traceback" in (tmp_path / "job.attempt2.log").read_text()
+    assert "attempt 3" in file.read_text()
+    assert read_sealed(tmp_path / "job.json", "train") == machine()
 
 
 @pytest.mark.parametrize(

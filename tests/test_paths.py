@@ -46,7 +46,6 @@ NO_TREE = {
     "plan/units.py": "its table lies beside it",
     "data/own.py": "a user's folder, a class in each of its folders",
     "data/sources.py": "downloads, and reads a user's folder",
-    "training/checkpoint.py": "removes what a kill left beside a file",
     "report/render.py": "a notebook and its images lie where a user says",
 }
 
@@ -189,3 +188,21 @@ def test_nobody_else_takes_a_path_apart(root: Path) -> None:
 def test_no_script_takes_an_input_by_its_place(root: Path) -> None:
     for path in (root / "workflow" / "scripts").glob("*.py"):
         assert not re.search(r"input(\.\w+)?\[", path.read_text()), path
+
+
+def test_what_a_training_kept_is_spent_when_its_outputs_are_there(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    kept = results.unfinished(MODEL)
+    half, run = kept.with_name(f".{kept.name}.123"), results.model(MODEL).run
+    kept.parent.mkdir(parents=True)
+    for file in (kept, half):
+        file.touch()
+    assert results.spent(MODEL) == []
+    run.touch()
+    assert results.spent(MODEL) == [half, kept]
+
+
+def test_the_machine_of_a_job_lies_beside_its_log() -> None:
+    job = RESULTS.job(RESULTS.benchmark("train", *map(str, MODEL)))
+    assert job == "train/minmax/mnist/lenet/std/0"
+    assert RESULTS.machine(job) == paths.machine_beside(RESULTS.log("train", *map(str, MODEL)))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from touchstone import provenance
+from touchstone.files import DamagedError, write_sealed
 from touchstone.paths import Results
 
 
@@ -128,9 +129,15 @@ def test_revision_outside_a_checkout(tmp_path: Path) -> None:
 def test_record_adds_up_the_jobs(tmp_path: Path) -> None:
     folder = tmp_path / "benchmarks" / "train"
     folder.mkdir(parents=True)
+    results = Results(tmp_path)
     for name, seconds in (("a", 1.5), ("b", 2.5)):
         (folder / f"{name}.tsv").write_text(f"s\th:m:s\n{seconds}\t0:00:01\n")
-    record = provenance.record(Results(tmp_path), "snakemake --cores all")
+    write_sealed(results.machine("train/a"), {"cpu": "fast"})
+    record = provenance.record(results, "snakemake --cores all")
+    assert record["machines"] == [{"cpu": "fast", "jobs": ["train/a"]}, {"jobs": ["train/b"]}]
+    results.machine("train/a").write_text("{")
+    with pytest.raises(DamagedError, match=r"a\.json cannot be used"):
+        provenance.record(results, "")
     assert record["job_seconds"] == {"train": 4.0}
     assert record["seconds"] == 4
     assert record["command"] == "snakemake --cores all"

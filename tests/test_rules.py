@@ -49,7 +49,7 @@ def test_the_job_is_all_that_decides(root: Path) -> None:
 def test_what_rules_share_defines_no_rule_and_decides_nothing(root: Path) -> None:
     text = (root / "rules" / "common.smk").read_text()
     assert not re.search(r"^\s*(rule|checkpoint)\b", text, flags=re.MULTILINE)
-    assert len(text.splitlines()) <= 125
+    assert len(text.splitlines()) <= 190
 
 
 @pytest.mark.parametrize(

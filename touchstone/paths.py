@@ -167,6 +167,16 @@ def sums_beside(table: Path) -> Path:
     return table.with_name("sums.json")
 
 
+def machine_beside(log: Path) -> Path:
+    """Return the file that says on which machine the job ran whose log this is."""
+    return log.with_suffix(".json")
+
+
+def attempt_beside(log: Path, attempt: int) -> Path:
+    """Return the log of one attempt at a job whose log this is; Snakemake deletes that of the job before each."""
+    return log.with_name(f"{log.stem}.attempt{attempt}{log.suffix}")
+
+
 def studies(root: Path = Path()) -> dict[str, StudyFiles]:
     """Return the studies that a checkout has, by name: those of papers, then those of the user's own."""
     return studies_beside(suites(root)) | _studies_in(root / OWN_STUDIES)
@@ -300,8 +310,13 @@ class Results:
         return self._at("models", model)
 
     def unfinished(self, model: ModelId) -> Path:
-        """Return where a training keeps what it needs to go on after a kill, until its weights are there."""
+        """Return where a training keeps what it needs to go on after a kill, until its outputs are safe."""
         return self.model_folder(model) / "unfinished.safetensors"
+
+    def spent(self, model: ModelId) -> list[Path]:
+        """Return what a training kept to go on, and what a kill left half written, if its outputs are there."""
+        kept = self.unfinished(model)
+        return sorted(kept.parent.glob(f"*{kept.name}*")) if self.model(model).run.exists() else []
 
     def selection(self, model: ModelId) -> SelectionFiles:
         """Return the files of a choice of unstated constants, which is one for all seeds."""
@@ -384,6 +399,14 @@ class Results:
     def benchmarks(self, rule: str) -> list[Path]:
         """Return the files with the seconds of every job of a rule so far."""
         return sorted((self.root / "benchmarks" / rule).rglob("*.tsv"))
+
+    def job(self, benchmark: Path) -> str:
+        """Return what a job is called whose file of seconds this is: its rule, and whose result it is."""
+        return str(benchmark.relative_to(self.root / "benchmarks").with_suffix(""))
+
+    def machine(self, job: str) -> Path:
+        """Return the file that says on which machine a job ran."""
+        return machine_beside(self.root / "logs" / f"{job}.log")
 
     def log(self, rule: str, *names: str) -> Path:
         """Return the log of a job."""

@@ -3,19 +3,20 @@
 import ast
 import hashlib
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from touchstone import __version__
-from touchstone.files import RULES
+from touchstone.files import RULES, Rule, read_sealed
 from touchstone.paths import Results
 from touchstone.registry import module_path
 
@@ -202,6 +203,7 @@ def record(results: Results, command: str) -> dict[str, Any]:
         PACKAGE: __version__,
         "git": revision(module_path(PACKAGE).parents[1]),
         **machine(),
+        "machines": _machines(results, rules),
         "versions": versions(),
         "started": _utc(started),
         "finished": _utc(finished),
@@ -209,6 +211,21 @@ def record(results: Results, command: str) -> dict[str, Any]:
         "job_seconds": {rule: round(value, 1) for rule, value in sorted(seconds.items())},
         "command": command,
     }
+
+
+def _machines(results: Results, benchmarks: Mapping[Rule, Iterable[Path]]) -> list[dict[str, Any]]:
+    """Return each machine that jobs ran on, with the names of these; nothing else where none was written down.
+
+    Raises:
+        DamagedError: if what a job wrote down is not what is there.
+    """
+    jobs: dict[str, list[str]] = {}
+    for rule, paths in benchmarks.items():
+        for job in map(results.job, paths):
+            file = results.machine(job)
+            facts = read_sealed(file, rule) if file.exists() else {}
+            jobs.setdefault(json.dumps(facts), []).append(job)
+    return [{**json.loads(facts), "jobs": sorted(names)} for facts, names in sorted(jobs.items())]
 
 
 def _utc(seconds: float) -> str:

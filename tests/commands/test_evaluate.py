@@ -1,5 +1,6 @@
 """`touchstone evaluate`: what it is asked, and the study that it writes; tests/test_evaluate_runs.py runs it."""
 
+import os
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
@@ -45,6 +46,7 @@ def here(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     torch.save(net.state_dict(), project / "My Net_v1.pt")
     monkeypatch.chdir(project)
     monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
     monkeypatch.delitem(sys.modules, "flat_nets", raising=False)
     options.cache_clear()
     return project
@@ -80,6 +82,7 @@ def test_the_study_that_is_written_is_planned(here: Path) -> None:
     assert worst.samples == 50
     assert paths.own_study("my-net-v1").definition.is_file()
     assert plan.config.code == [str(here)]
+    assert os.environ["PYTHONPATH"].split(os.pathsep)[0] == str(here)
     assert plan.studies["my-net-v1"].report == "model"
 
 

@@ -148,7 +148,7 @@ def test_a_training_that_is_killed_goes_on_and_ends_with_the_same_bits(
         assert "going on after epoch" in caplog.text
     assert resumed["model_sha256"] == other["model_sha256"]  # which was never interrupted
     assert resumed["epochs"] == 5
-    assert {path.name for path in out.iterdir()} == {"model.safetensors", "history.csv", "run.json"}
+    assert {path.name for path in out.iterdir()} == {"model.safetensors", "history.csv", "run.json", checkpoint.name}
 
 
 def test_a_compiled_net_has_kernels_for_one_batch_size_each(

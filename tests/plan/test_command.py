@@ -29,5 +29,8 @@ def test_a_run_is_described_by_one_file_alone() -> None:
 def test_a_command_names_no_folder_of_a_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert command(Path(), tmp_path / "a.yaml") == "snakemake --cores all --configfile a.yaml"
+    far = ["--workflow-profile", str(tmp_path / "profiles/slurm"), "--jobs=4", "-e", "slurm", "--", "a.json"]
+    slurm = "snakemake --workflow-profile profiles/slurm --executor slurm --configfile a.yaml"
+    assert command(Path(), tmp_path / "a.yaml", far) == slurm
     there = command(Path("../a checkout"), Path("a b.yaml"))
     assert there == "snakemake --snakefile '../a checkout/Snakefile' --cores all --configfile 'a b.yaml'"

@@ -50,7 +50,7 @@ def jobs(plan: Plan, root: Path) -> list[Job]:
         build.fetch_job("mnist"),
         build.prepare_job("mnist"),
         build.claims_job(),
-        build.provenance_job(plan, "snakemake"),
+        build.provenance_job(plan),
     ]
 
 

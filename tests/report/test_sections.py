@@ -186,6 +186,13 @@ def test_run_and_machine(material: Material) -> None:
     assert "only" not in facts
 
 
+def test_several_machines_are_told_with_their_jobs(material: Material) -> None:
+    nodes = [{"cpu": "Fast", "cores": 8, "jobs": ["train/a", "attack/a"]}, {"cpu": "Slow", "cores": 1, "jobs": ["b"]}]
+    ran = material.provenance | {"machines": [*nodes, {"jobs": ["before this was written down"]}]}
+    facts = dict(rows_of(report.machine(replace(material, provenance=ran))))
+    assert facts["machine"] == "Fast, 8 cores (2 jobs); Slow, 1 core (1 job)"
+
+
 def test_models_are_a_row_over_their_seeds(material: Material) -> None:
     models = rows_of(report.trained(material))
     assert len(models) == 12

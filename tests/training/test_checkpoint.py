@@ -255,16 +255,6 @@ def test_it_is_due_after_so_many_epochs_or_minutes(tmp_path: Path, monkeypatch: 
     assert either.due(5)
 
 
-def test_it_is_removed_with_what_a_kill_left_beside_it(written: Checkpoint) -> None:
-    aside = written.path.with_name(".unfinished.123")
-    other = written.path.with_name("model")
-    for path in (aside, other):
-        path.write_text("half")
-    written.remove()
-    assert [path.name for path in written.path.parent.iterdir()] == ["model"]
-    written.remove()
-
-
 def test_a_kill_while_it_is_written_leaves_the_one_before(written: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise Killed

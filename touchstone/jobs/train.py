@@ -67,8 +67,9 @@ def train(
     Given weights without a phase are copied: that is the whole training. `given_file` is where they lie.
 
     A training that fails by its recipe (a loss that is not finite, no usable candidate, a start that failed) is a
-    result: status "failed" with the reason. One that is killed goes on from what it saved, which is
-    kept until the training is done; `every` is how often it saves; never by itself.
+    result: status "failed" with the reason. One that is killed goes on from what it saved;
+    `every` is how often it saves; never by itself. The file outlives this job, which may yet be killed and lose what it
+    wrote; whoever knows that its outputs are safe removes it.
 
     Raises:
         WeightsError: if the file of given weights cannot be used, or does not fit the model.
@@ -97,7 +98,6 @@ def train(
         "dataset_sha256": data.sha256,
     }
     _write(results.model(job.subject.model), job, model, result, about)
-    checkpoint.remove()
 
 
 def _write(files: ModelFiles, job: TrainJob, model: nn.Module, result: Fit, about: Mapping[str, Any]) -> None:

@@ -571,6 +571,6 @@ def claims_job() -> WriteJob:
     return WriteJob(code=_code("touchstone.findings.tables:gather"))
 
 
-def provenance_job(plan: Plan, command: str) -> ProvenanceJob:
-    """Return what is recorded of a run; `command` starts it again."""
-    return ProvenanceJob(code=_code("touchstone.provenance:record"), run=plan.config.run, command=command)
+def provenance_job(plan: Plan) -> ProvenanceJob:
+    """Return what is recorded of a run."""
+    return ProvenanceJob(code=_code("touchstone.provenance:record"), run=plan.config.run)

@@ -1,5 +1,6 @@
 """How a run is started: the one file that describes it, and the command that starts it again."""
 
+import argparse
 import os
 import shlex
 from collections.abc import Collection, Sequence
@@ -30,14 +31,26 @@ def config_file(root: Path, given: Sequence[str | Path] = (), changed: Collectio
     return Path(given[0]) if given else DEFAULT if DEFAULT.exists() else root / DEFAULT
 
 
-def command(root: Path, config: Path) -> str:
-    """Return what starts a run again from the working directory.
+def command(root: Path, config: Path, given: Sequence[str] = ()) -> str:
+    """Return what starts a run again from the working directory, where its jobs ran.
 
     Paths are relative to it, so that the record of a run names no folder of a machine.
 
     Args:
         root: the checkout.
         config: file of the run.
+        given: arguments that Snakemake was started with; by default its jobs run on all cores of this machine.
     """
     elsewhere = [] if root == Path() else ["--snakefile", str(root / "Snakefile")]
-    return shlex.join(["snakemake", *elsewhere, "--cores", "all", "--configfile", os.path.relpath(config)])
+    where = _where(given) or ["--cores", "all"]
+    return shlex.join(["snakemake", *elsewhere, *where, "--configfile", os.path.relpath(config)])
+
+
+def _where(given: Sequence[str]) -> list[str]:
+    """Return those of Snakemake's arguments that say where jobs run; none of them: on this machine."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for names in (["--workflow-profile"], ["--profile"], ["--executor", "-e"]):
+        parser.add_argument(*names)
+    said = {name: value for name, value in vars(parser.parse_known_args(given)[0]).items() if value is not None}
+    relative = {name: os.path.relpath(value) if os.path.isabs(value) else value for name, value in said.items()}
+    return [word for name, value in relative.items() for word in (f"--{name.replace('_', '-')}", value)]

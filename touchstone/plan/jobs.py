@@ -532,10 +532,9 @@ class PrepareJob(Job):
 
 @dataclass(frozen=True)
 class ProvenanceJob(Job):
-    """What produced the results of a run; `command` starts it again."""
+    """What produced the results of a run."""
 
     run: str
-    command: str
 
 
 @dataclass(frozen=True)

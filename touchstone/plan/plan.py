@@ -5,6 +5,7 @@
 Nothing here imports torch: the Snakefile makes the plan before any job starts.
 """
 
+import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
@@ -310,7 +311,7 @@ def make_plan(root: Path, config_file: Path) -> Plan:
 
 
 def _find_code(check: Checker, config: Config) -> None:
-    """Let Python find the user's own code, where studies name functions of it; jobs find it on PYTHONPATH."""
+    """Let Python find the user's own code, here and in the processes of jobs, which have PYTHONPATH."""
     for number, (given, folder) in enumerate(zip(config.code, paths.code(config.code), strict=True)):
         if not folder.is_dir():
             check.add(("code", number), f"there is no folder {given!r}")
@@ -318,3 +319,4 @@ def _find_code(check: Checker, config: Config) -> None:
             check.add(("code", number), f"{given} hides Python's own {', '.join(hidden)}: rename these files")
         elif str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
+            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))

@@ -22,16 +22,23 @@ from touchstone.study.figures import load as load_figures
 from touchstone.study.schema import RESULT_TABLES, Study
 
 
-class Provenance(TypedDict, total=False):
-    """What produced the results of a run, as `touchstone.provenance.record` writes it; what is unknown is missing."""
+class Machine(TypedDict, total=False):
+    """A machine, and the jobs that ran on it."""
 
-    touchstone: str
-    git: str
     platform: str
     cpu: str
     cores: int
     memory_gb: float
     gpu: str
+    jobs: list[str]
+
+
+class Provenance(Machine, total=False):
+    """What produced the results of a run, as `touchstone.provenance.record` writes it; what is unknown is missing."""
+
+    touchstone: str
+    git: str
+    machines: list[Machine]
     versions: dict[str, str]
     started: str
     finished: str

@@ -20,7 +20,7 @@ from touchstone.findings.vocabulary import VERDICTS, known, outcome
 from touchstone.paths import Results, link, study_files
 from touchstone.registry import nearest
 from touchstone.report import glance, pairs, words, works
-from touchstone.report.material import Material, Provenance, existing, stand_ins
+from touchstone.report.material import Machine, Material, Provenance, existing, stand_ins
 from touchstone.report.render import Values, anchor, captioned, figure, folded, join, placed
 from touchstone.runs import Run
 from touchstone.study.claim import Place
@@ -238,9 +238,8 @@ def machine(material: Material) -> str:
 def run_table(config: Config, provenance: Provenance, used: Mapping[str, str]) -> str:
     """Return a table of facts about a run; what was not recorded is left out."""
     only = {name: ", ".join(slugs) for name, slugs in config.only.model_dump().items() if slugs}
-    machine = [provenance.get("cpu", "?"), words.counted(provenance.get("cores", 0), "core")]
-    machine += [f"{provenance['memory_gb']:g} GB"] if provenance.get("memory_gb") else []
-    machine += [name for name in (provenance.get("gpu"), provenance.get("platform")) if name]
+    several = [one for one in provenance.get("machines", ()) if "cpu" in one]
+    machines = [f"{_machine(one)} ({words.counted(len(one['jobs']), 'job')})" for one in several]
     time = f"{provenance.get('started', '?')} to {provenance.get('finished', '?')}"
     if "seconds" in provenance:
         time += f"; the jobs took {words.duration(provenance['seconds'])} in all"
@@ -250,13 +249,20 @@ def run_table(config: Config, provenance: Provenance, used: Mapping[str, str]) -
         "caps": "; ".join(map(words.cap_words, config.caps)) or "none",
         "only": "; ".join(f"{name}: {slugs}" for name, slugs in only.items()),
         "device": f"{config.device}, {words.counted(config.threads, 'thread')} per job",
-        "machine": ", ".join(machine),
+        "machine": "; ".join(machines) if len(machines) > 1 else _machine(provenance),
         "versions": ", ".join(f"{k} {v}" for k, v in provenance.get("versions", {}).items()),
         "code": f"touchstone {provenance.get('touchstone', '?')}, revision {provenance.get('git', '?')}",
         "time": time,
     }
     rows = [(key, value) for key, value in facts.items() if value]
     return _escaped(pd.DataFrame(rows, columns=["what", "value"]))
+
+
+def _machine(facts: Machine) -> str:
+    """Return a machine in words."""
+    memory = f"{facts['memory_gb']:g} GB" if facts.get("memory_gb") else ""
+    said = [facts.get("cpu", "?"), words.counted(facts.get("cores", 0), "core"), memory]
+    return ", ".join(filter(None, [*said, facts.get("gpu"), facts.get("platform")]))
 
 
 def trained(material: Material) -> str:

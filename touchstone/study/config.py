@@ -154,6 +154,10 @@ class Config(Strict):
         default=Checkpoints(),
         description="how often a training saves what it needs to go on after a kill; decides no number",
     )
+    jobs_per_card: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1,
+        description="how many jobs may share a GPU of a machine that has several; decides no number",
+    )
     caps: list[Cap] = Field(default=[], description="what is cut short")
     answers: dict[Slug, Annotated[str, StringConstraints(min_length=1)]] = Field(
         default={}, description="study -> the folder of the CSV files that people have sent back"

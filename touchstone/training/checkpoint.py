@@ -80,11 +80,6 @@ class Checkpoint:
         write_bytes(self.path, safetensors.torch.save(tensors, header))
         self._epoch, self._time = epoch, time.monotonic()
 
-    def remove(self) -> None:
-        """Remove the file, and what a kill in the middle of writing it may have left."""
-        for path in (self.path, *self.path.parent.glob(f".{self.path.name}.*")):
-            path.unlink(missing_ok=True)
-
 
 def _sum(told: str, tensors: Mapping[str, Tensor]) -> str:
     """Return the sha256 of everything that is saved."""

@@ -122,7 +122,7 @@ def fit(
         validation: rows that are not among x, for the history and for `keep: best_val`.
         stop_collapsed: see above.
         bf16: run the model's layers in bfloat16 where torch.autocast does so; weights, logits and losses stay float32.
-        checkpoint: where to save to; the caller removes it.
+        checkpoint: where to save to.
         saved: what a checkpoint of this training held.
         monitor: what is measured meanwhile; the seconds of the history are without it.
         on_epoch: receives a line of progress.
