@@ -116,6 +116,7 @@ def tables_inputs(wildcards):
         "runs": [RESULTS.model(m).run for m in models],
         "selections": [s.sensitivity for s in targets.selections(PLAN, models)],
         "prepared": sorted({prepared(m).facts for m in models}),
+        "features": targets.measured(PLAN, wildcards.study),
         "answers": targets.answered(PLAN, wildcards.study)[-1:],
     }
 

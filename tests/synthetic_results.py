@@ -129,7 +129,7 @@ def make_tables(results: Results, study: Study, seeds: int) -> dict[Path, pd.Dat
     published = pd.read_csv(written.claims, dtype=str, keep_default_na=False)
     claims = pd.concat([_claims(published, reading, mark.mark, seeds) for reading, mark in study.readings.items()])
     statements = pd.read_csv(written.statements, dtype=str, keep_default_na=False)
-    qualitative = statements[["id", "claim", "test", "published_numbers_agree"]].assign(
+    qualitative = statements[["id", "claim", "test", "threshold", "published_numbers_agree"]].assign(
         verdict=["holds", "fails", "not run"] * 4 + ["undecided"],
         right=5,
         compared=6,

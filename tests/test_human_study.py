@@ -1,4 +1,7 @@
-"""From `snakemake human_study` through a browser in which somebody answers to the numbers of Table 4.2."""
+"""From `snakemake human_study` through a browser in which somebody answers to the numbers of Table 4.2.
+
+What the page says meanwhile is in reports/human-study.txt.
+"""
 
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +18,7 @@ from touchstone.paths import Results
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")]
 
 RESULTS = Results.of("people")
+TRANSCRIPT = Path("reports") / "human-study.txt"
 CONFIG = """
 run: people
 studies: [critic]
@@ -51,12 +55,12 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
         yield browser
 
 
-def test_somebody_answers_and_the_claims_have_numbers(folder: Path, browser: Browser) -> None:
+def test_somebody_answers_and_the_claims_have_numbers(root: Path, folder: Path, browser: Browser) -> None:
     files = RESULTS.people("critic")
     (page,) = (folder / files.pages).glob("*.html")
     asked = read_sealed(folder / files.key, "pages")["pages"][page.stem]["images"]
     labels = [str(label) for _, label, _ in asked]
-    print(f"open {page.name}: {len(asked)} images")
+    told = [f"open a page of {len(asked)} images on a desktop"]
 
     def state() -> str:
         return str(browser.run("document.getElementById('done').textContent"))
@@ -64,7 +68,7 @@ def test_somebody_answers_and_the_claims_have_numbers(folder: Path, browser: Bro
     def press(*keys: str) -> None:
         for key in keys:
             browser.press(key)
-        print(f"press {' '.join(keys)}: {state()!r}")
+        told.append(f"press {' '.join(keys)}: {state()}")
 
     browser.open(page, 1200, 900)
     assert state() == "Image 1 of 25, 0 answered"
@@ -76,22 +80,22 @@ def test_somebody_answers_and_the_claims_have_numbers(folder: Path, browser: Bro
     assert state() == "Image 11 of 25, 10 answered", "Enter goes to the next open one"
     assert browser.run("document.getElementById('save').disabled")
     browser.open(page, 390, 844)
-    print(f"reload, as wide as a phone: {state()!r}")
+    told.append(f"reload, as wide as a phone: {state()}")
     assert state() == "Image 11 of 25, 10 answered", "answers are kept"
     wide = "document.documentElement.scrollWidth <= 390 && document.getElementById('save').disabled"
     assert browser.run(wide), "nothing is cut off on a phone"
     small = "[...document.querySelectorAll('button')].every((b) => b.offsetWidth >= 44 && b.offsetHeight >= 44)"
     assert browser.run(small), "a finger meets every button"
     browser.tap("#keys button:nth-child(1)")
-    print(f"tap 1: {state()!r}")
+    told.append(f"tap 1: {state()}")
     press("Backspace")
     browser.picture(browser.folder / "phone.png")
     press(*labels[10:])
     press("Enter")
     saved = browser.until(lambda: [*browser.folder.glob("*.csv")])[0]
-    print(f"downloaded {saved.name}\n{saved.read_text()}")
-    wanted = [*labels[:9], "?", *labels[10:]]
-    assert pd.read_csv(saved, dtype=str)["answer"].tolist() == wanted
+    wanted, answers = [*labels[:9], "?", *labels[10:]], pd.read_csv(saved, dtype=str)["answer"].tolist()
+    assert answers == wanted
+    told.append(f"the file that is downloaded: {' '.join(answers)}")
     (folder / "answers").mkdir()
     (folder / "answers" / saved.name).write_bytes(saved.read_bytes())
     (folder / "config.yaml").write_text(CONFIG + "answers: {critic: answers}\n")
@@ -99,9 +103,14 @@ def test_somebody_answers_and_the_claims_have_numbers(folder: Path, browser: Bro
     assert done.returncode == 0, done.stdout + done.stderr
     claims = pd.read_csv(folder / RESULTS.table("critic", "claims"), dtype=str, keep_default_na=False)
     claims = claims[(claims["source_table"] == "Table 4.2a") & (claims["reading"] == "headline")].set_index("id")
-    print(claims[["value", "ours", "n", "verdict"]].head(4).to_string())
+    shown = claims.loc[claims["defense"] == "std", ["value", "ours", "n", "verdict"]]
+    told += [f"{name}: {', '.join(f'{key} {value}' for key, value in row.items())}" for name, row in shown.iterrows()]
     kept = claims.loc["t4-2a-std-high-confidence-human-no-change"]
     assert (kept["ours"], kept["n"], kept["verdict"]) == ("96.0", "25", "not comparable")
     others = claims[claims["defense"] != "std"]
     assert set(others["verdict"]) == {"not run"}
     assert set(others["why"]) == {"people have not answered"}
+    (transcript := browser.folder / TRANSCRIPT.name).write_text("\n".join(told) + "\n")
+    assert transcript.read_text() == (root / TRANSCRIPT).read_text(), (
+        f"what the page says has changed: see {transcript}"
+    )

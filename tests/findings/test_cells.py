@@ -10,7 +10,7 @@ from toy_records import MODEL, clean, header, points, save_run, worst
 
 from touchstone import records
 from touchstone.cell import ThreatSpec
-from touchstone.findings import cells, metrics, weights
+from touchstone.findings import cells, clusters, metrics, weights
 from touchstone.findings.intervals import share_margins
 from touchstone.records import Attacked, Batch
 from touchstone.runs import read_run
@@ -270,6 +270,24 @@ def test_a_layer_is_measured_of_the_nets_that_have_it(tmp_path: Path) -> None:
     cells.check_measured([run], ["net.conv1.weight"])
     with pytest.raises(ValueError, match=r"no net has a tensor 'net.conv2.weight'; allowed: net.conv1.weight"):
         cells.check_measured([run], ["net.conv1.weight", "net.conv2.weight"])
+
+
+def test_features_of_a_net_in_two_figures_are_those_of_the_most_images() -> None:
+    few, most = (clusters.Apart(MODEL, "digits", n, value, "") for n, value in ((20, 0.1), (60, 0.2)))
+    failed = clusters.Apart(MODEL._replace(seed=1), "digits", 0, None, "loss is nan")
+    of_one_class = clusters.Apart(MODEL._replace(seed=2), "digits", 3, None, "")
+    found = cells.table(cells.of_features([most, failed, few, of_one_class]))
+    assert found[["seed", "attack", "metric", "n", "status"]].to_numpy().tolist() == [
+        [0, "clean", "silhouette", 60, "ok"],
+        [1, "clean", "silhouette", 0, "failed"],
+    ]
+    assert found["value"].tolist() == [0.2, pytest.approx(np.nan, nan_ok=True)]
+
+
+def test_an_attack_that_failed_says_so_at_the_radii_to_which_its_points_would_be_cut_back() -> None:
+    cut = header("deepfool", kind="minimal", budget_rule="shrink_and_retest", status="failed", reason="nan")
+    found = table(Attacked(cut, records.empty()))
+    assert found.loc[found["metric"] == "accuracy", "epsilon"].dropna().tolist() == [0.1, 0.3]
 
 
 def test_cells_do_not_depend_on_the_order_of_the_attacks() -> None:

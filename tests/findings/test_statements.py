@@ -184,7 +184,7 @@ class Case:
         self, test: str, evidence: str = "Table 1", datasets: str = "", worst: Any = None, **read: Any
     ) -> pd.Series:
         row = {"id": "s", "claim": "", "test": test, "evidence_table": evidence, "datasets": datasets}
-        said = Statement.of({**row, "published_numbers_agree": ""})
+        said = Statement.of({**row, "published_numbers_agree": "", "threshold": ""})
         cells = pd.DataFrame(self.cells, columns=COLUMNS)
         found = statements.qualitative(
             [said], claims(self.claims), cells, worst=worst or {}, near_zero="near_zero_0.01", reference="std", **read
@@ -252,7 +252,7 @@ def test_only_the_tables_of_the_evidence_count_and_only_where_one_is_printed() -
     assert reply(apart.asked("above mm std", "Table 1")) == "holds", "one is printed there, and we have the other"
     lone = Case().add({("mm", PGD): HIGH})
     found = lone.asked("above mm std")
-    assert (found["verdict"], found["why"]) == ("not run", "no two of its numbers are compared")
+    assert (found["verdict"], found["why"]) == ("not run", "the run lacks a net or an attack of: above mm std")
     assert lone.asked("above lenet/mm mlp/std")["why"].startswith(
         "no number: mnist pgd40-linf 0.3 lenet, lenet/mm over"
     )
@@ -344,6 +344,28 @@ def test_a_claimed_error_under_attack_is_an_accuracy() -> None:
     assert reply(case.asked("above mm std")) == "holds"
 
 
+def test_a_statement_does_not_hold_by_some_of_its_clauses() -> None:
+    found = Case().add(BOTH).asked("above mm std; above l1 l2")
+    assert (found["verdict"], found["right"], found["compared"]) == ("not run", 1, 1)
+    assert found["why"] == "the run lacks a net or an attack of: above l1 l2"
+    reversed_ = Case().add({("mm", PGD): LOW, ("std", PGD): HIGH}).asked("above mm std; above l1 l2")
+    assert reversed_["verdict"] == "fails", "what is missing cannot save it"
+
+
+def test_numbers_from_other_data_say_nothing_of_the_papers() -> None:
+    case = Case().add(BOTH)
+    for cell in case.cells:
+        cell["stand_in"] = "digits"
+    found = case.asked("above mm std")
+    assert (found["verdict"], found["right"], found["compared"]) == ("not comparable", 1, 1)
+    assert found["why"] == "digits stands in for mnist"
+    assert "mm over std: 0.71 > 0.51" in found["numbers"]
+    lone = Case().add({("mm", PGD): HIGH})
+    for cell in lone.cells:
+        cell["stand_in"] = "digits"
+    assert lone.asked("above lenet/mm lenet/std")["verdict"] == "not run"
+
+
 # ---- in the worst case
 
 LINF = ThreatSpec("linf", "normalized")
@@ -433,8 +455,8 @@ def test_the_statements_of_the_study_are_tested_on_the_claimed_cells() -> None:
 
 def test_the_tests_take_the_words_that_are_checked_when_a_study_is_read() -> None:
     assert statements.TESTS.keys() == written.TESTS.keys()
-    for name, method in statements.TESTS.items():
-        _, *words = inspect.signature(method.checks).parameters.values()
+    for name, test in statements.TESTS.items():
+        _, *words = inspect.signature(test).parameters.values()
         further = [p.name for p in words if p.kind is p.VAR_POSITIONAL]
         each = [p.name for p in words if p.kind is p.POSITIONAL_OR_KEYWORD]
         assert (list(written.TESTS[name].each), written.TESTS[name].further) == (each, "".join(further)), name

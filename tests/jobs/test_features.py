@@ -12,6 +12,7 @@ from touchstone import paths, records
 from touchstone.data.prepare import load as load_dataset
 from touchstone.data.prepare import to_float
 from touchstone.files import read_sealed
+from touchstone.findings import clusters
 from touchstone.jobs import attack
 from touchstone.jobs.common import load_weights, make_model
 from touchstone.jobs.features import features
@@ -64,6 +65,9 @@ def test_points_that_the_attack_breaks_lie_beside_the_clean_ones(plan: Plan, res
     assert kept["plane"].shape == (20 + len(broken), 2)
     assert (nets[NET]["clean"], nets[NET]["adversarial"]) == (20, len(broken))
     assert set(nets[NET]["silhouette"]) == {"clean", "all"}
+    (kept_net,) = clusters.read(results.features("minmax", "figure9").measured)
+    silhouette = nets[NET]["silhouette"]["clean"]
+    assert kept_net == (model_id(), batch.subject.stand_in, 20, pytest.approx(silhouette), "")
 
 
 @pytest.mark.usefixtures("std")
@@ -76,4 +80,7 @@ def test_the_clean_pass_makes_no_adversarial_point_and_a_failed_training_leaves_
     say(results.model(model_id()).run, status="failed", reason="loss not finite in epoch 1")
     tensors, nets = run(results, of(plan, "clean"))
     assert tensors == {}
-    assert nets == {NET: {"status": "failed", "reason": "loss not finite in epoch 1"}}
+    failed = {"status": "failed", "reason": "loss not finite in epoch 1"}
+    assert nets == {NET: {"cell": of(plan, "clean").subject.words(), **failed}}
+    (kept,) = clusters.read(results.features("minmax", "figure9").measured)
+    assert (kept.model, kept.points, kept.failed) == (model_id(), 0, failed["reason"])

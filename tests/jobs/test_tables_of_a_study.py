@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +210,42 @@ def test_a_study_of_cells_alone_has_empty_tables_of_claims(tmp_path: Path, resul
     for name in ("claims", "qualitative", "paper"):
         assert pd.read_csv(results.table("margin", name)).empty
     assert pd.read_csv(results.table("margin", "attacks"))["attack"].tolist() == ["clean"]
+
+
+PC, CE = (ModelId("pcloss", "cifar10", "resnet56", defense, 0) for defense in ("pc-printed", "ce"))
+WP, RELU = (
+    ModelId("weightpen", "cifar10", model, defense, 0)
+    for model, defense in (("smallcnn-bounded", "weightpen-printed"), ("smallcnn-relu", "weightpen-unbounded"))
+)
+
+
+@pytest.mark.parametrize(
+    ("statement", "ours", "other", "verdict"),
+    [
+        ("pc17", (PC, [0.5, 0.51, 0.52]), (CE, [0.3, 0.31, 0.32]), "holds"),
+        ("pc17", (PC, [0.3, 0.31, 0.32]), (CE, [0.5, 0.51, 0.52]), "fails"),
+        ("pc17", (PC, [0.5, 0.51]), (CE, [0.3, 0.31]), "undecided"),
+        ("pc17", (PC, [0.5, 0.51, 0.52]), (CE, [None] * 3), "not run"),
+        ("wp09", (WP, [0.5, 0.51, 0.52]), (RELU, [0.3, 0.31, 0.32]), "holds"),
+        ("wp09", (WP, [0.3, 0.31, 0.32]), (RELU, [0.5, 0.51, 0.52]), "fails"),
+    ],
+)
+def test_a_statement_about_features_is_asked_of_what_is_measured_of_them(
+    results: Results, statement: str, ours: Any, other: Any, verdict: str
+) -> None:
+    nets, records = {}, []
+    nothing = {"epsilon": [np.nan] * 100, "norm": "none"}
+    for (model, silhouettes), seed in product((ours, other), range(len(ours[1]))):
+        net = model._replace(seed=seed)
+        records.append(save(results.attack(net, "all").records, attack(clean(model=net, stand_in=""), 0, **nothing)))
+        cell = {"run": "demo", **net._asdict(), "stand_in": ""}
+        told = {"status": "ok", "clean": 60, "silhouette": {"clean": silhouettes[seed], "all": 0.9}}
+        nets[f"{model.defense} {seed}"] = {"cell": cell, "reason": "", **told}
+    study = ours[0].study
+    write_sealed(file := results.features(study, "figure").measured, {"nets": nets})
+    tables(
+        job(study), TableFiles(records=records, runs=[], selections=[], prepared=[], features=[file], **written(study))
+    )
+    said = pd.read_csv(results.table(study, "qualitative")).set_index("id")
+    assert said.loc[statement, "verdict"] == verdict
+    assert ("no number" in str(said.loc[statement, "why"])) == (verdict == "not run")

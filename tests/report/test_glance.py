@@ -53,7 +53,7 @@ def test_clean_floor_and_all_others_are_counted_apart_and_so_is_what_was_not_run
         {"verdict": "reproduced", "cited": "Chen"},
     ]
     shown = grid(glance.by_study([study("a", *claims)]))
-    assert [row["numbers"] for row in shown] == ["under attack", "floor", "clean", "others"]
+    assert [row["numbers"] for row in shown] == ["attacked", "floor", "clean", "others"]
     first = [list(row.values())[2:-1] for row in shown]
     assert first == [
         ["2", "4", "1", "1", "0", "2", "0", "0", "1", "1", "1", "2"],

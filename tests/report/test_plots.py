@@ -146,7 +146,7 @@ def test_a_training_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 def test_a_defense_outside_the_run_is_said(tmp_path: Path) -> None:
     (found,) = read_weights(drawing("rho-grid", shown("std+l1")), Results(tmp_path))
     assert found.notes == ["std+l1: not part of this run"]
-    assert "std+l1: not part of this run" in texts(weights.rho_grid([found]))
+    assert "std+l1:\nnot part of this run" in texts(weights.rho_grid([found]))
 
 
 def test_failure_before_the_first_epoch_ended_is_an_empty_history(tmp_path: Path) -> None:
@@ -200,13 +200,13 @@ def test_missing_models_are_written_into_the_histogram() -> None:
     figure = weights.histogram([series("std", 0, missing={"1": "failed in epoch 7"}), lost])
     assert "std (1 seed)" in texts(figure)
     assert "seed 1 failed in epoch 7" in texts(figure)
-    assert "std+l1: failed in epoch 3" in texts(figure)
+    assert "std+l1:\nfailed in epoch 3" in texts(figure)
 
 
 def test_nothing_to_draw_is_still_a_figure() -> None:
     lost = [of(label, {}, {"0": "not trained"}) for label in ("std", "adv")]
     for plot in (weights.histogram, weights.histogram_and_values, weights.rho_grid):
-        assert "std: not trained" in texts(plot(lost))
+        assert "std:\nnot trained" in texts(plot(lost))
 
 
 def test_values_are_in_order_of_position() -> None:

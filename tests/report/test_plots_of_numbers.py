@@ -262,6 +262,7 @@ def test_accuracy_is_drawn_in_the_epochs_in_which_it_was_measured() -> None:
         f"{dataset}, {part}" for dataset, part in product(("mnist", "cifar10"), training.PARTS.values())
     ]
     assert "adv: gone" in texts(figure)
+    assert [len(ax.get_xticks()) > 0 for ax in figure.axes] == [True, True, False, False]
 
 
 def test_a_training_that_was_not_watched_has_no_such_curve() -> None:

@@ -280,9 +280,10 @@ def test_html_is_one_file_without_code(tmp_path: Path) -> None:
     text = join(
         captioned("Table 1", "c $\\lVert x\\rVert$ @madry", rows(3)), figure("Figure 1", "cap", "figures/a.svg")
     )
-    to_html(notebook(tmp_path, "# Title", text), tmp_path / "report.html")
+    to_html(notebook(tmp_path, "# Title", "## A part", text), tmp_path / "report.html")
     html = (tmp_path / "report.html").read_text()
     assert "<title>Title</title>" in html
+    assert re.search(r'<nav>.*<a href="#a-part".*</nav>.*<h2 id="a-part">', html, flags=re.DOTALL)
     assert html.count("row-") == 3
     assert 'src="data:image/svg+xml;base64,' in html
     assert "<math" in html
@@ -342,7 +343,7 @@ filter.value = "0.5"; filter.dispatchEvent(new Event("input")); say();
 location.hash = "claim-x";
 addEventListener("hashchange", () => setTimeout(() => {
   say();
-  document.body.append("RESULT " + said.join(" ") + " " + document.querySelector("details").open);
+  document.body.append("RESULT " + said.join(" ") + " " + document.querySelector("td details").open);
 }));
 </script></body>"""
 

@@ -333,6 +333,14 @@ def test_figures_have_the_numbers_of_the_paper(material: Material) -> None:
     assert "**Figure A3.**" in report.figures(material, "selection")
 
 
+def test_figures_of_nets_that_this_run_lacks_are_only_named(material: Material) -> None:
+    one_dataset = replace(material, runs=[run for run in material.runs if run.model.dataset == "mnist"])
+    text = report.figures(one_dataset)
+    assert re.findall(r"\*\*(Figure \w+)\.\*\*", text) == [f"Figure {n}" for n in (2, 3, 4, "A4", "A5")]
+    assert report.lost_figures(one_dataset) == "Figure 5, Figure 6"
+    assert report.lost_figures(material) == ""
+
+
 def test_selection_marks_the_chosen_candidate(material: Material) -> None:
     rows = rows_of(report.selection(material))
     assert len(rows) == 30
@@ -507,7 +515,7 @@ def test_both_reports_from_end_to_end(results: Results, material: Material, monk
     html = out.with_suffix(".html").read_text()
     assert html.count("data:image/svg+xml;base64,") == 10
     assert html.count("<h2") == 15
-    assert html.count("<caption") == html.count("<table") == html.count('<div class="table"') == 23
+    assert html.count("<caption") == html.count("<table") == html.count('<div class="table"') == 24
 
     out = Path("results/demo/report.ipynb")
     parameters = {"results_dir": "results/demo", "studies": ["minmax"]}

@@ -65,9 +65,9 @@ def test_a_second_verdict_comes_with_its_points() -> None:
         (("holds", "4", "4", "", "a; b; c; d"), "holds", "4 of 4"),
         (("undecided", "2", "3", "open: a", "a; b; c"), "undecided 2 of 3", "2 of 3; open: a"),
         (
-            ("not run", "", "", "no two of its numbers are compared", ""),
+            ("not run", "", "", "the run lacks a net or an attack of: above a b", ""),
             "not run",
-            "no two of its numbers are compared",
+            "the run lacks a net or an attack of: above a b",
         ),
         (("not testable", "", "", "people judge", ""), "not testable: people judge", ""),
         (("", "", "", "", ""), "", ""),

@@ -58,7 +58,7 @@ def test_a_study_may_say_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_a_test_with_its_words_is_right(tmp_path: Path, test: str) -> None:
-    (found,) = load(tmp_path, ROW | {"test": test})
+    (found,) = load(tmp_path, ROW | {"test": test, "threshold": "why"})
     assert str(found.test) == test
     assert found.datasets == (), "the column may be missing"
 
@@ -110,6 +110,12 @@ def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, str], message
     with pytest.raises(ConfigError, match=rf"qualitative\.csv:2: {message}") as caught:
         load(tmp_path, ROW | {"test": "above std adv"} | changes)
     assert len(caught.value.problems) == 1
+
+
+def test_a_number_in_a_test_needs_its_reason(tmp_path: Path) -> None:
+    row = ROW | {"test": "above std adv; at-least 0.5 std"}
+    with pytest.raises(ConfigError, match=r"qualitative\.csv:2: threshold: is empty: say why"):
+        load(tmp_path, row)
 
 
 def test_an_id_is_there_once(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from touchstone.cell import ModelId, ThreatSpec, radius_index
-from touchstone.findings import metrics, people
+from touchstone.findings import clusters, metrics, people
 from touchstone.findings import weights as weights_of
 from touchstone.findings.intervals import share_margins
 from touchstone.models import FIRST_CONV
@@ -20,7 +20,7 @@ from touchstone.records import Attacked, Batch, Header
 from touchstone.registry import nearest
 from touchstone.runs import Run
 from touchstone.study.claim import Place
-from touchstone.study.scale import RHO_NEAR
+from touchstone.study.scale import RHO_NEAR, SILHOUETTE
 
 # metrics of protocol `worst`
 WORST = "worst_accuracy"  # in pixels, of a suite
@@ -52,7 +52,7 @@ class Cell(NamedTuple):
             (protocol worst); for a minimal norm success_rate, median_norm, mean_norm, common_mean_norm, in l2 those of
             `metrics.RHO` and rho_near, in l0 those of `metrics.VALUE_METRICS`; of its images human_change,
             human_no_change and human_kappa, where people have seen them; of weights fuzziness, near_zero_<threshold>,
-            max_abs_conv, rho_extreme, min_angle.
+            max_abs_conv, rho_extreme, min_angle; of features silhouette.
         value: nan where nothing was measured.
         n: samples (or weights) behind it.
         status: incomplete says that `reason` is missing from it.
@@ -140,6 +140,17 @@ def of_people(seen: Iterable[people.Numbers]) -> Iterator[Cell]:
                 yield Cell(*where, metric, value, n, "ok", "", met=net.images)
 
 
+def of_features(nets: Iterable[clusters.Apart]) -> Iterator[Cell]:
+    """Return how far apart classes are in features; of a net in several figures over the most images."""
+    largest = {net.model: net for net in sorted(nets, key=lambda net: net.points)}
+    for net in largest.values():
+        where = (*net.model, net.stand_in, "clean", "published", "", "none", math.nan, SILHOUETTE)
+        if net.failed:
+            yield Cell(*where, math.nan, 0, "failed", net.failed, met=0)
+        elif net.silhouette is not None:
+            yield Cell(*where, net.silhouette, net.points, "ok", "", met=net.points)
+
+
 class Together:
     """The attacks on one model, and what they found in pixels."""
 
@@ -222,7 +233,7 @@ def _published(attacked: Attacked) -> Iterator[Cell]:
     clean = header.kind == "none"
     if header.status == "failed":
         yield from _failed(header, *_names(header))
-        for eps in _read_at(header):
+        for eps in _counted_at(header):
             yield _cell(header, "accuracy", metrics.Number(math.nan, 0), epsilon=eps)
         return
     everywhere = at_radii(attacked)
@@ -276,6 +287,12 @@ def _read_at(header: Header) -> tuple[float, ...]:
     """
     threat = header.threat
     return threat.epsilons if threat and header.budget_rule == "distance" and threat.space == "pixel" else ()
+
+
+def _counted_at(header: Header) -> tuple[float, ...]:
+    """Return the radii at which the points of a minimal-norm attack count, read or cut back and judged again."""
+    cut_back = header.threat is not None and header.budget_rule == "shrink_and_retest"
+    return header.threat.epsilons if header.threat and cut_back else _read_at(header)
 
 
 def at_radii(attacked: Attacked, *, values: bool = False) -> pd.DataFrame:

@@ -1,10 +1,15 @@
 """How far apart the classes are in a space of features; torch is not needed."""
 
-from typing import cast
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
+
+from touchstone.cell import ModelId
+from touchstone.files import read_sealed
 
 Points = NDArray[np.float32]  # (n, D)
 PERPLEXITY = 30.0  # the number of neighbours that t-SNE keeps near; of scikit-learn and of most of the field
@@ -45,3 +50,35 @@ def embed(features: Points, *, seed: int = 0) -> Points:
     # one thread: the points depend on their number, and threads that wait for one another take ten times as long
     with threadpool_limits(limits=1):
         return cast(Points, tsne.fit_transform(features))
+
+
+class Apart(NamedTuple):
+    """How far apart the classes of clean images are in the features of one net.
+
+    Attributes:
+        points: clean images.
+        silhouette: of these; None where they are of one class, or the training failed.
+        failed: why it did, "" if it did not.
+    """
+
+    model: ModelId
+    stand_in: str
+    points: int
+    silhouette: float | None
+    failed: str
+
+
+def read(measured: Path) -> list[Apart]:
+    """Return what the job of features measured of the nets of one figure.
+
+    Raises:
+        DamagedError: if the file is not as the job left it.
+    """
+    return [_apart(net) for net in read_sealed(measured, "features")["nets"].values()]
+
+
+def _apart(net: Mapping[str, Any]) -> Apart:
+    about = ModelId(*(net["cell"][name] for name in ModelId._fields)), net["cell"]["stand_in"]
+    if net["status"] == "failed":
+        return Apart(*about, 0, None, net["reason"])
+    return Apart(*about, net["clean"], net["silhouette"]["clean"], "")

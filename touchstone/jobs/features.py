@@ -39,8 +39,8 @@ def features(job: FeaturesJob, results: Results) -> None:
 
     Of adversarial points those are kept that are newly wrong: the image is taken for what it is and the point, within
     the threat, is not. <figure>.safetensors has the tensors of `Points` of each net, named <net>/<tensor>, and of the
-    first trained net of each kind <net>/plane (n, 2), where t-SNE puts them. <figure>.json has the silhouettes, by
-    classes of the images, of the clean points and of all.
+    first trained net of each kind <net>/plane (n, 2), where t-SNE puts them. <figure>.json says of each net whose it is
+    and has the silhouettes, by classes of the images, of the clean points and of all.
 
     Raises:
         ValueError: if a net has no layer of features.
@@ -49,13 +49,13 @@ def features(job: FeaturesJob, results: Results) -> None:
     nets: dict[str, dict[str, Any]] = {}
     embedded = set[ModelId]()
     for batch in job.nets:
-        model = batch.subject.model
+        model, cell = batch.subject.model, batch.subject.words()
         scene = attack.make_scene(batch, results)
         if scene.target.run.status != "ok":
-            nets[model.label] = {"status": "failed", "reason": scene.target.run.reason}
+            nets[model.label] = {"cell": cell, "status": "failed", "reason": scene.target.run.reason}
             continue
         points = measure(scene)
-        nets[model.label] = {"status": "ok", "reason": "", **summary(points)}
+        nets[model.label] = {"cell": cell, "status": "ok", "reason": "", **summary(points)}
         tensors |= {f"{model.label}/{name}": values for name, values in points._asdict().items()}
         if model._replace(seed=0) not in embedded:
             embedded.add(model._replace(seed=0))

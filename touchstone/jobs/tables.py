@@ -8,7 +8,7 @@ import pandas as pd
 
 from touchstone.cell import ModelId
 from touchstone.files import read_sealed
-from touchstone.findings import cells, flags, members, paired, people, selection, verdicts
+from touchstone.findings import cells, clusters, flags, members, paired, people, selection, verdicts
 from touchstone.findings import paper as papers
 from touchstone.findings import statements as answers
 from touchstone.findings import tables as for_people
@@ -34,6 +34,7 @@ class TableFiles(NamedTuple):
         runs: what is said of the training of every model.
         selections: what is shown of every choice of constants.
         prepared: facts of the prepared datasets (sizes of the test sets).
+        features: what is measured of features for each figure that draws them.
         answers: what those of people come to; None where nobody was asked.
     """
 
@@ -43,6 +44,7 @@ class TableFiles(NamedTuple):
     runs: Sequence[Path]
     selections: Sequence[Path]
     prepared: Sequence[Path]
+    features: Sequence[Path] = ()
     answers: Path | None = None
 
 
@@ -110,6 +112,7 @@ def _measure(job: TablesJob, files: TableFiles, pairs: Iterable[paired.Pair], sa
     for run in runs:
         numbers += cells.of_weights(run, job.near_zero.thresholds, job.near_zero.parameters) if job.near_zero else []
         flagged += flags.of_training(run)
+    numbers += cells.of_features(net for file in files.features for net in clusters.read(file))
     numbers += cells.of_people(people.read(files.answers) if files.answers else ())
     for batch in by_model(files.records):
         numbers += cells.of_attacks(batch, _judges(job, batch))

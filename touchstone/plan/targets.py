@@ -76,6 +76,11 @@ def features(plan: Plan, study: str) -> list[Path]:
     return [file for one in of_features(plan, study) for file in plan.results.features(study, one.name)]
 
 
+def measured(plan: Plan, study: str) -> list[Path]:
+    """Return what is measured of features for the figures of a study."""
+    return [plan.results.features(study, one.name).measured for one in of_features(plan, study)]
+
+
 def drawn(plan: Plan, study: str) -> list[Path]:
     """Return what the figures of a study are drawn from."""
     return list(dict.fromkeys(file for one in build.figures_job(plan, study).drawings for file in _read(plan, one)))

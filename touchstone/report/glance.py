@@ -24,7 +24,7 @@ from touchstone.study.scale import POINTS
 NOT_RUN = "not run"
 NO_NET = "–"
 # kind of a claim -> what its row is called, in the order of the rows
-ROWS = dict(zip(reversed(KINDS), ("under attack", "floor", "clean"), strict=True)) | {"": "others"}
+ROWS = dict(zip(reversed(KINDS), ("attacked", "floor", "clean"), strict=True)) | {"": "others"}
 FIRST = ("reproduced", "higher", "lower", "cannot tell", "not comparable", "other")  # columns; but for what was not run
 SECOND = {word: word for word in STANDS} | {"label ambiguous": "doubtful label"}  # not what the first verdict is called
 MOST = 6  # gaps and flags on a first page

@@ -243,6 +243,8 @@ def to_html(notebook: str | Path, out: str | Path, *, page: str | Path, title: s
         "--standalone",
         "--embed-resources",
         "--mathml",
+        "--toc",
+        "--toc-depth=2",
         f"--resource-path={os.pathsep.join([str(notebook.parent), str(Path(page).parent)])}",
     )
     text = for_pandoc(markdown(notebook))

@@ -26,7 +26,7 @@ from touchstone.runs import Run
 from touchstone.study.claim import Place
 from touchstone.study.claims import HEADLINE
 from touchstone.study.config import Config
-from touchstone.study.schema import TableDef
+from touchstone.study.schema import FigureDef, TableDef
 
 PAPER = "paper"  # the run whose numbers may be compared with the published ones
 OWN_SECTION = ("worst-case", "heat-map", "selection")  # plots that are not among the paper's figures
@@ -61,6 +61,7 @@ def values(material: Material) -> Values:
         marks=legend() if study.tables else "",
         legend=legend(),
         figures=", ".join(_figures(material)),
+        lost_figures=lost_figures(material),
         tolerance=words.per_dataset(criterion.tolerance) if criterion else "",
         reference=criterion.reference if criterion else "",
         amended="\n".join(f"- {escape(text.strip())}" for text in criterion.amended) if criterion else "",
@@ -125,6 +126,21 @@ def figures(material: Material, *plots: str) -> str:
     return join(*parts)
 
 
+def lost_figures(material: Material) -> str:
+    """Return the labels of the figures that have no net in this run: their panels would be empty."""
+    labels, defined = figure_labels(material), material.study.figures
+    return ", ".join(labels[name] for name, one in defined.items() if not _has_nets(material, one))
+
+
+def _has_nets(material: Material, definition: FigureDef) -> bool:
+    """Return whether a figure names nets that this run has, trained or failed; one that names none is of all."""
+    named = [definition.datasets, definition.models, definition.defenses]
+    return any(
+        all(not names or one in names for one, names in zip(run.model[1:4], named, strict=True))
+        for run in material.runs
+    )
+
+
 def _published(material: Material, name: str) -> str:
     """Say what the paper concludes from its figure; empty for a figure that it does not have."""
     found = material.published.get(name)
@@ -138,9 +154,9 @@ def _stands_in(material: Material, dataset: str | None) -> str:
 
 
 def _figures(material: Material, *plots: str) -> list[str]:
-    """Names of the figures drawn by some plots, or of all that have no section of their own."""
-    drawn = material.study.figures.items()
-    return [name for name, one in drawn if (one.fn in plots if plots else one.fn not in OWN_SECTION)]
+    """Names of the figures drawn by some plots, or of all that have no section of their own, of nets in this run."""
+    there = {name: one for name, one in material.study.figures.items() if _has_nets(material, one)}
+    return [name for name, one in there.items() if (one.fn in plots if plots else one.fn not in OWN_SECTION)]
 
 
 # ---- the result
@@ -390,7 +406,7 @@ def statements(material: Material) -> str:
 def _statement_row(row: Mapping[Hashable, Any]) -> dict[str, str]:
     return {
         "id": row["id"],
-        "claim": row["claim"],
+        "claim": " ".join(filter(None, (row["claim"], row["threshold"] and f"[threshold {row['threshold']}]"))),
         "published attacks": words.statement_verdict(row),
         "detail": words.statement_detail(row),
         "worst case": words.statement_verdict(row, WORST_CASE),

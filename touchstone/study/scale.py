@@ -130,6 +130,7 @@ METRICS = {
 }
 RHO_NEAR = "rho_near"  # share of the samples that are right with ||r|| / ||x|| below NEAR; only statements ask it
 NEAR = 0.1
+SILHOUETTE = "silhouette"  # of the features of clean images, by class; only statements ask it
 ERRORS = ("error", "adv_error")  # of 1 minus an accuracy: any, and what papers call so under attack
 # metrics that also need the reference defense
 COMPARED = ("clean_accuracy_drop_vs_std", "near_zero_param_ratio_vs_std")

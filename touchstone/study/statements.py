@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,16 +17,17 @@ import pandas as pd
 from touchstone.registry import nearest
 from touchstone.study.claims import Known, Sheet, raise_problems, read_sheet
 from touchstone.study.config import SLUG
-from touchstone.study.scale import METRICS, RHO_NEAR
+from touchstone.study.scale import METRICS, RHO_NEAR, SILHOUETTE
 from touchstone.weight_metrics import WEIGHT_METRICS
 
 COLUMNS = ["paper", "id", "claim", "evidence_table", "how_to_test", "published_numbers_agree", "test"]
-OPTIONAL = ["datasets"]  # that it speaks of, where its evidence is no table of claims, or speaks of more
+# datasets that it speaks of, where its evidence is no table of claims, or speaks of more; why numbers in its test are
+# what they are
+OPTIONAL = ["datasets", "threshold"]
 NOT_TESTABLE = "not-testable"  # the test, with the reason, of a statement that no measurement answers
 AND = ";"  # between the clauses of a test
 UNDER, ON = "under", "on"  # after the words of a clause: attacks, and nets, that it is about alone
 OF_WEIGHTS = tuple(metric.compared for metric in WEIGHT_METRICS.values())
-SILHOUETTE = "silhouette"  # of features, by class
 OF_DISTANCE = (
     *("rho_adv", "rho_adv_ends", "rho_adv_all", "rho_adv_all_ends"),
     *("mean_norm", "median_norm"),
@@ -166,8 +168,16 @@ class Clause(NamedTuple):
     @property
     def attacks(self) -> tuple[str, ...]:
         """The attacks that it names."""
+        return self._of("attack")
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The numbers that it names."""
+        return self._of("number")
+
+    def _of(self, kind: str) -> tuple[str, ...]:
         kinds = TESTS[self.name].kinds(len(self.words)) if self.name in TESTS else None
-        return tuple(word for word, kind in zip(self.words, kinds or (), strict=False) if kind == "attack")
+        return tuple(word for word, its in zip(self.words, kinds or (), strict=False) if its == kind)
 
 
 class Question(NamedTuple):
@@ -202,6 +212,7 @@ class Statement:
         tables: where the paper shows it, as the column `source_table` of the claims has it.
         datasets: that it speaks of; empty: those of the claims in its tables.
         published_numbers_agree: whether the paper's own numbers support it.
+        threshold: why the numbers in its test are what they are; "" if it has none.
     """
 
     id: str
@@ -210,12 +221,14 @@ class Statement:
     tables: tuple[str, ...]
     datasets: tuple[str, ...]
     published_numbers_agree: str
+    threshold: str = ""
 
     @classmethod
     def of(cls, row: Mapping[str, str]) -> "Statement":
         """Read a row of the file."""
         tables, datasets = (_listed(row[key]) for key in ("evidence_table", "datasets"))
-        return cls(row["id"], row["claim"], Question.of(row["test"]), tables, datasets, row["published_numbers_agree"])
+        agree, why = row["published_numbers_agree"], row["threshold"]
+        return cls(row["id"], row["claim"], Question.of(row["test"]), tables, datasets, agree, why)
 
 
 def read(path: Path) -> Sheet | None:
@@ -257,6 +270,8 @@ def _problems(row: Mapping[str, str], study: str, known: Known, printed: set[str
             yield "datasets", f"unknown dataset {name!r}; {nearest(name, known['dataset'])}"
     test = Question.of(row["test"])
     yield from (("test", text) for clause in test.clauses for text in _problems_of(clause, known))
+    if not row["threshold"] and any(map(_is_number, chain.from_iterable(clause.numbers for clause in test.clauses))):
+        yield "threshold", "is empty: say why the numbers of the test are what they are"
     if (
         not test.why_not
         and printed is not None

@@ -15,6 +15,7 @@ files = TableFiles(
     runs=[*map(Path, written.runs)],
     selections=[*map(Path, written.selections)],
     prepared=[*map(Path, written.prepared)],
+    features=[*map(Path, written.features)],
     answers=next(map(Path, written.answers), None),
 )
 tables(TablesJob.from_params(snakemake.params.job), files)

@@ -5,7 +5,7 @@ A statement's test is clauses of a small language (`touchstone.study.statements`
 `plain.py` (no attack), `trainings.py`, `samples.py`. It is asked of the published attacks and of the worst case.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import pandas as pd
@@ -13,9 +13,8 @@ import pandas as pd
 from touchstone.findings.cells import derive, index
 from touchstone.findings.evidence import Worst
 from touchstone.findings.statements import attacks, defenses, plain, samples, trainings
-from touchstone.findings.statements.comparisons import REPLY, Check, Outcome, conclude
+from touchstone.findings.statements.comparisons import REPLY, Check, Outcome, Test, conclude
 from touchstone.findings.statements.measured import Samples, Trainings
-from touchstone.findings.statements.method import Method
 from touchstone.findings.statements.scope import Scope
 from touchstone.study.claim import Claim
 from touchstone.study.claims import HEADLINE
@@ -24,11 +23,14 @@ from touchstone.study.statements import Statement
 __all__ = ["COLUMNS", "REPLY", "TESTS", "WORST_CASE", "of_trainings", "qualitative", "sampled"]
 
 WORST_CASE = "worst_"  # before the columns of the verdict in the worst case
-COLUMNS = ["id", "claim", "test", *REPLY, *(WORST_CASE + name for name in REPLY), "published_numbers_agree"]
+COLUMNS = [
+    *("id", "claim", "test", "threshold", *REPLY),
+    *(*(WORST_CASE + name for name in REPLY), "published_numbers_agree"),
+]
 NOTHING = ("", None, None, "", "")  # a REPLY where nothing is asked
 
-# what `touchstone.study.statements` names
-TESTS: dict[str, Method] = {
+# what `touchstone.study.statements` names: functions of (scope, *words)
+TESTS: Mapping[str, Test] = {
     **defenses.TESTS,
     **attacks.TESTS,
     **plain.TESTS,
@@ -79,25 +81,41 @@ def qualitative(
     with_cell = claims[(claims["out_of_scope"] == "") & (claims["cell_metric"] != "")]
     claimed = [Claim.of(row, HEADLINE) for row in with_cell.to_dict("records")]
     scope = partial(Scope, claimed, numbers=numbers, samples=measured or Samples(), trainings=trained or Trainings())
+    others = dict(cells.loc[cells["stand_in"] != "", ["dataset", "stand_in"]].itertuples(index=False, name=None))
     rows = []
     for one in statements:
-        replies = (*_asked(one, scope), *_asked(one, partial(scope, worst=worst), attacked=True))
-        rows.append([one.id, one.claim, str(one.test), *replies, one.published_numbers_agree])
+        replies = (*_asked(one, scope, others), *_asked(one, partial(scope, worst=worst), others, attacked=True))
+        rows.append([one.id, one.claim, str(one.test), one.threshold, *replies, one.published_numbers_agree])
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.astype({f"{case}{name}": "Int64" for case in ("", WORST_CASE) for name in ("right", "compared")})
 
 
-def _asked(statement: Statement, scope: Callable[..., Scope], *, attacked: bool = False) -> tuple[object, ...]:
-    """Return the REPLY of a statement; attacked: only of clauses in which an attacker has a say, empty without any."""
+def _asked(
+    statement: Statement, scope: Callable[..., Scope], others: Mapping[str, str], *, attacked: bool = False
+) -> tuple[object, ...]:
+    """Return the REPLY of a statement.
+
+    Args:
+        statement: that is asked.
+        scope: (statement, clause) -> the numbers that it is asked of.
+        others: dataset -> what stands in for it.
+        attacked: ask those clauses alone in which an attacker has a say; the reply is empty without any.
+    """
     if statement.test.why_not:
         return Outcome("not testable", (statement.test.why_not,)).columns if not attacked else NOTHING
-    clauses = [one for one in statement.test.clauses if TESTS[one.name].attacked or not attacked]
+    clauses = [one for one in statement.test.clauses if not attacked or one.name in defenses.UNDER_ATTACK]
     if not clauses:
         return NOTHING
     checks: list[Check] = []
     left_out: dict[str, None] = {}
+    nothing: list[str] = []
+    stand_ins: dict[str, None] = {}
     for clause in clauses:
-        here, method = scope(statement=statement, clause=clause), TESTS[clause.name]
-        checks += method.checks(here, *clause.words)
-        left_out |= dict.fromkeys(here.left_out if method.attacked else ())
-    return conclude(checks, left_out).columns
+        here = scope(statement=statement, clause=clause)
+        found = list(TESTS[clause.name](here, *clause.words))
+        outside = here.left_out if clause.name in defenses.UNDER_ATTACK else []
+        checks += found
+        left_out |= dict.fromkeys(outside)
+        nothing += [] if found or outside else [str(clause)]
+        stand_ins |= {f"{others[name]} stands in for {name}": None for name in here.datasets if name in others}
+    return conclude(checks, left_out, nothing, stand_ins).columns

@@ -5,7 +5,7 @@ is on its side, fails if one of them is on the other side after Holm's correctio
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -157,6 +157,7 @@ def some(label: str, groups: tuple[tuple[Comparison, ...], ...]) -> Enough:
 
 
 Check: TypeAlias = Comparison | Enough
+Test: TypeAlias = Callable[..., Iterator[Check]]  # (scope, *words) -> what it compares
 
 
 @dataclass(frozen=True)
@@ -186,10 +187,20 @@ class Outcome:
         return self.word, self.right, self.compared, SEPARATOR.join(self.why), SEPARATOR.join(self.numbers)
 
 
-def conclude(checks: Sequence[Check], left_out: Iterable[str] = ()) -> Outcome:
-    """Return what becomes of a statement that rests on these; `left_out` is what it could not be asked of."""
-    if not checks:
-        return Outcome("not run", ("no two of its numbers are compared", *left_out))
+def conclude(
+    checks: Sequence[Check],
+    left_out: Iterable[str] = (),
+    nothing: Iterable[str] = (),
+    stand_ins: Iterable[str] = (),
+) -> Outcome:
+    """Return what becomes of a statement.
+
+    Args:
+        checks: what it rests on.
+        left_out: what it could not be asked of, and why.
+        nothing: its clauses of which the run has nothing to compare: without them it does not hold.
+        stand_ins: other data that its numbers are from, in words: then it says nothing of the paper's data.
+    """
     comparisons = [one for check in checks for one in _comparisons(check)]
     states = _states(comparisons)
     found = [(check, _state(check, states)) for check in checks]
@@ -197,10 +208,14 @@ def conclude(checks: Sequence[Check], left_out: Iterable[str] = ()) -> Outcome:
     for state in ("reversed", "open", "no number"):
         those = [_text(check, states) for check, its in found if its == state]
         why += [f"{state}: {_some(those)}"] if those else []
-    why += [f"left out: {text}" for text in left_out]
-    seen, right = {state for _, state in found}, sum(state == "right" for _, state in found)
+    absent = [f"the run lacks a net or an attack of: {clause}" for clause in nothing]
+    why += [*absent, *(f"left out: {text}" for text in left_out)]
+    word = _word({state for _, state in found} | ({"no number"} if absent or not checks else set()))
     numbers = tuple(str(one) for one in comparisons if states[id(one)] != "no number")
-    return Outcome(_word(seen), tuple(why), right, len(found), numbers)
+    if numbers and word != "not run" and (others := tuple(stand_ins)):
+        word, why = "not comparable", [*others, *why]
+    right = sum(state == "right" for _, state in found) if checks else None
+    return Outcome(word, tuple(why), right, len(found) or None, numbers)
 
 
 def _some(texts: Sequence[str]) -> str:

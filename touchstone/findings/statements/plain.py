@@ -1,15 +1,14 @@
 """Tests of what no attack made: clean accuracy, probabilities, weights, features. Functions of (scope, *words)."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import combinations, pairwise
 
 import numpy as np
 from scipy import stats
 
 from touchstone.cell import distinct_radii
-from touchstone.findings.statements.comparisons import Check, Comparison, Mean, Seeds, some
-from touchstone.findings.statements.method import Method
+from touchstone.findings.statements.comparisons import Check, Comparison, Mean, Seeds, Test, some
 from touchstone.findings.statements.scope import Net, Scope, minus
 from touchstone.study.claim import Place
 from touchstone.study.scale import LITTLE, METRICS, SLIGHT
@@ -104,8 +103,12 @@ def _clean_at_least(scope: Scope, metric: str, least: str, *defenses: str) -> It
 def _rises_with(scope: Scope, metric: str, first: str, *others: str) -> Iterator[Check]:
     """Accuracy under every attack that the clause names rises with a number along defenses (Spearman's rho)."""
     for line in scope.lines(first, *others):
-        for attack in scope.clause.under:
-            for radius in distinct_radii(one for net in line for one in scope.radii(net, attack)) or (math.inf,):
+        under = {
+            name: distinct_radii(one for net in line for one in scope.radii(net, name)) for name in scope.clause.under
+        }
+        met = {attack: radii for attack, radii in under.items() if radii}  # each dataset has its own
+        for attack, radii in (met or dict.fromkeys(under, (math.inf,))).items():
+            for radius in radii:
                 correlations = _correlations(
                     [scope.clean(net, metric) for net in line],
                     [scope.seeds(Place(*net, attack, "accuracy"), radius) for net in line],
@@ -131,15 +134,15 @@ def _over(left: Net, right: Net) -> str:
     return f"{left.dataset}, {left.model}/{left.defense} over {right.model}/{right.defense}"
 
 
-TESTS = {
-    "costs-clean": Method(_costs_clean, attacked=False),
-    "decreasing": Method(_decreasing, attacked=False),
-    "decreasing-somewhere": Method(_decreasing_somewhere, attacked=False),
-    "clearly-below": Method(_clearly_below, attacked=False),
-    "keeps-clean": Method(_keeps_clean, attacked=False),
-    "alike-clean": Method(_alike_clean, attacked=False),
-    "difference-above": Method(_difference_above, attacked=False),
-    "near-zero": Method(_near_zero, attacked=False),
-    "clean-at-least": Method(_clean_at_least, attacked=False),
-    "rises-with": Method(_rises_with, attacked=False),
+TESTS: Mapping[str, Test] = {
+    "costs-clean": _costs_clean,
+    "decreasing": _decreasing,
+    "decreasing-somewhere": _decreasing_somewhere,
+    "clearly-below": _clearly_below,
+    "keeps-clean": _keeps_clean,
+    "alike-clean": _alike_clean,
+    "difference-above": _difference_above,
+    "near-zero": _near_zero,
+    "clean-at-least": _clean_at_least,
+    "rises-with": _rises_with,
 }

@@ -243,9 +243,15 @@ class Scope:
     # ---- attacks against attacks
 
     def claimed(self, attacks: Iterable[str] = ()) -> list[Net]:
-        """Return the nets that the evidence speaks of, under some attacks or any."""
+        """Return the nets that the evidence speaks of, under some attacks or any.
+
+        Nets that the clause names need no claim: all of which we have numbers are meant.
+        """
+        places = [one.place for one in self.evidence]
+        if self.clause.on:
+            places += [one for one in self.numbers if one.dataset in self.datasets and self.speaks_of(Net(*one[:3]))]
         some = set(attacks)
-        return list(dict.fromkeys(Net(*c.place[:3]) for c in self.evidence if not some or c.place.attack in some))
+        return list(dict.fromkeys(Net(*place[:3]) for place in places if not some or place.attack in some))
 
     def radii(self, net: Net, attack: str, metric: str = "accuracy") -> list[float]:
         """Return where a net's number under an attack is printed or measured, upwards; nan is no radius."""

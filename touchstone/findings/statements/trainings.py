@@ -1,10 +1,9 @@
 """Tests of how nets were trained: time, convergence, failures. Functions of (scope, *words)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from touchstone.findings.statements.comparisons import Check, Comparison, Mean, Seeds
+from touchstone.findings.statements.comparisons import Check, Comparison, Mean, Seeds, Test
 from touchstone.findings.statements.measured import Training
-from touchstone.findings.statements.method import Method
 from touchstone.findings.statements.scope import Net, Scope, on_models
 from touchstone.study.scale import LITTLE
 
@@ -103,12 +102,12 @@ def _lines(scope: Scope, *words: str) -> Iterator[tuple[Net, ...]]:
                 yield line
 
 
-TESTS = {
-    "training-above": Method(_training_above, attacked=False),
-    "costs-at-least": Method(_costs_at_least, attacked=False),
-    "costs-at-most": Method(_costs_at_most, attacked=False),
-    "unstable": Method(_unstable, attacked=False),
-    "stabler": Method(_stabler, attacked=False),
-    "decays": Method(_decays, attacked=False),
-    "stays": Method(_stays, attacked=False),
+TESTS: Mapping[str, Test] = {
+    "training-above": _training_above,
+    "costs-at-least": _costs_at_least,
+    "costs-at-most": _costs_at_most,
+    "unstable": _unstable,
+    "stabler": _stabler,
+    "decays": _decays,
+    "stays": _stays,
 }

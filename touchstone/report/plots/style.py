@@ -127,4 +127,5 @@ def canvas(rows: int, columns: int, *, height: float, **kwargs: Any) -> tuple[Fi
 
 def say(ax: Axes, text: str) -> None:
     """Write a sentence into the middle of empty axes, in place of data that do not exist."""
+    text = text.replace(": ", ":\n", 1)  # it has a panel's width
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color="0.3", style="italic", wrap=True)

@@ -106,7 +106,10 @@ def _curves(ax: Axes, one: Series[pd.DataFrame], curves: Mapping[str, Weights], 
 
 
 def _by_epoch(ax: Axes) -> None:
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if any(np.size(line.get_xdata()) for line in ax.lines):
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    else:
+        ax.set_xticks([])  # of no training
     ax.set_xlabel("epoch")
 
 
