@@ -1,11 +1,10 @@
 """Which file describes a run, and what starts it again."""
 
-import os
 from pathlib import Path
 
 import pytest
 
-from touchstone.plan.command import command, config_file, find_code
+from touchstone.plan.command import command, config_file
 from touchstone.study.config import ConfigError
 
 
@@ -35,11 +34,3 @@ def test_a_command_names_no_folder_of_a_machine(tmp_path: Path, monkeypatch: pyt
     assert command(Path(), tmp_path / "a.yaml", far) == slurm
     there = command(Path("../a checkout"), Path("a b.yaml"))
     assert there == "snakemake --snakefile '../a checkout/Snakefile' --cores all --configfile 'a b.yaml'"
-
-
-def test_code_of_the_users_own_comes_before_what_is_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", "before")
-    find_code([])
-    assert os.environ["PYTHONPATH"] == "before"
-    find_code([Path("/one"), Path("/two")])
-    assert os.environ["PYTHONPATH"].split(os.pathsep) == ["/one", "/two", "before"]
