@@ -14,7 +14,7 @@ from touchstone.plan.plan import make_plan
 from touchstone.study.config import ConfigError
 
 # The checkout, from the working directory, which holds data and results: mostly the same, else what -d names.
-ROOT = Path(os.path.relpath(Path(str(workflow.current_basedir)).parent))
+ROOT = Path(os.path.relpath(os.path.join(str(workflow.current_basedir), os.pardir)))
 
 try:
     given = workflow.config_settings

@@ -171,7 +171,7 @@ def test_nobody_else_spells_a_name_of_the_tree(root: Path) -> None:
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in words:
                 assert not TREE.fullmatch(node.value), f"{name}:{node.lineno}: {node.value!r}"
     for name, text in rules(root):
-        for literal in re.findall(r'"([^"\n]+)"', text):
+        for literal in re.findall(r'"([^"\n]+)"', re.sub(r'^report: ".*"$', "", text, flags=re.MULTILINE)):
             assert not TREE.fullmatch(literal), f"{name}: {literal!r}"
 
 
