@@ -1,5 +1,6 @@
 """Signatures are read without importing, and unknown names get a hint."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -77,3 +78,12 @@ def test_every_config_is_planned_without_torch(root: Path) -> None:
         [sys.executable, "-c", PLANNING, *files], cwd=root, capture_output=True, text=True, check=False
     )
     assert done.stdout.splitlines() == [f"{name} False" for name in files], done.stderr
+
+
+def test_own_code_is_found_by_later_processes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])  # as where it lies in the working directory
+    monkeypatch.setenv("PYTHONPATH", "before")
+    for _ in range(2):
+        registry.find_code(tmp_path)
+    assert os.environ["PYTHONPATH"].split(os.pathsep) == [str(tmp_path), "before"]
+    assert sys.path.count(str(tmp_path)) == 1

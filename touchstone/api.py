@@ -12,7 +12,8 @@ from touchstone.attacks import ATTACKS
 from touchstone.evaluation import cascade, flags
 from touchstone.evaluation.preflight import preflight
 from touchstone.evaluation.result import Member
-from touchstone.findings.intervals import share_margins
+from touchstone.findings.intervals import share_interval
+from touchstone.findings.members import CLEAN, Counted, counted
 from touchstone.records import Flag
 from touchstone.registry import load, nearest
 from touchstone.rng import SampleRng
@@ -115,7 +116,8 @@ def worst_case(
     about: Mapping[str, Any] = {"threat": threat, "seed": seed, "batch_size": batch_size}
     before = flags.preflight(preflight(model, x, y, **about))
     found = cascade.run(model, x, y, members, **about)
-    return WorstCase(_accuracy(found.records), _broken_by(found.records), [*before, *found.flags], found.records)
+    counts = list(counted(found.records))
+    return WorstCase(_accuracy(counts), _broken_by(counts), [*before, *found.flags], found.records)
 
 
 def _members(suite: str, norm: str, plain: nn.Module | None) -> list[Member]:
@@ -131,19 +133,15 @@ def _members(suite: str, norm: str, plain: nn.Module | None) -> list[Member]:
     return [Member(slug, one.fn, {**one.options, **given[slug]}) for slug, one in named.items()]
 
 
-def _accuracy(records: pd.DataFrame) -> pd.DataFrame:
-    first = records.groupby("sample").first()
-    broken = {0.0: first["clean_pred"] != first["label"]}
-    broken |= {float(str(eps)): rows.groupby("sample")["success"].any() for eps, rows in records.groupby("epsilon")}
-    lines = []
-    for epsilon, of_sample in broken.items():
-        share, n = 1.0 - float(of_sample.mean()), len(of_sample)
-        margins = share_margins(share, n)
-        lines.append([epsilon, share, share - margins.below, share + margins.above, n])
-    return pd.DataFrame(lines, columns=["epsilon", "accuracy", "low", "high", "n"])
+def _accuracy(counts: Sequence[Counted]) -> pd.DataFrame:
+    """Return the accuracies: what is left after the clean pass, and after the last attack at each radius."""
+    right = {0.0: counts[0].left} | {row.epsilon: row.left for row in counts}
+    n = counts[0].n
+    ends = {epsilon: share_interval(left / n, n) for epsilon, left in right.items()}
+    rows = [(epsilon, left / n, ends[epsilon].low, ends[epsilon].high, n) for epsilon, left in right.items()]
+    return pd.DataFrame(rows, columns=["epsilon", "accuracy", "low", "high", "n"])
 
 
-def _broken_by(records: pd.DataFrame) -> pd.DataFrame:
-    tried = records[~records["carried"] & (records["member"] != "clean")]
-    counted = tried.groupby(["epsilon", "member"], sort=False)["success"].agg(tried="count", broke="sum")
-    return counted.reset_index().rename(columns={"member": "attack"})
+def _broken_by(counts: Sequence[Counted]) -> pd.DataFrame:
+    rows = [(row.epsilon, row.member, row.tried, row.broke) for row in counts if row.member != CLEAN]
+    return pd.DataFrame(rows, columns=["epsilon", "attack", "tried", "broke"])

@@ -9,6 +9,8 @@ import ast
 import difflib
 import importlib
 import importlib.util
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -203,6 +205,15 @@ def load(target: str) -> Callable[..., Any]:
     module, _, name = target.partition(":")
     function: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return function
+
+
+def find_code(folder: Path) -> None:
+    """Let Python import what lies in a folder, here and in the processes that are started from here."""
+    name, inherited = str(folder), os.environ.get("PYTHONPATH", "")
+    if name not in sys.path:
+        sys.path.insert(0, name)
+    if name not in inherited.split(os.pathsep):
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (name, inherited)))
 
 
 def module_path(module: str) -> Path:

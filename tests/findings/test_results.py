@@ -12,7 +12,8 @@ from toy_runs import finished
 import touchstone
 from touchstone.cell import ModelId
 from touchstone.files import RunError
-from touchstone.findings.results import CELL_TEXTS, CLAIM_NUMBERS
+from touchstone.findings.cells import TEXTS as CELL_TEXTS
+from touchstone.findings.results import CLAIM_NUMBERS
 from touchstone.findings.verdicts import RESULT
 from touchstone.paths import Results
 from touchstone.records import COLUMNS, Attacked

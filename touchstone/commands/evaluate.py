@@ -58,7 +58,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     add("--name", help="of the study (default: that of the file of weights)")
     add("--replace", action="store_true", help="write a study of that name anew")
     add("--device", choices=("cpu", "cuda"), help="default: cuda where torch sees one")
-    add("--threads", type=_count, default=len(os.sched_getaffinity(0)), metavar="N", help="of the CPU (default: all)")
+    add("--threads", type=_count, default="all", metavar="N", help="of the CPU (default: %(default)s)")
     add("--write-only", action="store_true", help="write study and config, and run nothing")
 
 
@@ -106,10 +106,11 @@ def asked(arguments: argparse.Namespace) -> Question:
             f"--suite {arguments.suite}: its transfer starts from a plain net, and {data.slug} has no training images"
         )
         raise ConfigError([f"{text}: give x_train and y_train, or a folder train/, or take --suite quick"])
+    net = Net.named(arguments.model)
     return Question(
         name=name,
-        net=Net.named(arguments.model),
-        weights=_weights(arguments, name),
+        net=net,
+        weights=_weights(arguments, name, net),
         key="" if arguments.unsafe_unpickle else arguments.key,
         data=data,
         norm=arguments.norm,
@@ -123,14 +124,13 @@ def asked(arguments: argparse.Namespace) -> Question:
     )
 
 
-def _weights(arguments: argparse.Namespace, name: str) -> Path:
+def _weights(arguments: argparse.Namespace, name: str, net: Net) -> Path:
     """Return the file of weights; of whole pickled objects they are taken out, at the user's word."""
     file: Path = arguments.weights.expanduser()
     if not file.is_file():
         raise ConfigError([f"--weights: there is no file {file}"])
     if not arguments.unsafe_unpickle:
         return file
-    net = Net.named(arguments.model)
     out = paths.own_study(name).beside("weights.safetensors")
     try:
         load("touchstone.models.given:take_out")(file, out, key=arguments.key, code=net.code)

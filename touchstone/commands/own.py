@@ -101,16 +101,15 @@ class Data:
         Raises:
             ConfigError: if there is no such dataset, or nothing at that place.
         """
+        there = {"local": str(place.expanduser().resolve())} if place else "download"
         if dataset in DATASETS:
             spec = DATASETS[dataset]
-            elsewhere: str | dict[str, str] = {"local": str(place.expanduser().resolve())} if place else "download"
-            return cls(dataset, "embedded" if spec.embedded else elsewhere, None, spec.shape[0], True)
+            return cls(dataset, "embedded" if spec.embedded else there, None, spec.shape[0], True)
         if place is None:
             known = nearest(dataset or "", DATASETS)
             raise ConfigError([f"--dataset {dataset}: no such dataset; {known}; data of your own: --data FILE.npz"])
         images = look_at(place.expanduser())
-        source = {"local": str(place.expanduser().resolve())}
-        return cls(dataset or slug(place.stem), source, images, images.shape[0], images.training > 0)
+        return cls(dataset or slug(place.stem), there, images, images.shape[0], images.training > 0)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import product
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, get_type_hints
 
 import numpy as np
 import pandas as pd
@@ -88,11 +88,17 @@ class Cell(NamedTuple):
 
 
 COLUMNS = list(Cell._fields)
+TEXTS = [name for name, kind in get_type_hints(Cell).items() if kind not in (int, float)]
 
 
 def table(cells: Iterable[Cell]) -> pd.DataFrame:
     """Return cells as a table with the columns of `Cell`, in an order that does not depend on theirs."""
     return pd.DataFrame(cells, columns=COLUMNS).astype(_DTYPES).sort_values(ORDER, kind="stable", ignore_index=True)
+
+
+def from_text(table: pd.DataFrame) -> pd.DataFrame:
+    """Return such a table that was read as text, with its numbers as numbers."""
+    return table.assign(**{name: pd.to_numeric(table[name]) for name in COLUMNS if name not in TEXTS})
 
 
 def rows(cells: pd.DataFrame) -> list[Cell]:

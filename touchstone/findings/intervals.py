@@ -103,6 +103,11 @@ def share_margins(share: float, n: int, part: float = 1.0) -> Margins:
     return Margins(part * (share - found.low), part * (found.high - share))
 
 
+def share_interval(share: float, n: int) -> Interval:
+    """Return the interval of the share of n samples that one net has: of the samples alone."""
+    return interval([share], margins=share_margins(share, n), share=True)
+
+
 def mean_half(values: Values) -> float:
     """Return the half-width over samples of their mean, as if drawn from very many; nan for fewer than two."""
     if len(values) < 2:

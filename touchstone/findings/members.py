@@ -1,24 +1,18 @@
 """members.csv: what each attack of a suite did in a worst case, a row per model, radius and attack."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import pandas as pd
 
 from touchstone.records import Attacked, Batch
 
 
-class Member(NamedTuple):
+class Counted(NamedTuple):
     """What one attack of a cascade did at one radius; "clean" is what was wrong by itself or broken at a smaller one.
 
     Attributes:
-        study: of the model, as the four names after it.
-        dataset: that the study names.
-        stand_in: that was used in its place, "" if none.
-        attack: slug of the worst case.
-        norm: of its threat.
         epsilon: radius in pixels.
-        suite: name of the list of attacks.
         member: slug of the attack.
         tried: samples that all before it had left.
         broke: how many of them it broke.
@@ -26,6 +20,22 @@ class Member(NamedTuple):
         n: samples in all.
         forwards: passes through the model on all samples that it tried.
         backwards: likewise, for gradients.
+    """
+
+    epsilon: float
+    member: str
+    tried: int
+    broke: int
+    left: int
+    n: int
+    forwards: int
+    backwards: int
+
+
+class Member(NamedTuple):
+    """A row of the table: what `Counted` says, of which worst case, `attack`, on which model.
+
+    `stand_in` is the dataset that was used in place of the model's own, "" if none; `suite` the list of attacks.
     """
 
     study: str
@@ -63,13 +73,22 @@ def of_attacks(batch: Batch) -> list[Member]:
 
 def _members(one: Attacked) -> Iterator[Member]:
     header, frame = one
-    about = (*header.model, header.stand_in, header.attack, header.norm)
-    for epsilon, rows in frame.groupby("epsilon", sort=True):
+    for row in counted(frame):
+        about = (*header.model, header.stand_in, header.attack, header.norm, row.epsilon, header.suite)
+        yield Member(*about, *row[1:])
+
+
+def counted(records: pd.DataFrame) -> Iterator[Counted]:
+    """Yield what each attack of one cascade did, radii upwards; at each radius first what was broken before.
+
+    Args:
+        records: its rows, with the columns of `touchstone.records.COLUMNS`.
+    """
+    for epsilon, rows in records.groupby("epsilon", sort=True):
         before = rows["carried"] | (rows["member"] == CLEAN)
         left = n = rows["sample"].nunique()
-        parts = [(CLEAN, rows[before]), *rows[~before].groupby("member", sort=False)]
-        for member, tried in parts:
+        for member, tried in [(CLEAN, rows[before]), *rows[~before].groupby("member", sort=False)]:
             broke = int(tried["success"].sum())
             left -= broke
             passes = (0, 0) if member == CLEAN else (int(tried[kind].sum()) for kind in ("forwards", "backwards"))
-            yield Member(*about, float(str(epsilon)), header.suite, str(member), len(tried), broke, left, n, *passes)
+            yield Counted(cast(float, epsilon), str(member), len(tried), broke, left, n, *passes)

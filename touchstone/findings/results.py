@@ -4,19 +4,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import get_type_hints
 
 import pandas as pd
 
 from touchstone.cell import ModelId
 from touchstone.files import RunError
-from touchstone.findings.cells import Cell
+from touchstone.findings.cells import from_text
 from touchstone.findings.inputs import by_model, read_table
 from touchstone.paths import Results
 from touchstone.records import Batch, read_headers
 from touchstone.registry import nearest
 
-CELL_TEXTS = [name for name, kind in get_type_hints(Cell).items() if kind not in (int, float)]
 CLAIM_NUMBERS = [
     *["cell_epsilon", "low", "high", "ours", "n", "seeds", "h", "H", "interval_lo", "interval_hi", "difference", "tau"],
     *["p", "q", "worst", "worst_h", "worst_n", "overstated_by", "attack_gap", "replication_gap"],
@@ -38,7 +36,7 @@ class LoadedRun:
     @cached_property
     def cells(self) -> pd.DataFrame:
         """Every measured number: a row per `touchstone.findings.cells.Cell`, of all studies."""
-        return self._tables("cells", lambda columns: [name for name in columns if name not in CELL_TEXTS])
+        return from_text(self._tables("cells", lambda _: []))
 
     @cached_property
     def claims(self) -> pd.DataFrame:

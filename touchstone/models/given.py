@@ -2,7 +2,6 @@
 
 import hashlib
 import pickle
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from touchstone.files import write_bytes
+from touchstone.registry import find_code
 
 State = dict[str, Tensor]  # name -> tensor
 PREFIXES = ("module.", "_orig_mod.")  # of all names, where a DataParallel or a compiled net was saved
@@ -70,8 +70,8 @@ def take_out(path: Path, out: Path, *, key: str = "", code: Path | None = None) 
     Raises:
         WeightsError: if it cannot be read, or holds no single mapping of tensors.
     """
-    if code is not None and str(code) not in sys.path:
-        sys.path.insert(0, str(code))
+    if code is not None:
+        find_code(code)
     try:
         content = torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:  # whatever the code in it does

@@ -5,7 +5,6 @@
 Nothing here imports torch: the Snakefile makes the plan before any job starts.
 """
 
-import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from touchstone.paths import Results
 from touchstone.plan.asked import Asked, asked
 from touchstone.plan.caps import Limits
 from touchstone.plan.reach import check_reach
-from touchstone.registry import DatasetSpec, SourceError
+from touchstone.registry import DatasetSpec, SourceError, find_code
 from touchstone.study import claims
 from touchstone.study.checks import Checker, check_config, checked_study
 from touchstone.study.config import Config, ConfigError
@@ -283,13 +282,13 @@ def make_plan(root: Path, config_file: Path) -> Plan:
     """
     config, lines = load_config(config_file)
     check = Checker(lines)
-    available, suites = paths.studies(root), load_suites(paths.suites(root))
+    available, twice, suites = paths.studies(root), paths.twice(root), load_suites(paths.suites(root))
     _find_code(check, config)
     studies, wanted = {}, {}
     for number, name in enumerate(config.studies):
         if not check.known(("studies", number), name, available, "study"):
             continue
-        if name in paths.twice(root):
+        if name in twice:
             check.add(("studies", number), f"{name!r} is in {paths.STUDIES} and in {paths.OWN_STUDIES}: rename one")
         try:
             files = available[name]
@@ -317,6 +316,5 @@ def _find_code(check: Checker, config: Config) -> None:
             check.add(("code", number), f"there is no folder {given!r}")
         elif hidden := sorted(paths.modules(folder) & sys.stdlib_module_names):
             check.add(("code", number), f"{given} hides Python's own {', '.join(hidden)}: rename these files")
-        elif str(folder) not in sys.path:
-            sys.path.insert(0, str(folder))
-            os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+        else:
+            find_code(folder)

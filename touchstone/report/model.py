@@ -5,14 +5,13 @@ The study has a net that is given (`weights`), a worst case, and no claims; tabl
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import get_type_hints
 
 import pandas as pd
 
 from touchstone.cell import ModelId
-from touchstone.findings.cells import WORST, Cell, rows
+from touchstone.findings.cells import WORST, Cell, from_text, rows
 from touchstone.findings.flags import TECHNICAL
-from touchstone.findings.intervals import share_margins
+from touchstone.findings.intervals import share_interval
 from touchstone.findings.markdown import escape, pipe_table
 from touchstone.findings.members import CLEAN
 from touchstone.report.material import Material, stand_ins
@@ -21,6 +20,7 @@ from touchstone.report.sections import failures, figures, machine, rerun, run_va
 from touchstone.study.schema import Study
 
 __all__ = ["accuracies", "costs", "failures", "figures", "machine", "members", "values"]
+NOTHING = "–"
 HEAD = ("norm", "radius", "right, %", "95 % interval", "images")
 
 
@@ -40,7 +40,6 @@ def values(material: Material) -> Values:
         answers="; ".join(f"{_share(cell)} at {cell.norm} {cell.epsilon:g}" for cell in worst),
         incomplete="; ".join(dict.fromkeys(cell.reason for cell in worst if cell.status == "incomplete")),
         flags=_flags(material),
-        broken=_table_of_members(material, "") and "yes",
         failed="yes" if len(material.tables["failures"]) else "",
         **rerun(material),
     )
@@ -61,7 +60,9 @@ def accuracies(material: Material) -> str:
 
 def members(material: Material) -> str:
     """Return who broke what: radius by radius, the attacks of the suite in their order."""
-    return _table_of_members(material, "–")
+    table = _of_model(material.tables["members"], material.study)
+    shown = [_member({str(k): str(v) for k, v in row.items()}) for row in table.to_dict("records")]
+    return pipe_table(pd.DataFrame(shown), right=["tried", "broke", "left, %", "backward passes"]) if shown else ""
 
 
 def costs(material: Material) -> str:
@@ -80,22 +81,16 @@ def costs(material: Material) -> str:
     return pipe_table(pd.DataFrame(facts.items(), columns=["what", "value"]), right=["value"])
 
 
-def _table_of_members(material: Material, nothing: str) -> str:
-    table = _of_model(material.tables["members"], material.study)
-    shown = [_member({str(k): str(v) for k, v in row.items()}, nothing) for row in table.to_dict("records")]
-    return pipe_table(pd.DataFrame(shown), right=["tried", "broke", "left, %", "backward passes"]) if shown else ""
-
-
-def _member(row: Mapping[str, str], nothing: str) -> dict[str, str]:
+def _member(row: Mapping[str, str]) -> dict[str, str]:
     """Return a line of who broke what; what was broken before any attack ran costs no pass."""
     before = row["member"] == CLEAN
     return {
         "radius": f"{row['norm']} {float(row['epsilon']):g}",
         "attack": "(wrong or broken before)" if before else escape(row["member"]),
-        "tried": nothing if before else row["tried"],
+        "tried": NOTHING if before else row["tried"],
         "broke": row["broke"],
         "left, %": f"{100 * int(row['left']) / int(row['n']):.1f}",
-        "backward passes": nothing if before else f"{int(row['backwards']):,}",
+        "backward passes": NOTHING if before else f"{int(row['backwards']):,}",
     }
 
 
@@ -122,9 +117,7 @@ def _of_model(table: pd.DataFrame, study: Study) -> pd.DataFrame:
 
 
 def _cells(material: Material) -> list[Cell]:
-    table = _of_model(material.tables["cells"], material.study)
-    numbers = [name for name, kind in get_type_hints(Cell).items() if kind in (int, float)]
-    return rows(table.assign(**{name: pd.to_numeric(table[name]) for name in numbers}))
+    return rows(from_text(_of_model(material.tables["cells"], material.study)))
 
 
 def _worst(cells: Iterable[Cell]) -> list[Cell]:
@@ -133,9 +126,8 @@ def _worst(cells: Iterable[Cell]) -> list[Cell]:
 
 def _line(cell: Cell) -> tuple[str, ...]:
     where = ("clean", "") if cell.attack == CLEAN else (cell.norm, f"{cell.epsilon:g}")
-    margins = share_margins(cell.value, cell.n)
-    ends = (100 * (cell.value - margins.below), 100 * (cell.value + margins.above))
-    return (*where, f"{100 * cell.value:.1f}", " to ".join(f"{end:.1f}" for end in ends), f"{cell.n:,}")
+    found = share_interval(cell.value, cell.n)
+    return (*where, f"{100 * cell.value:.1f}", f"{100 * found.low:.1f} to {100 * found.high:.1f}", f"{cell.n:,}")
 
 
 def _share(cell: Cell) -> str:
