@@ -42,7 +42,7 @@ def test_bars_are_means_over_seeds_with_their_range_and_a_seed_without_new_ones_
 
 
 @pytest.mark.parametrize(
-    ("drawn", "said"), [([], "nothing to draw"), ([series()], "mnist: ce, fgsm: not part of this run")]
+    ("drawn", "said"), [([], "nothing to draw"), ([series()], "mnist:\nce, fgsm: not part of this run")]
 )
 def test_nothing_to_draw_is_said(drawn: list[Series[pd.DataFrame]], said: str) -> None:
     figure = newly(drawn)
