@@ -178,6 +178,13 @@ def test_what_starts_a_pipeline_is_slow_and_what_shares_one_is_a_group() -> None
         assert f"-m {tests} -n 2 --dist loadgroup\n" in makefile
 
 
+@pytest.mark.xdist_group("kept_together")
+def test_the_workers_know_of_groups(request: pytest.FixtureRequest) -> None:
+    """pytest 9.2 with pytest-xdist 3.8 passes over them without a word: each worker made each shared run."""
+    together = bool(getattr(request.config.option, "loadgroup", False))  # what a worker is told
+    assert request.node.nodeid.endswith("@kept_together") is together
+
+
 def test_environment_pins_are_those_of_the_lock() -> None:
     def pins(text: str) -> set[str]:
         words = (line.strip(" -\\").split(";")[0].strip() for line in text.splitlines())
