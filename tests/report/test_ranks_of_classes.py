@@ -1,5 +1,7 @@
 """Bars of shares and a line of counts, compared with numbers made here."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,6 +33,7 @@ def test_bars_are_means_over_seeds_with_their_range_and_a_seed_without_new_ones_
     whiskers = [segment for line in shares.collections for segment in line.get_segments()]
     assert whiskers[0][:, 1] == pytest.approx([50, 70])
     assert [label.get_text() for label in shares.get_xticklabels()] == ["0.1", "0.2"]
+    assert shares.get_xlabel() == "epsilon (pixels in [0, 1])"
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [
         "2nd",
@@ -48,6 +51,11 @@ def test_nothing_to_draw_is_said(drawn: list[Series[pd.DataFrame]], said: str) -
     figure = newly(drawn)
     texts = [text.get_text() for text in figure.findobj(Text)]
     assert said in texts
+
+
+def test_radii_have_the_unit_of_their_space() -> None:
+    figure = newly([replace(series(a=run([4, 2], [0.5, 0.5])), space="normalized")])
+    assert figure.axes[0].get_xlabel() == "epsilon (normalized values)"
 
 
 def test_what_was_not_run_takes_no_panel_but_is_said() -> None:

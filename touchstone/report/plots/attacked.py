@@ -1,6 +1,7 @@
 """Read what attacks made of test images: their records, and the points that are kept of them."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
@@ -67,6 +68,8 @@ def newly(drawing: Drawing, results: Results) -> list[Series[pd.DataFrame]]:
                     series.missing[str(model.seed)] = f"failed: {one.attacked.header.reason}"
                 else:
                     series.runs[str(model.seed)] = newly_successful(one.attacked.frame)
+                    threat = one.attacked.header.threat
+                    series = replace(series, space=threat.space if threat else series.space)
             if not shown.models:
                 series.missing["-"] = NOT_PART
             found.append(series)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from touchstone.findings.ranks import RANKS
 from touchstone.report.plots.sources import Series
-from touchstone.report.plots.style import canvas, looks, say, styled
+from touchstone.report.plots.style import canvas, in_units, looks, say, styled
 
 NAMES = {f"rank{rank}": f"{rank}{'nd' if rank == 2 else 'rd' if rank == 3 else 'th'}" for rank in RANKS}
 Handles = dict[str, Any]  # name -> artist, of a legend
@@ -42,6 +42,7 @@ def newly(series: Sequence[Series[pd.DataFrame]]) -> Figure:
     for number, (ax, one) in enumerate(zip(axes.ravel(), there, strict=False)):
         ax.set_title("\n".join([f"{one.dataset}: {one.label}", *one.gaps]))
         handles |= _panel(ax, list(one.runs.values()))
+        ax.set_xlabel(in_units(one.space))
         if number % 2 == 0:
             ax.set_ylabel("share of the newly successful (%)")
     title = "share that falls in the clean image's nth most probable class"
@@ -78,13 +79,13 @@ def _panel(ax: Axes, runs: Sequence[pd.DataFrame]) -> Handles:
         marker="o",
         markersize=3,
         elinewidth=0.6,
+        clip_on=False,  # a count of 0 lies on the edge
     )
     other.set_ylabel("newly successful")
     other.set_ylim(bottom=0)
     other.spines["right"].set_visible(True)
     ax.set_ylim(0, 100)
-    ax.set_xticks(place, [f"{epsilon:g}" for epsilon in runs[0]["epsilon"]], rotation=45)
-    ax.set_xlabel("epsilon")
+    ax.set_xticks(place, [f"{radius:g}" for radius in runs[0]["epsilon"]], rotation=45)
     return handles
 
 

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from touchstone.findings.cells import WORST
 from touchstone.findings.tables import NORMS, data_words
 from touchstone.report.plots.numbers import check_columns, estimate
-from touchstone.report.plots.style import PAGE, Look, canvas, looks, say, styled
+from touchstone.report.plots.style import PAGE, Look, canvas, in_units, looks, say, styled
 
 PANEL = ["dataset", "stand_in", "model", "norm", "suite"]
 KEY = ["dataset", "model", "defense", "seed", "attack", "epsilon"]
@@ -96,7 +96,7 @@ def _curves(ax: Axes, panel: pd.DataFrame, clean: pd.DataFrame, drawn: dict[str,
     count = "0" if counted.empty else f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
     title = [f"{data_words(first['dataset'], first['stand_in'])}, {first['model']}", f"{first['norm']}, n = {count}"]
     ax.set_title("\n".join(title + [f"{status}: {', '.join(whose)}" for status, whose in notes.items()]))
-    ax.set_xlabel("epsilon (pixels in [0, 1])")
+    ax.set_xlabel(in_units("pixel"))
     ax.set_ylabel("worst-case accuracy (%)")
     ax.set_ylim(-3, 103)
     ax.set_xlim(left=0)

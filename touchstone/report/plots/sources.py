@@ -39,6 +39,7 @@ class Series(Generic[T]):
         model: its architecture.
         runs: seed -> data.
         missing: seed -> why it has no finished model.
+        space: of the attack's radii, where it is one.
     """
 
     label: str
@@ -47,6 +48,7 @@ class Series(Generic[T]):
     model: str
     runs: dict[str, T] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
+    space: str = "pixel"
 
     @property
     def gaps(self) -> list[str]:

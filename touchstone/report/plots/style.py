@@ -125,6 +125,11 @@ def canvas(rows: int, columns: int, *, height: float, **kwargs: Any) -> tuple[Fi
     return figure, figure.subplots(rows, columns, squeeze=False, **kwargs)
 
 
+def in_units(space: str) -> str:
+    """Return what an axis of radii in a space is called."""
+    return f"epsilon ({'pixels in [0, 1]' if space == 'pixel' else f'{space} values'})"
+
+
 def say(ax: Axes, text: str) -> None:
     """Write a sentence into the middle of empty axes, in place of data that do not exist."""
     text = text.replace(": ", ":\n", 1)  # it has a panel's width
