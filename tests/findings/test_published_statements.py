@@ -75,7 +75,7 @@ def as_printed(study: str) -> Mapping[str, str]:
         numbers.setdefault((*claim.place[:4], metric, claim.epsilon), three)  # Table 5 repeats some, printed otherwise
     cells = pd.DataFrame([cell for one in numbers.values() for cell in one], columns=COLUMNS)
     said = written.load(written.read(files.statements), study, known, table)
-    found = statements.qualitative(said, table, cells, worst={}, near_zero="", reference=definition.reference)
+    found = statements.qualitative(said, table, cells, worst={}, caps={}, near_zero="", reference=definition.reference)
     return {row["id"]: f"{row['verdict']} {row['right']}/{row['compared']}" for row in found.to_dict("records")}
 
 

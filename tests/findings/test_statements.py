@@ -15,7 +15,7 @@ from toy_claims import FILES, ROW, printed, printed_as_ours, seeds, slugs
 from touchstone.cell import ThreatSpec
 from touchstone.findings import statements
 from touchstone.findings.cells import COLUMNS
-from touchstone.findings.evidence import Trial
+from touchstone.findings.evidence import Caps, Trial
 from touchstone.findings.statements.comparisons import Comparison, Enough, Outcome, conclude, most
 from touchstone.study import statements as written
 from touchstone.study.statements import Statement
@@ -181,13 +181,20 @@ class Case:
         return self
 
     def asked(
-        self, test: str, evidence: str = "Table 1", datasets: str = "", worst: Any = None, **read: Any
+        self, test: str, evidence: str = "Table 1", datasets: str = "", worst: Any = None, caps: Any = None, **read: Any
     ) -> pd.Series:
         row = {"id": "s", "claim": "", "test": test, "evidence_table": evidence, "datasets": datasets}
         said = Statement.of({**row, "published_numbers_agree": "", "threshold": ""})
         cells = pd.DataFrame(self.cells, columns=COLUMNS)
         found = statements.qualitative(
-            [said], claims(self.claims), cells, worst=worst or {}, near_zero="near_zero_0.01", reference="std", **read
+            [said],
+            claims(self.claims),
+            cells,
+            worst=worst or {},
+            caps=caps or {},
+            near_zero="near_zero_0.01",
+            reference="std",
+            **read,
         )
         return found.iloc[0]
 
@@ -366,6 +373,23 @@ def test_numbers_from_other_data_say_nothing_of_the_papers() -> None:
     assert lone.asked("above lenet/mm lenet/std")["verdict"] == "not run"
 
 
+EPOCHS, STEPS, IMAGES = "epochs 5 instead of 50", "steps 10 instead of 40", "30 of 10000 samples"
+
+
+@pytest.mark.parametrize(
+    ("cut", "of", "verdict", "why"),
+    [
+        (Caps(model=(EPOCHS,)), PGD, "not comparable", EPOCHS),
+        (Caps(attack=(STEPS,)), PGD, "not comparable", STEPS),
+        (Caps(size=(IMAGES,)), PGD, "holds", ""),
+        (Caps(attack=(STEPS,)), FGSM, "holds", ""),
+    ],
+)
+def test_what_a_cap_cut_short_says_nothing_of_the_papers_numbers(cut: Caps, of: str, verdict: str, why: str) -> None:
+    found = Case().add(BOTH).asked("above mm std", caps={("mnist", "lenet", "mm", of): cut})
+    assert (found["verdict"], found["why"]) == (verdict, why)
+
+
 # ---- in the worst case
 
 LINF = ThreatSpec("linf", "normalized")
@@ -430,6 +454,18 @@ def test_the_attack_that_stands_for_a_threat_is_one_that_both_sides_have() -> No
     assert case.asked("above mm std", worst=WORST)["worst_verdict"] == "holds"
 
 
+def test_the_worst_case_has_its_own_caps() -> None:
+    case = Case().add(BOTH)
+    for defense, values in (("mm", HIGH), ("std", LOW)):
+        case.cells += seeds(*values, defense=defense, attack=PGD, **HARDEST)
+    hardest, published = (
+        case.asked("above mm std", worst=WORST, caps={("mnist", "lenet", "mm", of): Caps(attack=(STEPS,))})
+        for of in ("worst-linf", PGD)
+    )
+    assert (hardest["verdict"], hardest["worst_verdict"], hardest["worst_why"]) == ("holds", "not comparable", STEPS)
+    assert (published["verdict"], published["worst_verdict"]) == ("not comparable", "holds")
+
+
 # ---- the study's own
 
 
@@ -439,9 +475,8 @@ def test_the_statements_of_the_study_are_tested_on_the_claimed_cells() -> None:
     assert len(said) == 13
     stray = seeds(0.123, defense="minmax-printed", attack=PGD, epsilon=0.9)  # a radius of no claim
     table = pd.concat([printed_as_ours(study), pd.DataFrame(stray)], ignore_index=True)
-    found = statements.qualitative(said, study, table, worst={}, near_zero="near_zero_0.01", reference="std").set_index(
-        "id"
-    )
+    found = statements.qualitative(said, study, table, worst={}, caps={}, near_zero="near_zero_0.01", reference="std")
+    found = found.set_index("id")
     expected = {"mm01": "holds", "mm02": "undecided 5 of 6", "mm03": "holds", "mm04": "fails", "mm05": "fails"}
     expected |= {"mm06": "holds", "mm07": "holds", "mm08": "holds", "mm09": "holds"}
     expected |= {"mm10": "not run", "mm11": "not run", "mm12": "not run", "mm13": "holds"}

@@ -114,6 +114,7 @@ def test_every_number_that_a_statement_reads_is_written(study: str, paper: "Plan
             (w.dataset, w.attack): w.why_not or Trial(w.threat, {j.epsilon: (j.attack, j.radius) for j in w.judges})
             for w in job.worst
         },
+        caps={},
         near_zero="near_zero_0.01",
         reference=job.reference,
         measured=Samples(samples),

@@ -4,7 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -52,6 +52,9 @@ NO_SCATTER = Deviation(0.0, 1)  # of one net that others trained: no other one i
 SEPARATOR = "; "  # between the texts of a column that holds several: why, caps, stands_why
 
 
+Cut: TypeAlias = tuple[str, str, str, str]  # where something may be cut short: dataset, model, defense, attack
+
+
 class Caps(NamedTuple):
     """What this run cut short for one cell (dataset, model, defense, attack), in words.
 
@@ -65,6 +68,11 @@ class Caps(NamedTuple):
     size: tuple[str, ...] = ()
     population: int | None = None
     given: bool = False
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What makes it another number than the one that is printed."""
+        return (*self.model, *self.attack)
 
     def text(self) -> str:
         """All of them in one line."""
@@ -110,20 +118,18 @@ class Evidence:
         deviations: over seeds, on the metric's scale, pooled over the nets that share dataset, attack, metric and
             radius.
         worst: what tests a robust accuracy.
-        caps: (dataset, model, defense, attack) -> what was cut short; a cell that is not there was not.
+        caps: what was cut short; a cell that is not there was not.
         reference: the defense that COMPARED metrics compare with.
     """
 
     numbers: Index
     deviations: Mapping[tuple[str, str, str], Sequence[tuple[float, Deviation | None]]]
     worst: Worst
-    caps: Mapping[tuple[str, str, str, str], Caps]
+    caps: Mapping[Cut, Caps]
     reference: str
 
     @classmethod
-    def of(
-        cls, cells: pd.DataFrame, worst: Worst, caps: Mapping[tuple[str, str, str, str], Caps], reference: str
-    ) -> "Evidence":
+    def of(cls, cells: pd.DataFrame, worst: Worst, caps: Mapping[Cut, Caps], reference: str) -> "Evidence":
         """Gather the evidence; cells as `cells.derive` returns them."""
         numbers = index(cells)
         return cls(numbers, _pooled(numbers), worst, caps, reference)

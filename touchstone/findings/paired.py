@@ -17,7 +17,7 @@ import pandas as pd
 from touchstone.cell import ModelId, same_radius
 from touchstone.findings import metrics
 from touchstone.findings.cells import Cell, Index, at, at_radii
-from touchstone.findings.evidence import SEPARATOR, Caps
+from touchstone.findings.evidence import SEPARATOR, Caps, Cut
 from touchstone.findings.intervals import Margins, interval, remainder
 from touchstone.findings.verdicts import agreement
 from touchstone.findings.vocabulary import PAIRED, known
@@ -283,7 +283,7 @@ COLUMNS = ["id", "reading", *Place._fields[:4], "against", "metric", "epsilon", 
 COLUMNS += ["nets", "n", "verdict", "why", "caps"]
 
 
-def cut_short(pair: Pair, caps: Mapping[tuple[str, str, str, str], Caps]) -> tuple[str, ...]:
+def cut_short(pair: Pair, caps: Mapping[Cut, Caps]) -> tuple[str, ...]:
     """Return what this run cut short for the two attacks, in words; how a net was trained shows in what it matches."""
     both = [caps.get((*pair.place[:3], slug), Caps()) for slug in (pair.place.attack, pair.against)]
     return tuple(dict.fromkeys(text for cut in both for text in (*cut.attack, *cut.size)))

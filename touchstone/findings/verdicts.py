@@ -14,7 +14,7 @@ from scipy import special, stats
 
 from touchstone.cell import ModelId
 from touchstone.findings.cells import ATTACK_GAP, UNDER_THREAT, derive, rows
-from touchstone.findings.evidence import SEPARATOR, Caps, Evidence, Measured, Worst
+from touchstone.findings.evidence import SEPARATOR, Caps, Cut, Evidence, Measured, Worst
 from touchstone.findings.intervals import Deviation, Interval, quantile
 from touchstone.findings.vocabulary import ELSEWHERE, STANDS, VERDICTS, known, outcome
 from touchstone.paths import Results
@@ -286,7 +286,7 @@ def verdicts(
     *,
     readings: Readings,
     worst: Worst,
-    caps: Mapping[tuple[str, str, str, str], Caps],
+    caps: Mapping[Cut, Caps],
     near_zero: str,
     reference: str,
 ) -> pd.DataFrame:
@@ -297,7 +297,7 @@ def verdicts(
         cells: cells.csv.
         readings: as for `claims.expand`.
         worst: (dataset, attack) -> what tests a claim on it, in every reading; or why nothing does.
-        caps: (dataset, model, defense, attack) -> what was cut short; a cell that is not there was not.
+        caps: what was cut short; a cell that is not there was not.
         near_zero: the metric of cells.csv that near_zero_param_ratio_vs_std divides, such as "near_zero_0.01".
         reference: the defense that clean_accuracy_drop_vs_std and near_zero_param_ratio_vs_std compare with.
 
@@ -421,7 +421,7 @@ def _first(claim: Claim, evidence: Evidence, cut: Caps) -> tuple[Verdict, Ours]:
     )
     first = _compared(claim, ours, precision, Sampled(samples.met, samples.population or samples.met, margin))
     if cut.model or cut.attack:
-        first = Verdict("not comparable", (*cut.model, *cut.attack))
+        first = Verdict("not comparable", cut.changes)
     return Verdict(first.word, (*first.why, *found.reasons)), ours
 
 

@@ -140,7 +140,7 @@ STATEMENTS = {
     "holds": Reply("the bounds of all comparisons are on its side", "holds"),
     "fails": Reply("one is on the other side, after Holm's correction", "fails"),
     "undecided": Reply("neither: so many of them are on its side", "undecided {right} of {compared}"),
-    "not comparable": Reply("its numbers are from other data than the paper's", "not comparable"),
+    "not comparable": Reply("its numbers are from other data, or from what a cap cut short", "not comparable"),
     "not run": Reply("a number that it rests on is missing", "not run"),
     "not testable": Reply("no measurement of a re-run answers it", "not testable: {why}"),
 }

@@ -12,7 +12,7 @@ from touchstone.findings import cells, clusters, flags, members, paired, people,
 from touchstone.findings import paper as papers
 from touchstone.findings import statements as answers
 from touchstone.findings import tables as for_people
-from touchstone.findings.evidence import Caps, Trial, Worst
+from touchstone.findings.evidence import Caps, Cut, Trial, Worst
 from touchstone.findings.inputs import by_model, places, write_tables
 from touchstone.findings.statements.measured import Samples, Trainings, Values, What, of_samples
 from touchstone.paths import Results
@@ -78,7 +78,7 @@ def tables(job: TablesJob, files: TableFiles) -> None:
         "cells": measured.cells,
         "claims": judged.assign(records=verdicts.records(judged, measured.cells, results, found)),
         "qualitative": answers.qualitative(
-            said, published, measured.cells, worst=worst, measured=measured.samples, trained=trained, **about
+            said, published, measured.cells, worst=worst, caps=caps, measured=measured.samples, trained=trained, **about
         ),
         "flags": measured.flags,
         "members": measured.members,
@@ -144,7 +144,7 @@ def _worst(job: TablesJob) -> Worst:
     return {(w.dataset, w.attack): w.why_not or Trial(w.threat, _by_radius(w)) for w in job.worst}
 
 
-def _caps(job: TablesJob, sizes: Mapping[str, int]) -> dict[tuple[str, str, str, str], Caps]:
+def _caps(job: TablesJob, sizes: Mapping[str, int]) -> dict[Cut, Caps]:
     def caps(cut: CutShort) -> Caps:
         everything = sizes[cut.data]
         population = min(cut.population or everything, everything)

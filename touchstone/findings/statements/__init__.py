@@ -11,7 +11,7 @@ from functools import partial
 import pandas as pd
 
 from touchstone.findings.cells import derive, index
-from touchstone.findings.evidence import Worst
+from touchstone.findings.evidence import Caps, Cut, Worst
 from touchstone.findings.statements import attacks, defenses, plain, samples, trainings
 from touchstone.findings.statements.comparisons import REPLY, Check, Outcome, Test, conclude
 from touchstone.findings.statements.measured import Samples, Trainings
@@ -56,6 +56,7 @@ def qualitative(
     cells: pd.DataFrame,
     *,
     worst: Worst,
+    caps: Mapping[Cut, Caps],
     near_zero: str,
     reference: str,
     measured: Samples | None = None,
@@ -68,6 +69,7 @@ def qualitative(
         claims: of the study; they say which attacks, radii, models and defenses a statement is about.
         cells: cells.csv.
         worst: as for `verdicts.verdicts`.
+        caps: as for `verdicts.verdicts`.
         near_zero: as for `verdicts.verdicts`.
         reference: as for `verdicts.verdicts`.
         measured: what was measured of every sample under the attacks that `sampled` names.
@@ -84,14 +86,23 @@ def qualitative(
     others = dict(cells.loc[cells["stand_in"] != "", ["dataset", "stand_in"]].itertuples(index=False, name=None))
     rows = []
     for one in statements:
-        replies = (*_asked(one, scope, others), *_asked(one, partial(scope, worst=worst), others, attacked=True))
+        replies = [
+            column
+            for case, attacked in ((scope, False), (partial(scope, worst=worst), True))
+            for column in _asked(one, case, others, caps, attacked=attacked)
+        ]
         rows.append([one.id, one.claim, str(one.test), one.threshold, *replies, one.published_numbers_agree])
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.astype({f"{case}{name}": "Int64" for case in ("", WORST_CASE) for name in ("right", "compared")})
 
 
 def _asked(
-    statement: Statement, scope: Callable[..., Scope], others: Mapping[str, str], *, attacked: bool = False
+    statement: Statement,
+    scope: Callable[..., Scope],
+    others: Mapping[str, str],
+    caps: Mapping[Cut, Caps],
+    *,
+    attacked: bool = False,
 ) -> tuple[object, ...]:
     """Return the REPLY of a statement.
 
@@ -99,6 +110,7 @@ def _asked(
         statement: that is asked.
         scope: (statement, clause) -> the numbers that it is asked of.
         others: dataset -> what stands in for it.
+        caps: as for `qualitative`.
         attacked: ask those clauses alone in which an attacker has a say; the reply is empty without any.
     """
     if statement.test.why_not:
@@ -109,7 +121,7 @@ def _asked(
     checks: list[Check] = []
     left_out: dict[str, None] = {}
     nothing: list[str] = []
-    stand_ins: dict[str, None] = {}
+    unlike: dict[str, None] = {}
     for clause in clauses:
         here = scope(statement=statement, clause=clause)
         found = list(TESTS[clause.name](here, *clause.words))
@@ -117,5 +129,6 @@ def _asked(
         checks += found
         left_out |= dict.fromkeys(outside)
         nothing += [] if found or outside else [str(clause)]
-        stand_ins |= {f"{others[name]} stands in for {name}": None for name in here.datasets if name in others}
-    return conclude(checks, left_out, nothing, stand_ins).columns
+        unlike |= {f"{others[name]} stands in for {name}": None for name in here.datasets if name in others}
+        unlike |= dict.fromkeys(text for place in here.places for text in caps.get(place, Caps()).changes)
+    return conclude(checks, left_out, nothing, unlike).columns

@@ -191,7 +191,7 @@ def conclude(
     checks: Sequence[Check],
     left_out: Iterable[str] = (),
     nothing: Iterable[str] = (),
-    stand_ins: Iterable[str] = (),
+    unlike: Iterable[str] = (),
 ) -> Outcome:
     """Return what becomes of a statement.
 
@@ -199,7 +199,7 @@ def conclude(
         checks: what it rests on.
         left_out: what it could not be asked of, and why.
         nothing: its clauses of which the run has nothing to compare: without them it does not hold.
-        stand_ins: other data that its numbers are from, in words: then it says nothing of the paper's data.
+        unlike: what its numbers are from that the paper's are not, in words: other data, or what is cut short.
     """
     comparisons = [one for check in checks for one in _comparisons(check)]
     states = _states(comparisons)
@@ -212,8 +212,8 @@ def conclude(
     why += [*absent, *(f"left out: {text}" for text in left_out)]
     word = _word({state for _, state in found} | ({"no number"} if absent or not checks else set()))
     numbers = tuple(str(one) for one in comparisons if states[id(one)] != "no number")
-    if numbers and word != "not run" and (others := tuple(stand_ins)):
-        word, why = "not comparable", [*others, *why]
+    if numbers and word != "not run" and (others := tuple(unlike)):
+        word, why = "not comparable", [_some(others), *why]
     right = sum(state == "right" for _, state in found) if checks else None
     return Outcome(word, tuple(why), right, len(found) or None, numbers)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from touchstone.cell import ThreatSpec, distinct_radii, same_radius
 from touchstone.findings.cells import UNDER_THREAT, Index, at
-from touchstone.findings.evidence import Trial, Worst
+from touchstone.findings.evidence import Cut, Trial, Worst
 from touchstone.findings.statements.comparisons import Seeds
 from touchstone.findings.statements.measured import Samples, Trainings
 from touchstone.study.claim import Claim, Place
@@ -101,6 +101,17 @@ class Scope:
         """Return whether the clause is about a net."""
         on = [Subject.of(word) for word in self.clause.on]
         return not on or any(one.defense == net.defense and one.model in ("", net.model) for one in on)
+
+    @property
+    def places(self) -> list[Cut]:
+        """Where the evidence was measured; in the worst case its attacks give way to that."""
+        found = [(*one.place[:3], self._slug(one)) for one in self.evidence]
+        return list(dict.fromkeys(found))
+
+    def _slug(self, claim: Claim) -> str:
+        """Return the attack that is asked where a claim has its own."""
+        trial = self.worst.get((claim.place.dataset, claim.place.attack)) if self.worst and claim.robust else None
+        return (trial.judge(claim.epsilon) if isinstance(trial, Trial) else None) or claim.place.attack
 
     @property
     def datasets(self) -> tuple[str, ...]:
