@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import touchstone
 from touchstone import cli
 from touchstone.commands import COMMANDS
 
@@ -58,6 +59,60 @@ def test_an_unknown_word_comes_with_the_nearest(
         cli.main([command, wrong])
     assert end.value.code == 2
     assert f"did you mean {meant!r}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["evaluate", *["--model", "m", "--weights", "w", "--norm", "linf", "--eps", "0.1", "--epsilon", "1"]],
+            "did you mean '--eps'?",
+        ),
+        (["plan", "--config", "config.yaml"], "'--config' is taken here; allowed: --configfile, --help"),
+        (["plan", "config.yaml"], "touchstone plan: no argument 'config.yaml' is taken here"),
+    ],
+)
+def test_an_unknown_argument_comes_with_those_there_are(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(words) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"--norm": "Linf"}, "argument --norm: no 'Linf' here; allowed: l0, l1, l2, linf; did you mean 'linf'?"),
+        ({"--mean": "0.4,0.4,0.4"}, "expected a number, got '0.4,0.4,0.4'; separate values by spaces"),
+        ({"--device": "gpu"}, "argument --device: no 'gpu' here; allowed: cpu, cuda"),
+        ({"--classes": "0"}, "expected a number above 0"),
+    ],
+)
+def test_a_value_that_is_not_understood_comes_with_what_is(
+    more: dict[str, str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"--model": "m", "--weights": "w", "--norm": "linf", "--eps": "0.1", **more}
+    with pytest.raises(SystemExit) as end:
+        cli.main(["evaluate", *(word for pair in given.items() for word in pair)])
+    assert end.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_it_says_its_version_and_that_it_wants_a_checkout(capsys: pytest.CaptureFixture[str]) -> None:
+    for word in ("--version", "--help"):
+        with pytest.raises(SystemExit):
+            cli.main([word])
+    said = capsys.readouterr().out
+    assert said.startswith(touchstone.__version__)
+    assert "in a checkout of the project" in " ".join(said.split())
+
+
+def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("touchstone.commands.ls.run", interrupted)
+    assert cli.main(["ls", "attacks"]) == cli.INTERRUPTED
 
 
 def test_problems_of_a_config_are_said_without_a_traceback(

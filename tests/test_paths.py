@@ -132,6 +132,14 @@ def test_a_study_is_known_by_its_folder_and_by_its_files(project: Path, monkeypa
     assert paths.suites_beside(here).is_file()
 
 
+def test_a_run_may_be_given_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert paths.run_named(Path("demo")) == Path("results/demo")
+    assert paths.run_named(Path("elsewhere/demo")) == Path("elsewhere/demo")
+    Path("demo").mkdir()
+    assert paths.run_named(Path("demo")) == Path("demo")
+
+
 def test_seconds_are_found_by_rule(tmp_path: Path) -> None:
     results = Results(tmp_path)
     files = [results.benchmark("claims"), results.benchmark("train", "a", "0"), results.benchmark("train", "a", "1")]

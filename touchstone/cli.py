@@ -2,37 +2,45 @@
 
 import argparse
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from touchstone import __version__
 from touchstone.commands import COMMANDS
 from touchstone.files import DamagedError, RunError
 from touchstone.registry import nearest
 from touchstone.study.config import ConfigError
 
-CLOSED = 128 + signal.SIGPIPE  # what a shell says of a program that is ended so
+CLOSED, INTERRUPTED = 128 + signal.SIGPIPE, 128 + signal.SIGINT  # what a shell says of a program that is ended so
+ABOUT = (
+    "Re-run published adversarial-robustness results, or evaluate a net of your own. The commands are started in a "
+    "checkout of the project; installed alone, it is a package for Python."
+)
 
 
 def parser(name: str = "") -> argparse.ArgumentParser:
     """Return what reads the command line: every command is listed, and the one of that name has its arguments."""
-    top = argparse.ArgumentParser(prog="touchstone", description="Re-run published adversarial-robustness results.")
+    top = argparse.ArgumentParser(prog="touchstone", description=ABOUT)
+    top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(metavar="command", required=True)
     for each, (module, about) in COMMANDS.items():
-        one = commands.add_parser(each, help=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+        form = argparse.RawDescriptionHelpFormatter
+        one = commands.add_parser(each, help=about, formatter_class=form, allow_abbrev=False)
         if each == name:
             command = import_module(module)
             one.description = command.__doc__
             command.options(one)
-            one.set_defaults(run=command.run)
+            one.set_defaults(run=command.run, known=re.findall(r"--[a-z-]+", one.format_help()))
     return top
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status: 1 where a file has a problem, 2 for no command; both are printed.
 
-    It is CLOSED where nobody reads the rest of what is printed, as behind `| head`.
+    It is CLOSED where nobody reads the rest of what is printed, as behind `| head`, and INTERRUPTED after Ctrl-C.
     """
     try:
         try:
@@ -42,6 +50,8 @@ def main(words: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _forget_what_nobody_reads()
         return CLOSED
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def run(words: Sequence[str]) -> int:
@@ -50,7 +60,11 @@ def run(words: Sequence[str]) -> int:
     if name and not name.startswith("-") and name not in COMMANDS:
         print(f"touchstone: no command {name!r}; {nearest(name, COMMANDS)}", file=sys.stderr)
         return 2
-    arguments = parser(name).parse_args(words)
+    arguments, others = parser(name).parse_known_args(words)
+    if others:
+        said = nearest(others[0], set(arguments.known))
+        print(f"touchstone {name}: no argument {others[0]!r} is taken here; {said}", file=sys.stderr)
+        return 2
     try:
         print(arguments.run(arguments))
     except (ConfigError, RunError, DamagedError) as error:

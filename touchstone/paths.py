@@ -269,6 +269,11 @@ def own_config(study: str, root: Path = Path()) -> Path:
     return root / OWN_STUDIES / f"{study}.yaml"
 
 
+def run_named(words: Path) -> Path:
+    """Return the folder of a run's results, which may be given by its name."""
+    return words if words.exists() or len(words.parts) > 1 else RESULTS / words
+
+
 def study_in(folder: Path) -> StudyFiles:
     """Return the files of a study in its folder, whose name is the study's."""
     names = ("study.yaml", "claims.csv", "qualitative.csv", "captions.yaml", "figures.csv")

@@ -256,6 +256,11 @@ def options(target: str) -> dict[str, Option]:
     return {k: option for part in (*inherited, own) for k, option in part.items()}
 
 
+def check_defined(target: str) -> None:
+    """Raise SourceError if there is no function or class "module:name", or its file is not Python; nothing is run."""
+    _defined(target)
+
+
 @cache
 def summary(target: str) -> str:
     """Read the first line of the docstring of "module:function" from its source; "" without one.
@@ -338,7 +343,9 @@ def _defined(target: str) -> tuple[ast.FunctionDef | ast.ClassDef, ast.Module, s
             return node, tree, module
     if (origin := _origin(tree, path, module, name)) is not None:
         return _defined(origin)
-    raise SourceError(f"no function or class {name!r} in module {module!r}")
+    there = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    hint = meant(name, there) or " by `def` or `class` at its top level"
+    raise SourceError(f"no function or class {name!r} in module {module!r}{hint}")
 
 
 def _origin(tree: ast.Module, path: Path, module: str, name: str) -> str | None:
@@ -378,5 +385,6 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 def meant(name: str, names: Iterable[str]) -> str:
     """Say which name was probably meant: text for the end of an error message, "" where none is close."""
-    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    known = {one.lower(): one for one in names}
+    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    return f"; did you mean {known[close[0]]!r}?" if close else ""

@@ -37,7 +37,7 @@ def test_two_runs_of_one_config_have_no_difference(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(compare, "save", lambda *_: None)  # drawn above
     runs = [finished(Path("results") / name, attacked(3)) for name in ("a", "b")]
-    said = compare.run(Namespace(one=runs[0], other=runs[1], out=None))
+    said = compare.run(Namespace(one=runs[0], other=Path("b"), out=None))  # or by its name
     assert said.startswith("no difference: 1 cells are equal, sample by sample\n")
     assert Path("results/_compared/a_b/words.csv").is_file()
 

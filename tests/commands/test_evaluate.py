@@ -1,6 +1,7 @@
 """`touchstone evaluate`: what it is asked, and the study that it writes; tests/test_evaluate_runs.py runs it."""
 
 import os
+import subprocess
 import sys
 from argparse import ArgumentParser
 from pathlib import Path
@@ -16,7 +17,7 @@ from touchstone import paths
 from touchstone.commands import evaluate, own
 from touchstone.commands.images import look_at
 from touchstone.commands.own import Data, Net
-from touchstone.models.given import WeightsError, take_out
+from touchstone.models.given import WeightsError, taken_out
 from touchstone.models.given import read as read_weights
 from touchstone.plan.build import batch_job, train_job
 from touchstone.plan.plan import Plan, make_plan
@@ -33,6 +34,14 @@ class Flat(nn.Module):
 
     def forward(self, x):
         return self.fc(x.view(x.size(0), -1))
+
+def nothing():
+    return 0
+
+def three(shape, classes, more):
+    return Flat()
+
+made = Flat()
 """
 
 
@@ -68,7 +77,15 @@ def asked(**changes: Any) -> own.Question:
 
 
 def planned(**changes: Any) -> Plan:
-    return make_plan(Path(), own.write(asked(**changes), replace=True))
+    with own.written(asked(**changes), replace=True) as config:
+        return make_plan(Path(), config)
+
+
+def run(**changes: Any) -> str:
+    """What the command says where it runs nothing."""
+    parser = ArgumentParser()
+    evaluate.options(parser)
+    return evaluate.run(parser.parse_args([*words(**changes), "--write-only"]))
 
 
 def test_the_study_that_is_written_is_planned(here: Path) -> None:
@@ -128,7 +145,7 @@ def test_nets_are_named_in_many_ways(here: Path) -> None:
     assert Net.named("flat_nets.py:Flat") == Net("flat_nets:Flat", {}, here, "flat_nets.py:Flat")
     assert Net.named("torchvision:resnet18") == Net("torchvision", {"name": "resnet18"}, None, "torchvision:resnet18")
     assert Net.named("smallcnn").fn == "smallcnn"
-    assert Net.named("package.module:build").fn == "package.module:build"
+    assert Net.named("touchstone.models.lenet:lenet").fn == "touchstone.models.lenet:lenet"
 
 
 @pytest.mark.parametrize(
@@ -141,10 +158,26 @@ def test_nets_are_named_in_many_ways(here: Path) -> None:
         ({"weights": "none.pt"}, "--weights: there is no file none.pt"),
         ({"dataset": "mnits"}, "--dataset mnits: no such dataset; .*did you mean 'mnist'"),
         ({"dataset": None, "data": "none.npz"}, "--data: there is no file or folder none.npz"),
-        ({"dataset": None, "data": "My Net_v1.pt"}, "--data My Net_v1.pt: .*expected arrays x|no .npz file"),
+        ({"dataset": None, "data": "My Net_v1.pt"}, "--data My Net_v1.pt: .*expected arrays x"),
+        ({"dataset": None, "data": "random.py"}, "--data random.py: no .npz file"),
+        ({"dataset": None}, "--dataset or --data: give one"),
+        ({"dataset": "MNIST"}, "did you mean 'mnist'"),
+        ({"data": "random.py"}, "--data random.py: digits is embedded and reads no files"),
+        ({"dataset": "mnist", "data": "random.py"}, "--data random.py: no folder, as the files of mnist lie in"),
+        ({"dataset": "My Data", "data": "random.py"}, "--dataset My Data: expected small letters.*as my-data"),
+        ({"classes": "12"}, "--classes 12: digits has 10"),
         ({"suite": "ful"}, "--suite ful: no such suite; .*did you mean 'full'"),
         ({"mean": "0.5"}, "--mean and --std go together"),
-        ({"name": "minmax"}, "--name minmax: a name of its own is needed"),
+        ({"mean": "127", "std": "64"}, "are of pixels in .0, 1.*divide those of 0 to 255 by 255"),
+        ({"mean": "0.5", "std": "0"}, "std above 0"),
+        ({"norm": "l0", "eps": ["0.1", "3"]}, "--eps 0.1 3: in l0 a radius is a number of pixels"),
+        ({"name": "minmax"}, "--name minmax: a name of its own is needed; minmax is a study of a paper"),
+        ({"model": "flat_nets.py:Flta"}, "--model flat_nets.py:Flta: no function or class 'Flta'.*did you mean 'Flat'"),
+        ({"model": "flat_nets.py:made"}, "no function or class 'made' in module 'flat_nets' by `def` or `class`"),
+        ({"model": "torchvision:"}, "--model torchvision:: say which: torchvision:NAME"),
+        ({"model": "torchvison:resnet18"}, "did you mean 'torchvision'"),
+        ({"model": ":Flat"}, "--model :Flat: expected FILE.py:NAME"),
+        ({"weights": "My Net_v2.pt"}, "did you mean 'My Net_v1.pt'"),
         ({"name": "!!"}, "a name of its own is needed"),
     ],
 )
@@ -152,11 +185,6 @@ def test_what_is_not_there_is_named(here: Path, changes: dict[str, Any], message
     (here / "random.py").touch()
     with pytest.raises(ConfigError, match=message):
         asked(**changes)
-
-
-def test_a_function_that_a_file_lacks_is_named_by_the_plan(here: Path) -> None:  # noqa: ARG001
-    with pytest.raises(ConfigError, match=r"study.yaml:\d+: models.net.fn: .*no function or class 'Flta'"):
-        planned(model="flat_nets.py:Flta")
 
 
 @pytest.mark.parametrize(
@@ -172,14 +200,108 @@ def test_radii_are_numbers_or_fractions(words: str, value: float | None) -> None
 
 def test_a_study_that_was_edited_is_kept(here: Path) -> None:  # noqa: ARG001
     question = asked()
-    own.write(question, replace=False)
-    own.write(question, replace=False)  # the same again
+    for _ in range(2):  # the same again is no change
+        with own.written(question, replace=False):
+            pass
     definition = paths.own_study(question.name).definition
     definition.write_text(definition.read_text() + "# mine\n")
     with pytest.raises(ConfigError, match=r"is there already, and says something else: --replace"):
-        own.write(question, replace=False)
-    own.write(question, replace=True)
-    assert "# mine" not in definition.read_text()
+        own.written(question, replace=False).__enter__()
+    with own.written(question, replace=True):
+        assert "# mine" not in definition.read_text()
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_question_that_cannot_be_answered_leaves_all_as_it_was(here: Path, before: bool) -> None:
+    home = here / paths.own_study("my-net-v1").definition.parent
+    if before:
+        run()
+        (home / "study.yaml").write_text((home / "study.yaml").read_text() + "# mine\n")
+    kept = {path: path.read_bytes() for path in home.glob("*")}
+    with pytest.raises(ConfigError, match="does not fit"):
+        run(model="lenet", replace=[])
+    assert {path: path.read_bytes() for path in home.glob("*")} == kept
+    assert home.exists() is before
+
+
+FITS = {"fc.weight": torch.zeros(10, 784), "fc.bias": torch.zeros(10)}
+
+
+@pytest.mark.parametrize(
+    ("weights", "changes", "message"),
+    [
+        (b"<!doctype html>", {}, "other.pt is an HTML page, not weights"),
+        (nn.Linear(784, 10), {}, "other.pt holds more than tensors.*--unsafe-unpickle"),
+        ({"a": FITS, "b": FITS}, {}, r"other.pt holds 2 mappings of tensors \(a, b\): say which by `key`"),
+        ({"a": FITS, "b": FITS}, {"key": "c"}, "has no mapping of tensors under 'c'; it has: a, b"),
+        ({**FITS, "more": torch.zeros(1)}, {}, "other.pt does not fit Flat: not expected: more"),
+        (FITS, {"model": "flat_nets.py:nothing"}, "flat_nets:nothing must return a torch.nn.Module, got int"),
+        (FITS, {"model": "flat_nets.py:three"}, "flat_nets:three must take nothing, or shape and classes"),
+        (FITS, {"model": "relative.py:Net"}, "--model relative.py:Net: .*call it package.module:NAME"),
+    ],
+)
+def test_files_that_cannot_be_used_are_found_before_anything_starts(
+    here: Path, weights: object, changes: dict[str, Any], message: str
+) -> None:
+    (here / "relative.py").write_text("from .base import Base\n\nclass Net(Base):\n    pass\n")
+    if isinstance(weights, bytes):
+        (here / "other.pt").write_bytes(weights)
+    else:
+        torch.save(weights, here / "other.pt")
+    with pytest.raises(ConfigError, match=message):
+        run(weights="other.pt", **changes)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (np.full((4, 28, 28), 0.3001), [0, 1, 2, 3], "multiples of 1/255"),
+        (np.zeros((4, 28, 28), "u1"), [0, 1, 2], "a label for each image"),
+        (np.zeros((4, 28, 28), "u1"), [0, 1, 2, -1], "from -1"),
+        (np.zeros((4, 28, 28), "u1"), np.eye(4, dtype="i8"), "a label for each image"),
+        (np.zeros((4, 28, 28), "u1"), np.zeros(4), "y float64 "),
+        (np.zeros((4, 28, 28), "u1"), np.zeros(4, "i8"), "it has one class"),
+        (np.zeros((4, 4, 28, 28), "u1"), [0, 1, 2, 3], "with 1 or 3 channels; got shape"),
+        (np.zeros((4, 28, 28), "u1"), [0, 1, 2, 8], r"got \(2, 10\); --classes says how many"),
+    ],
+)
+def test_arrays_that_cannot_be_used_are_found_before_anything_starts(
+    here: Path, x: np.ndarray, y: Any, message: str
+) -> None:
+    np.savez(here / "some.npz", x=x, y=np.asarray(y))
+    with pytest.raises(ConfigError, match=message):
+        run(dataset=None, data="some.npz")
+
+
+def test_there_may_be_more_classes_than_the_labels_name(here: Path) -> None:
+    np.savez(here / "some.npz", x=np.zeros((4, 28, 28), "u1"), y=np.array([0, 1, 2, 8]))
+    assert "say how" in run(dataset=None, data="some.npz", classes="10")
+    with pytest.raises(ConfigError, match=r"--classes 5: some.npz has 9"):
+        run(dataset=None, data="some.npz", classes="5")
+
+
+def test_a_folder_of_images_is_read_before_anything_starts(here: Path) -> None:
+    for name, size in (("a", (28, 28)), ("b", (28, 27))):
+        (here / "pictures" / name).mkdir(parents=True)
+        Image.new("L", size).save(here / "pictures" / name / "1.png")
+    with pytest.raises(ConfigError, match="images must have one size"):
+        run(dataset=None, data="pictures")
+
+
+def test_a_gpu_that_is_not_there_is_not_asked_for(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="--device cuda: torch sees no GPU here"):
+        asked(device="cuda")
+
+
+def test_an_interrupt_waits_for_what_was_started_to_tidy_up(tmp_path: Path) -> None:
+    """Python's own `run` would kill it after a quarter of a second."""
+    child = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(1); open('done', 'w')"
+    lines = ["import os, signal, sys, threading", "from touchstone.commands.evaluate import _waited_for"]
+    lines += ["threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()"]
+    lines += [f"sys.exit(_waited_for([sys.executable, '-c', {child!r}]))"]
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], cwd=tmp_path, check=False, capture_output=True)
+    assert (done.returncode, (tmp_path / "done").exists()) == (0, True), done.stderr
 
 
 def test_a_first_layer_may_normalise(here: Path) -> None:  # noqa: ARG001
@@ -193,12 +315,31 @@ def test_whole_pickled_objects_are_read_at_the_users_word_alone(here: Path) -> N
     with pytest.raises(WeightsError, match="holds more than tensors"):
         read_weights(here / "whole.pt", own.sum_of_file(here / "whole.pt"), "torch")
     question = asked(weights="whole.pt", unsafe_unpickle=[])
-    assert question.weights == paths.own_study("whole").beside("weights.safetensors")
-    state = read_weights(question.weights, own.sum_of_file(question.weights), "safetensors")
+    with own.written(question, replace=False):
+        kept = paths.own_study("whole").beside("weights.safetensors")
+    assert own.study(question)["title"] == "whole.pt on digits"
+    state = read_weights(kept, question.weights.sha256, "safetensors")
     assert torch.equal(state["1.weight"], net[1].weight)
     (here / "text.pt").write_text("no pickle")
     with pytest.raises(ConfigError, match=r"--weights: text.pt cannot be unpickled"):
         asked(weights="text.pt", unsafe_unpickle=[])
+
+
+def test_weights_that_were_taken_out_stay_till_they_may_be_replaced(here: Path) -> None:
+    kept = paths.own_study("whole").beside("weights.safetensors")
+    for value, refused in ((0.0, False), (1.0, True)):
+        net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+        nn.init.constant_(net[1].weight, value)
+        torch.save(net, here / "whole.pt")
+        question = asked(weights="whole.pt", unsafe_unpickle=[])
+        if refused:
+            before = kept.read_bytes()
+            with pytest.raises(ConfigError, match="is there already"):
+                own.written(question, replace=False).__enter__()
+            assert kept.read_bytes() == before
+        else:
+            with own.written(question, replace=False):
+                pass
 
 
 def test_a_checkout_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,4 +347,4 @@ def test_a_checkout_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(ConfigError, match="there are no suites here; start it in a checkout"):
         asked()
     with pytest.raises(WeightsError, match="cannot be unpickled"):
-        take_out(tmp_path / "none", tmp_path / "out")
+        taken_out(tmp_path / "none")

@@ -57,3 +57,15 @@ def test_the_citation_file_names_every_work_that_is_re_run(root: Path, monkeypat
     works = cited["references"]
     identified = {one["value"] for work in works for one in work.get("identifiers", ())}
     assert named == identified | {f"doi:{work['doi']}" for work in works if "doi" in work}
+
+
+def test_a_study_of_the_user_s_own_stands_apart_and_one_that_is_broken_is_named(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    mine = project / "studies-own" / "abc"
+    mine.mkdir(parents=True)
+    (mine / "study.yaml").write_text("fn: :Net: x")
+    *_, last = ls.studies()
+    assert last[:2] == ("studies-own/abc", "?")
+    assert "studies-own/abc/study.yaml" in last[2]

@@ -44,3 +44,8 @@ def test_a_file_that_is_not_there_is_an_error_of_the_config(root: Path, monkeypa
     monkeypatch.chdir(root)
     with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
         plan.run(Namespace(configfile=Path("nowhere.yaml")))
+    with pytest.raises(ConfigError, match=r"configs/papper\.yaml: there is no such file; did you mean 'paper\.yaml'"):
+        plan.run(Namespace(configfile=Path("configs/papper.yaml")))
+    monkeypatch.chdir(root / "docs")
+    with pytest.raises(ConfigError, match=r"config\.yaml: there is no such file: start it in a checkout"):
+        plan.run(Namespace(configfile=None))

@@ -62,3 +62,11 @@ def test_what_is_wrong_is_found_in_every_file(project: Path, file: str, old: str
 def test_a_file_that_is_not_there_comes_with_the_nearest(root: Path) -> None:
     with pytest.raises(ConfigError, match=r"studies/minmx: there is no such file or folder; did you mean 'minmax'"):
         said(str(root / "studies" / "minmx"))
+
+
+def test_a_folder_of_studies_is_none(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    with pytest.raises(ConfigError, match=r"studies: a folder without study.yaml; these in it have one: .*minmax"):
+        said("studies")
+    with pytest.raises(ConfigError, match=r"rules: a folder without study.yaml$"):
+        said("rules")

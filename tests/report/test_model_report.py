@@ -85,6 +85,11 @@ def test_flags_are_said_in_words_and_technical_ones_are_not(material: Callable[.
     assert model.values(material(raised, technical))["flags"] == (
         r"- *saturated* (preflight linf): 31 % of the samples have 1 - p\_y == 0."
     )
+    table = Results.of("own-toy").table("toy", "flags")
+    assert model.looks_wrong(table, "lenet") == (
+        "looks wrong: saturated (preflight linf): 31 % of the samples have 1 - p_y == 0"
+    )
+    assert model.looks_wrong(table, "other") == ""
     assert model.values(material())["flags"] == ""
 
 

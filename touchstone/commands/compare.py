@@ -26,7 +26,9 @@ WORD = ("study", "claim", "reading", "what", "first", "second")
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add what it takes."""
-    parser.add_argument("one", metavar="RUN_A", type=Path, help="folder of a finished run, results/<run>")
+    parser.add_argument(
+        "one", metavar="RUN_A", type=Path, help="a finished run: its folder, results/<run>, or its name"
+    )
     parser.add_argument("other", metavar="RUN_B", type=Path, help="another one")
     parser.add_argument("--out", type=Path, help="folder for the tables and the picture")
 
@@ -38,7 +40,7 @@ def run(arguments: argparse.Namespace) -> str:
         RunError: for a folder without a finished run.
         DamagedError: for a file that is not as the run left it.
     """
-    one, other = load_run(arguments.one), load_run(arguments.other)
+    one, other = (load_run(paths.run_named(given)) for given in (arguments.one, arguments.other))
     found = compare(one, other)
     files = paths.comparison(arguments.out or paths.compared(one.results, other.results))
     for path, table in ((files.cells, found.cells), (files.words, found.words)):

@@ -19,22 +19,23 @@ from typing import get_args
 
 from touchstone import paths
 from touchstone.commands import own
-from touchstone.commands.own import Data, Net, Question
-from touchstone.commands.text import columns
+from touchstone.commands.own import Data, Net, Question, Weights
+from touchstone.commands.text import columns, one_of
 from touchstone.data import DATASETS
 from touchstone.files import RunError
 from touchstone.findings.cells import rows
 from touchstone.findings.results import load_run
 from touchstone.paths import Results
-from touchstone.plan.plan import make_plan
-from touchstone.registry import load, nearest
-from touchstone.report.model import lines
+from touchstone.plan.plan import Plan, make_plan
+from touchstone.registry import load, meant, nearest
+from touchstone.report.model import lines, looks_wrong
 from touchstone.study.config import ConfigError
 from touchstone.study.schema import Norm
 from touchstone.study.suites import PLAIN, load_suites
 
 SAMPLES = 1000
 NORMS = get_args(Norm)
+DEVICES = ("cpu", "cuda")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -49,15 +50,17 @@ def options(parser: argparse.ArgumentParser) -> None:
     add("--dataset", help=f"{', '.join(DATASETS)}; or a name for data of your own")
     add("--data", type=Path, help="an .npz file (x, y), a folder of images per class, or the folder of a known "
         "dataset's files, which are downloaded if it is left out")  # fmt: skip
-    add("--norm", required=True, choices=NORMS)
-    add("--eps", required=True, nargs="+", type=_radius, metavar="E", help="radii in pixels of [0, 1]: 0.3, 8/255")
+    add("--classes", type=_number, metavar="N", help="of data of your own (default: as its labels say)")
+    add("--norm", required=True, type=one_of(NORMS), help=", ".join(NORMS))
+    add("--eps", required=True, nargs="+", type=_radius, metavar="E", help="radii in pixels of [0, 1]: 0.3, 8/255; in "
+        "l0 numbers of pixels")  # fmt: skip
     add("--samples", type=_count, default=SAMPLES, metavar="N", help="test images, or all (default: %(default)s)")
     add("--suite", default="quick", help="of attacks: quick, or full, which has standard AutoAttack in it")
-    add("--mean", nargs="+", type=float, help="of a first layer of normalisation, one value or one per channel")
-    add("--std", nargs="+", type=float, help="likewise")
+    add("--mean", nargs="+", type=_value, help="of a first layer of normalisation, one value or one per channel")
+    add("--std", nargs="+", type=_value, help="likewise")
     add("--name", help="of the study (default: that of the file of weights)")
     add("--replace", action="store_true", help="write a study of that name anew")
-    add("--device", choices=("cpu", "cuda"), help="default: cuda where torch sees one")
+    add("--device", type=one_of(DEVICES), help="cpu or cuda (default: cuda where torch sees one)")
     add("--threads", type=_count, default="all", metavar="N", help="of the CPU (default: %(default)s)")
     add("--write-only", action="store_true", help="write study and config, and run nothing")
 
@@ -70,8 +73,9 @@ def run(arguments: argparse.Namespace) -> str:
         RunError: if the run failed.
     """
     question = asked(arguments)
-    config = own.write(question, replace=arguments.replace)
-    make_plan(Path(), config)  # whatever is wrong is said before Snakemake starts
+    with own.written(question, replace=arguments.replace) as config:
+        plan = make_plan(Path(), config)  # whatever is wrong is said before Snakemake starts
+        _rehearse(plan, question)
     results = Results.of(question.run)
     report = results.report(question.name)
     command = ["--cores", str(question.threads), "--configfile", str(config), "--", str(report.pdf)]
@@ -79,10 +83,40 @@ def run(arguments: argparse.Namespace) -> str:
     said += f"  {shlex.join(['snakemake', *command])}"
     if arguments.write_only:
         return said
-    if subprocess.run([sys.executable, "-m", "snakemake", *command], check=False).returncode:
+    if _waited_for([sys.executable, "-m", "snakemake", *command]):
         raise RunError(f"the run failed, see above; its logs are in {results.root / 'logs'}\n{said}")
     found = columns(lines(rows(load_run(results.root).cells), own.NET))
-    return f"{found}\n\nreport: {report.pdf} ({report.html.name} beside it)\n{said}"
+    wrong = looks_wrong(results.table(question.name, "flags"), own.NET)
+    return "\n\n".join(filter(None, [found, wrong, f"report: {report.pdf} ({report.html.name} beside it)\n{said}"]))
+
+
+def _rehearse(plan: Plan, question: Question) -> None:
+    """Do in small what the jobs will do with the user's own files.
+
+    Raises:
+        ConfigError: if one of them cannot be used; whatever else the user's own code raises goes on as it is.
+    """
+    try:
+        load("touchstone.jobs.rehearsal:rehearse")(plan)
+    except ImportError as error:
+        package = "package.module:NAME, from the folder above the package" if "relative import" in str(error) else ""
+        hint = f"; call it {package}" if package else ""
+        raise ConfigError([f"--model {question.net.words}: {error}{hint}"]) from error
+    except ValueError as error:
+        hint = (
+            "; --classes says how many there are" if question.data.images and "must return logits" in str(error) else ""
+        )
+        raise ConfigError([f"{error}{hint}"]) from error
+
+
+def _waited_for(command: Sequence[str]) -> int:
+    """Run a program and return its exit status; an interrupt is for it to obey, and to tidy up after."""
+    with subprocess.Popen(command) as process:
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                continue
 
 
 def asked(arguments: argparse.Namespace) -> Question:
@@ -95,9 +129,13 @@ def asked(arguments: argparse.Namespace) -> Question:
         raise ConfigError([f"{paths.suites()}: there are no suites here; start it in a checkout"])
     name = own.slug(arguments.name or arguments.weights.stem)
     taken = {study for study, files in paths.studies().items() if files != paths.own_study(study)}
-    if not name or name in taken:
-        raise ConfigError([f"--name {name or arguments.weights}: a name of its own is needed, in letters and digits"])
-    data, suites = Data.named(arguments.dataset, arguments.data), load_suites(paths.suites())
+    if not name:
+        said = arguments.name or arguments.weights.stem
+        raise ConfigError([f"--name {said}: a name of its own is needed, in letters and digits"])
+    if name in taken:
+        raise ConfigError([f"--name {name}: a name of its own is needed; {name} is a study of a paper"])
+    data = Data.named(arguments.dataset, arguments.data, arguments.classes)
+    suites = load_suites(paths.suites())
     if arguments.suite not in suites.by_name:
         raise ConfigError([f"--suite {arguments.suite}: no such suite; {nearest(arguments.suite, suites.by_name)}"])
     transfers = any(one.substitute == PLAIN for one in suites.members(arguments.suite, arguments.norm).values())
@@ -110,39 +148,57 @@ def asked(arguments: argparse.Namespace) -> Question:
     return Question(
         name=name,
         net=net,
-        weights=_weights(arguments, name, net),
-        key="" if arguments.unsafe_unpickle else arguments.key,
+        weights=_weights(arguments, net),
         data=data,
         norm=arguments.norm,
-        epsilons=tuple(sorted(set(arguments.eps))),
+        epsilons=_radii(arguments.norm, arguments.eps),
         samples=arguments.samples,
         suite=arguments.suite,
         transfers=transfers,
         constants=_constants(arguments.mean, arguments.std),
-        device=arguments.device or ("cuda" if load("torch.cuda:is_available")() else "cpu"),
+        device=_device(arguments.device),
         threads=arguments.threads or len(os.sched_getaffinity(0)),
     )
 
 
-def _weights(arguments: argparse.Namespace, name: str, net: Net) -> Path:
+def _weights(arguments: argparse.Namespace, net: Net) -> Weights:
     """Return the file of weights; of whole pickled objects they are taken out, at the user's word."""
     file: Path = arguments.weights.expanduser()
     if not file.is_file():
-        raise ConfigError([f"--weights: there is no file {file}"])
+        raise ConfigError([f"--weights: there is no file {file}{meant(file.name, paths.beside(file))}"])
     if not arguments.unsafe_unpickle:
-        return file
-    out = paths.own_study(name).beside("weights.safetensors")
+        return Weights(file, arguments.key)
     try:
-        load("touchstone.models.given:take_out")(file, out, key=arguments.key, code=net.code)
+        return Weights(file, taken=load("touchstone.models.given:taken_out")(file, key=arguments.key, code=net.code))
     except ValueError as error:
         raise ConfigError([f"--weights: {error}"]) from error
-    return out
+
+
+def _radii(norm: str, radii: Sequence[float]) -> tuple[float, ...]:
+    """Return radii rising; in l0 they count pixels."""
+    if norm == "l0" and any(radius != round(radius) for radius in radii):
+        raise ConfigError(
+            [f"--eps {' '.join(f'{radius:g}' for radius in radii)}: in l0 a radius is a number of pixels"]
+        )
+    return tuple(sorted(set(radii)))
+
+
+def _device(asked: str | None) -> str:
+    """Return the device that was asked for, or cuda where torch sees one."""
+    there = load("torch.cuda:is_available")()
+    if asked == "cuda" and not there:
+        raise ConfigError(["--device cuda: torch sees no GPU here"])
+    return asked or ("cuda" if there else "cpu")
 
 
 def _constants(mean: Sequence[float] | None, std: Sequence[float] | None) -> tuple[list[float], list[float]] | None:
     if (mean is None) != (std is None):
         raise ConfigError(["--mean and --std go together: a first layer subtracts one and divides by the other"])
-    return None if mean is None or std is None else ([*mean], [*std])
+    if mean is None or std is None:
+        return None
+    if min(std) <= 0 or max(std) > 1 or min(mean) < 0 or max(mean) > 1:
+        raise ConfigError(["--mean and --std are of pixels in [0, 1], std above 0: divide those of 0 to 255 by 255"])
+    return [*mean], [*std]
 
 
 def _radius(words: str) -> float:
@@ -156,10 +212,22 @@ def _radius(words: str) -> float:
     return value
 
 
+def _value(words: str) -> float:
+    """Read a value of a channel."""
+    try:
+        return float(words)
+    except ValueError as error:
+        hint = "; separate values by spaces" if "," in words else ""
+        raise argparse.ArgumentTypeError(f"expected a number, got {words!r}{hint}") from error
+
+
+def _number(words: str) -> int:
+    """Read a count above 0."""
+    if not words.isdecimal() or int(words) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {words!r}")
+    return int(words)
+
+
 def _count(words: str) -> int | None:
     """Read a count; None for all."""
-    if words == "all":
-        return None
-    if not words.isdecimal() or int(words) < 1:
-        raise argparse.ArgumentTypeError(f"expected a count above 0, or all, got {words!r}")
-    return int(words)
+    return None if words == "all" else _number(words)

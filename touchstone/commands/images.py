@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from touchstone import paths
 from touchstone.files import sum_of_file, sum_of_folder
+from touchstone.registry import meant
 from touchstone.study.config import ConfigError
 
 CHANNELS = (1, 3)
@@ -43,32 +45,51 @@ class Images:
         return {"fn": self.fn, "sha256": self.sha256, **self.options, **about}
 
 
-def look_at(place: Path) -> Images:
+def look_at(place: Path, classes: int | None = None) -> Images:
     """Return what a file or folder holds.
+
+    Args:
+        place: where it lies.
+        classes: how many there are; None to take the largest label, or the folders.
 
     Raises:
         ConfigError: if it is not there, or holds no images with labels.
     """
     if place.is_dir():
-        return _folder(place)
+        return _folder(place, classes)
     if not place.is_file():
-        raise ConfigError([f"--data: there is no file or folder {place}"])
-    return _npz(place)
+        raise ConfigError([f"--data: there is no file or folder {place}{meant(place.name, paths.beside(place))}"])
+    return _npz(place, classes)
 
 
-def _npz(file: Path) -> Images:
+def _npz(file: Path, classes: int | None) -> Images:
+    if not zipfile.is_zipfile(file):
+        raise ConfigError([f"--data {file}: no .npz file (numpy.savez writes one)"])
     try:
         with np.load(file, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError, AttributeError) as error:
+    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
         raise ConfigError([f"--data {file}: no .npz file of plain arrays: {error}"]) from error
     x, y = (found.get(f"{kind}_test", found.get(kind)) for kind in "xy")
-    if x is None or y is None or not y.size or y.dtype.kind not in "iu":
+    if not isinstance(x, np.ndarray) or not isinstance(y, np.ndarray):
         has = ", ".join(found) or "nothing"
-        raise ConfigError([f"--data {file}: expected arrays x and integer y, or x_test and y_test; it has {has}"])
+        raise ConfigError([f"--data {file}: expected arrays x and y, or x_test and y_test; it has {has}"])
+    if y.dtype.kind not in "iu" or y.shape != x.shape[:1] or not y.size or y.min() < 0:
+        about = f"y {y.dtype} {y.shape} beside x {x.dtype} {x.shape}" + (f", from {y.min()}" if y.size else "")
+        raise ConfigError([f"--data {file}: expected a label for each image, an integer from 0 on; got {about}"])
     layout, shape = _layout(file, x.shape)
     training = len(found.get("y_train", ()))
-    return Images("npz", sum_of_file(file), shape, int(y.max()) + 1, training, {"layout": layout})
+    number = _enough(file, int(y.max()) + 1, classes)
+    return Images("npz", sum_of_file(file), shape, number, training, {"layout": layout})
+
+
+def _enough(place: Path, found: int, classes: int | None) -> int:
+    """Return how many classes there are: those that were found, or more."""
+    if classes is not None and classes < found:
+        raise ConfigError([f"--classes {classes}: {place} has {found}"])
+    if (classes or found) < 2:
+        raise ConfigError([f"--data {place}: it has one class; at least two are needed (--classes)"])
+    return classes or found
 
 
 def _layout(file: Path, shape: tuple[int, ...]) -> tuple[str, tuple[int, int, int]]:
@@ -80,13 +101,14 @@ def _layout(file: Path, shape: tuple[int, ...]) -> tuple[str, tuple[int, int, in
             return "NCHW", (channels, height, width)
         case (_, height, width, channels) if channels in CHANNELS:
             return "NHWC", (channels, height, width)
-    raise ConfigError([f"--data {file}: images must be (N, C, H, W), (N, H, W, C) or (N, H, W), got shape {shape}"])
+    form = f"(N, C, H, W), (N, H, W, C) or (N, H, W), with {' or '.join(map(str, CHANNELS))} channels"
+    raise ConfigError([f"--data {file}: images must be {form}; got shape {shape}"])
 
 
-def _folder(home: Path) -> Images:
+def _folder(home: Path, classes: int | None) -> Images:
     test = home / "test" if (home / "test").is_dir() else home
-    classes = sorted(entry for entry in test.iterdir() if entry.is_dir())
-    first = next((file for folder in classes for file in sorted(folder.iterdir())), None)
+    folders = sorted(entry for entry in test.iterdir() if entry.is_dir())
+    first = next((file for folder in folders for file in sorted(folder.iterdir())), None)
     if first is None:
         raise ConfigError([f"--data {home}: expected a folder of images per class"])
     try:
@@ -96,4 +118,5 @@ def _folder(home: Path) -> Images:
     except (UnidentifiedImageError, OSError) as error:
         raise ConfigError([f"--data {home}: {first} is no image: {error}"]) from error
     training = sum(1 for file in (home / "train").rglob("*") if file.is_file())
-    return Images("folder", sum_of_folder(home), (channels, height, width), len(classes), training, {})
+    number = _enough(home, len(folders), classes)
+    return Images("folder", sum_of_folder(home), (channels, height, width), number, training, {})

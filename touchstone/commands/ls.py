@@ -12,11 +12,11 @@ from pathlib import Path
 
 from touchstone import paths
 from touchstone.attacks import ATTACKS
-from touchstone.commands.text import columns
+from touchstone.commands.text import columns, one_of
 from touchstone.data import DATASETS
 from touchstone.defenses import DEFENSES
 from touchstone.models import MODELS
-from touchstone.registry import nearest
+from touchstone.paths import StudyFiles
 from touchstone.study import claims
 from touchstone.study.config import ConfigError, read
 
@@ -25,7 +25,7 @@ Lines = Iterator[tuple[str, ...]]
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add what it takes."""
-    parser.add_argument("what", type=_known, help=", ".join(KINDS))
+    parser.add_argument("what", type=one_of(KINDS), help=", ".join(KINDS))
 
 
 def run(arguments: argparse.Namespace) -> str:
@@ -42,10 +42,19 @@ def studies() -> Lines:
     found = paths.studies(Path())
     if not found:
         raise ConfigError([f"{paths.STUDIES}: there are no studies here; start it in a checkout"])
+    own = {name for name, files in found.items() if files == paths.own_study(name)}
     yield ("study", "numbers", "source")
-    for name, files in found.items():
+    for name in sorted(found, key=lambda name: name in own):  # those of papers first
+        yield (str(paths.OWN_STUDIES / name) if name in own else name, *_study(found[name]))
+
+
+def _study(files: StudyFiles) -> tuple[str, str]:
+    """Return how many numbers a study has and its source; what is wrong with one that cannot be read."""
+    try:
         sheet = claims.read(files.claims)
-        yield (name, str(len(sheet.rows) if sheet else 0), str(read(files.definition)[0].get("citation", "")))
+        return (str(len(sheet.rows) if sheet else 0), str(read(files.definition)[0].get("citation", "")))
+    except ConfigError as error:
+        return ("?", error.problems[0])
 
 
 def datasets() -> Lines:
@@ -80,9 +89,3 @@ KINDS: Mapping[str, Callable[[], Lines]] = {
     "defenses": defenses,
     "attacks": attacks,
 }
-
-
-def _known(what: str) -> str:
-    if what not in KINDS:
-        raise argparse.ArgumentTypeError(f"no list of {what!r}; {nearest(what, KINDS)}")
-    return what

@@ -5,7 +5,8 @@ A question becomes files that can be kept, edited and run again; nothing here ru
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,19 @@ from typing import Any
 from touchstone import paths
 from touchstone.commands.images import Images, look_at
 from touchstone.data import DATASETS
-from touchstone.files import sum_of_file, write_bytes, yaml_text
+from touchstone.files import sum_of, sum_of_file, write_bytes, yaml_text
 from touchstone.models import MODELS
-from touchstone.registry import SourceError, is_own, module_path, nearest
+from touchstone.registry import SourceError, check_defined, find_code, meant, module_path, nearest
 from touchstone.study.config import ConfigError
 from touchstone.study.suites import worst_slug
 
 NET, GIVEN, PLAIN = "net", "given", "plain"  # slugs of what is evaluated, and of the net that transfers start from
 LIBRARIES = ("torchvision", "timm")
+HOW = "FILE.py:NAME, module:NAME, torchvision:NAME, timm:NAME"
 PLAIN_NETS = {1: "lenet", 3: "cnn3"}  # channels -> a small net that learns such images in minutes
 RECIPE = {"optimizer": "adam", "lr": 0.001, "batch_size": 128, "epochs": 5}  # of that net
 BATCH_SIZE = 256
+TAKEN = "weights.safetensors"  # beside the study: what was taken out of a file of pickled objects
 HEAD = "# Written by `touchstone evaluate`; edit it, and run it again: snakemake --cores all --configfile {}\n"
 
 
@@ -50,20 +53,48 @@ class Net:
         Raises:
             ConfigError: if there is no such net, or none was named.
         """
-        place, _, name = words.rpartition(":") if ":" in words else (words, "", "")
-        if place in LIBRARIES and name:
+        place, colon, name = words.rpartition(":") if ":" in words else (words, "", "")
+        if place in LIBRARIES:
+            if not name:
+                raise ConfigError([f"--model {words}: say which: {place}:NAME"])
             return cls(place, {"name": name}, None, words)
         if place.endswith(".py"):
-            return cls(*_in_file(Path(place).expanduser(), name), words)
-        if not is_own(words) and words not in MODELS:
-            how = "FILE.py:NAME, module:NAME, torchvision:NAME, timm:NAME"
-            raise ConfigError([f"--model {words}: expected {how}, or one of touchstone's; {nearest(words, MODELS)}"])
+            return cls(_defined(words, *_in_file(Path(place).expanduser(), name)), {}, _folder(place), words)
+        if colon and place and name:
+            return cls(_defined(words, words), {}, None, words)
+        if words not in MODELS or colon:
+            raise ConfigError([f"--model {words}: expected {HOW}, or one of touchstone's; {nearest(words, MODELS)}"])
         return cls(words, {}, None, words)
 
 
-def _in_file(file: Path, name: str) -> tuple[str, dict[str, Any], Path]:
+def _folder(place: str) -> Path:
+    return Path(place).expanduser().resolve().parent
+
+
+def _defined(words: str, target: str, folder: Path | None = None) -> str:
+    """Return a target if there is such a function or class.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    if folder is not None:
+        find_code(folder)
+    try:
+        check_defined(target)
+    except SourceError as error:
+        library = meant(target.partition(":")[0], LIBRARIES)
+        raise ConfigError([f"--model {words}: {error}{library}"]) from error
+    return target
+
+
+def _in_file(file: Path, name: str) -> tuple[str, Path]:
+    """Return what a file makes a net with, as "module:name", and the folder that Python has to know.
+
+    Raises:
+        ConfigError: if there is no such file, or Python would import another.
+    """
     if not file.is_file():
-        raise ConfigError([f"--model: there is no file {file}"])
+        raise ConfigError([f"--model: there is no file {file}{meant(file.name, paths.beside(file))}"])
     if not name:
         raise ConfigError([f"--model {file}: say which function or class makes the net: {file}:NAME"])
     module, folder = file.stem, file.resolve().parent
@@ -73,7 +104,34 @@ def _in_file(file: Path, name: str) -> tuple[str, dict[str, Any], Path]:
         other = file.resolve()
     if not module.isidentifier() or module in sys.stdlib_module_names or other != file.resolve():
         raise ConfigError([f"--model {file}: Python cannot import it by that name, or has another {module}: rename it"])
-    return f"{module}:{name}", {}, folder
+    return f"{module}:{name}", folder
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights.
+
+    Attributes:
+        file: the user's.
+        key: entry of it which holds them; "" for the only one.
+        taken: what was taken out of it, as safetensors; None where the file itself can be read.
+    """
+
+    file: Path
+    key: str = ""
+    taken: bytes | None = None
+
+    @property
+    def sha256(self) -> str:
+        """Of what is read."""
+        return sum_of_file(self.file) if self.taken is None else sum_of(self.taken)
+
+    def definition(self) -> dict[str, Any]:
+        """Return what study.yaml says of them."""
+        if self.taken is not None:
+            return {"file": TAKEN, "sha256": self.sha256}
+        key = {"key": self.key} if self.key else {}
+        return {"file": str(self.file.resolve()), "sha256": self.sha256, **key}
 
 
 @dataclass(frozen=True)
@@ -95,21 +153,44 @@ class Data:
     trains: bool
 
     @classmethod
-    def named(cls, dataset: str | None, place: Path | None) -> "Data":
+    def named(cls, dataset: str | None, place: Path | None, classes: int | None = None) -> "Data":
         """Read what a user writes: a dataset of the package, and where its files lie; or data of the user's own.
+
+        Args:
+            dataset: its name; of data of one's own that of the file, if it is left out.
+            place: where they lie.
+            classes: of data of one's own; None to count them.
 
         Raises:
             ConfigError: if there is no such dataset, or nothing at that place.
         """
         there = {"local": str(place.expanduser().resolve())} if place else "download"
         if dataset in DATASETS:
-            spec = DATASETS[dataset]
-            return cls(dataset, "embedded" if spec.embedded else there, None, spec.shape[0], True)
+            return cls._known(dataset, place, there, classes)
         if place is None:
-            known = nearest(dataset or "", DATASETS)
+            if dataset is None:
+                raise ConfigError(["--dataset or --data: give one, the name of a dataset or a file of your own"])
+            known = nearest(dataset, DATASETS)
             raise ConfigError([f"--dataset {dataset}: no such dataset; {known}; data of your own: --data FILE.npz"])
-        images = look_at(place.expanduser())
-        return cls(dataset or slug(place.stem), there, images, images.shape[0], images.training > 0)
+        name = dataset or slug(place.stem)
+        if name in DATASETS:
+            raise ConfigError([f"--data {place}: {name} is the name of a known dataset; give another as --dataset"])
+        if not name or name != slug(name):
+            raise ConfigError([f"--dataset {name}: expected small letters, digits and hyphens, as {slug(name) or 'x'}"])
+        images = look_at(place.expanduser(), classes)
+        return cls(name, there, images, images.shape[0], images.training > 0)
+
+    @classmethod
+    def _known(cls, name: str, place: Path | None, there: str | dict[str, str], classes: int | None) -> "Data":
+        spec = DATASETS[name]
+        other = "call data of your own by another name (--dataset)"
+        if classes not in (None, spec.classes):
+            raise ConfigError([f"--classes {classes}: {name} has {spec.classes}; {other}"])
+        if place is not None and spec.embedded:
+            raise ConfigError([f"--data {place}: {name} is embedded and reads no files; {other}"])
+        if place is not None and not place.expanduser().is_dir():
+            raise ConfigError([f"--data {place}: no folder, as the files of {name} lie in; {other}"])
+        return cls(name, "embedded" if spec.embedded else there, None, spec.shape[0], True)
 
 
 @dataclass(frozen=True)
@@ -119,8 +200,7 @@ class Question:
     Attributes:
         name: slug of the study.
         net: that is asked about.
-        weights: file of its weights.
-        key: entry of that file which holds them; "" for the only one.
+        weights: its weights.
         data: images and their classes.
         norm: of the threat.
         epsilons: rising radii, in pixels.
@@ -134,8 +214,7 @@ class Question:
 
     name: str
     net: Net
-    weights: Path
-    key: str
+    weights: Weights
     data: Data
     norm: str
     epsilons: tuple[float, ...]
@@ -165,7 +244,7 @@ def slug(words: str) -> str:
 def study(question: Question) -> dict[str, Any]:
     """Return the content of study.yaml."""
     q, dataset, images = question, question.data.slug, question.data.images
-    file: dict[str, Any] = {"file": str(q.weights.resolve()), "sha256": sum_of_file(q.weights)}
+    name, file = q.weights.file.name, q.weights.definition()
     models: dict[str, Any] = {NET: {"fn": q.net.fn, "normalize": _first_layer(q), **q.net.options}}
     defenses: dict[str, Any] = {GIVEN: {"fn": "ce"}}
     if q.transfers:
@@ -176,8 +255,8 @@ def study(question: Question) -> dict[str, Any]:
 
     return {
         "study": q.name,
-        "title": f"{q.weights.name} on {dataset}",
-        "citation": f"{Path(q.net.words).name} with the weights of {q.weights.name}, sha256 {file['sha256'][:16]}...",
+        "title": f"{name} on {dataset}",
+        "citation": f"{Path(q.net.words).name} with the weights of {name}, sha256 {file['sha256'][:16]}...",
         "headline": "the net as its files are",
         "report": "model",
         "seeds": 1,
@@ -185,9 +264,7 @@ def study(question: Question) -> dict[str, Any]:
         "models": models,
         "recipes": {dataset: dict(RECIPE)},
         "defenses": defenses,
-        "weights": [
-            {"dataset": dataset, "model": NET, "defense": GIVEN, "files": [file | ({"key": q.key} if q.key else {})]}
-        ],
+        "weights": [{"dataset": dataset, "model": NET, "defense": GIVEN, "files": [file]}],
         "threats": {q.norm: {"norm": q.norm, "space": "pixel", "epsilons": {dataset: list(q.epsilons)}}},
         "attacks": {"clean": {"fn": "clean"}},
         "worst": {q.norm: [q.norm]},
@@ -226,23 +303,37 @@ def config(question: Question) -> dict[str, Any]:
     }
 
 
-def write(question: Question, *, replace: bool) -> Path:
-    """Write the study and its config; return the config's path.
+@contextmanager
+def written(question: Question, *, replace: bool) -> Iterator[Path]:
+    """Write the study and its config, and give the config's path; where anything is raised there, all is as before.
 
     Raises:
         ConfigError: if a file of that name says something else, and may not be replaced.
     """
     files, run = paths.own_study(question.name), paths.own_config(question.name)
-    contents = {files.definition: study(question), files.captions: captions(question), run: config(question)}
+    said = {files.definition: study(question), files.captions: captions(question), run: config(question)}
     head = HEAD.format(run)
-    texts = {path: head + yaml_text(content) for path, content in contents.items()}
-    changed = [path for path, text in texts.items() if path.is_file() and path.read_text() != text]
+    contents = {path: (head + yaml_text(content)).encode() for path, content in said.items()}
+    if question.weights.taken is not None:
+        contents[files.beside(TAKEN)] = question.weights.taken
+    before = {path: path.read_bytes() if path.is_file() else None for path in contents}
+    changed = [path for path, content in contents.items() if before[path] not in (None, content)]
     if changed and not replace:
         other = "--replace writes it anew, --name calls this one something else"
         raise ConfigError([f"{path} is there already, and says something else: {other}" for path in changed])
-    for path, text in texts.items():
-        write_bytes(path, text.encode())
-    return run
+    for path, content in contents.items():
+        write_bytes(path, content)
+    try:
+        yield run
+    except BaseException:
+        for path, former in before.items():
+            if former is None:
+                path.unlink()
+            else:
+                write_bytes(path, former)
+        if not any(files.definition.parent.iterdir()):
+            files.definition.parent.rmdir()
+        raise
 
 
 def _first_layer(question: Question) -> Any:

@@ -10,10 +10,13 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from touchstone import paths
 from touchstone.commands.text import WIDTH, columns
 from touchstone.plan.command import config_file
 from touchstone.plan.cost import StudyCost, costs, total
 from touchstone.plan.plan import make_plan
+from touchstone.registry import meant
+from touchstone.study.config import ConfigError
 
 HEAD = ("study", "trainings", "attacks", "jobs", "done", "figures", "h training", "h attacks", "disk")
 SHARED = "shared"
@@ -31,6 +34,9 @@ def run(arguments: argparse.Namespace) -> str:
         ConfigError: with every problem of the run's files.
     """
     config = config_file(Path(), [arguments.configfile] if arguments.configfile else [])
+    if not config.is_file():
+        hint = meant(config.name, paths.beside(config)) if arguments.configfile else ": start it in a checkout"
+        raise ConfigError([f"{config}: there is no such file{hint}"])
     plan = make_plan(Path(), config)
     rows = costs(plan)
     return f"{config}: run {plan.config.run}\n\n{table(rows)}"

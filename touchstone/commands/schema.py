@@ -10,23 +10,17 @@ example: touchstone schema study > study.schema.json
 import argparse
 import json
 
-from touchstone.registry import nearest
+from touchstone.commands.text import one_of
 from touchstone.study.written import SCHEMAS
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add what it takes."""
     parser.add_argument(
-        "of", type=_known, nargs="?", default="config", help=f"{' or '.join(SCHEMAS)} (default: config)"
+        "of", type=one_of(SCHEMAS), nargs="?", default="config", help=f"{' or '.join(SCHEMAS)} (default: config)"
     )
 
 
 def run(arguments: argparse.Namespace) -> str:
     """Return the schema as text."""
     return json.dumps(SCHEMAS[arguments.of](), indent=2, ensure_ascii=False)
-
-
-def _known(of: str) -> str:
-    if of not in SCHEMAS:
-        raise argparse.ArgumentTypeError(f"no schema of {of!r}; {nearest(of, SCHEMAS)}")
-    return of

@@ -1,8 +1,11 @@
-"""Tables on a screen."""
+"""What stands on a screen, and what is typed there."""
 
-from collections.abc import Collection, Sequence
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Collection, Sequence
 from itertools import zip_longest
 from textwrap import wrap
+
+from touchstone.registry import nearest
 
 WIDTH = 100
 
@@ -27,3 +30,14 @@ def columns(lines: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
             )
             text.append("  ".join(aligned).rstrip())
     return "\n".join(text)
+
+
+def one_of(names: Collection[str]) -> Callable[[str], str]:
+    """Return what reads one of some names from a command line, and says which there are."""
+
+    def known(word: str) -> str:
+        if word not in names:
+            raise ArgumentTypeError(f"no {word!r} here; {nearest(word, names)}")
+        return word
+
+    return known

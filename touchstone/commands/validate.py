@@ -38,6 +38,10 @@ def run(arguments: argparse.Namespace) -> str:
     if not file.exists():
         raise ConfigError([f"{file}: there is no such file or folder{meant(file.name, paths.beside(file))}"])
     if (study := paths.study_of(file)) is not None:
+        if file.is_dir() and not study.definition.is_file():
+            there = paths.studies_beside(file / paths.suites().name)
+            hint = f"; these in it have one: {', '.join(there)}" if there else ""
+            raise ConfigError([f"{file}: a folder without {study.definition.name}{hint}"])
         return check_study(study)
     if file.name == paths.suites().name:
         return check_suites(file)

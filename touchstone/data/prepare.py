@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import safetensors.torch
 import torch
@@ -14,6 +15,9 @@ from touchstone.files import beside, read_sealed, sum_of_file, verified, write_s
 from touchstone.paths import Prepared
 from touchstone.registry import DatasetSpec
 from touchstone.rng import SampleRng
+
+if TYPE_CHECKING:  # readers import scikit-learn
+    from touchstone.data.readers import Parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,14 +91,8 @@ def prepare(name: str, raw_dir: str | Path, out: Prepared, own: DatasetSpec | No
     Raises:
         ValueError: unknown dataset; a raw file is missing or has another md5; its reader contradicts its row.
     """
-    spec, raw_dir = own or dataset_spec(name), Path(raw_dir)
-    require_verified(spec.files, raw_dir)  # before anything is unpacked or unpickled
-    parts = registry.load(spec.fn)(raw_dir, spec.validation, **spec.options)
-    whose = f"{name!r} ({spec.fn} of {raw_dir})" if own else spec.fn
-    _require_as_told(f"{whose}, test part", spec, parts.test_x, parts.test_y)
-    if not len(parts.test_y):
-        raise ValueError(f"{whose}, test part: holds no image")
-    _require_as_told(f"{whose}, training part", spec, parts.train_x, parts.train_y)
+    spec = own or dataset_spec(name)
+    parts = read(name, raw_dir, own)
     labels = {"train": parts.train_y, "validation": parts.train_y[parts.validation], "test": parts.test_y}
     with beside(out.data) as aside:  # straight from the tensors: the largest are more than a gigabyte
         safetensors.torch.save_file({key: part.contiguous() for key, part in parts._asdict().items()}, aside)
@@ -108,6 +106,19 @@ def prepare(name: str, raw_dir: str | Path, out: Prepared, own: DatasetSpec | No
         "sha256": sum_of_file(out.data),
     }
     write_sealed(out.facts, facts)
+
+
+def read(name: str, raw_dir: str | Path, own: DatasetSpec | None = None) -> "Parts":
+    """Return what a dataset's files hold, if it is as its row says; arguments and errors as of `prepare`."""
+    spec, raw_dir = own or dataset_spec(name), Path(raw_dir)
+    require_verified(spec.files, raw_dir)  # before anything is unpacked or unpickled
+    parts: Parts = registry.load(spec.fn)(raw_dir, spec.validation, **spec.options)
+    whose = f"{name!r} ({spec.fn} of {raw_dir})" if own else spec.fn
+    _require_as_told(f"{whose}, test part", spec, parts.test_x, parts.test_y)
+    if not len(parts.test_y):
+        raise ValueError(f"{whose}, test part: holds no image")
+    _require_as_told(f"{whose}, training part", spec, parts.train_x, parts.train_y)
+    return parts
 
 
 def _require_as_told(whose: str, spec: DatasetSpec, x: Tensor, y: Tensor) -> None:

@@ -11,7 +11,6 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from touchstone.files import write_bytes
 from touchstone.registry import find_code
 
 State = dict[str, Tensor]  # name -> tensor
@@ -58,12 +57,11 @@ def read(path: Path, sha256: str, form: Form, key: str = "") -> State:
     return state
 
 
-def take_out(path: Path, out: Path, *, key: str = "", code: Path | None = None) -> None:
-    """Write the weights of a file of whole pickled objects as safetensors. To read it is to run what it says.
+def taken_out(path: Path, *, key: str = "", code: Path | None = None) -> bytes:
+    """Return the weights of a file of whole pickled objects as safetensors. To read it is to run what it says.
 
     Args:
         path: of the file of torch.save: a module, or mappings with one or with tensors in them.
-        out: the file that is written.
         key: under which entry of the file they are; "" if it has one alone.
         code: folder of the code that the objects need.
 
@@ -78,7 +76,7 @@ def take_out(path: Path, out: Path, *, key: str = "", code: Path | None = None) 
         raise WeightsError(f"{path} cannot be unpickled: {type(error).__name__}: {_first_line(error)}") from error
     state = _state(path, _plain(content), key)
     tensors = {name: value.detach().contiguous().clone() for name, value in state.items()}  # cloned: they may be tied
-    write_bytes(out, safetensors.torch.save(tensors))
+    return safetensors.torch.save(tensors)
 
 
 def _plain(content: object) -> object:
@@ -103,7 +101,8 @@ def _torch(path: Path) -> object:
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"{path} holds more than tensors and plain values, and to read it would be to run it: save the weights "
-            f"alone, torch.save(model.state_dict(), file), or as safetensors ({_first_line(error)})"
+            "alone, torch.save(model.state_dict(), file), or as safetensors; `touchstone evaluate --unsafe-unpickle` "
+            "runs it once, if you trust it"
         ) from error
     except Exception as error:  # whatever a damaged file does to an unpickler
         raise WeightsError(f"{path} is no whole file of torch.save: {_first_line(error)}") from error

@@ -5,12 +5,14 @@ The study has a net that is given (`weights`), a worst case, and no claims; tabl
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
 from touchstone.cell import ModelId
 from touchstone.findings.cells import WORST, Cell, from_text, rows
 from touchstone.findings.flags import TECHNICAL
+from touchstone.findings.inputs import read_table
 from touchstone.findings.intervals import share_interval
 from touchstone.findings.markdown import escape, pipe_table
 from touchstone.findings.members import CLEAN
@@ -50,6 +52,14 @@ def lines(cells: Sequence[Cell], model: str) -> list[tuple[str, ...]]:
     of_model = [cell for cell in cells if cell.model == model]
     clean = [cell for cell in of_model if cell.attack == CLEAN and cell.metric == "accuracy"]
     return [HEAD, *(_line(cell) for cell in [*clean, *_worst(of_model)])]
+
+
+def looks_wrong(flags: Path, model: str) -> str:
+    """Return a line per flag that is about what the numbers mean, from the table of flags; empty without any."""
+    found = read_table(flags)
+    told = found[(found["model"] == model) & ~found["flag"].isin(TECHNICAL)]
+    lines = [f"looks wrong: {row['flag']} ({row['attack']}): {row['detail']}" for row in told.to_dict("records")]
+    return "\n".join(dict.fromkeys(lines))
 
 
 def accuracies(material: Material) -> str:
