@@ -32,12 +32,18 @@ include: "rules/figures.smk"
 include: "rules/report.smk"
 
 
+onstart:
+    finished.begin(PLAN)
+
+
 onsuccess:
     forget_checkpoints()
+    finished.finish(PLAN)
 
 
 onerror:
     forget_checkpoints()
+    finished.finish(PLAN)
 
 
 rule all:

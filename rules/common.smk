@@ -8,8 +8,8 @@ from snakemake.exceptions import WorkflowError
 
 from touchstone import paths
 from touchstone.cell import ModelId
-from touchstone.plan import build, targets
-from touchstone.plan.command import command, config_file
+from touchstone.plan import build, finished, targets
+from touchstone.plan.command import command, config_file, works
 from touchstone.plan.plan import make_plan
 from touchstone.study.config import ConfigError
 
@@ -22,6 +22,11 @@ try:
     PLAN = make_plan(ROOT, CONFIG)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
+
+# a job on a cluster reads this file too, while others write
+if workflow.is_main_process and works(sys.argv[1:]):
+    if damaged := finished.damaged(PLAN):
+        raise WorkflowError("\n".join(map(str, damaged)))
 
 RESULTS = PLAN.results
 MODEL = ModelId("{study}", "{dataset}", "{model}", "{defense}", "{seed}")

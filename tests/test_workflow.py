@@ -13,11 +13,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from checkouts import BIN, copy_checkout, environment
+from damages import DAMAGES, another_s, flip_a_bit, put_back
 
-from touchstone import records
+from touchstone import paths, records
 from touchstone.cell import ModelId
 from touchstone.paths import Results, study_files
-from touchstone.plan import cost
+from touchstone.plan import cost, targets
+from touchstone.plan.finished import damaged
 from touchstone.plan.plan import make_plan
 
 # whole pipelines are started: slow, and one that its tests share, on one worker
@@ -261,20 +263,44 @@ def test_an_attack_that_fails_is_no_success_the_next_time(finished: tuple[Path, 
     assert file.read_bytes() == before
 
 
-def test_records_that_were_cut_off_are_deleted_as_the_message_says_and_made_again(finished: tuple[Path, str]) -> None:
+def test_every_damage_to_a_finished_run_is_noticed(
+    finished: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for what a job says of itself, which goes into no result, and finished attacks, whose sums it compares."""
+    monkeypatch.chdir(finished[0])
+    plan, aside = make_plan(Path(), Path("config.yaml")), tmp_path / "aside"
+    log, seconds, part = TREE.log("attack"), TREE.benchmark("attack"), TREE.part(STD, "").records.parent.name
+    tree = sorted(file for top in ("results", "data") for file in Path(top).rglob("*") if file.is_file())
+    parts = {file for file in tree if file.parent.name == part}
+    said = {file for file in tree if {log.parents[1], seconds.parents[1]} & {*file.parents}}
+    others = {TREE.finished, *(paths.raw(data).fetched for data in ("digits", "digits-rgb"))}
+    assert {*tree} - said - parts == {*targets.everything(plan)} | others & {*tree}
+    for file in sorted({*tree} - said - parts):
+        for damage in (*DAMAGES, another_s(tree)):
+            with put_back(file, aside):
+                damage(file)
+                assert f"{file} cannot be used" in "".join(map(str, damaged(plan))), damage
+    assert not damaged(plan)
+
+
+def test_a_run_stops_at_damage_and_makes_again_what_is_deleted(finished: tuple[Path, str]) -> None:
+    """As the message says, and nothing else; bits that are lost leave dates as they are."""
     folder, _ = finished
-    file = folder / TREE.attack(STD, "all").records
-    before, table = file.read_bytes(), folder / TREE.table("minmax", "claims")
-    file.write_bytes(before[: len(before) // 2])
-    done = snakemake(folder, "--force", str(TREE.table("minmax", "claims")))
+    files = [TREE.attack(STD, "all").records, TREE.figure("minmax", "figure2"), TREE.report("minmax").html]
+    before = {file: (folder / file).read_bytes() for file in files}
+    for file in files:
+        flip_a_bit(folder / file)
+    done = snakemake(folder)
     assert done.returncode != 0
-    assert re.search(rf"{file.name} cannot be used: .*delete it and run snakemake again \(rule attack\)", done.stderr)
-    assert not table.exists()
-    file.unlink()
+    for file, rule in zip(files, ("attack", "figures", "study_report"), strict=True):
+        assert re.search(rf"{file} cannot be used: .*delete it and run snakemake again \(rule {rule}\)", done.stderr)
+        (folder / file).unlink()
+    assert snakemake(folder, "-n").returncode == 0
     done = snakemake(folder)
     assert done.returncode == 0
-    assert file.read_bytes() == before
-    assert table.exists()
+    assert not re.search("^(select|train|prepare) ", done.stderr, flags=re.MULTILINE)
+    assert (folder / files[0]).read_bytes() == before[files[0]]
+    assert (folder / files[1]).read_bytes() == before[files[1]]
 
 
 @pytest.mark.parametrize(

@@ -18,13 +18,14 @@ Rule = Literal["fetch", "prepare", "select", "sensitivity", "train", "attack", "
                "tables", "figures", "resolved_config", "claims", "paper_tables", "provenance", "study_report",
                "summary_report"]  # fmt: skip
 RULES: tuple[Rule, ...] = get_args(Rule)
+Maker = Rule | Literal["all"]  # `all` leaves what is known of a run as a whole
 OWN_SUM = "own_sha256"  # key of a sealed JSON file: of everything else in it
 
 
 class DamagedError(ValueError):
     """A file is not there, or not what its maker wrote; says which, why, and how it is made again."""
 
-    def __init__(self, path: Path, rule: Rule, why: object) -> None:
+    def __init__(self, path: Path, rule: Maker, why: object) -> None:
         super().__init__(f"{path} cannot be used: {why}; delete it and run snakemake again (rule {rule})")
 
 
@@ -37,7 +38,7 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     write_json(path, {**content, OWN_SUM: _own_sum(content)})
 
 
-def read_sealed(path: Path, rule: Rule) -> dict[str, Any]:
+def read_sealed(path: Path, rule: Maker) -> dict[str, Any]:
     """Return the object that `write_sealed` was given, as JSON has it.
 
     Args:

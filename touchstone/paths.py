@@ -396,6 +396,11 @@ class Results:
         """What produced the results."""
         return self.root / "provenance.json"
 
+    @property
+    def finished(self) -> Path:
+        """The sums of what the run has left."""
+        return self.root / "finished.json"
+
     def benchmarks(self, rule: str) -> list[Path]:
         """Return the files with the seconds of every job of a rule so far."""
         return sorted((self.root / "benchmarks" / rule).rglob("*.tsv"))
