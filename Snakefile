@@ -37,12 +37,12 @@ onstart:
 
 
 onsuccess:
-    forget_checkpoints()
+    clear_away()
     finished.finish(PLAN)
 
 
 onerror:
-    forget_checkpoints()
+    clear_away()
     finished.finish(PLAN)
 
 

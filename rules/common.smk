@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 
 from touchstone import paths
 from touchstone.cell import ModelId
+from touchstone.files import half_written
 from touchstone.plan import build, finished, targets
 from touchstone.plan.command import command, config_file, works
 from touchstone.plan.plan import make_plan
@@ -52,12 +53,13 @@ def growing(first):
     return lambda wildcards, attempt: first * attempt
 
 
-def forget_checkpoints():
-    """Remove what finished trainings kept to go on after a kill.
+def clear_away():
+    """Remove what finished trainings kept to go on after a kill, and what jobs that were killed left half written.
 
     Not in the job: until Snakemake has taken note of its end it may be killed, lose its outputs, and begin anew.
     """
-    for file in chain.from_iterable(map(RESULTS.spent, PLAN.trained)):
+    spent = chain.from_iterable(map(RESULTS.spent, PLAN.trained))
+    for file in chain(spent, half_written(RESULTS.root)):
         file.unlink()
 
 

@@ -49,7 +49,9 @@ def another_s(others: Sequence[Path]) -> Damage:
 def put_back(file: Path, aside: Path) -> Iterator[None]:
     """Afterwards a file is as it was, with its date."""
     shutil.copy2(file, aside)
-    yield
-    if file.is_dir():
-        file.rmdir()
-    shutil.copy2(aside, file)
+    try:
+        yield
+    finally:
+        if file.is_dir():
+            file.rmdir()
+        shutil.copy2(aside, file)

@@ -108,3 +108,16 @@ def test_one_process_at_a_time_is_alone_until_it_leaves_or_is_killed(tmp_path: P
             assert is_alone(second, 60)
             for process in (other, second):
                 process.communicate("\n")
+
+
+def test_what_a_killed_process_has_half_written_is_found(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "a.bin"
+    code = "import os, sys; from pathlib import Path; from touchstone.files import beside\n"
+    code += "with beside(Path(sys.argv[1])) as aside: aside.touch(); os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", code, str(target)], check=False).returncode == 9
+    for name in (".snakemake_timestamp", ".a.b", "a.bin.1", "a.1"):
+        (tmp_path / name).touch()
+    (half,) = files.half_written(tmp_path)
+    assert half.parent == target.parent
+    assert not target.exists()
+    assert files.half_written(tmp_path / "none") == []

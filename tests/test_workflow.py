@@ -2,11 +2,14 @@
 
 import json
 import os
+import random
 import re
 import resource
 import shutil
+import signal
 import site
 import subprocess
+import time
 import venv
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from damages import DAMAGES, another_s, flip_a_bit, put_back
 
 from touchstone import paths, records
 from touchstone.cell import ModelId
+from touchstone.files import OWN_SUM, half_written
 from touchstone.paths import Results, study_files
 from touchstone.plan import cost, targets
 from touchstone.plan.finished import damaged
@@ -263,23 +267,62 @@ def test_an_attack_that_fails_is_no_success_the_next_time(finished: tuple[Path, 
     assert file.read_bytes() == before
 
 
+def left(folder: Path) -> set[Path]:
+    """All files of a run and of its data, but for what jobs say of themselves, finished attacks, and locks."""
+    log, seconds, part = TREE.log("attack"), TREE.benchmark("attack"), TREE.part(STD, "").records.parent.name
+    tree = (file.relative_to(folder) for top in ("results", "data") for file in (folder / top).rglob("*"))
+    aside = {log.parents[1], seconds.parents[1]}
+    return {f for f in tree if not (folder / f).is_dir() and part not in f.parts and not aside & {*f.parents}} - {
+        paths.raw(name).lock for name in ("digits", "digits-rgb")
+    }
+
+
+def of_all_time(folder: Path, file: Path) -> object:
+    """What is in a file, but for the seconds that something took and the sums of them."""
+    if file.name == TREE.model(STD).run.name:
+        run = json.loads((folder / file).read_text())
+        return {key: value for key, value in run.items() if key not in ("seconds", "history_sha256", OWN_SUM)}
+    if file.name == TREE.model(STD).history.name:
+        return pd.read_csv(folder / file, dtype=str).drop(columns="seconds").to_csv()
+    return (folder / file).read_bytes()
+
+
+def test_a_run_that_is_killed_at_any_moment_ends_as_one_that_is_not(
+    finished: tuple[Path, str], tmp_path: Path, root: Path
+) -> None:
+    """Ten times on its way, Snakemake and its jobs at once."""
+    folder, moments = copy_checkout(root, tmp_path, "tests/config.yaml"), random.Random(17)
+    for _ in range(10):
+        command = [str(BIN / "snakemake"), "--cores", "2", "--nolock"]
+        with subprocess.Popen(
+            command, cwd=folder, env=environment(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as run:  # fmt: skip
+            time.sleep(moments.uniform(4, 14))
+            os.killpg(run.pid, signal.SIGKILL)
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    assert "Nothing to be done" in snakemake(folder).stderr
+    timed = {*TREE.report(), *TREE.report("minmax"), TREE.provenance, TREE.finished}
+    assert left(folder) == left(finished[0])
+    assert [f for f in left(folder) - timed if of_all_time(folder, f) != of_all_time(finished[0], f)] == []
+    assert not half_written(folder)
+    assert not list((folder / ".snakemake" / "incomplete").rglob("*"))
+
+
 def test_every_damage_to_a_finished_run_is_noticed(
     finished: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But for what a job says of itself, which goes into no result, and finished attacks, whose sums it compares."""
     monkeypatch.chdir(finished[0])
     plan, aside = make_plan(Path(), Path("config.yaml")), tmp_path / "aside"
-    log, seconds, part = TREE.log("attack"), TREE.benchmark("attack"), TREE.part(STD, "").records.parent.name
-    tree = sorted(file for top in ("results", "data") for file in Path(top).rglob("*") if file.is_file())
-    parts = {file for file in tree if file.parent.name == part}
-    said = {file for file in tree if {log.parents[1], seconds.parents[1]} & {*file.parents}}
-    others = {TREE.finished, *(paths.raw(data).fetched for data in ("digits", "digits-rgb"))}
-    assert {*tree} - said - parts == {*targets.everything(plan)} | others & {*tree}
-    for file in sorted({*tree} - said - parts):
+    tree = sorted(left(Path()))
+    assert {*tree} == {*targets.everything(plan), TREE.finished, paths.raw("digits").fetched}
+    for file in tree:
         for damage in (*DAMAGES, another_s(tree)):
             with put_back(file, aside):
                 damage(file)
-                assert f"{file} cannot be used" in "".join(map(str, damaged(plan))), damage
+                assert f"{file} cannot be used" in "".join(map(str, damaged(plan))), (file, damage)
     assert not damaged(plan)
 
 

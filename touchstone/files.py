@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ Rule = Literal["fetch", "prepare", "select", "sensitivity", "train", "attack", "
 RULES: tuple[Rule, ...] = get_args(Rule)
 Maker = Rule | Literal["all"]  # `all` leaves what is known of a run as a whole
 OWN_SUM = "own_sha256"  # key of a sealed JSON file: of everything else in it
+_ASIDE = re.compile(r"\..+\.\d+")  # as `beside` names it
 
 
 class DamagedError(ValueError):
@@ -124,6 +126,11 @@ def beside(path: Path) -> Iterator[Path]:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def half_written(folder: Path) -> list[Path]:
+    """Return what processes that were killed have left beside files in a folder and below; others may still write."""
+    return sorted(path for path in folder.rglob(".*") if _ASIDE.fullmatch(path.name))
 
 
 @contextmanager

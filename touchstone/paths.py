@@ -120,10 +120,11 @@ class StudyFiles:
 
 
 class Raw(NamedTuple):
-    """A dataset as it is published: the folder of its files, and what says that they are there."""
+    """A dataset as it is published: the folder of its files, what says that they are there, and a lock to get them."""
 
     folder: Path
     fetched: Path
+    lock: Path
 
 
 class Templates(NamedTuple):
@@ -144,7 +145,7 @@ class Templates(NamedTuple):
 def raw(dataset: str) -> Raw:
     """Return where the raw files of a dataset lie."""
     folder = DATA / "raw" / dataset
-    return Raw(folder, folder / "fetched.json")
+    return Raw(folder, folder / "fetched.json", folder / "fetched.lock")
 
 
 def prepared(dataset: str, folder: Path = PREPARED) -> Prepared:
@@ -314,9 +315,8 @@ class Results:
         return self.model_folder(model) / "unfinished.safetensors"
 
     def spent(self, model: ModelId) -> list[Path]:
-        """Return what a training kept to go on, and what a kill left half written, if its outputs are there."""
-        kept = self.unfinished(model)
-        return sorted(kept.parent.glob(f"*{kept.name}*")) if self.model(model).run.exists() else []
+        """Return what a training kept to go on, if its outputs are there."""
+        return [kept for kept in [self.unfinished(model)] if kept.exists() and self.model(model).run.exists()]
 
     def selection(self, model: ModelId) -> SelectionFiles:
         """Return the files of a choice of unstated constants, which is one for all seeds."""

@@ -89,7 +89,7 @@ def test_all_that_is_damaged_is_named_at_once(plan: Plan, left: list[Path]) -> N
     assert named >= {str(file) for file in left if file not in prepared}
 
 
-@pytest.mark.parametrize("damage", [flip_a_bit, empty, cut_off])
+@pytest.mark.parametrize("damage", [flip_a_bit, empty, cut_off, another_s([paths.raw("digits").fetched])])
 def test_so_is_a_record_that_is_damaged_itself(plan: Plan, damage: Damage) -> None:
     damage(plan.results.finished)
     (error,) = finished.damaged(plan)

@@ -5,7 +5,6 @@ rename, after its sum has matched.
 """
 
 import gzip
-import os
 import shutil
 import tarfile
 import tempfile
@@ -20,11 +19,13 @@ from urllib.request import Request, urlopen
 
 from touchstone.data import dataset_spec
 from touchstone.data.verify import sum_problem
+from touchstone.files import beside, half_written
 from touchstone.registry import DatasetSpec, RawFile
 
 PAUSES = (2.0, 8.0, 30.0)  # seconds before each of the retries
 TIMEOUT = 60.0  # seconds that a server may stay silent
 CHUNK = 1 << 20  # bytes
+STAGING = ".download-"  # begins the name of a folder that an archive is downloaded to
 PASSING_CLIENT_ERRORS = (408, 429)  # request timeout, too many requests
 
 Log = Callable[[str], object]
@@ -42,7 +43,8 @@ class TransientError(FetchError):
 def fetch(name: str, source: str | Mapping[str, str], raw_dir: str | Path, *, log: Log) -> None:
     """Make the raw files of a dataset present and verified under `raw_dir`, at the paths that its row gives them.
 
-    Files that are there with the right sum stay; files with another one are deleted and fetched again.
+    Files that are there with the right sum stay; files with another one are deleted and fetched again. One process at a
+    time: what another one has half written is removed.
 
     Args:
         name: a name in DATASETS.
@@ -59,6 +61,7 @@ def fetch(name: str, source: str | Mapping[str, str], raw_dir: str | Path, *, lo
     kind, place = parse_source(name, source)
     raw_dir = Path(raw_dir)
     raw_dir.mkdir(parents=True, exist_ok=True)
+    _clear(raw_dir)
     if kind == "local":
         _refuse_overlap(Path(place).expanduser(), raw_dir, files)
     missing = [file for file in files if not _is_verified(raw_dir / file.path, file, log)]
@@ -126,7 +129,7 @@ def _fetch_published(name: str, _place: str, files: Files, raw_dir: Path, log: L
         for file in files:
             _download(name, _addresses(spec, file), raw_dir / file.path, file, log)
         return
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=raw_dir) as staging:
+    with tempfile.TemporaryDirectory(prefix=STAGING, dir=raw_dir) as staging:
         archive = Path(staging) / spec.archive.name
         _download(name, _addresses(spec, spec.archive), archive, spec.archive, log)
         _unpack(name, archive, files, raw_dir, log)
@@ -211,16 +214,19 @@ def _unpack(name: str, archive: Path, files: Files, raw_dir: Path, log: Log) -> 
 
 def _store(stream: IO[bytes], target: Path, file: RawFile, origin: str, *, pack: bool = False) -> None:
     """Write a stream, packed if asked, beside `target` and rename it if its sum is right; else delete it and raise."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    copy = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
+    with beside(target) as copy:
         with gzip.open(copy, "wb", compresslevel=1) if pack else copy.open("wb") as out:
             shutil.copyfileobj(stream, out, CHUNK)
         if problem := sum_problem(copy, file):
             raise FetchError(f"{origin}: {problem}")
-        os.replace(copy, target)
-    finally:
-        copy.unlink(missing_ok=True)
+
+
+def _clear(raw_dir: Path) -> None:
+    """Remove what a fetch left that was killed."""
+    for copy in half_written(raw_dir):
+        copy.unlink()
+    for staging in raw_dir.glob(f"{STAGING}*"):
+        shutil.rmtree(staging)
 
 
 def _is_verified(path: Path, file: RawFile, log: Log) -> bool:

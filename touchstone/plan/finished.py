@@ -118,7 +118,11 @@ def _read(results: Results) -> Record:
     if not results.finished.exists():
         return Record({}, working=False)
     content = read_sealed(results.finished, "all")
-    return Record({results.root / name: Left(*left) for name, left in content["files"].items()}, content["working"])
+    try:
+        files = {results.root / name: Left(*left) for name, left in content["files"].items()}
+        return Record(files, content["working"])
+    except (KeyError, TypeError) as error:
+        raise DamagedError(results.finished, "all", f"expected what a run leaves, got {error!r}") from error
 
 
 def _write(results: Results, record: Record) -> None:

@@ -117,32 +117,29 @@ def execute(template: str | Path, out: str | Path, parameters: Mapping[str, Any]
     import papermill
 
     out, log = Path(out), Path(log)
-    aside = out.with_name(f".{out.stem}.part.ipynb")
     for folder in (out.parent, log.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with log.open("a", encoding="utf-8") as file, tempfile.TemporaryDirectory() as profile:
-            papermill.execute_notebook(
-                template,
-                aside,
-                parameters=dict(parameters),
-                kernel_name="python3",  # whatever the template was saved with
-                kernel_manager_class="touchstone.report.kernel.OwnKernel",
-                progress_bar=False,
-                stdout_file=file,
-                stderr_file=file,
-                extra_arguments=[  # of the kernel
-                    "--log-level=CRITICAL",  # or it warns of its sockets each time
-                    f"--ipython-dir={profile}",  # no settings of the user's, who may have no home
-                    "--IPKernelApp.exec_PYTHONSTARTUP=False",
-                ],
-            )
-        book = _read(aside)
-        fill(book)
-        nbformat.write(book, aside)  # type: ignore[no-untyped-call]
-        os.replace(aside, out)
-    finally:
-        aside.unlink(missing_ok=True)
+    with log.open("a", encoding="utf-8") as file, tempfile.TemporaryDirectory() as scratch:
+        executed = Path(scratch) / out.name
+        papermill.execute_notebook(
+            template,
+            executed,
+            parameters=dict(parameters),
+            kernel_name="python3",  # whatever the template was saved with
+            kernel_manager_class="touchstone.report.kernel.OwnKernel",
+            progress_bar=False,
+            stdout_file=file,
+            stderr_file=file,
+            extra_arguments=[  # of the kernel
+                "--log-level=CRITICAL",  # or it warns of its sockets each time
+                f"--ipython-dir={scratch}",  # no settings of the user's, who may have no home
+                "--IPKernelApp.exec_PYTHONSTARTUP=False",
+            ],
+        )
+        book = _read(executed)
+    book.metadata.papermill["output_path"] = str(out)  # not where it was executed
+    fill(book)
+    write_bytes(out, nbformat.writes(book).encode())  # type: ignore[no-untyped-call]
 
 
 def _read(notebook: str | Path) -> nbformat.NotebookNode:
