@@ -43,6 +43,7 @@ onsuccess:
 
 onerror:
     clear_away()
+    sum_up()
     finished.finish(PLAN)
 
 

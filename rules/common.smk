@@ -63,6 +63,23 @@ def clear_away():
         file.unlink()
 
 
+def sum_up():
+    """Write the summary of the studies that are whole, after a failure; Snakemake makes none for want of the others."""
+    from touchstone.report.unfinished import Undone, summary  # slow to import
+
+    undone = [
+        Undone(
+            files=[*map(Path, job.output)],
+            log=Path(job.log[0]),
+            failed=all(map(os.path.exists, job.input)),
+        )
+        for job in workflow.dag.needrun_jobs()
+        if job.log
+    ]
+    if file := summary(PLAN, undone, command(ROOT, CONFIG, sys.argv[1:])):
+        print(f"{file} has the studies that are whole", file=sys.stderr)
+
+
 def model_of(wildcards):
     """The model that wildcards name; a selection is made once for all of its seeds."""
     *named, seed = MODEL._fields
@@ -132,7 +149,7 @@ def report_inputs(template, *shown):
     """What every report is made with and says of the run, and what it shows."""
     made_with = {"template": template, "head": TEMPLATES.head, "page": TEMPLATES.page}
     read = {"script": TEMPLATES.script}  # by the page
-    return {**made_with, **read, "rest": [RESULTS.provenance, RESULTS.config, *shown]}
+    return {**made_with, **read, "rest": [RESULTS.config, *shown]}
 
 
 def study_report_inputs(wildcards):
@@ -146,4 +163,6 @@ def study_report_inputs(wildcards):
 
 def summary_report_inputs(wildcards):
     reports = [RESULTS.report(study).pdf for study in PLAN.studies]
-    return report_inputs(TEMPLATES.summary, RESULTS.claims, *reports)
+    return report_inputs(
+        TEMPLATES.summary, RESULTS.provenance(), RESULTS.claims, *reports
+    )

@@ -18,7 +18,7 @@ FILES = [
     *astuple(paths.study_files("minmax"))[1:],
     *(paths.suites(), paths.raw("mnist").fetched, *paths.templates(Path())),
     *(*RESULTS.model(MODEL), RESULTS.unfinished(MODEL), *RESULTS.selection(MODEL)),
-    *(*RESULTS.attack(MODEL, "all"), *RESULTS.report(), RESULTS.claims, RESULTS.provenance),
+    *(*RESULTS.attack(MODEL, "all"), *RESULTS.report(), RESULTS.claims, RESULTS.provenance()),
 ]
 NAMES = "|".join(re.escape(file.name) for file in FILES)
 # a file's name alone or in a folder, what lies in a folder of ours, and a suffix
@@ -67,7 +67,7 @@ def test_every_file_has_a_place_of_its_own() -> None:
         *results.features("minmax", "figure2"),
         *results.report("minmax"),
         *results.report(),
-        *(results.claims, results.config, results.provenance),
+        *(results.claims, results.config, results.provenance(), results.provenance("minmax")),
         results.log("claims"),
         results.log("attack", *map(str, MODEL), "all"),
         results.benchmark("claims"),

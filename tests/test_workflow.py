@@ -25,6 +25,7 @@ from touchstone.paths import Results, study_files
 from touchstone.plan import cost, targets
 from touchstone.plan.finished import damaged
 from touchstone.plan.plan import make_plan
+from touchstone.report.render import markdown
 
 # whole pipelines are started: slow, and one that its tests share, on one worker
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
@@ -303,11 +304,36 @@ def test_a_run_that_is_killed_at_any_moment_ends_as_one_that_is_not(
     done = snakemake(folder)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     assert "Nothing to be done" in snakemake(folder).stderr
-    timed = {*TREE.report(), *TREE.report("minmax"), TREE.provenance, TREE.finished}
+    timed = {*TREE.report(), *TREE.report("minmax"), TREE.provenance(), TREE.provenance("minmax"), TREE.finished}
     assert left(folder) == left(finished[0])
     assert [f for f in left(folder) - timed if of_all_time(folder, f) != of_all_time(finished[0], f)] == []
     assert not half_written(folder)
     assert not list((folder / ".snakemake" / "incomplete").rglob("*"))
+
+
+def test_a_study_that_fails_leaves_the_others_their_reports_and_the_summary_names_it(
+    finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "two"
+    shutil.copytree(finished[0], folder, symlinks=True)
+    text = (folder / "config.yaml").read_text().replace("[minmax]", "[minmax, weightpen]")
+    (folder / "config.yaml").write_text(text.replace("minmax-printed]", "minmax-printed, weightpen-printed]"))
+    with (folder / "touchstone/defenses/weightpen.py").open("a") as code:
+        code.write("\n\nraise RuntimeError('a bug')\n")
+    for report in (TREE.report("minmax"), TREE.report()):
+        for file in report:
+            (folder / file).unlink()
+    done = snakemake(folder)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert f"{TREE.report().pdf} has the studies that are whole" in said
+    for file in (*TREE.report("minmax"), *TREE.report()):
+        assert (folder / file).stat().st_size > 0
+    text = markdown(folder / TREE.report().ipynb)
+    log = TREE.log("train", "weightpen", "mnist", "smallcnn-bounded", "weightpen-printed", "0")
+    assert re.search(r"Not finished: Weight penalisation .*\d+ of its \d+ jobs have failed", text)
+    assert f"What went wrong stands in `{log}`" in text
+    assert "a bug" in (folder / log).read_text()
 
 
 def test_every_damage_to_a_finished_run_is_noticed(
@@ -448,7 +474,7 @@ def test_sources_lie_with_the_workflow_and_results_in_the_working_directory(
     assert not re.search(r"rule (select|train|attack|prepare):", said)
     assert "Nothing to be done" in run()
     assert not {"results", "data"} & {path.name for path in here.iterdir()}
-    command_of = json.loads((there / TREE.provenance).read_text())["command"]
+    command_of = json.loads((there / TREE.provenance()).read_text())["command"]
     assert "--snakefile '../a checkout/Snakefile'" in command_of
 
 

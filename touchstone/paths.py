@@ -391,19 +391,19 @@ class Results:
         """The run with every value resolved."""
         return self.root / "config.yaml"
 
-    @property
-    def provenance(self) -> Path:
-        """What produced the results."""
-        return self.root / "provenance.json"
+    def provenance(self, study: str = "") -> Path:
+        """Return what says by what the tables of a study were produced, or all that a run has left."""
+        return self.root / study / "provenance.json"
 
     @property
     def finished(self) -> Path:
         """The sums of what the run has left."""
         return self.root / "finished.json"
 
-    def benchmarks(self, rule: str) -> list[Path]:
-        """Return the files with the seconds of every job of a rule so far."""
-        return sorted((self.root / "benchmarks" / rule).rglob("*.tsv"))
+    def benchmarks(self, rule: str, study: str = "") -> list[Path]:
+        """Return the files with the seconds of every job of a rule so far; only of a study if one is named."""
+        folder = self.root / "benchmarks" / rule
+        return sorted([*(folder / study).rglob("*.tsv"), *(folder.glob(f"{study}.tsv") if study else ())])
 
     def job(self, benchmark: Path) -> str:
         """Return what a job is called whose file of seconds this is: its rule, and whose result it is."""

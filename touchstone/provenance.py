@@ -187,17 +187,18 @@ def revision(root: Path) -> str:
         return "not a checkout"
 
 
-def record(results: Results, command: str) -> dict[str, Any]:
-    """Return what produced the results of a run.
+def record(results: Results, command: str, study: str = "") -> dict[str, Any]:
+    """Return what produced the results of a run, or of one study.
 
     Args:
         results: of the run; its benchmark files hold the seconds of each job, their age the start.
         command: what starts the run again.
+        study: whose jobs alone count; data are of no study.
 
     Raises:
         DamagedError: if what a job or Snakemake wrote down is not what is there.
     """
-    rules = {rule: files for rule in RULES if (files := results.benchmarks(rule))}
+    rules = {rule: files for rule in RULES if (files := results.benchmarks(rule, study))}
     jobs = {path: _seconds(path, rule) for rule, paths in rules.items() for path in paths}
     seconds = {rule: sum(jobs[path] for path in paths) for rule, paths in rules.items()}
     finished = time.time()

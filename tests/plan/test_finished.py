@@ -103,7 +103,7 @@ def test_so_is_a_record_that_is_damaged_itself(plan: Plan, damage: Damage) -> No
 def test_a_run_that_fails_notes_what_it_made(plan: Plan) -> None:
     finished.begin(plan)
     plan.results.claims.write_text("made anew")
-    plan.results.provenance.unlink()
+    plan.results.provenance().unlink()
     finished.finish(plan)
     assert finished.damaged(plan) == []
     plan.results.claims.write_text("damaged")
@@ -113,11 +113,11 @@ def test_a_run_that_fails_notes_what_it_made(plan: Plan) -> None:
 def test_what_a_killed_run_may_have_made_is_not_compared(plan: Plan) -> None:
     finished.begin(plan)
     plan.results.claims.write_text("made anew")
-    flip_a_bit(plan.results.provenance)
+    flip_a_bit(plan.results.provenance())
     plan.results.config.unlink()
     (error,) = finished.damaged(plan)
     assert "provenance.json cannot be used" in str(error), "its date says that nobody wrote it"
-    plan.results.provenance.unlink()
+    plan.results.provenance().unlink()
     assert finished.damaged(plan) == []
 
 
@@ -148,6 +148,6 @@ def test_what_this_run_does_not_ask_for_stays_noted(plan: Plan) -> None:
 def test_a_run_that_never_ended_is_not_compared(plan: Plan) -> None:
     plan.results.finished.unlink()
     plan.results.claims.unlink()
-    flip_a_bit(plan.results.provenance)
+    flip_a_bit(plan.results.provenance())
     assert finished.damaged(plan) == []
     assert not plan.results.finished.exists()

@@ -10,7 +10,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse, IncompleteRead
 from pathlib import Path
 from typing import IO
 from urllib.error import HTTPError
@@ -23,7 +23,8 @@ from touchstone.files import beside, half_written
 from touchstone.registry import DatasetSpec, RawFile
 
 PAUSES = (2.0, 8.0, 30.0)  # seconds before each of the retries
-TIMEOUT = 60.0  # seconds that a server may stay silent
+TIMEOUT = 60.0  # seconds that a server may stay silent, and after each of which it must have been fast enough
+SLOWEST = 10_000  # bytes per second; CIFAR-10 takes five hours then
 CHUNK = 1 << 20  # bytes
 STAGING = ".download-"  # begins the name of a folder that an archive is downloaded to
 PASSING_CLIENT_ERRORS = (408, 429)  # request timeout, too many requests
@@ -182,8 +183,8 @@ def _first_of(name: str, urls: Sequence[str], target: Path, file: RawFile, log: 
 def _get(url: str, target: Path, file: RawFile) -> None:
     request = Request(url, headers={"User-Agent": "touchstone"})
     try:
-        with urlopen(request, timeout=TIMEOUT) as stream:
-            _store(stream, target, file, url)
+        with urlopen(request, timeout=TIMEOUT) as response:
+            _store(_Steady(response), target, file, url)
     except FetchError as error:  # damaged on its way, perhaps
         raise TransientError(str(error)) from error
     except HTTPError as error:
@@ -191,9 +192,35 @@ def _get(url: str, target: Path, file: RawFile) -> None:
         # What the client did wrong (404 not found, 403 forbidden) stays wrong; the server's faults may pass.
         stays = 400 <= error.code < 500 and error.code not in PASSING_CLIENT_ERRORS
         kind = FetchError if stays else TransientError
-        raise kind(f"{url} answered {error.code} {error.reason}") from error
+        reason, *_ = str(error.reason).splitlines() or [""]  # of a redirection in a circle it has several lines
+        raise kind(f"{url} answered {error.code} {reason}") from error
     except (OSError, HTTPException) as error:
         raise TransientError(f"cannot fetch {url}: {error}") from error
+
+
+class _Steady:
+    """What a server sends, as long as it comes fast enough, and until all that was announced is there."""
+
+    def __init__(self, response: HTTPResponse) -> None:
+        self._response = response
+        self._came, self._since = 0, time.monotonic()  # bytes, and from when they are counted
+
+    def read(self, size: int) -> bytes:
+        """Return at most `size` bytes, none at the end.
+
+        Raises:
+            TimeoutError: if fewer than SLOWEST bytes came per second.
+            IncompleteRead: if the server ended too early.
+        """
+        content = self._response.read1(size)
+        if not content and self._response.length:
+            raise IncompleteRead(content, self._response.length)
+        self._came += len(content)
+        if (seconds := time.monotonic() - self._since) > TIMEOUT:
+            if self._came < SLOWEST * seconds:
+                raise TimeoutError(f"{self._came} bytes in {seconds:.0f} s are too few")
+            self._came, self._since = 0, time.monotonic()
+        return content
 
 
 def _unpack(name: str, archive: Path, files: Files, raw_dir: Path, log: Log) -> None:
@@ -212,7 +239,7 @@ def _unpack(name: str, archive: Path, files: Files, raw_dir: Path, log: Log) -> 
         raise FetchError(f"{name}: {archive.name} does not hold {', '.join(wanted)}; {_advice(name)}")
 
 
-def _store(stream: IO[bytes], target: Path, file: RawFile, origin: str, *, pack: bool = False) -> None:
+def _store(stream: IO[bytes] | _Steady, target: Path, file: RawFile, origin: str, *, pack: bool = False) -> None:
     """Write a stream, packed if asked, beside `target` and rename it if its sum is right; else delete it and raise."""
     with beside(target) as copy:
         with gzip.open(copy, "wb", compresslevel=1) if pack else copy.open("wb") as out:

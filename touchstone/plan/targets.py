@@ -45,8 +45,9 @@ def batches(plan: Plan, models: Iterable[ModelId]) -> list[AttackFiles]:
 
 
 def tables(plan: Plan, study: str) -> list[Path]:
-    """Return every table of a study, and their sums."""
-    return list(dict.fromkeys(file for name in RESULT_TABLES for file in table(plan, study, name)))
+    """Return every table of a study, their sums, and what produced them."""
+    files = (file for name in RESULT_TABLES for file in table(plan, study, name))
+    return [*dict.fromkeys(files), plan.results.provenance(study)]
 
 
 def table(plan: Plan, study: str, name: str) -> list[Path]:
@@ -155,6 +156,6 @@ def made(plan: Plan) -> dict[Path, Rule]:
         "summary_report": (results.report(),),
         "claims": ((results.claims,),),
         "resolved_config": ((results.config,),),
-        "provenance": ((results.provenance,),),
+        "provenance": ((results.provenance(),),),
     }
     return {file: rule for rule, parts in by_rule.items() for file in chain.from_iterable(parts)}

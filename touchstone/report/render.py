@@ -26,6 +26,8 @@ import nbformat
 
 from touchstone.files import write_bytes
 from touchstone.findings.markdown import parts
+from touchstone.paths import Report
+from touchstone.plan.jobs import ReportJob
 from touchstone.registry import nearest
 
 READER = "markdown-citations"  # with citations, `@name` in a text would end the conversion
@@ -99,6 +101,24 @@ class Values(dict[str, Value]):
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
         return {VALUES: dict(self), "text/plain": f"{len(self)} values for the text"}
+
+
+def document(
+    job: ReportJob, out: Report, log: str | Path, *, template: str | Path, head: str | Path, page: str | Path
+) -> None:
+    """Write a report in its three forms; raises as `execute` and `to_pdf` do.
+
+    Args:
+        job: its parameters and title.
+        out: the notebook, HTML and PDF.
+        log: what the cells print is appended to it.
+        template: of the notebook.
+        head: what the PDF is set with.
+        page: what the HTML is set with.
+    """
+    execute(template, out.ipynb, job.parameters, log)
+    to_html(out.ipynb, out.html, page=page, title=job.title)
+    to_pdf(out.ipynb, out.pdf, head=head, title=job.title)
 
 
 def execute(template: str | Path, out: str | Path, parameters: Mapping[str, Any], log: str | Path) -> None:
