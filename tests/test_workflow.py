@@ -11,6 +11,8 @@ import site
 import subprocess
 import time
 import venv
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -278,6 +280,13 @@ def left(folder: Path) -> set[Path]:
     }
 
 
+def logged(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Each log of a job, and when it was begun or went on."""
+    for file in (folder / TREE.log("train")).parents[1].rglob("*.log"):
+        with suppress(FileNotFoundError):
+            yield file, file.stat().st_mtime_ns
+
+
 def of_all_time(folder: Path, file: Path) -> object:
     """What is in a file, but for the seconds that something took and the sums of them."""
     if file.name == TREE.model(STD).run.name:
@@ -291,15 +300,17 @@ def of_all_time(folder: Path, file: Path) -> object:
 def test_a_run_that_is_killed_at_any_moment_ends_as_one_that_is_not(
     finished: tuple[Path, str], tmp_path: Path, root: Path
 ) -> None:
-    """Ten times on its way, Snakemake and its jobs at once."""
+    """Ten times on its way, Snakemake and its jobs at once, while some of these work."""
     folder, moments = copy_checkout(root, tmp_path, "tests/config.yaml"), random.Random(17)
     for _ in range(10):
+        before = set(logged(folder))
         command = [str(BIN / "snakemake"), "--cores", "2", "--nolock"]
-        with subprocess.Popen(
-            command, cwd=folder, env=environment(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        ) as run:  # fmt: skip
-            time.sleep(moments.uniform(4, 14))
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+        with subprocess.Popen(command, cwd=folder, env=environment(folder), **quiet) as run:
+            while before >= set(logged(folder)):
+                assert run.poll() is None
+                time.sleep(0.05)
+            time.sleep(moments.uniform(0, 4))
             os.killpg(run.pid, signal.SIGKILL)
     done = snakemake(folder)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]

@@ -118,12 +118,21 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """Give a place beside a file to write to; what is written there becomes the file if nothing is raised."""
+    """Give a place beside a file to write to; what is written there becomes the file if nothing is raised.
+
+    Whatever is raised names the file: of a full disk neither Python nor a library says what was written to it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield aside
         os.replace(aside, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+    except Exception as error:
+        error.add_note(f"while {path} was written")
+        raise
     finally:
         aside.unlink(missing_ok=True)
 
