@@ -96,11 +96,12 @@ def test_a_killed_training_goes_on_in_the_next_run_and_ends_with_the_same_weight
 
 
 def test_results_that_are_removed_under_a_run_are_made_again(checkout: Path) -> None:
-    run = start(checkout, "--", str(MODEL / "run.json"))
-    log = checkout / "results/tiny/logs/train/minmax/mnist/lenet/std/0.log"
-    wait_for(log, "epoch 2/10")
-    shutil.rmtree(checkout / "results")
-    output, _ = run.communicate()
+    with start(checkout, "--", str(MODEL / "run.json")) as run:
+        log = checkout / "results/tiny/logs/train/minmax/mnist/lenet/std/0.log"
+        wait_for(log, "epoch 2/10")
+        (checkout / "results").rename(checkout / "removed")  # at one stroke
+        shutil.rmtree(checkout / "removed")
+        output, _ = run.communicate()
     assert run.returncode == 0 or "rror" in output
     code, output = finish(checkout, "--", str(MODEL / "run.json"))
     assert code == 0, output

@@ -19,11 +19,11 @@ import pandas as pd
 import pytest
 from checkouts import BIN, copy_checkout, environment
 from damages import DAMAGES, another_s, flip_a_bit, put_back
+from same_results import STD, TREE, lasting, left
 
 from touchstone import paths, records
-from touchstone.cell import ModelId
-from touchstone.files import OWN_SUM, half_written
-from touchstone.paths import Results, study_files
+from touchstone.files import half_written
+from touchstone.paths import study_files
 from touchstone.plan import cost, targets
 from touchstone.plan.finished import damaged
 from touchstone.plan.plan import make_plan
@@ -32,8 +32,6 @@ from touchstone.report.render import markdown
 # whole pipelines are started: slow, and one that its tests share, on one worker
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 
-STD = ModelId("minmax", "mnist", "lenet", "std", 0)
-TREE = Results.of("tiny")
 JOBS = ("--quiet", "host")  # a paragraph for each job, which the profile leaves out
 
 
@@ -270,31 +268,11 @@ def test_an_attack_that_fails_is_no_success_the_next_time(finished: tuple[Path, 
     assert file.read_bytes() == before
 
 
-def left(folder: Path) -> set[Path]:
-    """All files of a run and of its data, but for what jobs say of themselves, finished attacks, and locks."""
-    log, seconds, part = TREE.log("attack"), TREE.benchmark("attack"), TREE.part(STD, "").records.parent.name
-    tree = (file.relative_to(folder) for top in ("results", "data") for file in (folder / top).rglob("*"))
-    aside = {log.parents[1], seconds.parents[1]}
-    return {f for f in tree if not (folder / f).is_dir() and part not in f.parts and not aside & {*f.parents}} - {
-        paths.raw(name).lock for name in ("digits", "digits-rgb")
-    }
-
-
 def logged(folder: Path) -> Iterator[tuple[Path, int]]:
     """Each log of a job, and when it was begun or went on."""
     for file in (folder / TREE.log("train")).parents[1].rglob("*.log"):
         with suppress(FileNotFoundError):
             yield file, file.stat().st_mtime_ns
-
-
-def of_all_time(folder: Path, file: Path) -> object:
-    """What is in a file, but for the seconds that something took and the sums of them."""
-    if file.name == TREE.model(STD).run.name:
-        run = json.loads((folder / file).read_text())
-        return {key: value for key, value in run.items() if key not in ("seconds", "history_sha256", OWN_SUM)}
-    if file.name == TREE.model(STD).history.name:
-        return pd.read_csv(folder / file, dtype=str).drop(columns="seconds").to_csv()
-    return (folder / file).read_bytes()
 
 
 def test_a_run_that_is_killed_at_any_moment_ends_as_one_that_is_not(
@@ -315,9 +293,8 @@ def test_a_run_that_is_killed_at_any_moment_ends_as_one_that_is_not(
     done = snakemake(folder)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     assert "Nothing to be done" in snakemake(folder).stderr
-    timed = {*TREE.report(), *TREE.report("minmax"), TREE.provenance(), TREE.provenance("minmax"), TREE.finished}
     assert left(folder) == left(finished[0])
-    assert [f for f in left(folder) - timed if of_all_time(folder, f) != of_all_time(finished[0], f)] == []
+    assert lasting(folder) == lasting(finished[0])
     assert not half_written(folder)
     assert not list((folder / ".snakemake" / "incomplete").rglob("*"))
 
@@ -345,6 +322,28 @@ def test_a_study_that_fails_leaves_the_others_their_reports_and_the_summary_name
     assert re.search(r"Not finished: Weight penalisation .*\d+ of its \d+ jobs have failed", text)
     assert f"What went wrong stands in `{log}`" in text
     assert "a bug" in (folder / log).read_text()
+
+
+def test_results_may_be_a_link_and_the_clock_go_back(finished: tuple[Path, str], tmp_path: Path) -> None:
+    """Everything is from next year; what is made again is not."""
+    folder, elsewhere, figure = tmp_path / "here", tmp_path / "elsewhere", TREE.figure("minmax", "figure2")
+    shutil.copytree(finished[0], folder, symlinks=True)
+    (folder / "results").rename(elsewhere)
+    (folder / "results").symlink_to(elsewhere)
+    for file in (*elsewhere.rglob("*"), *(folder / "data").rglob("*")):
+        os.utime(file, (time.time() + 365 * 86400,) * 2)
+    before = (folder / figure).read_bytes()
+    assert "Nothing to be done" in snakemake(folder).stderr
+    (folder / figure).unlink()
+    done = snakemake(folder)
+    assert done.returncode == 0
+    assert not re.search("^(select|train|attack|tables) ", done.stderr, flags=re.MULTILINE)
+    assert (folder / figure).read_bytes() == before
+    assert (folder / "results").is_symlink()
+    flip_a_bit(folder / figure)
+    done = snakemake(folder)
+    assert done.returncode != 0
+    assert f"{figure} cannot be used" in done.stderr
 
 
 def test_every_damage_to_a_finished_run_is_noticed(
