@@ -32,12 +32,19 @@ include: "rules/figures.smk"
 include: "rules/report.smk"
 
 
+onstart:
+    finished.begin(PLAN)
+
+
 onsuccess:
-    forget_checkpoints()
+    clear_away()
+    finished.finish(PLAN)
 
 
 onerror:
-    forget_checkpoints()
+    clear_away()
+    sum_up()
+    finished.finish(PLAN)
 
 
 rule all:

@@ -8,8 +8,9 @@ from snakemake.exceptions import WorkflowError
 
 from touchstone import paths
 from touchstone.cell import ModelId
-from touchstone.plan import build, targets
-from touchstone.plan.command import command, config_file
+from touchstone.files import half_written
+from touchstone.plan import build, finished, targets
+from touchstone.plan.command import command, config_file, works
 from touchstone.plan.plan import make_plan
 from touchstone.study.config import ConfigError
 
@@ -22,6 +23,11 @@ try:
     PLAN = make_plan(ROOT, CONFIG)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
+
+# a job on a cluster reads this file too, while others write
+if workflow.is_main_process and works(sys.argv[1:]):
+    if damaged := finished.damaged(PLAN):
+        raise WorkflowError("\n".join(map(str, damaged)))
 
 RESULTS = PLAN.results
 MODEL = ModelId("{study}", "{dataset}", "{model}", "{defense}", "{seed}")
@@ -47,13 +53,31 @@ def growing(first):
     return lambda wildcards, attempt: first * attempt
 
 
-def forget_checkpoints():
-    """Remove what finished trainings kept to go on after a kill.
+def clear_away():
+    """Remove what finished trainings kept to go on after a kill, and what jobs that were killed left half written.
 
     Not in the job: until Snakemake has taken note of its end it may be killed, lose its outputs, and begin anew.
     """
-    for file in chain.from_iterable(map(RESULTS.spent, PLAN.trained)):
+    spent = chain.from_iterable(map(RESULTS.spent, PLAN.trained))
+    for file in chain(spent, half_written(RESULTS.root)):
         file.unlink()
+
+
+def sum_up():
+    """Write the summary of the studies that are whole, after a failure; Snakemake makes none for want of the others."""
+    from touchstone.report.unfinished import Undone, summary  # slow to import
+
+    undone = [
+        Undone(
+            files=[*map(Path, job.output)],
+            log=Path(job.log[0]),
+            failed=all(map(os.path.exists, job.input)),
+        )
+        for job in workflow.dag.needrun_jobs()
+        if job.log
+    ]
+    if file := summary(PLAN, undone, command(ROOT, CONFIG, sys.argv[1:])):
+        print(f"{file} has the studies that are whole", file=sys.stderr)
 
 
 def model_of(wildcards):
@@ -125,7 +149,7 @@ def report_inputs(template, *shown):
     """What every report is made with and says of the run, and what it shows."""
     made_with = {"template": template, "head": TEMPLATES.head, "page": TEMPLATES.page}
     read = {"script": TEMPLATES.script}  # by the page
-    return {**made_with, **read, "rest": [RESULTS.provenance, RESULTS.config, *shown]}
+    return {**made_with, **read, "rest": [RESULTS.config, *shown]}
 
 
 def study_report_inputs(wildcards):
@@ -139,4 +163,6 @@ def study_report_inputs(wildcards):
 
 def summary_report_inputs(wildcards):
     reports = [RESULTS.report(study).pdf for study in PLAN.studies]
-    return report_inputs(TEMPLATES.summary, RESULTS.claims, *reports)
+    return report_inputs(
+        TEMPLATES.summary, RESULTS.provenance(), RESULTS.claims, *reports
+    )

@@ -40,5 +40,6 @@ rule tables:
         gpu=0,
     params:
         job=lambda w: build.tables_job(PLAN, w.study).to_params(),
+        command=manner(lambda w: command(ROOT, CONFIG, sys.argv[1:])),
     script:
         "../workflow/scripts/tables.py"

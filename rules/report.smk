@@ -71,7 +71,7 @@ rule provenance:
         RESULTS.claims,
         RESULTS.config,
     output:
-        RESULTS.provenance,
+        RESULTS.provenance(),
     log:
         RESULTS.log("provenance"),
     benchmark:

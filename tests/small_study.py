@@ -121,4 +121,5 @@ def make_results(plan: Plan) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("<svg/>")
     write_yaml(results.config, {"config": plan.config.model_dump(exclude_none=True), "jobs": {}})
-    write_sealed(results.provenance, {})
+    for whose in ("", "small"):
+        write_sealed(results.provenance(whose), {})

@@ -111,7 +111,8 @@ def make_results(root: Path, run: str = "demo", seeds: int = 2) -> Results:
         "seconds": 424,
         "command": f"snakemake --cores all --configfile results/{run}/config.yaml",
     }
-    write_sealed(results.provenance, provenance)
+    for whose in ("", study.study):
+        write_sealed(results.provenance(whose), provenance)
     return results
 
 

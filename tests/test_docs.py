@@ -38,3 +38,18 @@ def test_the_study_of_its_page_is_one(tmp_path: Path) -> None:
 def test_what_a_page_points_to_is_there(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_test_that_a_page_names_is_there(page: Path) -> None:
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text()):
+        assert f"\ndef {name}(" in (ROOT / file).read_text(), f"{file}::{name}"
+
+
+def test_each_fault_has_its_test() -> None:
+    """Every row of every table."""
+    rows = re.findall(r"^\|(?! fault|---)(.*)\|$", (ROOT / "docs" / "faults.md").read_text(), flags=re.MULTILINE)
+    assert len(rows) >= 20
+    for row in rows:
+        assert len(row.split("|")) == 3, row
+        assert "::test_" in row.split("|")[-1], row

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from checkouts import BIN, copy_checkout, environment
 from safetensors.torch import save_file
 
 from touchstone.data import DATASETS
+from touchstone.files import half_written
 from touchstone.models.classifier import build
 
 MODEL = Path("results/tiny/minmax/models/mnist/lenet/std/0")
@@ -67,11 +69,16 @@ def wait_for(path: Path, text: str, seconds: float = 300) -> None:
 
 
 def test_a_killed_training_goes_on_in_the_next_run_and_ends_with_the_same_weights(checkout: Path) -> None:
+    log = checkout / "results/tiny/logs/train/minmax/mnist/lenet/std/0.log"
+    run = start(checkout, "--", str(MODEL / "run.json"))
+    wait_for(log, "epoch 1/10")
     code, output = finish(checkout, "--", str(MODEL / "run.json"))
-    assert code == 0, output
+    assert code != 0
+    assert "LockException" in output, "two at once"
+    output, _ = run.communicate()
+    assert run.returncode == 0, output
     whole = hashlib.sha256((checkout / MODEL / "model.safetensors").read_bytes()).hexdigest()
     shutil.rmtree(checkout / MODEL)
-    log = checkout / "results/tiny/logs/train/minmax/mnist/lenet/std/0.log"
     log.unlink()
     run = start(checkout, "--", str(MODEL / "run.json"))
     wait_for(log, "epoch 2/10")
@@ -86,6 +93,62 @@ def test_a_killed_training_goes_on_in_the_next_run_and_ends_with_the_same_weight
     assert not (checkout / MODEL / "unfinished.safetensors").exists()
     assert json.loads((checkout / MODEL / "run.json").read_text())["status"] == "ok"
     assert hashlib.sha256((checkout / MODEL / "model.safetensors").read_bytes()).hexdigest() == whole
+
+
+def test_results_that_are_removed_under_a_run_are_made_again(checkout: Path) -> None:
+    with start(checkout, "--", str(MODEL / "run.json")) as run:
+        log = checkout / "results/tiny/logs/train/minmax/mnist/lenet/std/0.log"
+        wait_for(log, "epoch 2/10")
+        (checkout / "results").rename(checkout / "removed")  # at one stroke
+        shutil.rmtree(checkout / "removed")
+        output, _ = run.communicate()
+    assert run.returncode == 0 or "rror" in output
+    code, output = finish(checkout, "--", str(MODEL / "run.json"))
+    assert code == 0, output
+    weights = (checkout / MODEL / "model.safetensors").read_bytes()
+    made = json.loads((checkout / MODEL / "run.json").read_text())
+    assert made["model_sha256"] == hashlib.sha256(weights).hexdigest()
+    assert not [path for path in checkout.rglob("*unfinished*") if path.suffix == ".safetensors"]
+
+
+@pytest.fixture
+def disk(checkout: Path) -> Iterator[Path]:
+    """The checkout's results on a disk of their own, of 200 kB."""
+    folder = checkout / "results"
+    folder.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        pytest.skip(f"a small disk cannot be mounted: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_is_named_with_the_file_and_a_read_only_one_left_alone(checkout: Path, disk: Path) -> None:
+    target = ("--", str(MODEL / "run.json"))
+
+    def mounted(how: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=True)
+
+    code, output = finish(checkout, *target)
+    assert code != 0
+    assert re.search(rf"No space left on device.*{MODEL}/", output, flags=re.DOTALL)
+    assert "Logging error" not in output
+    assert not half_written(disk)
+    mounted("size=100m")
+    code, output = finish(checkout, *target)
+    assert code == 0, output
+    mounted("ro")
+    code, output = finish(checkout, *target)
+    assert code == 0
+    assert "Nothing to be done" in output
+    with (checkout / "touchstone/training/loop.py").open("a") as code_file:
+        code_file.write("\n\nCHANGED = 1\n")
+    code, output = finish(checkout, *target)
+    assert code != 0
+    assert re.search(r"(?i)(write-protected|read-only)", output)
+    assert f"{MODEL}/model.safetensors" in output
 
 
 def test_a_file_with_another_md5_stops_the_run_with_both_sums(checkout: Path, tmp_path: Path) -> None:

@@ -1,14 +1,19 @@
 """Files are whole or not there."""
 
 import json
+import os
 import select
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
+from safetensors import SafetensorError
 
 from touchstone import files
 
@@ -108,3 +113,40 @@ def test_one_process_at_a_time_is_alone_until_it_leaves_or_is_killed(tmp_path: P
             assert is_alone(second, 60)
             for process in (other, second):
                 process.communicate("\n")
+
+
+def safetensors_on_a_full_disk(_: Path) -> None:
+    """As it says it; it writes to a place of its own, which no test can fill."""
+    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+@pytest.mark.parametrize(
+    ("write", "kind"),
+    [
+        (lambda file: file.write_bytes(b"x"), OSError),
+        (safetensors_on_a_full_disk, SafetensorError),
+        (lambda file: pq.write_table(pa.table({"x": [1]}), file), OSError),
+    ],
+)
+def test_a_full_disk_is_told_of_with_the_file(tmp_path: Path, write: Any, kind: type[Exception]) -> None:
+    file = tmp_path / "a.bin"
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    aside.symlink_to("/dev/full")
+    with pytest.raises(kind, match="No space left on device") as caught, files.beside(file) as given:
+        write(given)
+    assert given == aside
+    assert str(file) in "".join(traceback.format_exception(caught.value))
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_has_half_written_is_found(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "a.bin"
+    code = "import os, sys; from pathlib import Path; from touchstone.files import beside\n"
+    code += "with beside(Path(sys.argv[1])) as aside: aside.touch(); os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", code, str(target)], check=False).returncode == 9
+    for name in (".snakemake_timestamp", ".a.b", "a.bin.1", "a.1"):
+        (tmp_path / name).touch()
+    (half,) = files.half_written(tmp_path)
+    assert half.parent == target.parent
+    assert not target.exists()
+    assert files.half_written(tmp_path / "none") == []

@@ -28,6 +28,16 @@ def test_log_file_holds_lines_and_traceback(tmp_path: Path) -> None:
     assert "epoch 1" in done.stderr
 
 
+def test_a_full_disk_is_told_of_once(tmp_path: Path) -> None:
+    file = tmp_path / "job.log"
+    file.symlink_to("/dev/full")
+    code = f"import logging; from touchstone import log; log.set_up({str(file)!r}); [logging.info(n) for n in range(9)]"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "Logging error" not in done.stderr
+    assert done.stderr.count(f"{file} lacks lines: [Errno 28] No space left on device") == 1
+
+
 def test_what_failed_keeps_its_log_and_what_succeeded_has_one(tmp_path: Path) -> None:
     file = tmp_path / "job.log"
 

@@ -18,7 +18,7 @@ FILES = [
     *astuple(paths.study_files("minmax"))[1:],
     *(paths.suites(), paths.raw("mnist").fetched, *paths.templates(Path())),
     *(*RESULTS.model(MODEL), RESULTS.unfinished(MODEL), *RESULTS.selection(MODEL)),
-    *(*RESULTS.attack(MODEL, "all"), *RESULTS.report(), RESULTS.claims, RESULTS.provenance),
+    *(*RESULTS.attack(MODEL, "all"), *RESULTS.report(), RESULTS.claims, RESULTS.provenance()),
 ]
 NAMES = "|".join(re.escape(file.name) for file in FILES)
 # a file's name alone or in a folder, what lies in a folder of ours, and a suffix
@@ -67,7 +67,7 @@ def test_every_file_has_a_place_of_its_own() -> None:
         *results.features("minmax", "figure2"),
         *results.report("minmax"),
         *results.report(),
-        *(results.claims, results.config, results.provenance),
+        *(results.claims, results.config, results.provenance(), results.provenance("minmax")),
         results.log("claims"),
         results.log("attack", *map(str, MODEL), "all"),
         results.benchmark("claims"),
@@ -201,13 +201,12 @@ def test_no_script_takes_an_input_by_its_place(root: Path) -> None:
 def test_what_a_training_kept_is_spent_when_its_outputs_are_there(tmp_path: Path) -> None:
     results = Results(tmp_path)
     kept = results.unfinished(MODEL)
-    half, run = kept.with_name(f".{kept.name}.123"), results.model(MODEL).run
+    run = results.model(MODEL).run
     kept.parent.mkdir(parents=True)
-    for file in (kept, half):
-        file.touch()
+    kept.touch()
     assert results.spent(MODEL) == []
     run.touch()
-    assert results.spent(MODEL) == [half, kept]
+    assert results.spent(MODEL) == [kept]
 
 
 def test_the_machine_of_a_job_lies_beside_its_log() -> None:

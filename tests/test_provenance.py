@@ -141,3 +141,18 @@ def test_record_adds_up_the_jobs(tmp_path: Path) -> None:
     assert record["job_seconds"] == {"train": 4.0}
     assert record["seconds"] == 4
     assert record["command"] == "snakemake --cores all"
+
+
+@pytest.mark.parametrize("content", [b"", b"s\th:m:s\n", b"s\th:m:s\n\xff\t0:00:01\n", b"s\th:m:s\n-\t-\n"])
+def test_the_seconds_of_a_job_that_cannot_be_read_are_named(tmp_path: Path, content: bytes) -> None:
+    folder = tmp_path / "benchmarks" / "train"
+    folder.mkdir(parents=True)
+    (folder / "a.tsv").write_bytes(content)
+    with pytest.raises(DamagedError, match=r"a\.tsv cannot be used: .* run snakemake again \(rule train\)"):
+        provenance.record(Results(tmp_path), "")
+
+
+def test_a_run_without_the_seconds_of_its_jobs_has_none(tmp_path: Path) -> None:
+    record = provenance.record(Results(tmp_path), "")
+    assert (record["seconds"], record["job_seconds"], record["machines"]) == (0, {}, [])
+    assert record["started"] == record["finished"]

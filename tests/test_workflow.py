@@ -2,29 +2,36 @@
 
 import json
 import os
+import random
 import re
 import resource
 import shutil
+import signal
 import site
 import subprocess
+import time
 import venv
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from checkouts import BIN, copy_checkout, environment
+from damages import DAMAGES, another_s, flip_a_bit, put_back
+from same_results import STD, TREE, lasting, left
 
-from touchstone import records
-from touchstone.cell import ModelId
-from touchstone.paths import Results, study_files
-from touchstone.plan import cost
+from touchstone import paths, records
+from touchstone.files import half_written
+from touchstone.paths import study_files
+from touchstone.plan import cost, targets
+from touchstone.plan.finished import damaged
 from touchstone.plan.plan import make_plan
+from touchstone.report.render import markdown
 
 # whole pipelines are started: slow, and one that its tests share, on one worker
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 
-STD = ModelId("minmax", "mnist", "lenet", "std", 0)
-TREE = Results.of("tiny")
 JOBS = ("--quiet", "host")  # a paragraph for each job, which the profile leaves out
 
 
@@ -261,20 +268,118 @@ def test_an_attack_that_fails_is_no_success_the_next_time(finished: tuple[Path, 
     assert file.read_bytes() == before
 
 
-def test_records_that_were_cut_off_are_deleted_as_the_message_says_and_made_again(finished: tuple[Path, str]) -> None:
-    folder, _ = finished
-    file = folder / TREE.attack(STD, "all").records
-    before, table = file.read_bytes(), folder / TREE.table("minmax", "claims")
-    file.write_bytes(before[: len(before) // 2])
-    done = snakemake(folder, "--force", str(TREE.table("minmax", "claims")))
+def logged(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Each log of a job, and when it was begun or went on."""
+    for file in (folder / TREE.log("train")).parents[1].rglob("*.log"):
+        with suppress(FileNotFoundError):
+            yield file, file.stat().st_mtime_ns
+
+
+def test_a_run_that_is_killed_at_any_moment_ends_as_one_that_is_not(
+    finished: tuple[Path, str], tmp_path: Path, root: Path
+) -> None:
+    """Ten times on its way, Snakemake and its jobs at once, while some of these work."""
+    folder, moments = copy_checkout(root, tmp_path, "tests/config.yaml"), random.Random(17)
+    for _ in range(10):
+        before = set(logged(folder))
+        command = [str(BIN / "snakemake"), "--cores", "2", "--nolock"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+        with subprocess.Popen(command, cwd=folder, env=environment(folder), **quiet) as run:
+            while before >= set(logged(folder)):
+                assert run.poll() is None
+                time.sleep(0.05)
+            time.sleep(moments.uniform(0, 4))
+            os.killpg(run.pid, signal.SIGKILL)
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    assert "Nothing to be done" in snakemake(folder).stderr
+    assert left(folder) == left(finished[0])
+    assert lasting(folder) == lasting(finished[0])
+    assert not half_written(folder)
+    assert not list((folder / ".snakemake" / "incomplete").rglob("*"))
+
+
+def test_a_study_that_fails_leaves_the_others_their_reports_and_the_summary_names_it(
+    finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "two"
+    shutil.copytree(finished[0], folder, symlinks=True)
+    text = (folder / "config.yaml").read_text().replace("[minmax]", "[minmax, weightpen]")
+    (folder / "config.yaml").write_text(text.replace("minmax-printed]", "minmax-printed, weightpen-printed]"))
+    with (folder / "touchstone/defenses/weightpen.py").open("a") as code:
+        code.write("\n\nraise RuntimeError('a bug')\n")
+    for report in (TREE.report("minmax"), TREE.report()):
+        for file in report:
+            (folder / file).unlink()
+    done = snakemake(folder)
+    said = done.stdout + done.stderr
     assert done.returncode != 0
-    assert re.search(rf"{file.name} cannot be used: .*delete it and run snakemake again \(rule attack\)", done.stderr)
-    assert not table.exists()
-    file.unlink()
+    assert f"{TREE.report().pdf} has the studies that are whole" in said
+    for file in (*TREE.report("minmax"), *TREE.report()):
+        assert (folder / file).stat().st_size > 0
+    text = markdown(folder / TREE.report().ipynb)
+    log = TREE.log("train", "weightpen", "mnist", "smallcnn-bounded", "weightpen-printed", "0")
+    assert re.search(r"Not finished: Weight penalisation .*\d+ of its \d+ jobs have failed", text)
+    assert f"What went wrong stands in `{log}`" in text
+    assert "a bug" in (folder / log).read_text()
+
+
+def test_results_may_be_a_link_and_the_clock_go_back(finished: tuple[Path, str], tmp_path: Path) -> None:
+    """Everything is from next year; what is made again is not."""
+    folder, elsewhere, figure = tmp_path / "here", tmp_path / "elsewhere", TREE.figure("minmax", "figure2")
+    shutil.copytree(finished[0], folder, symlinks=True)
+    (folder / "results").rename(elsewhere)
+    (folder / "results").symlink_to(elsewhere)
+    for file in (*elsewhere.rglob("*"), *(folder / "data").rglob("*")):
+        os.utime(file, (time.time() + 365 * 86400,) * 2)
+    before = (folder / figure).read_bytes()
+    assert "Nothing to be done" in snakemake(folder).stderr
+    (folder / figure).unlink()
     done = snakemake(folder)
     assert done.returncode == 0
-    assert file.read_bytes() == before
-    assert table.exists()
+    assert not re.search("^(select|train|attack|tables) ", done.stderr, flags=re.MULTILINE)
+    assert (folder / figure).read_bytes() == before
+    assert (folder / "results").is_symlink()
+    flip_a_bit(folder / figure)
+    done = snakemake(folder)
+    assert done.returncode != 0
+    assert f"{figure} cannot be used" in done.stderr
+
+
+def test_every_damage_to_a_finished_run_is_noticed(
+    finished: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for what a job says of itself, which goes into no result, and finished attacks, whose sums it compares."""
+    monkeypatch.chdir(finished[0])
+    plan, aside = make_plan(Path(), Path("config.yaml")), tmp_path / "aside"
+    tree = sorted(left(Path()))
+    assert {*tree} == {*targets.everything(plan), TREE.finished, paths.raw("digits").fetched}
+    for file in tree:
+        for damage in (*DAMAGES, another_s(tree)):
+            with put_back(file, aside):
+                damage(file)
+                assert f"{file} cannot be used" in "".join(map(str, damaged(plan))), (file, damage)
+    assert not damaged(plan)
+
+
+def test_a_run_stops_at_damage_and_makes_again_what_is_deleted(finished: tuple[Path, str]) -> None:
+    """As the message says, and nothing else; bits that are lost leave dates as they are."""
+    folder, _ = finished
+    files = [TREE.attack(STD, "all").records, TREE.figure("minmax", "figure2"), TREE.report("minmax").html]
+    before = {file: (folder / file).read_bytes() for file in files}
+    for file in files:
+        flip_a_bit(folder / file)
+    done = snakemake(folder)
+    assert done.returncode != 0
+    for file, rule in zip(files, ("attack", "figures", "study_report"), strict=True):
+        assert re.search(rf"{file} cannot be used: .*delete it and run snakemake again \(rule {rule}\)", done.stderr)
+        (folder / file).unlink()
+    assert snakemake(folder, "-n").returncode == 0
+    done = snakemake(folder)
+    assert done.returncode == 0
+    assert not re.search("^(select|train|prepare) ", done.stderr, flags=re.MULTILINE)
+    assert (folder / files[0]).read_bytes() == before[files[0]]
+    assert (folder / files[1]).read_bytes() == before[files[1]]
 
 
 @pytest.mark.parametrize(
@@ -379,7 +484,7 @@ def test_sources_lie_with_the_workflow_and_results_in_the_working_directory(
     assert not re.search(r"rule (select|train|attack|prepare):", said)
     assert "Nothing to be done" in run()
     assert not {"results", "data"} & {path.name for path in here.iterdir()}
-    command_of = json.loads((there / TREE.provenance).read_text())["command"]
+    command_of = json.loads((there / TREE.provenance()).read_text())["command"]
     assert "--snakefile '../a checkout/Snakefile'" in command_of
 
 

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,13 +19,15 @@ Rule = Literal["fetch", "prepare", "select", "sensitivity", "train", "attack", "
                "tables", "figures", "resolved_config", "claims", "paper_tables", "provenance", "study_report",
                "summary_report"]  # fmt: skip
 RULES: tuple[Rule, ...] = get_args(Rule)
+Maker = Rule | Literal["all"]  # `all` leaves what is known of a run as a whole
 OWN_SUM = "own_sha256"  # key of a sealed JSON file: of everything else in it
+_ASIDE = re.compile(r"\..+\.\d+")  # as `beside` names it
 
 
 class DamagedError(ValueError):
     """A file is not there, or not what its maker wrote; says which, why, and how it is made again."""
 
-    def __init__(self, path: Path, rule: Rule, why: object) -> None:
+    def __init__(self, path: Path, rule: Maker, why: object) -> None:
         super().__init__(f"{path} cannot be used: {why}; delete it and run snakemake again (rule {rule})")
 
 
@@ -37,7 +40,7 @@ def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     write_json(path, {**content, OWN_SUM: _own_sum(content)})
 
 
-def read_sealed(path: Path, rule: Rule) -> dict[str, Any]:
+def read_sealed(path: Path, rule: Maker) -> dict[str, Any]:
     """Return the object that `write_sealed` was given, as JSON has it.
 
     Args:
@@ -115,14 +118,28 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """Give a place beside a file to write to; what is written there becomes the file if nothing is raised."""
+    """Give a place beside a file to write to; what is written there becomes the file if nothing is raised.
+
+    Whatever is raised names the file: of a full disk neither Python nor a library says what was written to it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield aside
         os.replace(aside, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+    except Exception as error:
+        error.add_note(f"while {path} was written")
+        raise
     finally:
         aside.unlink(missing_ok=True)
+
+
+def half_written(folder: Path) -> list[Path]:
+    """Return what processes that were killed have left beside files in a folder and below; others may still write."""
+    return sorted(path for path in folder.rglob(".*") if _ASIDE.fullmatch(path.name))
 
 
 @contextmanager

@@ -19,6 +19,18 @@ from touchstone.provenance import machine
 log = logging.getLogger(__name__)
 
 
+class _File(logging.FileHandler):
+    """A log that says once that it cannot be written: on a full disk no line is worth a traceback."""
+
+    failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002 - as logging calls it
+        """Replace the traceback that each line would have."""
+        if not self.failed:
+            print(f"{self.baseFilename} lacks lines: {sys.exc_info()[1]}", file=sys.stderr)
+        self.failed = True
+
+
 def set_up(path: str | Path) -> None:
     """Log to the rule's log file and to stderr; an uncaught exception goes to both. Write down on which machine.
 
@@ -31,7 +43,7 @@ def set_up(path: str | Path) -> None:
     form = logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
     root = logging.getLogger()
     root.setLevel(logging.INFO)
-    for handler in (logging.FileHandler(own), logging.FileHandler(path, mode="w"), logging.StreamHandler(sys.stderr)):
+    for handler in (_File(own), _File(path, mode="w"), logging.StreamHandler(sys.stderr)):
         handler.setFormatter(form)
         root.addHandler(handler)
     atexit.register(own.unlink)

@@ -120,10 +120,11 @@ class StudyFiles:
 
 
 class Raw(NamedTuple):
-    """A dataset as it is published: the folder of its files, and what says that they are there."""
+    """A dataset as it is published: the folder of its files, what says that they are there, and a lock to get them."""
 
     folder: Path
     fetched: Path
+    lock: Path
 
 
 class Templates(NamedTuple):
@@ -144,7 +145,7 @@ class Templates(NamedTuple):
 def raw(dataset: str) -> Raw:
     """Return where the raw files of a dataset lie."""
     folder = DATA / "raw" / dataset
-    return Raw(folder, folder / "fetched.json")
+    return Raw(folder, folder / "fetched.json", folder / "fetched.lock")
 
 
 def prepared(dataset: str, folder: Path = PREPARED) -> Prepared:
@@ -319,9 +320,8 @@ class Results:
         return self.model_folder(model) / "unfinished.safetensors"
 
     def spent(self, model: ModelId) -> list[Path]:
-        """Return what a training kept to go on, and what a kill left half written, if its outputs are there."""
-        kept = self.unfinished(model)
-        return sorted(kept.parent.glob(f"*{kept.name}*")) if self.model(model).run.exists() else []
+        """Return what a training kept to go on, if its outputs are there."""
+        return [kept for kept in [self.unfinished(model)] if kept.exists() and self.model(model).run.exists()]
 
     def selection(self, model: ModelId) -> SelectionFiles:
         """Return the files of a choice of unstated constants, which is one for all seeds."""
@@ -396,14 +396,19 @@ class Results:
         """The run with every value resolved."""
         return self.root / "config.yaml"
 
-    @property
-    def provenance(self) -> Path:
-        """What produced the results."""
-        return self.root / "provenance.json"
+    def provenance(self, study: str = "") -> Path:
+        """Return what says by what the tables of a study were produced, or all that a run has left."""
+        return self.root / study / "provenance.json"
 
-    def benchmarks(self, rule: str) -> list[Path]:
-        """Return the files with the seconds of every job of a rule so far."""
-        return sorted((self.root / "benchmarks" / rule).rglob("*.tsv"))
+    @property
+    def finished(self) -> Path:
+        """The sums of what the run has left."""
+        return self.root / "finished.json"
+
+    def benchmarks(self, rule: str, study: str = "") -> list[Path]:
+        """Return the files with the seconds of every job of a rule so far; only of a study if one is named."""
+        folder = self.root / "benchmarks" / rule
+        return sorted([*(folder / study).rglob("*.tsv"), *(folder.glob(f"{study}.tsv") if study else ())])
 
     def job(self, benchmark: Path) -> str:
         """Return what a job is called whose file of seconds this is: its rule, and whose result it is."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from touchstone import __version__
-from touchstone.files import RULES, Rule, read_sealed
+from touchstone.files import RULES, DamagedError, Rule, read_sealed
 from touchstone.paths import Results
 from touchstone.registry import module_path
 
@@ -187,18 +187,22 @@ def revision(root: Path) -> str:
         return "not a checkout"
 
 
-def record(results: Results, command: str) -> dict[str, Any]:
-    """Return what produced the results of a run.
+def record(results: Results, command: str, study: str = "") -> dict[str, Any]:
+    """Return what produced the results of a run, or of one study.
 
     Args:
         results: of the run; its benchmark files hold the seconds of each job, their age the start.
         command: what starts the run again.
+        study: whose jobs alone count; data are of no study.
+
+    Raises:
+        DamagedError: if what a job or Snakemake wrote down is not what is there.
     """
-    rules = {rule: files for rule in RULES if (files := results.benchmarks(rule))}
-    jobs = {path: float(path.read_text().splitlines()[1].split("\t")[0]) for paths in rules.values() for path in paths}
+    rules = {rule: files for rule in RULES if (files := results.benchmarks(rule, study))}
+    jobs = {path: _seconds(path, rule) for rule, paths in rules.items() for path in paths}
     seconds = {rule: sum(jobs[path] for path in paths) for rule, paths in rules.items()}
-    started = min(path.stat().st_mtime - jobs[path] for path in jobs)
     finished = time.time()
+    started = min((path.stat().st_mtime - jobs[path] for path in jobs), default=finished)
     return {
         PACKAGE: __version__,
         "git": revision(module_path(PACKAGE).parents[1]),
@@ -213,12 +217,16 @@ def record(results: Results, command: str) -> dict[str, Any]:
     }
 
 
-def _machines(results: Results, benchmarks: Mapping[Rule, Iterable[Path]]) -> list[dict[str, Any]]:
-    """Return each machine that jobs ran on, with the names of these; nothing else where none was written down.
+def _seconds(benchmark: Path, rule: Rule) -> float:
+    """Return how long a job took; Snakemake writes it in the first column of the second line."""
+    try:
+        return float(benchmark.read_text().splitlines()[1].split("\t")[0])
+    except (IndexError, ValueError) as error:  # ValueError: no number, or no UTF-8
+        raise DamagedError(benchmark, rule, f"expected the seconds of a job, got {error!r}") from error
 
-    Raises:
-        DamagedError: if what a job wrote down is not what is there.
-    """
+
+def _machines(results: Results, benchmarks: Mapping[Rule, Iterable[Path]]) -> list[dict[str, Any]]:
+    """Return each machine that jobs ran on, with the names of these; nothing else where none was written down."""
     jobs: dict[str, list[str]] = {}
     for rule, paths in benchmarks.items():
         for job in map(results.job, paths):

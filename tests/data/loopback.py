@@ -2,6 +2,7 @@ from collections.abc import Callable
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
+from threading import Event
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -23,6 +24,7 @@ class Server(HTTPServer):
     def __init__(self, directory: Path) -> None:
         self.requests: list[str] = []
         self.answers: dict[str, Callable[[Handler], None]] = {}
+        self.released = Event()  # what an answer may wait for
         super().__init__(("127.0.0.1", 0), partial(Handler, directory=str(directory)))
 
     @property

@@ -5,6 +5,7 @@ import re
 import socket
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -386,6 +387,100 @@ def test_a_silent_server_does_not_hang_the_job(
             fetch("cifar10", {"mirror": server.url} if kind == "mirror" else kind, raw, log=log)
     finally:
         release.set()
+
+
+# --- faults of a server, for every dataset ---------------------------------------------------------------------
+
+
+def hang(handler: Any) -> None:
+    handler.server.released.wait(20)
+
+
+def hang_at_half(handler: Any) -> None:
+    page(200, b"x" * 50, length=100)(handler)
+    hang(handler)
+
+
+def drip(handler: Any) -> None:
+    """A byte now and then, so that the server is never silent."""
+    page(200, b"", length=1000)(handler)
+    while not handler.server.released.wait(0.05):
+        handler.wfile.write(b"x")
+
+
+def redirect(handler: Any) -> None:
+    handler.send_response(302)
+    handler.send_header("Location", handler.path)
+    handler.end_headers()
+
+
+FAULTS: dict[str, tuple[Callable[[Any], None], str]] = {
+    "hangs": (hang, "timed out"),
+    "hangs at half": (hang_at_half, "timed out"),
+    "drips": (drip, r"\d+ bytes in 0 s are too few"),
+    "HTML": (page(200, HTML), r"HTML page"),
+    "cut off at half": (page(200, b"x" * 50, length=100), r"IncompleteRead\(.*50 more expected\)"),
+    "wrong bytes": (page(200, b"x" * 100), "100 bytes"),
+    "a circle": (redirect, "answered 302 .*infinite loop"),
+}
+
+
+def test_every_dataset_that_comes_from_somewhere_meets_every_fault() -> None:
+    (names,) = EVERY.args[1:]
+    assert {*names} == {name for name, spec in DATASETS.items() if not spec.embedded}
+
+
+@EVERY
+@pytest.mark.parametrize("kind", ["mirror", "download"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_server_at_fault_is_named_in_time_and_leaves_nothing(
+    mini: Mini,
+    raw: Path,
+    log: Log,
+    kind: str,
+    fault: str,
+    serve: Callable[[Path], Server],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sources, "PAUSES", ())
+    monkeypatch.setattr(sources, "TIMEOUT", 0.2)
+    server, (answer, message) = serve(mini.root), FAULTS[fault]
+    server.answers["*"] = answer
+    first = next(iter(served(mini, server, monkeypatch).values()))
+    url = f"{server.url}/{mini.files[0]}" if kind == "mirror" else first
+    begin = time.monotonic()
+    try:
+        with pytest.raises(FetchError, match=rf"(?s){re.escape(url)}.*{message}") as caught:
+            fetch(mini.name, {"mirror": server.url} if kind == "mirror" else kind, raw, log=log)
+    finally:
+        server.released.set()
+    assert time.monotonic() - begin < 10
+    assert f"data: {{{mini.name}: {{source: {{local: DIR}}}}}}" in str(caught.value), "what to do"
+    assert "\n" not in str(caught.value)
+    assert contents(raw) == {}
+
+
+@EVERY
+@pytest.mark.parametrize("kind", ["mirror", "download"])
+def test_a_server_that_refuses_is_named_and_leaves_nothing(
+    mini: Mini, raw: Path, log: Log, kind: str, closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"http://127.0.0.1:{closed_port}"
+    patched(mini.name, monkeypatch, mirrors=(f"{url}/",))
+    with pytest.raises(FetchError, match=rf"cannot fetch {url}/.*Connection refused.*local: DIR"):
+        fetch(mini.name, {"mirror": url} if kind == "mirror" else kind, raw, log=log)
+    assert contents(raw) == {}
+
+
+def test_what_a_killed_fetch_has_left_goes(mini_cifar10: Mini, raw: Path, log: Log) -> None:
+    first = raw / mini_cifar10.files[0]
+    (raw / ".download-abc").mkdir(parents=True)
+    (raw / ".download-abc" / "cifar.tar.gz").touch()
+    first.parent.mkdir(exist_ok=True)
+    first.with_name(f".{first.name}.123").touch()
+    fetch("cifar10", {"local": str(mini_cifar10.root)}, raw, log=log)
+    assert contents(raw) == published(mini_cifar10)
+    assert not (raw / ".download-abc").exists()
 
 
 # --- download, from the mirrors of the row ------------------------------------------------------------------

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from touchstone.plan.command import command, config_file
+from touchstone.plan.command import command, config_file, works
 from touchstone.study.config import ConfigError
 
 
@@ -34,3 +34,22 @@ def test_a_command_names_no_folder_of_a_machine(tmp_path: Path, monkeypatch: pyt
     assert command(Path(), tmp_path / "a.yaml", far) == slurm
     there = command(Path("../a checkout"), Path("a b.yaml"))
     assert there == "snakemake --snakefile '../a checkout/Snakefile' --cores all --configfile 'a b.yaml'"
+
+
+@pytest.mark.parametrize(
+    ("given", "run"),
+    [
+        ("--cores all", True),
+        ("--cores 2 -- results/demo/claims.csv", True),
+        ("--cores 2 -np", True),  # if in doubt
+        ("--touch --cores 1", True),
+        ("-n", False),
+        ("--dry-run --configfile a.yaml", False),
+        ("--report report.zip", False),
+        ("--report=report.zip", False),
+        ("--unlock", False),
+        ("--cores 1 --lint", False),
+    ],
+)
+def test_snakemake_runs_jobs_if_it_is_not_asked_for_something_else(given: str, run: bool) -> None:
+    assert works(given.split()) is run

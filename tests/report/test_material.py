@@ -50,7 +50,7 @@ def test_stand_ins_are_the_datasets_that_were_used_instead(results: Results) -> 
         ("minmax/tables/flags.csv", "tables"),
         ("minmax/tables/paper.csv", "tables"),
         ("minmax/models/mnist/lenet/std/0/run.json", "train"),
-        ("provenance.json", "provenance"),
+        ("minmax/provenance.json", "tables"),
         ("config.yaml", "resolved_config"),
     ],
 )
@@ -72,7 +72,7 @@ def test_missing_file_names_the_rule(results: Results, file: str, rule: str) -> 
         ("minmax/tables/flags.csv", b"", "tables"),
         ("minmax/tables/paper.csv", b'a,"b', "tables"),
         ("minmax/models/mnist/lenet/std/0/run.json", b'{"cell": {', "train"),
-        ("provenance.json", b'{"git": "0123', "provenance"),
+        ("minmax/provenance.json", b'{"git": "0123', "tables"),
         ("config.yaml", b"config:\n  run: demo\n", "resolved_config"),
         ("config.yaml", b"jobs: {}\n", "resolved_config"),
         ("config.yaml", b"\xff", "resolved_config"),

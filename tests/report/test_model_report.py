@@ -42,7 +42,7 @@ def material(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., M
     config = {"run": "own-toy", "studies": ["toy"], "device": "cpu", "threads": 1, "jobs": "per_model"}
     config |= {"batch_size": 1, "data": {}}
     write_yaml(results.config, {"config": config, "jobs": {}})
-    write_sealed(results.provenance, {"seconds": 12.0, "command": "snakemake --cores all"})
+    write_sealed(results.provenance("toy"), {"seconds": 12.0, "command": "snakemake --cores all"})
     save_run(results.model(NET).run.parent, model=NET, cell={"run": "own-toy", **NET._asdict(), "stand_in": ""})
 
     def made(*flagged: flags.Flagged) -> Material:

@@ -433,7 +433,9 @@ def test_values_of_a_cell_reach_the_text_and_leave_no_output(tmp_path: Path) -> 
     out = tmp_path / "out/report.ipynb"
     notebooks.execute(template(tmp_path, source, text="# {{ half }}"), out, {"a": 42}, tmp_path / "log")
     assert notebooks.markdown(out) == "# 21.0\n"
-    assert not any(cell.get("outputs") for cell in nbformat.read(out, as_version=4).cells)
+    book = nbformat.read(out, as_version=4)
+    assert not any(cell.get("outputs") for cell in book.cells)
+    assert book.metadata["papermill"]["output_path"] == str(out), "and not where it was executed"
 
 
 def test_text_without_its_value_leaves_no_notebook(tmp_path: Path) -> None:

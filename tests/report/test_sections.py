@@ -36,6 +36,9 @@ def material(results: Results) -> Material:
     return gather(results.root, "minmax", ROOT)
 
 
+LACKING = {"title": "Another study", "left": "2 of its 9 jobs", "logs": "`train.log`"}
+
+
 def rows_of(table: str) -> list[list[str]]:
     """Cells of a Markdown table, without its header."""
     lines = table.strip().splitlines()
@@ -469,7 +472,7 @@ def test_templates_name_what_there_is(name: str, shows: object, material: Materi
     nbformat.validate(template)
     assert template.cells[0].metadata["tags"] == ["parameters"]
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in template.cells)
-    given = report.values(with_lost(material)) if name == "study" else summary.values([material])
+    given = report.values(with_lost(material)) if name == "study" else summary.values([material], [LACKING])
     for cell in template.cells[2:]:
         if cell.cell_type == "code":
             call = re.fullmatch(r"Markdown\(report\.(\w+)\(materials?(?:, \"[\w-]+\")*\)\)", cell.source)

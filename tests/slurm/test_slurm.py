@@ -171,13 +171,13 @@ def result(folder: Path, file: Path) -> bytes:
 
 def test_results_are_those_of_a_local_run(shared: Cluster, local: Path) -> None:
     results = Results.of("tiny")
-    code, said = shared.finish(shared.start("--", TABLE, str(results.provenance)))
+    code, said = shared.finish(shared.start("--", TABLE, str(results.provenance())))
     assert code == 0, said
     tree = results.root / "minmax"
     files = sorted(path.relative_to(local) for path in (local / tree).rglob("*") if path.is_file())
     assert len(files) > 30
-    # history.csv has a column of seconds, and run.json its sum
-    timed = {file for file in files if file.name in ("history.csv", "run.json")}
+    # history.csv has a column of seconds, and run.json its sum; the third has dates
+    timed = {file for file in files if file.name in ("history.csv", "run.json", "provenance.json")}
     assert [file for file in files if result(local, file) != result(shared.checkout, file) and file not in timed] == []
     jobs = shared.jobs()
     assert {job.state for job in jobs} == {"COMPLETED"}
@@ -190,7 +190,7 @@ def test_results_are_those_of_a_local_run(shared: Cluster, local: Path) -> None:
         "rule_train_wildcards_minmax_mnist_lenet_minmax-printed_0",
         "rule_train_wildcards_minmax_mnist_lenet_std_0",
     ]
-    made = read_sealed(shared.checkout / results.provenance, "provenance")
+    made = read_sealed(shared.checkout / results.provenance(), "provenance")
     assert made["command"] == "snakemake --workflow-profile profiles/slurm --configfile config.yaml"
     assert "train/minmax/mnist/lenet/std/0" in made["machines"][0]["jobs"]
     (training,) = shared.jobs("rule_train_wildcards_minmax_mnist_lenet_std_0")

@@ -5,13 +5,12 @@ rename, after its sum has matched.
 """
 
 import gzip
-import os
 import shutil
 import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse, IncompleteRead
 from pathlib import Path
 from typing import IO
 from urllib.error import HTTPError
@@ -20,11 +19,14 @@ from urllib.request import Request, urlopen
 
 from touchstone.data import dataset_spec
 from touchstone.data.verify import sum_problem
+from touchstone.files import beside, half_written
 from touchstone.registry import DatasetSpec, RawFile
 
 PAUSES = (2.0, 8.0, 30.0)  # seconds before each of the retries
-TIMEOUT = 60.0  # seconds that a server may stay silent
+TIMEOUT = 60.0  # seconds that a server may stay silent, and after each of which it must have been fast enough
+SLOWEST = 10_000  # bytes per second; CIFAR-10 takes five hours then
 CHUNK = 1 << 20  # bytes
+STAGING = ".download-"  # begins the name of a folder that an archive is downloaded to
 PASSING_CLIENT_ERRORS = (408, 429)  # request timeout, too many requests
 
 Log = Callable[[str], object]
@@ -42,7 +44,8 @@ class TransientError(FetchError):
 def fetch(name: str, source: str | Mapping[str, str], raw_dir: str | Path, *, log: Log) -> None:
     """Make the raw files of a dataset present and verified under `raw_dir`, at the paths that its row gives them.
 
-    Files that are there with the right sum stay; files with another one are deleted and fetched again.
+    Files that are there with the right sum stay; files with another one are deleted and fetched again. One process at a
+    time: what another one has half written is removed.
 
     Args:
         name: a name in DATASETS.
@@ -59,6 +62,7 @@ def fetch(name: str, source: str | Mapping[str, str], raw_dir: str | Path, *, lo
     kind, place = parse_source(name, source)
     raw_dir = Path(raw_dir)
     raw_dir.mkdir(parents=True, exist_ok=True)
+    _clear(raw_dir)
     if kind == "local":
         _refuse_overlap(Path(place).expanduser(), raw_dir, files)
     missing = [file for file in files if not _is_verified(raw_dir / file.path, file, log)]
@@ -126,7 +130,7 @@ def _fetch_published(name: str, _place: str, files: Files, raw_dir: Path, log: L
         for file in files:
             _download(name, _addresses(spec, file), raw_dir / file.path, file, log)
         return
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=raw_dir) as staging:
+    with tempfile.TemporaryDirectory(prefix=STAGING, dir=raw_dir) as staging:
         archive = Path(staging) / spec.archive.name
         _download(name, _addresses(spec, spec.archive), archive, spec.archive, log)
         _unpack(name, archive, files, raw_dir, log)
@@ -179,8 +183,8 @@ def _first_of(name: str, urls: Sequence[str], target: Path, file: RawFile, log: 
 def _get(url: str, target: Path, file: RawFile) -> None:
     request = Request(url, headers={"User-Agent": "touchstone"})
     try:
-        with urlopen(request, timeout=TIMEOUT) as stream:
-            _store(stream, target, file, url)
+        with urlopen(request, timeout=TIMEOUT) as response:
+            _store(_Steady(response), target, file, url)
     except FetchError as error:  # damaged on its way, perhaps
         raise TransientError(str(error)) from error
     except HTTPError as error:
@@ -188,9 +192,35 @@ def _get(url: str, target: Path, file: RawFile) -> None:
         # What the client did wrong (404 not found, 403 forbidden) stays wrong; the server's faults may pass.
         stays = 400 <= error.code < 500 and error.code not in PASSING_CLIENT_ERRORS
         kind = FetchError if stays else TransientError
-        raise kind(f"{url} answered {error.code} {error.reason}") from error
+        reason, *_ = str(error.reason).splitlines() or [""]  # of a redirection in a circle it has several lines
+        raise kind(f"{url} answered {error.code} {reason}") from error
     except (OSError, HTTPException) as error:
         raise TransientError(f"cannot fetch {url}: {error}") from error
+
+
+class _Steady:
+    """What a server sends, as long as it comes fast enough, and until all that was announced is there."""
+
+    def __init__(self, response: HTTPResponse) -> None:
+        self._response = response
+        self._came, self._since = 0, time.monotonic()  # bytes, and from when they are counted
+
+    def read(self, size: int) -> bytes:
+        """Return at most `size` bytes, none at the end.
+
+        Raises:
+            TimeoutError: if fewer than SLOWEST bytes came per second.
+            IncompleteRead: if the server ended too early.
+        """
+        content = self._response.read1(size)
+        if not content and self._response.length:
+            raise IncompleteRead(content, self._response.length)
+        self._came += len(content)
+        if (seconds := time.monotonic() - self._since) > TIMEOUT:
+            if self._came < SLOWEST * seconds:
+                raise TimeoutError(f"{self._came} bytes in {seconds:.0f} s are too few")
+            self._came, self._since = 0, time.monotonic()
+        return content
 
 
 def _unpack(name: str, archive: Path, files: Files, raw_dir: Path, log: Log) -> None:
@@ -209,18 +239,21 @@ def _unpack(name: str, archive: Path, files: Files, raw_dir: Path, log: Log) -> 
         raise FetchError(f"{name}: {archive.name} does not hold {', '.join(wanted)}; {_advice(name)}")
 
 
-def _store(stream: IO[bytes], target: Path, file: RawFile, origin: str, *, pack: bool = False) -> None:
+def _store(stream: IO[bytes] | _Steady, target: Path, file: RawFile, origin: str, *, pack: bool = False) -> None:
     """Write a stream, packed if asked, beside `target` and rename it if its sum is right; else delete it and raise."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    copy = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
+    with beside(target) as copy:
         with gzip.open(copy, "wb", compresslevel=1) if pack else copy.open("wb") as out:
             shutil.copyfileobj(stream, out, CHUNK)
         if problem := sum_problem(copy, file):
             raise FetchError(f"{origin}: {problem}")
-        os.replace(copy, target)
-    finally:
-        copy.unlink(missing_ok=True)
+
+
+def _clear(raw_dir: Path) -> None:
+    """Remove what a fetch left that was killed."""
+    for copy in half_written(raw_dir):
+        copy.unlink()
+    for staging in raw_dir.glob(f"{STAGING}*"):
+        shutil.rmtree(staging)
 
 
 def _is_verified(path: Path, file: RawFile, log: Log) -> bool:

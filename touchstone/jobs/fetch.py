@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from touchstone import paths
 from touchstone.data import sources
-from touchstone.files import write_json
+from touchstone.files import alone, write_sealed
 from touchstone.plan.jobs import FetchJob
 
 
@@ -19,6 +19,7 @@ def fetch(job: FetchJob, source: str | Mapping[str, str]) -> None:
         source: where they come from, as the config says it.
     """
     raw = paths.raw(job.dataset)
-    if job.own is None:
-        sources.fetch(job.dataset, source, raw.folder, log=logging.info)
-    write_json(raw.fetched, job.record())
+    with alone(raw.lock):  # checkouts may share their data
+        if job.own is None:
+            sources.fetch(job.dataset, source, raw.folder, log=logging.info)
+        write_sealed(raw.fetched, job.record())

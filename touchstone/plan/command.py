@@ -9,6 +9,9 @@ from pathlib import Path
 from touchstone.study.config import ConfigError
 
 DEFAULT = Path("config.yaml")
+# with these Snakemake runs no job, and says or clears away something
+LOOKS = {"--dry-run", "--dryrun", "-n", "--lint", "--list-rules", "--list-target-rules", "--summary", "--report",
+         "--dag", "--rulegraph", "--filegraph", "--d3dag", "--unlock", "--cleanup-metadata"}  # fmt: skip
 
 
 def config_file(root: Path, given: Sequence[str | Path] = (), changed: Collection[str] = ()) -> Path:
@@ -44,6 +47,11 @@ def command(root: Path, config: Path, given: Sequence[str] = ()) -> str:
     elsewhere = [] if root == Path() else ["--snakefile", str(root / "Snakefile")]
     where = _where(given) or ["--cores", "all"]
     return shlex.join(["snakemake", *elsewhere, *where, "--configfile", os.path.relpath(config)])
+
+
+def works(given: Sequence[str]) -> bool:
+    """Say whether Snakemake runs jobs when it is given these arguments; if in doubt, that it does."""
+    return not LOOKS & {word.partition("=")[0] for word in given}
 
 
 def _where(given: Sequence[str]) -> list[str]:

@@ -155,7 +155,7 @@ def shared_jobs(plan: Plan) -> list[list[Path]]:
     fetched = [[raw(name).fetched] for name in data]
     made = [*fetched, *(list(prepared(name)) for name in data)]
     papers = [tables] if (tables := targets.paper(plan)) else []
-    rest = [[results.claims], *papers, [results.config], [results.provenance], list(results.report())]
+    rest = [[results.claims], *papers, [results.config], [results.provenance()], list(results.report())]
     return [*made, *rest, targets.everything(plan)]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from touchstone import paths
 from touchstone.cell import ModelId
+from touchstone.files import Rule
 from touchstone.paths import FORMS, AttackFiles, SelectionFiles
 from touchstone.plan import build
 from touchstone.plan.jobs import Drawing
@@ -44,8 +45,9 @@ def batches(plan: Plan, models: Iterable[ModelId]) -> list[AttackFiles]:
 
 
 def tables(plan: Plan, study: str) -> list[Path]:
-    """Return every table of a study, and their sums."""
-    return list(dict.fromkeys(file for name in RESULT_TABLES for file in table(plan, study, name)))
+    """Return every table of a study, their sums, and what produced them."""
+    files = (file for name in RESULT_TABLES for file in table(plan, study, name))
+    return [*dict.fromkeys(files), plan.results.provenance(study)]
 
 
 def table(plan: Plan, study: str, name: str) -> list[Path]:
@@ -132,15 +134,28 @@ def returned(plan: Plan, study: str) -> list[Path]:
 
 def everything(plan: Plan) -> list[Path]:
     """Return all that a run leaves: whatever of it is missing is made again."""
-    results = plan.results
-    made = [
-        *map(paths.prepared, dict.fromkeys(plan.data(model.dataset) for model in plan.trained)),
-        *map(results.model, plan.trained),
-        *selections(plan, plan.trained),
-        *batches(plan, plan.models),
-        *map(results.report, ["", *plan.studies]),
-        *(part(plan, study) for study in plan.studies for part in (tables, features, figures, answered)),
-        paper(plan),
-        (results.claims, results.config, results.provenance),
-    ]
-    return list(chain.from_iterable(made))
+    return [*made(plan)]
+
+
+def made(plan: Plan) -> dict[Path, Rule]:
+    """Return all that a run leaves, and which rule makes it."""
+    results, chosen = plan.results, selections(plan, plan.trained)
+    by_rule: dict[Rule, Iterable[Iterable[Path]]] = {
+        "prepare": map(paths.prepared, (plan.data(model.dataset) for model in plan.trained)),
+        "select": ((files.choice, files.weights) for files in chosen),
+        "sensitivity": ((files.sensitivity,) for files in chosen),
+        "train": map(results.model, plan.trained),
+        "attack": batches(plan, plan.models),
+        "features": (features(plan, study) for study in plan.studies),
+        "pages": (answered(plan, study)[:-1] for study in plan.studies),
+        "answers": (answered(plan, study)[-1:] for study in plan.studies),
+        "tables": (tables(plan, study) for study in plan.studies),
+        "figures": (figures(plan, study) for study in plan.studies),
+        "paper_tables": (paper(plan),),
+        "study_report": map(results.report, plan.studies),
+        "summary_report": (results.report(),),
+        "claims": ((results.claims,),),
+        "resolved_config": ((results.config,),),
+        "provenance": ((results.provenance(),),),
+    }
+    return {file: rule for rule, parts in by_rule.items() for file in chain.from_iterable(parts)}

@@ -34,7 +34,7 @@ class Machine(TypedDict, total=False):
 
 
 class Provenance(Machine, total=False):
-    """What produced the results of a run, as `touchstone.provenance.record` writes it; what is unknown is missing."""
+    """What produced results, as `touchstone.provenance.record` writes it; what is unknown is missing."""
 
     touchstone: str
     git: str
@@ -87,11 +87,16 @@ def gather(results_dir: str | Path, study: str, root: str | Path = "") -> Materi
         captions=captions(written.captions)[0],
         published={one.drawn: one for one in load_figures(written.figures, study, definition.figures)},
         config=config,
-        provenance=cast(Provenance, read_sealed(existing(results.provenance, "provenance"), "provenance")),
+        provenance=provenance(results.provenance(study), "tables"),
         tables=tables,
         runs=_runs(results, tables["cells"]),
         used=used,
     )
+
+
+def provenance(path: Path, rule: Rule) -> Provenance:
+    """Read what produced the results of a study or of a run; raises as `gather` does."""
+    return cast(Provenance, read_sealed(existing(path, rule), rule))
 
 
 def existing(path: Path, rule: Rule) -> Path:

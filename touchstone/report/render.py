@@ -26,6 +26,8 @@ import nbformat
 
 from touchstone.files import write_bytes
 from touchstone.findings.markdown import parts
+from touchstone.paths import Report
+from touchstone.plan.jobs import ReportJob
 from touchstone.registry import nearest
 
 READER = "markdown-citations"  # with citations, `@name` in a text would end the conversion
@@ -101,6 +103,24 @@ class Values(dict[str, Value]):
         return {VALUES: dict(self), "text/plain": f"{len(self)} values for the text"}
 
 
+def document(
+    job: ReportJob, out: Report, log: str | Path, *, template: str | Path, head: str | Path, page: str | Path
+) -> None:
+    """Write a report in its three forms; raises as `execute` and `to_pdf` do.
+
+    Args:
+        job: its parameters and title.
+        out: the notebook, HTML and PDF.
+        log: what the cells print is appended to it.
+        template: of the notebook.
+        head: what the PDF is set with.
+        page: what the HTML is set with.
+    """
+    execute(template, out.ipynb, job.parameters, log)
+    to_html(out.ipynb, out.html, page=page, title=job.title)
+    to_pdf(out.ipynb, out.pdf, head=head, title=job.title)
+
+
 def execute(template: str | Path, out: str | Path, parameters: Mapping[str, Any], log: str | Path) -> None:
     """Run a notebook template with parameters, fill its text and write the result; a failed run leaves no notebook.
 
@@ -117,32 +137,29 @@ def execute(template: str | Path, out: str | Path, parameters: Mapping[str, Any]
     import papermill
 
     out, log = Path(out), Path(log)
-    aside = out.with_name(f".{out.stem}.part.ipynb")
     for folder in (out.parent, log.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with log.open("a", encoding="utf-8") as file, tempfile.TemporaryDirectory() as profile:
-            papermill.execute_notebook(
-                template,
-                aside,
-                parameters=dict(parameters),
-                kernel_name="python3",  # whatever the template was saved with
-                kernel_manager_class="touchstone.report.kernel.OwnKernel",
-                progress_bar=False,
-                stdout_file=file,
-                stderr_file=file,
-                extra_arguments=[  # of the kernel
-                    "--log-level=CRITICAL",  # or it warns of its sockets each time
-                    f"--ipython-dir={profile}",  # no settings of the user's, who may have no home
-                    "--IPKernelApp.exec_PYTHONSTARTUP=False",
-                ],
-            )
-        book = _read(aside)
-        fill(book)
-        nbformat.write(book, aside)  # type: ignore[no-untyped-call]
-        os.replace(aside, out)
-    finally:
-        aside.unlink(missing_ok=True)
+    with log.open("a", encoding="utf-8") as file, tempfile.TemporaryDirectory() as scratch:
+        executed = Path(scratch) / out.name
+        papermill.execute_notebook(
+            template,
+            executed,
+            parameters=dict(parameters),
+            kernel_name="python3",  # whatever the template was saved with
+            kernel_manager_class="touchstone.report.kernel.OwnKernel",
+            progress_bar=False,
+            stdout_file=file,
+            stderr_file=file,
+            extra_arguments=[  # of the kernel
+                "--log-level=CRITICAL",  # or it warns of its sockets each time
+                f"--ipython-dir={scratch}",  # no settings of the user's, who may have no home
+                "--IPKernelApp.exec_PYTHONSTARTUP=False",
+            ],
+        )
+        book = _read(executed)
+    book.metadata.papermill["output_path"] = str(out)  # not where it was executed
+    fill(book)
+    write_bytes(out, nbformat.writes(book).encode())  # type: ignore[no-untyped-call]
 
 
 def _read(notebook: str | Path) -> nbformat.NotebookNode:

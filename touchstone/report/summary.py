@@ -1,24 +1,25 @@
 """What reports/summary.ipynb shows between its text: all studies of a run beside each other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from touchstone.findings.markdown import escape
 from touchstone.findings.tables import legend
 from touchstone.paths import link
 from touchstone.report import glance, words
-from touchstone.report.material import Material, stand_ins
+from touchstone.report.material import Material, provenance, stand_ins
 from touchstone.report.render import Values
 from touchstone.report.sections import run_table, run_values
 
 
-def values(materials: Sequence[Material]) -> Values:
-    """Return what the text names."""
+def values(materials: Sequence[Material], unfinished: Sequence[Mapping[str, str]] = ()) -> Values:
+    """Return what the text names; `unfinished` are the studies that jobs have failed of (`unfinished.py`)."""
     shown = {"verdicts": verdicts(materials), "gaps": gaps(materials), "signs": signs(materials)}
     there = [*(name for name, table in shown.items() if table), "run"]
     labels = {f"table_{name}": f"Table A{number}" for number, name in enumerate(there, 1)}
     said = run_values(materials[0].config, _used(materials))
     absent = {f"table_{name}": "" for name in shown}
-    return Values(absent | labels | said, marks=legend(), studies=[_study(material) for material in materials])
+    studies, lacking = [_study(material) for material in materials], [dict(one) for one in unfinished]
+    return Values(absent | labels | said, marks=legend(), studies=studies, unfinished=lacking)
 
 
 def _study(material: Material) -> dict[str, str]:
@@ -51,4 +52,5 @@ def signs(materials: Sequence[Material]) -> str:
 
 def machine(materials: Sequence[Material]) -> str:
     """Return facts about the run."""
-    return run_table(materials[0].config, materials[0].provenance, _used(materials))
+    made = provenance(materials[0].results.provenance(), "provenance")
+    return run_table(materials[0].config, made, _used(materials))

@@ -8,4 +8,4 @@ from touchstone.plan.jobs import ProvenanceJob
 log.set_up(snakemake.log[0])
 job = ProvenanceJob.from_params(snakemake.params.job)
 results = Results.of(job.run)
-write_sealed(results.provenance, provenance.record(results, snakemake.params.command))
+write_sealed(results.provenance(), provenance.record(results, snakemake.params.command))

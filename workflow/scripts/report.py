@@ -5,7 +5,6 @@ from touchstone.plan.jobs import ReportJob
 from touchstone.report import render
 
 log.set_up(snakemake.log[0])
-job, out = ReportJob.from_params(snakemake.params.job), snakemake.output
-render.execute(snakemake.input.template, out.ipynb, job.parameters, snakemake.log[0])
-render.to_html(out.ipynb, out.html, page=snakemake.input.page, title=job.title)
-render.to_pdf(out.ipynb, out.pdf, head=snakemake.input.head, title=job.title)
+job, given = ReportJob.from_params(snakemake.params.job), snakemake.input
+made_with = {"template": given.template, "head": given.head, "page": given.page}
+render.document(job, snakemake.output, snakemake.log[0], **made_with)

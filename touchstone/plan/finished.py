@@ -1,0 +1,130 @@
+"""The files of a run as it left them: their sums are written down when it ends, and compared when the next one starts.
+
+Snakemake looks at dates alone, and would say "Nothing to be done" over a file that has lost a bit. Data have sums of
+their own: other runs share them, and may have made them anew.
+"""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from touchstone import paths
+from touchstone.files import DamagedError, Rule, read_sealed, sum_of_file, sum_of_folder, verified, write_sealed
+from touchstone.paths import Results
+from touchstone.plan import targets
+from touchstone.plan.plan import Plan
+
+
+class Left(NamedTuple):
+    """A file as a run left it: the rule that made it, its sha256, and when it was written, in ns."""
+
+    rule: Rule
+    sha256: str
+    mtime_ns: int
+
+
+class Record(NamedTuple):
+    """What is known of a run: its files, and whether it is at work on them, or was when it was killed."""
+
+    files: dict[Path, Left]
+    working: bool
+
+
+def damaged(plan: Plan) -> list[DamagedError]:
+    """Return what is wrong with what a run has left and with its data. What is not there Snakemake makes again.
+
+    Of a run that was killed those files are compared that have their old date: it may have made the others anew.
+    What nobody has noted, of an older version or after its record was deleted, is from now on as it is.
+    """
+    try:
+        record = _read(plan.results)
+    except DamagedError as error:
+        return [error]
+    datasets = {plan.data(model.dataset) for model in plan.trained}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # sums are made without the interpreter's lock
+        data, files = pool.map(_of_data, sorted(datasets)), pool.map(lambda file: _of_file(file, record), record.files)
+        wrong = [*chain.from_iterable(data), *chain.from_iterable(files)]
+    if not wrong and (record.working or not record.files) and all(map(os.path.exists, targets.everything(plan))):
+        finish(plan)
+    return wrong
+
+
+def begin(plan: Plan) -> None:
+    """Note that a run is at work: until it ends, its files need not be as an earlier one left them."""
+    if files := _read(plan.results).files:
+        _write(plan.results, Record(files, working=True))
+
+
+def finish(plan: Plan) -> None:
+    """Note what a run leaves at its end, even if some of its jobs failed; and what earlier ones left beside it."""
+    root, known = plan.results.root, _read(plan.results).files
+    made = {file: rule for file, rule in targets.made(plan).items() if file.is_relative_to(root)}
+    rules = {file: left.rule for file, left in known.items()} | made
+    there = [file for file in rules if file.exists()]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        left = pool.map(lambda file: _left(file, rules[file], known.get(file)), there)
+        _write(plan.results, Record(dict(zip(there, left, strict=True)), working=False))
+
+
+def _left(file: Path, rule: Rule, known: Left | None) -> Left:
+    """Return what a file is now; one that was compared and not written since keeps its sum."""
+    date = file.stat().st_mtime_ns
+    return known if known and known.mtime_ns == date else Left(rule, _sum(file), date)
+
+
+def _of_file(file: Path, record: Record) -> Iterator[DamagedError]:
+    left = record.files[file]
+    try:
+        made_anew = record.working and file.stat().st_mtime_ns != left.mtime_ns
+        found = left.sha256 if made_anew else _sum(file)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        yield DamagedError(file, left.rule, error)
+    else:
+        if found != left.sha256:
+            yield DamagedError(file, left.rule, f"expected sha256 {left.sha256}, got {found}")
+
+
+def _of_data(dataset: str) -> Iterator[DamagedError]:
+    """Yield what is wrong with a dataset by the names and sums that its files have in themselves."""
+    fetched, (data, facts) = paths.raw(dataset).fetched, paths.prepared(dataset)
+    try:
+        _whose(fetched, "fetch", "dataset", dataset)
+        found = _whose(facts, "prepare", "name", dataset)
+        if found and data.exists():
+            verified(data, found["sha256"], "prepare")
+    except DamagedError as error:
+        yield error
+
+
+def _whose(file: Path, rule: Rule, key: str, dataset: str) -> dict[str, Any]:
+    """Return what a file says of a dataset, nothing if it is not there; raises DamagedError if it is of another one."""
+    found = read_sealed(file, rule) if file.exists() else {}
+    if found and found.get(key) != dataset:
+        raise DamagedError(file, rule, f"expected {key} {dataset}, got {found.get(key)}")
+    return found
+
+
+def _sum(path: Path) -> str:
+    return sum_of_folder(path) if path.is_dir() else sum_of_file(path)
+
+
+def _read(results: Results) -> Record:
+    """Return what is known of a run: nothing before it has ended once."""
+    if not results.finished.exists():
+        return Record({}, working=False)
+    content = read_sealed(results.finished, "all")
+    try:
+        files = {results.root / name: Left(*left) for name, left in content["files"].items()}
+        return Record(files, content["working"])
+    except (KeyError, TypeError) as error:
+        raise DamagedError(results.finished, "all", f"expected what a run leaves, got {error!r}") from error
+
+
+def _write(results: Results, record: Record) -> None:
+    files = {paths.link(results.finished, file): left for file, left in record.files.items()}
+    write_sealed(results.finished, {"working": record.working, "files": files})
