@@ -19,7 +19,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-from touchstone.registry import nearest
+from touchstone.registry import nearest, readable
 
 SLUG = r"[a-z0-9][a-z0-9+-]*"
 Slug = Annotated[str, StringConstraints(pattern=f"^{SLUG}$", max_length=64)]  # it is a part of paths
@@ -53,7 +53,6 @@ Place = Annotated[str, StringConstraints(min_length=1), AfterValidator(_named)] 
 
 MOST_VALUES = 100_000  # of a file; pdpgd's study, the longest, has 3,000
 MOST_SHOWN = 200  # problems
-LONGEST_PROBLEM = 2000  # characters: longer than every list of allowed names
 # what nobody sees in a text, and what a PDF, an SVG or a terminal cannot take: control characters but line break and
 # tab, other breaks of lines, marks that turn the direction of writing, halves of characters
 UNSEEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
@@ -65,20 +64,11 @@ class ConfigError(ValueError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         # several studies find the same in worst.yaml
-        self.problems = list(dict.fromkeys(map(_readable, problems)))
+        self.problems = list(dict.fromkeys(map(readable, problems)))
         more = len(self.problems) - MOST_SHOWN
         rest = [f"... and {more:,} more"] if more > 0 else []
         head = f"{len(self.problems)} problem(s) in the configuration:"
         super().__init__("\n".join([head, *self.problems[:MOST_SHOWN], *rest]))
-
-
-def _readable(problem: str) -> str:
-    """Cut the middle out of what is too long, and escape what is no text."""
-    left_out = len(problem) - LONGEST_PROBLEM
-    if left_out > 0:
-        half = LONGEST_PROBLEM // 2
-        problem = f"{problem[:half]} [{left_out:,} characters left out] {problem[-half:]}"
-    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in problem)
 
 
 class Strict(BaseModel):
