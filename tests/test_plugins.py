@@ -3,6 +3,7 @@
 An attack has one row of test cases besides. The functions are in plugin/toy_plugin.py, the rows in plugin/toy_rows.py.
 """
 
+import contextlib
 import importlib
 import os
 import re
@@ -263,3 +264,55 @@ def test_what_a_study_says_wrong_of_them_is_named(config: Path) -> None:
     assert len(caught.value.problems) == 2
     assert "defenses.smoothed.alhpa: unknown option 'alhpa'; allowed: alpha; did you mean 'alpha'?" in str(caught.value)
     assert "attacks.jump.noise: expected" in str(caught.value)
+
+
+# ---- what is named, and nothing else
+
+
+@pytest.fixture
+def marking(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study whose model, defense and attack are functions of ones own, in files that leave a mark when they run."""
+    folder = project / "mine"
+    folder.mkdir()
+    mark = f"with open({str(project / 'ran')!r}, 'a') as file:\n    file.write(__name__ + ' ')\n"
+    signature = {
+        "a_net": "def made(shape, classes, *, width: int = print('x') or 3): ...",
+        "an_attack": "def made(model, x, y, *, norm: __import__('os').abort(), rng, steps: print('x') = 3): ...",
+        "unnamed": "",
+    }
+    for name, text in signature.items():
+        (folder / f"{name}.py").write_text(f"{mark}{text}\n")
+    study, config = project / "studies/minmax/study.yaml", project / "config.yaml"
+    text = study.read_text().replace("lenet: {fn: lenet}", "lenet: {fn: 'a_net:made'}")
+    study.write_text(text.replace("{fn: fgsm, threat: linf}", "{fn: 'an_attack:made', threat: linf}"))
+    config.write_text(f"{config.read_text()}code: [{folder}]\n")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setenv("PYTHONPATH", "")
+    return project
+
+
+def test_a_plan_runs_nothing_of_ones_own(marking: Path) -> None:
+    """Signatures are read as text; one that is no range is not evaluated, whatever it says."""
+    with contextlib.suppress(ConfigError):  # figures show a convolution, which nobody knows that the net has
+        make_plan(marking, marking / "config.yaml")
+    assert not (marking / "ran").exists()
+
+
+def test_a_target_runs_the_module_that_it_names(marking: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "a_net", raising=False)
+    with contextlib.suppress(ConfigError):
+        make_plan(marking, marking / "config.yaml")
+    registry.load("a_net:made")
+    assert (marking / "ran").read_text() == "a_net "
+
+
+@pytest.mark.parametrize("name", ["json.py", "torch.py", "numpy/__init__.py", "touchstone/__init__.py"])
+def test_code_of_ones_own_hides_nothing(project: Path, name: str) -> None:
+    """It is found before all else, by every job, so a file of a wrong name would run in place of another."""
+    (file := project / "mine" / name).parent.mkdir(parents=True)
+    file.touch()
+    config = project / "config.yaml"
+    config.write_text(f"{config.read_text()}code: [{project / 'mine'}]\n")
+    hidden = name.partition("/")[0].removesuffix(".py")
+    with pytest.raises(ConfigError, match=rf"config\.yaml:\d+: code\.0: .*mine would hide {hidden} of Python"):
+        make_plan(project, config)

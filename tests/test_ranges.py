@@ -81,3 +81,26 @@ def test_an_annotation_that_says_nothing_is_an_error(annotation: str) -> None:
 
 def test_words_of_a_type() -> None:
     assert words(hint("int")) == "int"
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        "().__class__.__base__.__subclasses__()",
+        "[one for one in (1, 2)]",
+        "(lambda: int)()",
+        "int if float else str",
+        "f'{int}'",
+        "'int'",
+        "Annotated['print(1)', Ge(1)]",
+        "Sequence['print(1)']",
+        "Literal[print(1)]",
+        "Literal[('a', 'b'), ()]",
+        "int(",
+        "Unknown",
+    ],
+)
+def test_the_annotation_of_ones_own_function_runs_nothing(annotation: str) -> None:
+    """A study is checked before anything of it runs, and the text of a function that it names stays text."""
+    with pytest.raises(ValueError, match="no value can be held against the annotation"):
+        hint(annotation)

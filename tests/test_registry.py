@@ -87,3 +87,9 @@ def test_own_code_is_found_by_later_processes_too(tmp_path: Path, monkeypatch: p
         registry.find_code(tmp_path)
     assert os.environ["PYTHONPATH"].split(os.pathsep) == [str(tmp_path), "before"]
     assert sys.path.count(str(tmp_path)) == 1
+
+
+def test_a_message_is_one_line_that_can_be_read() -> None:
+    assert registry.readable("not 'é' but \x1b[31m\nred\u202e") == r"not 'é' but \x1b[31m\nred\u202e"
+    assert registry.readable("a" * 2000) == "a" * 2000
+    assert registry.readable("a" + "b" * 5000 + "c") == f"a{'b' * 999} [3,002 characters left out] {'b' * 999}c"

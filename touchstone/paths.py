@@ -245,8 +245,8 @@ def code(folders: Iterable[str]) -> list[Path]:
 
 
 def modules(folder: Path) -> set[str]:
-    """Return the names by which Python imports the files of a folder."""
-    return {path.stem for path in folder.glob("*.py")}
+    """Return the names by which Python imports the files and packages of a folder."""
+    return {*(path.stem for path in folder.glob("*.py")), *(path.parent.name for path in folder.glob("*/__init__.py"))}
 
 
 def link(document: Path, file: Path) -> str:

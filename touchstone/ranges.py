@@ -4,7 +4,8 @@ An annotation is the one place that says what an option may be. `mismatch` holds
 so before any job, from the text of the annotation, which must be made of the words of this module.
 """
 
-from collections.abc import Mapping, Sequence
+import ast
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -34,6 +35,11 @@ NAMES: dict[str, Any] = {
     **{"Count": Count, "Whole": Whole, "Positive": Positive, "NotNegative": NotNegative, "AtLeastOne": AtLeastOne},
     **{"Share": Share, "BelowOne": BelowOne, "PrintedOrCoded": PrintedOrCoded, "Space": Space},
 }
+# what it may be made of: without attributes, functions and loops nothing runs that NAMES do not name
+_WORDS: tuple[type[ast.AST], ...] = (
+    *(ast.Expression, ast.Name, ast.Load, ast.Constant, ast.Tuple, ast.List, ast.Subscript, ast.Call, ast.keyword),
+    *(ast.BinOp, ast.BitOr, ast.UnaryOp, ast.USub),
+)
 # mark -> its sign, and where its number is
 _LIMITS = {Ge: (">=", "ge"), Gt: (">", "gt"), Le: ("<=", "le"), Lt: ("<", "lt"), MinLen: ("of length >=", "min_length")}
 
@@ -48,9 +54,32 @@ def hint(annotation: str) -> Any:
     if not annotation:
         return Any
     try:
-        return eval(annotation, {"__builtins__": {}}, NAMES)
+        tree = ast.parse(annotation, mode="eval")
+        if strange := next(filter(None, map(_strange, _outside_literals(tree))), ""):
+            raise ValueError(f"{strange} is no part of a range")
+        return eval(compile(tree, "<annotation>", "eval"), {"__builtins__": {}}, NAMES)
     except Exception as error:  # whatever an expression can raise
         raise ValueError(f"no value can be held against the annotation {annotation!r}: {error}") from error
+
+
+def _outside_literals(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of an expression but those of `Literal[...]`, which are values."""
+    yield tree
+    match tree:
+        case ast.Subscript(ast.Name("Literal"), inside) if _is_literal(inside):
+            return
+    for node in ast.iter_child_nodes(tree):
+        yield from _outside_literals(node)
+
+
+def _is_literal(node: ast.expr) -> bool:
+    return all(isinstance(one, ast.Constant) for one in (node.elts if isinstance(node, ast.Tuple) else [node]))
+
+
+def _strange(node: ast.AST) -> str:
+    """Say what a node is that no range is made of, "" for any other. A text would be read as a type, and so run."""
+    text = isinstance(node, ast.Constant) and isinstance(node.value, str | bytes)
+    return "" if isinstance(node, _WORDS) and not text else f"{type(node).__name__} {ast.unparse(node)!r}"
 
 
 @cache

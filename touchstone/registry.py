@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -216,6 +217,15 @@ def find_code(folder: Path) -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (name, inherited)))
 
 
+def is_elsewhere(module: str, folder: Path) -> bool:
+    """Say whether Python has a module of that name without a folder, so that one in the folder would hide it."""
+    if module in sys.stdlib_module_names:
+        return True
+    others = [place for place in sys.path if Path(place).resolve() != folder.resolve()]
+    spec = PathFinder.find_spec(module, others)
+    return spec is not None and spec.origin is not None  # without one it is a folder that nobody made a package
+
+
 def module_path(module: str) -> Path:
     """Return the source file of a module without executing anything: neither it nor its parent packages.
 
@@ -388,3 +398,15 @@ def meant(name: str, names: Iterable[str]) -> str:
     known = {one.lower(): one for one in names}
     close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     return f"; did you mean {known[close[0]]!r}?" if close else ""
+
+
+LONGEST_TEXT = 2000  # characters of a message: longer than every list of allowed names
+
+
+def readable(text: str) -> str:
+    """Return a message on one line: the middle of one that is too long is cut out, what is no text is escaped."""
+    left_out = len(text) - LONGEST_TEXT
+    if left_out > 0:
+        half = LONGEST_TEXT // 2
+        text = f"{text[:half]} [{left_out:,} characters left out] {text[-half:]}"
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)

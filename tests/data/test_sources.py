@@ -676,6 +676,39 @@ def test_an_archive_that_contradicts_the_row_is_reported(
         assert not list(raw.parent.rglob("data_batch_2"))
 
 
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE])
+@pytest.mark.parametrize("target", ["/etc/hostname", "../../evil", "cifar-10-batches-py/data_batch_1"])
+def test_an_archive_writes_its_own_files_alone(
+    kind: bytes,
+    target: str,
+    mini_cifar10: Mini,
+    raw: Path,
+    tmp_path: Path,
+    log: Log,
+    serve: Callable[[Path], Server],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever a member is called or leads to; one that is a link, a pipe or a folder is no file."""
+    first, *others = mini_cifar10.files
+    evil = {name: b"evil" for name in ("/tmp/evil", "../evil", f"{first}/../../../evil", "cifar-10-batches-py/evil")}
+    content, packed = io.BytesIO(archive_of(published(mini_cifar10) | evil)), io.BytesIO()
+    with tarfile.open(fileobj=content) as tar, tarfile.open(fileobj=packed, mode="w:gz") as out:
+        for member in tar:
+            body = tar.extractfile(member)
+            if member.name == others[-1]:
+                member.type, member.linkname, member.size = kind, target, 0
+            out.addfile(member, body)
+    server = serve(mini_cifar10.root)
+    patched("cifar10", monkeypatch, archive=RawFile("cifar-10-python.tar.gz", md5(packed.getvalue())))
+    served(mini_cifar10, server, monkeypatch)
+    server.answers["/cifar-10-python.tar.gz"] = page(200, packed.getvalue())
+    with pytest.raises(FetchError, match=f"does not hold {re.escape(others[-1])}"):
+        fetch("cifar10", "download", raw, log=log)
+    assert set(contents(raw)) == {first, *others[:-1]}
+    assert not list(tmp_path.rglob("*evil*"))
+    assert not Path("/tmp/evil").exists()
+
+
 # --- embedded, and what is refused -------------------------------------------------------------------------
 
 

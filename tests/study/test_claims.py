@@ -271,9 +271,9 @@ def test_every_problem_is_reported_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"claims\.csv:1: missing column 'id'"),
-        (b"id,papr,unit\n", "1: unknown column 'papr'; .* did you mean 'paper'"),
-        (",".join([*claims.COLUMNS, "value"]).encode(), "1: column 'value' is there twice"),
+        (b"", r"claims\.csv:1: id: missing column 'id'"),
+        (b"id,papr,unit\n", "1: papr: unknown column 'papr'; .* did you mean 'paper'"),
+        (",".join([*claims.COLUMNS, "value"]).encode(), "1: value: column 'value' is there twice"),
         (",".join(claims.COLUMNS).encode() + b"\na,b\n", "2: expected 28 fields, got 2"),
         (",".join(claims.COLUMNS).encode() + b'\n"a', "not valid CSV: unexpected end of data"),
         (b"\xff\xfe", "expected UTF-8 text: invalid start byte at byte 0"),

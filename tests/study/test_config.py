@@ -49,11 +49,11 @@ def test_a_file_read_twice_gives_values_of_its_own(file: Path) -> None:
         (lambda p: p.write_text("run: " + "[" * 500 + "]" * 500), "brackets or lists are nested too deeply"),
         (lambda p: p.write_text("run: &a {x: [*a]}"), "an alias .* stands inside what it names"),
         (lambda p: p.write_text("run: a\nx: \0"), "yaml:2: not valid YAML: special characters are not allowed"),
-        (lambda p: p.write_text("run: a\nx: !!int y"), "yaml:2: not valid YAML: .*int.*'y'"),
-        (lambda p: p.write_text("run: a\nx: !!bool si"), "yaml:2: not valid YAML: .*bool.*'si'"),
-        (lambda p: p.write_text("run: a\nx: 2001-13-45"), "yaml:2: not valid YAML: .*'2001-13-45'"),
-        (lambda p: p.write_text("run: a\nx: 1" + "0" * 5000), "yaml:2: not valid YAML: .*int.*'1000"),
-        (lambda p: p.write_text("run: a\nx: 0x" + "f" * 5000), "yaml:2: not valid YAML: .*int.*'0xff"),
+        (lambda p: p.write_text("run: a\nx: !!int y"), "yaml:2: x: not valid YAML: .*int.*'y'"),
+        (lambda p: p.write_text("run: a\nx: !!bool si"), "yaml:2: x: not valid YAML: .*bool.*'si'"),
+        (lambda p: p.write_text("run: a\nx: 2001-13-45"), "yaml:2: x: not valid YAML: .*'2001-13-45'"),
+        (lambda p: p.write_text("run: a\nx: 1" + "0" * 5000), "yaml:2: x: not valid YAML: .*int.*'1000"),
+        (lambda p: p.write_text("run: a\nx: 0x" + "f" * 5000), "yaml:2: x: not valid YAML: .*int.*'0xff"),
     ],
     ids=[
         "missing",
@@ -74,6 +74,23 @@ def test_a_file_that_is_no_mapping(file: Path, make: Callable[[Path], object], n
     make(file)
     with pytest.raises(ConfigError, match=needle):
         config.load(file)
+
+
+def test_a_message_can_be_read_whatever_is_wrong(file: Path) -> None:
+    text = file.read_text()
+    long, many = f"run: {'x' * 10_000}", "caps:\n" + "  - 7\n" * 10_000
+    file.write_text(text.replace("run: demo", long).replace("caps:", many))
+    with pytest.raises(ConfigError) as caught:
+        config.load(file)
+    assert len(caught.value.problems) == 10_001
+    lines = str(caught.value).splitlines()
+    assert lines[-1] == "... and 9,801 more"
+    assert max(map(len, lines)) < 2100
+    assert "yaml:2: run: " in lines[1]
+    assert "characters left out" in lines[1]
+    with pytest.raises(ConfigError) as caught:
+        config.parse(config.Config, {"run\x1b\u2028": 7}, config.Lines(file))
+    assert all(map(str.isprintable, caught.value.problems))
 
 
 def test_the_command_of_the_readme_names_the_line_that_is_no_yaml(root: Path, tmp_path: Path) -> None:

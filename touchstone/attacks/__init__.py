@@ -343,10 +343,14 @@ def attack_spec(name: str) -> AttackSpec:
 
 def _norms(name: str, annotation: str) -> tuple[str, ...]:
     """Read the norms of `Literal["linf", "l2"]`; any other annotation says nothing of them."""
-    _, is_literal, inside = annotation.partition("Literal[")
-    if not is_literal:
-        return NORMS
-    found = ast.literal_eval(f"({inside.rstrip(']')},)")
+    match ast.parse(annotation, mode="eval").body if annotation else None:
+        case ast.Subscript(ast.Name("Literal") | ast.Attribute(attr="Literal"), ast.Tuple(listed)):
+            words = listed
+        case ast.Subscript(ast.Name("Literal") | ast.Attribute(attr="Literal"), one):
+            words = [one]
+        case _:
+            return NORMS
+    found = [word.value if isinstance(word, ast.Constant) else ast.unparse(word) for word in words]
     if unknown := [norm for norm in found if norm not in NORMS]:
         raise SourceError(f"{name} has unknown norms {unknown}; allowed: {', '.join(NORMS)}")
-    return tuple(found)
+    return tuple(map(str, found))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from touchstone.data.readers import Parts, held_out
 from touchstone.files import sum_of_file, sum_of_folder
+from touchstone.registry import readable
 
 PARTS = ("test", "train")  # what is wrong is said of the first one
 LAYOUTS = {"NCHW": (0, 1, 2, 3), "NHWC": (0, 3, 1, 2)}  # what becomes of the axes
@@ -26,6 +27,9 @@ ROUNDING = 0.01  # grey levels that a float may lie beside one
 
 class OwnDataError(ValueError):
     """Data of the user's own cannot be used; says which, and why."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(readable(text))  # names in it are whatever somebody has written
 
 
 def npz(place: str | Path, validation: int, *, sha256: str, layout: Literal["NCHW", "NHWC"] = "NCHW") -> Parts:

@@ -229,7 +229,8 @@ def _unpack(name: str, archive: Path, files: Files, raw_dir: Path, log: Log) -> 
     try:
         with tarfile.open(archive) as tar:
             for member in tar:  # in the archive's order: to go back is to decompress it again
-                if member.name in wanted and (stream := tar.extractfile(member)) is not None:
+                # a link would be followed, which may lead nowhere
+                if member.name in wanted and member.isreg() and (stream := tar.extractfile(member)) is not None:
                     origin = f"{member.name} in {archive.name}"
                     _store(stream, raw_dir / member.name, wanted.pop(member.name), origin)
                     log(f"{name}: unpacked {member.name}")

@@ -9,7 +9,35 @@ import pandas as pd
 
 def escape(text: object) -> str:
     """Return text that Markdown prints as it is, on one line, also inside a table."""
-    return re.sub(r"([\\`*_{}\[\]<>$|~^#])", r"\\\1", " ".join(str(text).split()))
+    return re.sub(r"([\\`*_{}\[\]<>$|~^#]|&(?=#?\w+;))", r"\\\1", " ".join(str(text).split()))
+
+
+def code(text: str) -> str:
+    """Return text as code on one line, also inside a table; what would end the code makes it plain text."""
+    if not re.search(r"[`|<>]", text):
+        return f"`{text}`"
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+
+
+def prose(text: str) -> str:
+    """Return Markdown of a study's author as one paragraph, also in a caption, without code in HTML or typst."""
+    plain = " ".join(text.split()).rstrip("\\")
+    plain = re.sub(r"<(?=[A-Za-z/!?])", "< ", plain).replace("{=", "{ =")
+    pieces = re.split(r"(\$[^$]+\$|`[^`]+`)", plain)  # formulas and code stand at the odd places
+    if _balanced("".join(pieces[::2])):
+        return plain
+    pieces[::2] = [re.sub(r"(?<!\\)([\[\]])", r"\\\1", piece) for piece in pieces[::2]]
+    return "".join(pieces)
+
+
+def _balanced(text: str) -> bool:
+    """Say whether every bracket that is not escaped has its partner, so that a caption ends where it does."""
+    depth = 0
+    for bracket in re.findall(r"(?<!\\)[\[\]]", text):
+        depth += 1 if bracket == "[" else -1
+        if depth < 0:
+            return False
+    return depth == 0
 
 
 def pipe_table(frame: pd.DataFrame, right: Iterable[str] = ()) -> str:

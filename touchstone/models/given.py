@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from touchstone.registry import find_code
+from touchstone.registry import find_code, readable
 
 State = dict[str, Tensor]  # name -> tensor
 PREFIXES = ("module.", "_orig_mod.")  # of all names, where a DataParallel or a compiled net was saved
@@ -25,6 +25,9 @@ HEADS = {  # what a text begins with that came in the place of weights -> what i
 
 class WeightsError(ValueError):
     """A file of weights cannot be used; says which, why, and what to do."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(readable(text))  # names in it are whatever its maker has written
 
 
 def read(path: Path, sha256: str, form: Form, key: str = "") -> State:

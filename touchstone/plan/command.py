@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from touchstone.study.config import ConfigError
+from touchstone.study.config import NO_UNSEEN, ConfigError
 
 DEFAULT = Path("config.yaml")
 # with these Snakemake runs no job, and says or clears away something
@@ -31,6 +31,8 @@ def config_file(root: Path, given: Sequence[str | Path] = (), changed: Collectio
     if changed:
         text = "copy the config file and change it, so that the run has a record"
         raise ConfigError([f"--config is not supported, got {', '.join(changed)}: {text}"])
+    if given and not str(given[0]).isprintable():
+        raise ConfigError([f"{given[0]}: {NO_UNSEEN} in its name: reports say how a run is started"])
     return Path(given[0]) if given else DEFAULT if DEFAULT.exists() else root / DEFAULT
 
 

@@ -5,7 +5,6 @@
 Nothing here imports torch: the Snakefile makes the plan before any job starts.
 """
 
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from touchstone.paths import Results
 from touchstone.plan.asked import Asked, asked
 from touchstone.plan.caps import Limits
 from touchstone.plan.reach import check_reach
-from touchstone.registry import DatasetSpec, SourceError, find_code
+from touchstone.registry import DatasetSpec, SourceError, find_code, is_elsewhere
 from touchstone.study import claims
 from touchstone.study.checks import Checker, check_config, checked_study
 from touchstone.study.config import Config, ConfigError
@@ -314,7 +313,8 @@ def _find_code(check: Checker, config: Config) -> None:
     for number, (given, folder) in enumerate(zip(config.code, paths.code(config.code), strict=True)):
         if not folder.is_dir():
             check.add(("code", number), f"there is no folder {given!r}")
-        elif hidden := sorted(paths.modules(folder) & sys.stdlib_module_names):
-            check.add(("code", number), f"{given} hides Python's own {', '.join(hidden)}: rename these files")
+        elif hidden := sorted(name for name in paths.modules(folder) if is_elsewhere(name, folder)):
+            text = f"{given} would hide {', '.join(hidden)} of Python or of what is installed: rename these files"
+            check.add(("code", number), text)
         else:
             find_code(folder)

@@ -40,7 +40,7 @@ def values(material: Material) -> Values:
         n=f"{clean.n:,}",
         clean=_share(clean),
         answers="; ".join(f"{_share(cell)} at {cell.norm} {cell.epsilon:g}" for cell in worst),
-        incomplete="; ".join(dict.fromkeys(cell.reason for cell in worst if cell.status == "incomplete")),
+        incomplete="; ".join(dict.fromkeys(escape(cell.reason) for cell in worst if cell.status == "incomplete")),
         flags=_flags(material),
         failed="yes" if len(material.tables["failures"]) else "",
         **rerun(material),

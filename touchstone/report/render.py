@@ -29,6 +29,7 @@ from touchstone.findings.markdown import parts
 from touchstone.paths import Report
 from touchstone.plan.jobs import ReportJob
 from touchstone.registry import nearest
+from touchstone.report.harmless import harmless
 
 READER = "markdown-citations"  # with citations, `@name` in a text would end the conversion
 TABLE = r"(?:\|[^\n]*\n)+"  # lines of a Markdown table
@@ -249,7 +250,13 @@ def _convert(text: str, form: str, template: str | Path, title: str, *options: s
     import pypandoc
 
     about = ["--wrap=none", f"--template={template}", "--metadata", f"title={title}", *options]
-    return str(pypandoc.convert_text(text, form, format=READER, extra_args=about))
+    tree = harmless(pypandoc.convert_text(text, "json", format=READER, extra_args=_reading(options)))
+    return str(pypandoc.convert_text(tree, form, format="json", extra_args=about))
+
+
+def _reading(options: Sequence[str]) -> list[str]:
+    """Return those of pandoc's options that say how it reads: the share of a table's columns is of the columns."""
+    return [option for option in options if option.startswith("--columns=")]
 
 
 def to_html(notebook: str | Path, out: str | Path, *, page: str | Path, title: str) -> None:

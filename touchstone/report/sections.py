@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from touchstone.findings.evidence import SEPARATOR
-from touchstone.findings.markdown import escape, pipe_table
+from touchstone.findings.markdown import code, escape, pipe_table, prose
 from touchstone.findings.paper import MARKDOWN, laid_out, numbers
 from touchstone.findings.statements import WORST_CASE
 from touchstone.findings.tables import CERTAINTY_MARKS, data_words, decimals, legend
@@ -48,7 +48,7 @@ def values(material: Material) -> Values:
         **run_values(config, stand_ins(material.runs)),
         title=escape(study.title),
         citation=works.linked(escape(study.citation)),
-        claim=material.captions.get("claim", "").strip(),
+        claim=prose(material.captions.get("claim", "")),
         numbers=words.counted(claims["id"].nunique(), "number"),
         headline=escape(study.headline),
         **words.result(claims),
@@ -101,7 +101,9 @@ def own_tables(material: Material) -> dict[str, str]:
 def figure_labels(material: Material) -> dict[str, str]:
     """Label the study's figures by their numbers in the paper; those that it does not have are numbered A1, A2, ..."""
     own, published = count(1), material.published
-    return {n: published[n].number if n in published else f"Figure A{next(own)}" for n in material.study.figures}
+    return {
+        n: escape(published[n].number) if n in published else f"Figure A{next(own)}" for n in material.study.figures
+    }
 
 
 def figures(material: Material, *plots: str) -> str:
@@ -121,7 +123,7 @@ def figures(material: Material, *plots: str) -> str:
                 f"{nearest(name, material.captions)}"
             )
         here = [_stands_in(material, dataset) for dataset in study.figures[name].datasets]
-        caption = join(material.captions[name].strip(), _published(material, name), *here, by=" ")
+        caption = join(prose(material.captions[name]), _published(material, name), *here, by=" ")
         parts.append(figure(labels[name], caption, link(notebook, path)))
     return join(*parts)
 
@@ -321,9 +323,13 @@ def lost_tables(material: Material) -> list[dict[str, str]]:
 
 def _blocks(material: Material, name: str, table: TableDef) -> list[dict[str, str]]:
     """Return label, caption and table of each block of one of the paper's tables."""
-    caption = join(f"{table.heading}.", _stands_in(material, table.dataset), by=" ")
+    caption = join(f"{escape(table.heading)}.", _stands_in(material, table.dataset), by=" ")
     return [
-        {"label": join(table.label, block, by=", "), "caption": caption, "table": pipe_table(shown, numbers(shown))}
+        {
+            "label": join(escape(table.label), block, by=", "),
+            "caption": caption,
+            "table": pipe_table(shown, numbers(shown)),
+        }
         for block, shown in laid_out(material.tables["paper"], name, LINKED).items()
     ]
 
@@ -371,7 +377,7 @@ def _origin(material: Material, claim: Mapping[Hashable, Any]) -> str:
     links = [f"[{number}]({link(home, Path(file))})" for number, file in enumerate(files, 1)]
     cell = [claim[f"cell_{slot}"] for slot in (*Place._fields[:-1], "epsilon", "metric")]
     again = f"{rerun(material)['command']} --force {' '.join(files)}"
-    return folded("from", escape(", ".join(filter(None, cell))), f"records: {', '.join(links)}", f"`{again}`")
+    return folded("from", escape(", ".join(filter(None, cell))), f"records: {', '.join(links)}", code(again))
 
 
 def _claim_row(claim: Mapping[Hashable, Any], notes: Mapping[str, str], origin: str) -> dict[str, str]:

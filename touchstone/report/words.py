@@ -104,9 +104,9 @@ def result(claims: pd.DataFrame) -> dict[str, str]:
     attacked = sum(second_verdicts(claims).values())
     return {
         "printed": counted(printed, "published number") if printed else "",
-        "verdicts": ", ".join(f"{count.all} {count.name}" for count in found),
+        "verdicts": ", ".join(f"{count.all} {escape(count.name)}" for count in found),
         "repeated": counted(repeated, "number") if repeated else "",
-        "others": ", ".join(f"{count.all} {count.name}" for count in more),
+        "others": ", ".join(f"{count.all} {escape(count.name)}" for count in more),
         "attacked": counted(attacked, "number") if attacked else "",
         "stand": _standing(claims),
     }

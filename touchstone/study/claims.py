@@ -12,6 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ import pandas as pd
 
 from touchstone.cell import radius_index, same_radius
 from touchstone.registry import nearest
-from touchstone.study.config import SLUG, ConfigError
+from touchstone.study.config import NO_UNSEEN, SLUG, UNSEEN, ConfigError
 from touchstone.study.scale import EPSILON_UNITS, METRICS, UNITS
 from touchstone.study.schema import Reading, Study
 
@@ -86,7 +87,7 @@ class Sheet:
     whole: bool = True
 
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def known(study: Study) -> Known:
@@ -184,22 +185,25 @@ def _rows(path: Path, columns: Sequence[str], optional: Sequence[str]) -> tuple[
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
-            lines = [(reader.line_num, cells) for cells in reader if cells]
+            ends = [(0, [""]), *((reader.line_num, cells) for cells in reader)]
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path}: expected UTF-8 text: {error.reason} at byte {error.start}"]) from error
     except csv.Error as error:
         raise ConfigError([f"{path}:{reader.line_num}: not valid CSV: {error}"]) from error
+    lines = [(end + 1, cells) for (end, _), (_, cells) in pairwise(ends) if cells]  # each with the first of its lines
     header = lines[0][1] if lines else []
-    wrong = [f"missing column {name!r}" for name in columns if name not in header]
+    wrong = [f"{name}: missing column {name!r}" for name in columns if name not in header]
     allowed = [*columns, *optional]
-    wrong += [f"unknown column {name!r}; {nearest(name, allowed)}" for name in header if name not in allowed]
-    wrong += [f"column {name!r} is there twice" for name in sorted(set(header)) if header.count(name) > 1]
+    wrong += [f"{name}: unknown column {name!r}; {nearest(name, allowed)}" for name in header if name not in allowed]
+    wrong += [f"{name}: column {name!r} is there twice" for name in sorted(set(header)) if header.count(name) > 1]
     if wrong:
         raise ConfigError([f"{path}:1: {text}" for text in wrong])
     rows, problems = [], []
     for line, cells in lines[1:]:
+        hidden = [(name, cell) for name, cell in zip(header, cells, strict=False) if UNSEEN.search(cell)]
+        problems += [f"{path}:{line}: {name}: {NO_UNSEEN}, got {cell!r}" for name, cell in hidden]
         if len(cells) == len(header):
             rows.append((line, dict.fromkeys(optional, "") | dict(zip(header, cells, strict=True))))
         else:
@@ -258,7 +262,7 @@ def compared_with(row: Row, rows: Iterable[Row]) -> list[Row]:
 def _radius(row: Row) -> float:
     """Return the radius of a claim's cell; nan for none, and for text that is no number."""
     radius: str | float = row["cell_epsilon"]
-    return _or_nan(_number(radius)) if isinstance(radius, str) else radius
+    return _or_nan(decimal(radius)) if isinstance(radius, str) else radius
 
 
 def _against_problems(rows: Lines) -> Iterator[tuple[int, str]]:
@@ -279,7 +283,7 @@ def _against_problems(rows: Lines) -> Iterator[tuple[int, str]]:
             yield line, f"{row['against']!r} has other restarts: {', '.join(sorted(restarts))}"
 
 
-def _number(text: str) -> float | None:
+def decimal(text: str) -> float | None:
     """Return a finite decimal number, None for anything else."""
     value = float(text) if _NUMBER.fullmatch(text) else math.inf
     return value if math.isfinite(value) else None
@@ -287,16 +291,16 @@ def _number(text: str) -> float | None:
 
 def _number_problems(row: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for key in ("value", "epsilon", "std", "n_runs", "cell_epsilon"):
-        number = _number(row[key])
+        number = decimal(row[key])
         if (row[key] or key == "value") and number is None:
             yield key, f"expected a number, got {row[key]!r}"
         if key != "value" and number is not None and number < 0:
             yield key, f"expected at least 0, got {row[key]!r}"
-    if row["n_runs"] and not re.fullmatch(r"[1-9]\d*", row["n_runs"]):
+    if row["n_runs"] and not re.fullmatch(r"[1-9]\d*", row["n_runs"], re.ASCII):
         yield "n_runs", f"expected a count of at least 1, got {row['n_runs']!r}"
     others = [text for text in row["alternative"].split(";") if text]
     for text in others:
-        if _number(text) is None:
+        if decimal(text) is None:
             yield "alternative", f"expected numbers separated by ';', got {text!r}"
     measure = METRICS.get(row["cell_metric"])
     if measure and row["unit"] in UNITS:
@@ -304,7 +308,7 @@ def _number_problems(row: Mapping[str, str]) -> Iterator[tuple[str, str]]:
         low, high = measure.low * size, measure.high * size
         allowed = f"{low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g}"
         for key, text in [("value", row["value"]), *(("alternative", text) for text in others)]:
-            number = _number(text)
+            number = decimal(text)
             if number is not None and not low <= number <= high:
                 yield key, f"expected {allowed} for {what}, got {text!r}"
 
@@ -323,7 +327,7 @@ def _cell_problems(row: Mapping[str, str], known: Known, tried: AllTried) -> Ite
 def _run_problems(row: Mapping[str, str], tried: AllTried) -> Iterator[tuple[str, str]]:
     """Say where the attack of a cell is not run at its radius, in the printed norm, or does not give its metric."""
     attack, given = row["cell_attack"], row["cell_epsilon"]
-    run, radius = tried.get(_tried_key(row)), _number(given)
+    run, radius = tried.get(_tried_key(row)), decimal(given)
     measure = METRICS.get(row["cell_metric"])
     if run is None or (given and radius is None):
         return
@@ -368,10 +372,10 @@ def _disagreements(row: Mapping[str, str], known: Known, tried: AllTried) -> Ite
         if word in known[slot] and slug in known[slot] and word != slug:
             yield f"cell_{slot}", f"{slug!r}, but {word!r} is printed, which is another {slot} of the study"
     unit = EPSILON_UNITS.get(row["epsilon_unit"])
-    steps = re.search(r"(?:^|;)steps=(\d+)(?:;|$)", row["attack_params"])
+    steps = re.search(r"(?:^|;)steps=(\d+)(?:;|$)", row["attack_params"], re.ASCII)
     if run and run.steps is not None and steps and int(steps[1]) != run.steps:
         yield "cell_attack", f"{row['cell_attack']!r} takes {run.steps} steps, but steps={steps[1]} is printed"
-    epsilon, radius = _number(row["epsilon"]), _number(row["cell_epsilon"])
+    epsilon, radius = decimal(row["epsilon"]), decimal(row["cell_epsilon"])
     if run and unit and epsilon is not None and radius is not None:
         if run.space not in unit.spaces:
             yield (

@@ -4,8 +4,10 @@ The file is read here and not taken from Snakemake's `config`, which has merged 
 Nothing here imports torch.
 """
 
-from collections.abc import Sequence
-from functools import lru_cache
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -17,7 +19,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-from touchstone.registry import nearest
+from touchstone.registry import nearest, readable
 
 SLUG = r"[a-z0-9][a-z0-9+-]*"
 Slug = Annotated[str, StringConstraints(pattern=f"^{SLUG}$", max_length=64)]  # it is a part of paths
@@ -36,18 +38,43 @@ def _once(values: list[Any]) -> list[Any]:
 Once = AfterValidator(_once)  # of a list: nothing in it twice
 
 
+def _named(text: str) -> str:
+    try:
+        Path(text).expanduser()
+    except RuntimeError:
+        raise PydanticCustomError("place", "begins with the folder of a user whom nobody knows") from None
+    if len(text) > LONGEST_PATH or any(len(part.encode()) > LONGEST_NAME for part in text.split("/")):
+        raise PydanticCustomError("place", "is longer than a path can be")
+    return text
+
+
+LONGEST_PATH, LONGEST_NAME = 1024, 255  # characters, with room for the folder it is in; bytes of each part of it
+Place = Annotated[str, StringConstraints(min_length=1), AfterValidator(_named)]  # of a file or folder
+
+MOST_VALUES = 100_000  # of a file; pdpgd's study, the longest, has 3,000
+MOST_SHOWN = 200  # problems
+# what nobody sees in a text, and what a PDF, an SVG or a terminal cannot take: control characters but line break and
+# tab, other breaks of lines, marks that turn the direction of writing, halves of characters
+UNSEEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+NO_UNSEEN = "must have no control characters and no marks of direction"
+
+
 class ConfigError(ValueError):
-    """Everything that is wrong with the configuration, a line per problem, each once."""
+    """Everything that is wrong with the configuration, a line per problem, each once and none too long to read."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = list(dict.fromkeys(problems))  # several studies find the same in worst.yaml
-        super().__init__("\n".join([f"{len(self.problems)} problem(s) in the configuration:", *self.problems]))
+        # several studies find the same in worst.yaml
+        self.problems = list(dict.fromkeys(map(readable, problems)))
+        more = len(self.problems) - MOST_SHOWN
+        rest = [f"... and {more:,} more"] if more > 0 else []
+        head = f"{len(self.problems)} problem(s) in the configuration:"
+        super().__init__("\n".join([head, *self.problems[:MOST_SHOWN], *rest]))
 
 
 class Strict(BaseModel):
-    """A model that knows all of its keys, and whose numbers are finite."""
+    """A model that knows all of its keys, takes values of their types alone, and whose numbers are finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Mirror(Strict):
@@ -59,9 +86,7 @@ class Mirror(Strict):
 class Local(Strict):
     """A directory on disk with the raw files at the paths of the dataset's row, or data of the user's own."""
 
-    local: Annotated[str, StringConstraints(min_length=1)] = Field(
-        description="the directory; of data of your own the file or folder"
-    )
+    local: Place = Field(description="the directory; of data of your own the file or folder")
 
 
 class DataSource(Strict):
@@ -138,7 +163,7 @@ class Config(Strict):
     stand_in: dict[Slug, Slug] = Field(
         default={}, description="dataset of the studies -> what is used in its place, with images of the same shape"
     )
-    code: Annotated[list[Annotated[str, StringConstraints(min_length=1)]], Once] = Field(
+    code: Annotated[list[Place], Once] = Field(
         default=[], description="folders with Python files of your own, from which a study names functions"
     )
     suite: Slug = Field(default="quick", description="which suite of studies/worst.yaml is behind the worst cases")
@@ -159,7 +184,7 @@ class Config(Strict):
         description="how many jobs may share a GPU of a machine that has several; decides no number",
     )
     caps: list[Cap] = Field(default=[], description="what is cut short")
-    answers: dict[Slug, Annotated[str, StringConstraints(min_length=1)]] = Field(
+    answers: dict[Slug, Place] = Field(
         default={}, description="study -> the folder of the CSV files that people have sent back"
     )
 
@@ -172,29 +197,35 @@ class Lines:
 
     def of(self, key: Key) -> int:
         """Return the 1-based line of a key path, or of its nearest existing parent."""
-        line, inside = 1, self._root
-        for part in key:
-            found = _part(inside, part)
-            if found is None:
-                break
-            start, inside = found
-            line = start.start_mark.line + 1
-        return line
+        return next((self._known[key[:n]] for n in range(len(key), 0, -1) if key[:n] in self._known), 1)
+
+    @cached_property
+    def _known(self) -> dict[Key, int]:
+        found = dict[Key, int]()
+        todo: list[tuple[Key, Node | None]] = [((), self._root)]
+        while todo:
+            key, node = todo.pop()
+            for part, (start, value) in _parts(node).items():
+                found[*key, part] = start.start_mark.line + 1
+                todo.append(((*key, part), value))
+        return found
 
     def problem(self, key: Key, text: str) -> str:
         """Format one problem: file:line: key: text."""
-        dotted = ".".join(str(part) for part in key) or "(top level)"
-        return f"{self.path}:{self.of(key)}: {dotted}: {text}"
+        return f"{self.path}:{self.of(key)}: {dotted(key) or '(top level)'}: {text}"
 
 
-def _part(node: Node | None, part: str | int) -> tuple[Node, Node] | None:
-    """Return the node where a key or an item begins, and that of its value; None where there is none."""
+def dotted(key: Key) -> str:
+    """Write a key as messages have it."""
+    return ".".join(map(str, key))
+
+
+def _parts(node: Node | None) -> dict[Any, tuple[Node, Node]]:
+    """Map each key or number to the nodes where it begins and of its value; what is merged comes before what is not."""
     if isinstance(node, MappingNode):
         made = _parser().constructor.construct_object
-        return next((pair for pair in reversed(node.value) if made(pair[0]) == part), None)  # what is merged is first
-    if isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.value):
-        return node.value[part], node.value[part]
-    return None
+        return {made(key): (key, value) for key, value in node.value}
+    return dict(enumerate((item, item) for item in node.value)) if isinstance(node, SequenceNode) else {}
 
 
 class _Constructor(SafeConstructor):
@@ -231,8 +262,10 @@ def read(path: Path, *, may_be_empty: bool = False) -> tuple[dict[Any, Any], Lin
         may_be_empty: a file without a key is an empty mapping.
 
     Raises:
-        ConfigError: if the file is missing, is not YAML, repeats a key, or is not a mapping.
+        ConfigError: if the file is missing, is not YAML, repeats a key, is not a mapping, has no end, or hides
+            something in a text.
     """
+    root = None
     try:
         text = path.read_text(encoding="utf-8")
         root = _nodes(text)
@@ -240,7 +273,8 @@ def read(path: Path, *, may_be_empty: bool = False) -> tuple[dict[Any, Any], Lin
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
     except UnicodeDecodeError as error:
-        raise ConfigError([f"{path}: not UTF-8 text: {error.reason} at byte {error.start}"]) from error
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError([f"{path}:{line}: not UTF-8 text: {error.reason} at byte {error.start}"]) from error
     except RecursionError as error:
         raise ConfigError([f"{path}: not a config or study: brackets or lists are nested too deeply"]) from error
     except ReaderError as error:
@@ -248,26 +282,77 @@ def read(path: Path, *, may_be_empty: bool = False) -> tuple[dict[Any, Any], Lin
         raise ConfigError([f"{path}:{line}: not valid YAML: {error.reason}, got {chr(error.character)!r}"]) from error
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        raise ConfigError([f"{path}:{line}: not valid YAML: {str(error.problem).splitlines()[0]}"]) from error
-    if _endless(values, frozenset(), set()):
-        raise ConfigError([f"{path}: not a config or study: an alias (*name) stands inside what it names"])
+        line, key = (mark.line + 1, _key_at(root, mark.index)) if mark else (1, None)
+        where = f"{path}:{line}: {dotted(key)}" if key else f"{path}:{line}"
+        raise ConfigError([f"{where}: not valid YAML: {str(error.problem).splitlines()[0]}"]) from error
+    _must_end(path, values)
     if values is None and may_be_empty:
         values = {}
     if not isinstance(values, dict):
         raise ConfigError([f"{path}:1: expected a mapping of keys to values, got {type(values).__name__}"])
-    return values, Lines(path, root)
+    lines = Lines(path, root)
+    if hidden := [
+        lines.problem(key, f"{NO_UNSEEN}, got {text!r}") for key, text in _texts(values) if UNSEEN.search(text)
+    ]:
+        raise ConfigError(hidden)
+    return values, lines
 
 
-def _endless(value: Any, above: frozenset[int], finite: set[int]) -> bool:
-    """Say whether a value contains itself; `finite` are the ones that are known not to."""
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    if id(value) in finite or not parts:
-        return False
-    if id(value) in above or any(_endless(part, above | {id(value)}, finite) for part in parts):
-        return True
-    finite.add(id(value))
-    return False
+def _key_at(root: Node | None, index: int) -> Key | None:
+    """Return the key that begins, or whose value begins, at a place of the text; None where there is none."""
+    todo: list[tuple[Key, Node | None]] = [((), root)]
+    while todo:
+        above, node = todo.pop()
+        pairs: list[tuple[Any, Node, Node]] = []  # not made yet: one of them cannot be
+        if isinstance(node, MappingNode):
+            pairs = [(str(key.value), key, value) for key, value in node.value]
+        elif isinstance(node, SequenceNode):
+            pairs = [(number, item, item) for number, item in enumerate(node.value)]
+        for part, start, value in pairs:
+            if index in (start.start_mark.index, value.start_mark.index):
+                return (*above, part)
+            if start.start_mark.index < index:  # what an alias names stands before it
+                todo.append(((*above, part), value))
+    return None
+
+
+def _must_end(path: Path, values: Any) -> None:
+    """Refuse a file whose aliases make more of it than anybody means.
+
+    Raises:
+        ConfigError: if a value contains itself, or all of them are too many.
+    """
+    many = _count(values, frozenset(), {})
+    if many == math.inf:
+        raise ConfigError([f"{path}: not a config or study: an alias (*name) stands inside what it names"])
+    if many > MOST_VALUES:
+        raise ConfigError([f"{path}: not a config or study: it has {many:,} values, more than {MOST_VALUES:,}"])
+
+
+def _count(value: Any, above: frozenset[int], known: dict[int, float]) -> float:
+    """Count a value and what it contains, as often as it is named; infinite if it contains itself."""
+    if id(value) in above:
+        return math.inf
+    if id(value) not in known:
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        counted = 1 + sum(_count(part, above | {id(value)}, known) for part in parts)
+        if not parts:
+            return counted
+        known[id(value)] = counted
+    return known[id(value)]
+
+
+def _texts(value: Any, key: Key = ()) -> Iterator[tuple[Key, str]]:
+    """Yield every text of a value, keys too, with the key that it stands at."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield (*key, name), str(name)
+            yield from _texts(inner, (*key, name))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _texts(inner, (*key, number))
 
 
 def parse(model: type[Definition], values: Any, lines: Lines) -> Definition:
@@ -304,6 +389,8 @@ def _explain(model: type[BaseModel], item: Any, key: Key) -> str:
         return f"unknown key {key[-1]!r}; {nearest(str(key[-1]), _fields(model, key[:-1]))}"
     if item["type"] == "missing":
         return "this key is required"
+    if item["type"] in ("model_type", "dict_type"):
+        return f"must be a mapping of keys to values (got {item['input']!r})"
     got = f" (got {item['input']!r})" if not isinstance(item["input"], dict | list) else ""
     if item["type"] == "string_pattern_mismatch" and SLUG in str(item.get("ctx")):
         return f"must be lower-case letters, digits, '+' and '-', beginning with a letter or digit{got}"

@@ -14,9 +14,10 @@ from touchstone.models import FIRST_CONV
 from touchstone.ranges import Positive, Space
 from touchstone.recipe import Phase
 from touchstone.registry import BudgetRule, DatasetSpec, is_own
-from touchstone.study.config import Count, Definition, Once, Slug, Strict
+from touchstone.study.config import Count, Definition, Once, Place, Slug, Strict
 from touchstone.study.scale import POINTS
 
+AsList = Field(strict=False)  # of a tuple: YAML has lists
 Norm = Literal["linf", "l2", "l1", "l0"]
 Slugs = Annotated[list[Slug], Field(min_length=1), Once]
 InPixels = Annotated[float, Field(ge=0, le=1)]
@@ -42,7 +43,7 @@ RESULT_TABLES = (
 class Open(BaseModel):
     """A definition whose further keys are options of its `fn`."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
     fn: str = Field(description="a name in the table of such functions, or for a model module:function")
 
     @property
@@ -55,7 +56,7 @@ class DataDef(Open):
     """Data of the user's own; where they lie is for a run's config to say."""
 
     fn: str = Field(description="npz, folder, or a reader module:function")
-    shape: tuple[Count, Count, Count] = Field(description="channels, height and width of the images")
+    shape: Annotated[tuple[Count, Count, Count], AsList] = Field(description="channels, height and width of the images")
     classes: Annotated[int, Field(ge=2)] = Field(description="how many")
     mean: Annotated[list[InPixels], Field(min_length=1)] = Field(description="per channel, in pixels of [0, 1]")
     std: Annotated[list[Annotated[Positive, Field(le=1)]], Field(min_length=1)] = Field(
@@ -117,7 +118,8 @@ def _bounded(hint: Any, one: dataclasses.Field[Any]) -> Any:
     limits = Field(**one.metadata["bounds"])
     if not one.metadata["each"]:
         return Annotated[hint, limits]
-    return GenericAlias(tuple, tuple(item if item is ... else Annotated[item, limits] for item in get_args(hint)))
+    items = tuple(item if item is ... else Annotated[item, limits] for item in get_args(hint))
+    return Annotated[GenericAlias(tuple, items), AsList]
 
 
 @_says(recipe.OptimizerSettings)
@@ -180,7 +182,7 @@ def _list_or_dict(value: Any) -> str:
 class FileDef(Strict):
     """A file of weights that somebody else trained."""
 
-    file: Annotated[str, Field(min_length=1)] = Field(description="its path; if relative, from the study's folder")
+    file: Place = Field(description="its path; if relative, from the study's folder")
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(description="its sum, 64 hexadecimal digits")
     key: str = Field(
         default="", description="the file's entry that holds them, if it holds several mappings of tensors"

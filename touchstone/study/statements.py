@@ -4,7 +4,6 @@ A statement has a test: clauses, each a name and the words that it is about, as 
 of the numbers that the paper prints as its evidence. What the tests compare is in `touchstone.findings.statements`.
 """
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from touchstone.registry import nearest
-from touchstone.study.claims import Known, Sheet, raise_problems, read_sheet
+from touchstone.study.claims import Known, Sheet, decimal, raise_problems, read_sheet
 from touchstone.study.config import SLUG
 from touchstone.study.scale import METRICS, RHO_NEAR, SILHOUETTE
 from touchstone.weight_metrics import WEIGHT_METRICS
@@ -311,7 +310,4 @@ def _problems_of_word(word: str, kind: str, known: Known) -> Iterator[str]:
 
 
 def _is_number(word: str) -> bool:
-    try:
-        return math.isfinite(float(word))
-    except ValueError:
-        return False
+    return decimal(word) is not None

@@ -11,7 +11,7 @@ from touchstone.attacks import ATTACKS, WITHOUT_KEYWORD, attack_spec
 from touchstone.cell import distinct_radii
 from touchstone.conditions import Facts, Walls
 from touchstone.registry import NORMS, OWN, AttackSpec, DatasetSpec, SourceError, keywords, options
-from touchstone.study.checks.checker import Checker, each
+from touchstone.study.checks.checker import Checker, each, placed
 from touchstone.study.config import Key
 from touchstone.study.schema import LIMITS, AttackDef, DefenseDef, MemberDef, Study, ThreatDef
 from touchstone.study.suites import PLAIN, Suites, worst_slug
@@ -19,6 +19,7 @@ from touchstone.study.suites import PLAIN, Suites, worst_slug
 # arguments of attacks that threat, protocol and jobs fill in
 CONTRACT = frozenset({"norm", "eps", "rng", "stop", "substitute"})
 NOT_CHOSEN = frozenset({*LIMITS, "target_confidence"})
+MOST_CHOICES = 1000  # of a grid: every one is an attack on every sample
 
 
 @dataclass(frozen=True)
@@ -107,19 +108,22 @@ class Attacks:
         """
         spec, before = attack_spec(fn), len(self.check.problems)
         nested = bool(spec.wraps) or spec.foreign
+        inner = {} if not nested or given.get("options") is None else given["options"]
         own = {option: value for option, value in given.items() if not (nested and option == "options")}
         for option, value in own.items():
             self.check.per_dataset((*key, option), value, self.study)
         self.check.options(key, spec.fn, own, CONTRACT.union(taken), elsewhere=grid, by_dataset=True)
         if not trained and OWN in each(own.get("loss")):
             self.check.add((*key, "loss"), f"a wrapped attack may run on a substitute, which has no loss {OWN!r}")
+        if not isinstance(inner, Mapping):
+            self.check.add((*key, "options"), f"must be a mapping of options to values, got {inner!r}")
+            return
         if spec.foreign and isinstance(own.get("target"), str):
-            self._foreign(key, spec, own, given.get("options") or {})
+            self._foreign(key, spec, own, inner)
         wrapped = given.get("attack", spec.wraps[0]) if spec.wraps else None
-        if wrapped is not None and self.check.known((*key, "attack"), wrapped, spec.wraps, "attack"):
-            inner = given.get("options") or {}
+        if isinstance(wrapped, str) and self.check.known((*key, "attack"), wrapped, spec.wraps, "attack"):
             self._options((*key, "options"), wrapped, inner, threat, taken=options(spec.fn), trained=False)
-        if len(self.check.problems) == before:
+        if len(self.check.problems) == before and combinations(grid) <= MOST_CHOICES:
             for chosen in self._choices(grid):
                 self.check.together(key, spec.fn, {**own, **chosen}, self.study, lambda name: self._facts(name, threat))
 
@@ -170,11 +174,13 @@ class Attacks:
             if option in NOT_CHOSEN:
                 text = f"{option!r} is not for a grid to choose: it may be capped, or says what success is"
                 self.check.add(where, text)
-            for choice in each(values) if self.check.known(where, option, allowed, "option") else []:
+            for place, choice in placed(where, values) if self.check.known(where, option, allowed, "option") else []:
                 if not choice:
-                    self.check.add(where, "needs at least one value")
-                for value in choice:
-                    self.check.value(where, value, allowed[option])
+                    self.check.add(place, "needs at least one value")
+                for number, value in enumerate(choice):
+                    self.check.value((*place, number), value, allowed[option])
+        if (many := combinations(attack.grid)) > MOST_CHOICES:
+            self.check.add((*key, "grid"), f"must have at most {MOST_CHOICES:,} combinations of values, got {many:,}")
 
     def _grid_from(self, key: Key, name: str, attack: AttackDef) -> None:
         """A choice is taken over from an attack of the same kind under the same threat, which makes one itself."""
@@ -207,10 +213,10 @@ class Attacks:
     def _start(self, where: Key, given: str | Mapping[str, str]) -> None:
         """Every <model>/<defense> that is named is defined."""
         self.check.per_dataset(where, given, self.study)
-        for value in each(given):
+        for place, value in placed(where, given):
             model, _, defense = value.partition("/")
-            self.check.known(where, model, self.study.models, "model")
-            self.check.known(where, defense, self.study.defenses, "defense")
+            self.check.known(place, model, self.study.models, "model")
+            self.check.known(place, defense, self.study.defenses, "defense")
 
     def suites(self, suites: Suites) -> None:
         """Check the attacks of every suite in the norms of the study's worst case."""
@@ -254,6 +260,11 @@ class Attacks:
             self.check.add(
                 key, f"{name!r} works in pixels in [0, 1] alone: give it a threat in pixels that stay valid images"
             )
+
+
+def combinations(grid: Mapping[str, Any]) -> int:
+    """Count the combinations of values that a grid has where it has most."""
+    return math.prod(max(map(len, each(values)), default=1) for values in grid.values())
 
 
 def space_on(dataset: str, written: Any) -> str:

@@ -137,10 +137,8 @@ class Checker:
     def value(self, key: Key, value: Any, option: Option, *, by_dataset: bool = False) -> None:
         """Note that a value, or one of those written {dataset: value}, is none that an option may have."""
         if by_dataset and isinstance(value, Mapping):
-            for dataset, own in value.items():
-                singles = own.items() if isinstance(own, Mapping) else [("", own)]
-                for defense, single in singles:
-                    self.value((*key, dataset, *([defense] if defense else [])), single, option)
+            for place, single in placed(key, value):
+                self.value(place, single, option)
             return
         try:
             problem = mismatch(value, hint(option.annotation))
@@ -151,6 +149,13 @@ class Checker:
                 self.add(key, f"expected {problem}")
 
 
+def placed(key: Key, value: Any) -> list[tuple[Key, Any]]:
+    """Return the values of what may differ by dataset, {dataset: value, ...}, and by defense, each with its key."""
+    if not isinstance(value, Mapping):
+        return [(key, value)]
+    return [one for name, own in value.items() for one in placed((*key, name), own)]
+
+
 def each(value: Any) -> list[Any]:
-    """Return the values of what may differ by dataset, {dataset: value, ...}, and by defense, or the one value."""
-    return [one for own in value.values() for one in each(own)] if isinstance(value, Mapping) else [value]
+    """Return the values of what may differ by dataset and by defense, or the one value."""
+    return [one for _, one in placed((), value)]
