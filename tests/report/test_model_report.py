@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 import yaml
 from findings.test_members import batch
-from toy_records import save, save_run
+from toy_records import points, save, save_run, worst
 
 from touchstone.cell import ModelId
 from touchstone.files import sum_of, write_sealed, write_yaml
 from touchstone.findings import cells, flags, members
 from touchstone.findings.inputs import write_tables
 from touchstone.paths import Results
+from touchstone.records import Attacked, Batch
 from touchstone.report import model
 from touchstone.report.material import Material, gather
 from touchstone.report.render import _read, fill
@@ -45,8 +46,8 @@ def material(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., M
     write_sealed(results.provenance, {"seconds": 12.0, "command": "snakemake --cores all"})
     save_run(results.model(NET).run.parent, model=NET, cell={"run": "own-toy", **NET._asdict(), "stand_in": ""})
 
-    def made(*flagged: flags.Flagged) -> Material:
-        asked = batch()
+    def made(*flagged: flags.Flagged, asked: Batch | None = None) -> Material:
+        asked = asked or batch()
         tables = {name: pd.DataFrame(columns=["x"]) for name in RESULT_TABLES}
         tables["cells"] = cells.table(cells.of_attacks(asked, {})).assign(stand_in="")
         tables["members"] = members.table(members.of_attacks(asked))
@@ -69,6 +70,15 @@ def test_it_says_how_many_images_are_right_at_each_radius(material: Callable[...
         ["linf", "0.1", "50.0"],
         ["linf", "0.3", "25.0"],
     ]
+
+
+def test_a_worst_case_that_failed_has_its_reason_in_place_of_a_number(material: Callable[..., Material]) -> None:
+    failed = Attacked(worst(status="failed", reason="model_failed: loss is nan"), points(epsilon=[0.1]).iloc[:0])
+    found = material(asked=Batch([batch().attacks[0], failed], []))
+    why = r"no number (model\_failed: loss is nan)"
+    assert model.values(found)["answers"] == f"{why} at linf 0.1; {why} at linf 0.3"
+    *_, last = model.accuracies(found).splitlines()
+    assert [cell.strip() for cell in last.split("|")[1:-1]] == ["linf", "0.3", "–", r"model\_failed: loss is nan", "0"]
 
 
 def test_it_says_who_broke_what_and_what_it_cost(material: Callable[..., Material]) -> None:
