@@ -1,5 +1,6 @@
 """The report of one net: what its text names, from the tables of a run."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from touchstone.records import Attacked, Batch
 from touchstone.report import model
 from touchstone.report.material import Material, gather
 from touchstone.report.render import _read, fill
+from touchstone.study.config import read as read_yaml
 from touchstone.study.schema import RESULT_TABLES
 
 NET = ModelId("toy", "mnist", "lenet", "std", 0)
@@ -98,6 +100,21 @@ def test_flags_are_said_in_words_and_technical_ones_are_not(material: Callable[.
     assert model.values(material())["flags"] == ""
 
 
+def test_it_names_the_source_of_every_part(material: Callable[..., Material]) -> None:
+    attacks = [{"slug": "pgd-ce", "fn": "pgd", "options": {}}, {"slug": "square", "fn": "square", "options": {}}]
+    job = {
+        "training": {"subject": {"model": [*NET], "stand_in": ""}, "net": {"fn": "lenet"}, "objective": {"fn": "ce"}},
+        "attacks": [{"attacks": [{"members": attacks}]}],
+    }
+    resolved = Results.of("own-toy").config
+    found = material()
+    write_yaml(resolved, {**read_yaml(resolved)[0], "jobs": {NET.label: job}})
+    shown = model.sources(gather(found.results.root, "toy"))
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in shown.splitlines()[2:]]
+    assert [row[1] for row in rows] == ["mnist", "lenet", "ce", "pgd", "square"]
+    assert "arXiv:1706.06083" in rows[3][3]
+
+
 def test_the_template_names_what_there_is(material: Callable[..., Material], root: Path) -> None:
     from touchstone.paths import templates
 
@@ -109,3 +126,6 @@ def test_the_template_names_what_there_is(material: Callable[..., Material], roo
     text = "\n".join(cell.source for cell in book.cells)
     assert "{{" not in text
     assert "Nothing: gradients are neither zero nor masked" in text
+    assert re.findall(r"\*\*Table (A\d)", text) == ["A1", "A2", "A3", "A4", "A5"]
+    shown = {call for cell in book.cells for call in re.findall(r"Markdown\(report\.(\w+)", cell.source)}
+    assert shown == {*model.__all__} - {"values"}

@@ -16,10 +16,10 @@ from touchstone.findings.markdown import escape, pipe_table
 from touchstone.findings.members import CLEAN
 from touchstone.report.material import Material, stand_ins
 from touchstone.report.render import Values
-from touchstone.report.sections import failures, figures, machine, rerun, run_values
+from touchstone.report.sections import failures, figures, machine, rerun, run_values, sources
 from touchstone.study.schema import Study
 
-__all__ = ["accuracies", "costs", "failures", "figures", "machine", "members", "values"]
+__all__ = ["accuracies", "costs", "failures", "figures", "machine", "members", "sources", "values"]
 NOTHING = "–"
 HEAD = ("norm", "radius", "right, %", "95 % interval", "images")
 
