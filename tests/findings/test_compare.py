@@ -1,6 +1,7 @@
 """Two runs beside each other."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -155,3 +156,29 @@ def test_what_changed_in_claims_and_statements(tmp_path: Path) -> None:
         Change("toy", "statement", "s1", "", "verdict", "holds", ""),
         Change("toy", "statement", "s1", "", "worst_verdict", "undecided", ""),
     )
+
+
+def of_study(study: str, broken: np.ndarray = BROKEN) -> list[Attacked]:
+    """`attacks` on the model of another study."""
+    return [
+        Attacked(replace(one.header, model=one.header.model._replace(study=study)), one.frame)
+        for one in attacks(broken)
+    ]
+
+
+def test_two_nets_of_a_users_own_are_compared_though_their_studies_have_names(tmp_path: Path) -> None:
+    """Each `touchstone evaluate` makes a run of one study, named after its file of weights, without claims."""
+    empty = {"claims": CLAIMS[:0], "statements": STATEMENTS[:0]}
+    one = load_run(finished(tmp_path / "own-a", of_study("a"), **empty))
+    other = load_run(finished(tmp_path / "own-b", of_study("b", ~BROKEN & False), **empty))
+    found = compare.compare(one, other)
+    assert found.verdict == "2 of 7 cells differ, at a false discovery rate of 5 %"
+    assert (found.only_one, found.only_other, found.changes) == ((), (), ())
+    assert {pair.study for pair in found.pairs} == {"own"}
+    assert {pair.study for pair in compare.compare(one, one).pairs} == {"a"}
+
+
+def test_studies_of_papers_share_no_cell(tmp_path: Path) -> None:
+    one = load_run(finished(tmp_path / "one", of_study("a")))
+    other = load_run(finished(tmp_path / "other", of_study("b")))
+    assert compare.compare(one, other).verdict == "nothing to compare: the runs share no cell"

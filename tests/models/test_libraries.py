@@ -9,7 +9,7 @@ import torchvision
 
 from touchstone.data import DATASETS
 from touchstone.models import MODELS
-from touchstone.models.classifier import build
+from touchstone.models.classifier import Given, build
 from touchstone.registry import registered
 
 CIFAR = DATASETS["cifar10"]
@@ -34,6 +34,17 @@ def test_torchvision(name: str, features: int, options: dict[str, float]) -> Non
         assert model.features(x).shape == (2, features)
         torch.testing.assert_close(model.classifier(model.features(x)), model(x))
     assert model.train().net.training
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "squeezenet1_1"])
+def test_a_checkpoint_of_torchvision_fits(name: str) -> None:
+    """It names layers as torchvision does."""
+    theirs = torchvision.models.get_model(name, weights=None, num_classes=10).eval()
+    given = Given(theirs.state_dict(), "theirs.pt")
+    model = build("torchvision", CIFAR, seed=3, name=name, normalize="none", given=given).eval()
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), theirs(x))
 
 
 def test_torchvision_names_what_there_is() -> None:
@@ -97,6 +108,12 @@ def test_timm_is_called_with_classes_and_channels(monkeypatch: pytest.MonkeyPatc
     model = build("timm", DATASETS["mnist"], seed=0, name="tiny", options={"img_size": 28})
     assert vars(asked) == {"name": "tiny", "pretrained": False, "num_classes": 10, "in_chans": 1, "img_size": 28}
     assert model(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+
+    theirs = create_model("tiny", num_classes=10)
+    given = Given(theirs.state_dict(), "theirs.pt")
+    model = build("timm", DATASETS["mnist"], seed=0, name="tiny", normalize="none", given=given)
+    x = torch.rand(2, 1, 28, 28)
+    torch.testing.assert_close(model(x), theirs(x))
 
     timm.create_model = lambda _, *, pretrained, num_classes, in_chans: (pretrained, num_classes, in_chans)
     with pytest.raises(ValueError, match=r"'tiny' cannot be made with the options .*unexpected keyword .*'nope'"):

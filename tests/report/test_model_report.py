@@ -1,5 +1,6 @@
 """The report of one net: what its text names, from the tables of a run."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,16 +8,18 @@ import pandas as pd
 import pytest
 import yaml
 from findings.test_members import batch
-from toy_records import save, save_run
+from toy_records import points, save, save_run, worst
 
 from touchstone.cell import ModelId
 from touchstone.files import sum_of, write_sealed, write_yaml
 from touchstone.findings import cells, flags, members
 from touchstone.findings.inputs import write_tables
 from touchstone.paths import Results
+from touchstone.records import Attacked, Batch
 from touchstone.report import model
 from touchstone.report.material import Material, gather
 from touchstone.report.render import _read, fill
+from touchstone.study.config import read as read_yaml
 from touchstone.study.schema import RESULT_TABLES
 
 NET = ModelId("toy", "mnist", "lenet", "std", 0)
@@ -45,8 +48,8 @@ def material(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., M
     write_sealed(results.provenance("toy"), {"seconds": 12.0, "command": "snakemake --cores all"})
     save_run(results.model(NET).run.parent, model=NET, cell={"run": "own-toy", **NET._asdict(), "stand_in": ""})
 
-    def made(*flagged: flags.Flagged) -> Material:
-        asked = batch()
+    def made(*flagged: flags.Flagged, asked: Batch | None = None) -> Material:
+        asked = asked or batch()
         tables = {name: pd.DataFrame(columns=["x"]) for name in RESULT_TABLES}
         tables["cells"] = cells.table(cells.of_attacks(asked, {})).assign(stand_in="")
         tables["members"] = members.table(members.of_attacks(asked))
@@ -71,6 +74,15 @@ def test_it_says_how_many_images_are_right_at_each_radius(material: Callable[...
     ]
 
 
+def test_a_worst_case_that_failed_has_its_reason_in_place_of_a_number(material: Callable[..., Material]) -> None:
+    failed = Attacked(worst(status="failed", reason="model_failed: loss is nan"), points(epsilon=[0.1]).iloc[:0])
+    found = material(asked=Batch([batch().attacks[0], failed], []))
+    why = r"no number (model\_failed: loss is nan)"
+    assert model.values(found)["answers"] == f"{why} at linf 0.1; {why} at linf 0.3"
+    *_, last = model.accuracies(found).splitlines()
+    assert [cell.strip() for cell in last.split("|")[1:-1]] == ["linf", "0.3", "–", r"model\_failed: loss is nan", "0"]
+
+
 def test_it_says_who_broke_what_and_what_it_cost(material: Callable[..., Material]) -> None:
     found = material()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in model.members(found).splitlines()[2:]]
@@ -93,6 +105,21 @@ def test_flags_are_said_in_words_and_technical_ones_are_not(material: Callable[.
     assert model.values(material())["flags"] == ""
 
 
+def test_it_names_the_source_of_every_part(material: Callable[..., Material]) -> None:
+    attacks = [{"slug": "pgd-ce", "fn": "pgd", "options": {}}, {"slug": "square", "fn": "square", "options": {}}]
+    job = {
+        "training": {"subject": {"model": [*NET], "stand_in": ""}, "net": {"fn": "lenet"}, "objective": {"fn": "ce"}},
+        "attacks": [{"attacks": [{"members": attacks}]}],
+    }
+    resolved = Results.of("own-toy").config
+    found = material()
+    write_yaml(resolved, {**read_yaml(resolved)[0], "jobs": {NET.label: job}})
+    shown = model.sources(gather(found.results.root, "toy"))
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in shown.splitlines()[2:]]
+    assert [row[1] for row in rows] == ["mnist", "lenet", "ce", "pgd", "square"]
+    assert "arXiv:1706.06083" in rows[3][3]
+
+
 def test_the_template_names_what_there_is(material: Callable[..., Material], root: Path) -> None:
     from touchstone.paths import templates
 
@@ -104,3 +131,6 @@ def test_the_template_names_what_there_is(material: Callable[..., Material], roo
     text = "\n".join(cell.source for cell in book.cells)
     assert "{{" not in text
     assert "Nothing: gradients are neither zero nor masked" in text
+    assert re.findall(r"\*\*Table (A\d)", text) == ["A1", "A2", "A3", "A4", "A5"]
+    shown = {call for cell in book.cells for call in re.findall(r"Markdown\(report\.(\w+)", cell.source)}
+    assert shown == {*model.__all__} - {"values"}

@@ -8,6 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -24,6 +25,7 @@ from touchstone.study.scale import LEVEL
 
 Values: TypeAlias = "pd.Series[float]"
 ACCURACY, DISTANCE = "accuracy", "distance"
+OWN = "own"  # in place of the studies of two nets that somebody asked about
 STATED = ("verdict", "worst_verdict")  # of a statement; of a claim:
 CLAIMED = ("verdict", "stands", "ours")
 
@@ -245,13 +247,13 @@ class Comparison:
 
 
 def compare(one: LoadedRun, other: LoadedRun) -> Comparison:
-    """Compare two runs.
+    """Compare two runs; those of a single study without claims, as `touchstone evaluate` makes them, net by net.
 
     Raises:
         RunError: as `LoadedRun.batches` does.
         DamagedError: likewise.
     """
-    found = compare_cells(one.batches(), other.batches())
+    found = compare_cells(one.batches(), other.batches(), _common(one, other))
     changes = (
         *_changes("claim", CLAIMED, one.claims, other.claims),
         *_changes("statement", STATED, *(run.statements.assign(reading="") for run in (one, other))),
@@ -259,9 +261,21 @@ def compare(one: LoadedRun, other: LoadedRun) -> Comparison:
     return replace(found, changes=changes)
 
 
-def compare_cells(one: Iterable[Batch], other: Iterable[Batch]) -> Comparison:
-    """Compare the attacks of two runs; nothing is said of claims."""
-    both, only_one, only_other = _matched(_by_what(one), _by_what(other))
+def _common(one: LoadedRun, other: LoadedRun) -> str:
+    """Return what two studies are called where each asks about one net and no paper; "" where names tell."""
+    asks = all(len(run.studies) == 1 and run.claims.empty for run in (one, other))
+    return OWN if asks and one.studies != other.studies else ""
+
+
+def compare_cells(one: Iterable[Batch], other: Iterable[Batch], study: str = "") -> Comparison:
+    """Compare the attacks of two runs; nothing is said of claims.
+
+    Args:
+        one: of the first run.
+        other: of the second.
+        study: what the studies of both are called; "" for their names, so that other studies share no cell.
+    """
+    both, only_one, only_other = _matched(_by_what(one, study), _by_what(other, study))
     known = [_same_data(a, b) for a, b in both]
     return Comparison(
         pairs=_with_q([_pair(a, b) for (a, b), same in zip(both, known, strict=True) if same]),
@@ -285,11 +299,12 @@ def label(measured: Measured) -> str:
 Found = Mapping[What, Sequence[Measured]]
 
 
-def _by_what(batches: Iterable[Batch]) -> Found:
+def _by_what(batches: Iterable[Batch], study: str) -> Found:
     found = defaultdict[What, list[Measured]](list)
-    for batch in batches:
-        for one in measured(batch):
-            found[one.what].append(one)
+    for one in chain.from_iterable(map(measured, batches)):
+        model = one.what.model
+        what = one.what._replace(model=model._replace(study=study or model.study))
+        found[what].append(one._replace(what=what))
     return found
 
 

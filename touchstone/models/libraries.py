@@ -1,4 +1,7 @@
-"""Classifiers of torchvision and timm by name, with random weights."""
+"""Classifiers of torchvision and timm by name, with random weights.
+
+A net is returned as its library makes it, so that its checkpoints fit; `build` splits it in two afterwards.
+"""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -8,23 +11,26 @@ from typing import Any, get_type_hints
 import torchvision
 from torch import nn
 
-from touchstone.models.net import split
 from touchstone.registry import nearest
 
 
 def from_torchvision(
-    shape: tuple[int, int, int], classes: int, *, name: str, options: Mapping[str, Any] | None = None
+    shape: tuple[int, int, int],  # noqa: ARG001
+    classes: int,
+    *,
+    name: str,
+    options: Mapping[str, Any] | None = None,
 ) -> nn.Module:
     """Build a classifier of torchvision, with random weights.
 
     Args:
-        shape: (channels, height, width) of the input; most of its nets take 3 channels.
+        shape: (channels, height, width) of the input, which its nets are not told; most take 3 channels.
         classes: number of logits.
         name: as torchvision lists it, e.g. "resnet50".
         options: further arguments of its constructor, e.g. {image_size: 32}.
 
     Raises:
-        ValueError: for an unknown name or option, or a net that `split` refuses.
+        ValueError: for an unknown name or option.
     """
     names = torchvision.models.list_models(torchvision.models)  # classifiers only
     if name not in names:
@@ -33,7 +39,7 @@ def from_torchvision(
     allowed = _arguments(get_type_hints(builder)["return"])
     for option in given.keys() - allowed:
         raise ValueError(f"unknown option {option!r} of torchvision's {name!r}; {nearest(option, allowed)}")
-    return split(_made(builder, name, given, weights=None, num_classes=classes), shape, classes)
+    return _made(builder, name, given, weights=None, num_classes=classes)
 
 
 def from_timm(
@@ -49,7 +55,7 @@ def from_timm(
 
     Raises:
         ModuleNotFoundError: if timm is not installed.
-        ValueError: for an unknown name or option, or a net that `split` refuses.
+        ValueError: for an unknown name or option.
     """
     try:
         import timm
@@ -58,7 +64,7 @@ def from_timm(
     if not timm.is_model(name):
         raise ValueError(f"unknown timm classifier {name!r}; {nearest(name, timm.list_models())}")
     builder = partial(timm.create_model, name, pretrained=False)
-    return split(_made(builder, name, options or {}, num_classes=classes, in_chans=shape[0]), shape, classes)
+    return _made(builder, name, options or {}, num_classes=classes, in_chans=shape[0])
 
 
 def _arguments(kind: type[nn.Module]) -> set[str]:

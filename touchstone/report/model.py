@@ -18,10 +18,10 @@ from touchstone.findings.markdown import escape, pipe_table
 from touchstone.findings.members import CLEAN
 from touchstone.report.material import Material, stand_ins
 from touchstone.report.render import Values
-from touchstone.report.sections import failures, figures, machine, rerun, run_values
+from touchstone.report.sections import failures, figures, machine, rerun, run_values, sources
 from touchstone.study.schema import Study
 
-__all__ = ["accuracies", "costs", "failures", "figures", "machine", "members", "values"]
+__all__ = ["accuracies", "costs", "failures", "figures", "machine", "members", "sources", "values"]
 NOTHING = "–"
 HEAD = ("norm", "radius", "right, %", "95 % interval", "images")
 
@@ -48,7 +48,10 @@ def values(material: Material) -> Values:
 
 
 def lines(cells: Sequence[Cell], model: str) -> list[tuple[str, ...]]:
-    """Return accuracies as the lines of a table, the head among them: clean, then in the worst case by radius."""
+    """Return accuracies as the lines of a table, the head among them: clean, then in the worst case by radius.
+
+    Where there is no number, the reason stands in place of its interval.
+    """
     of_model = [cell for cell in cells if cell.model == model]
     clean = [cell for cell in of_model if cell.attack == CLEAN and cell.metric == "accuracy"]
     return [HEAD, *(_line(cell) for cell in [*clean, *_worst(of_model)])]
@@ -64,7 +67,7 @@ def looks_wrong(flags: Path, model: str) -> str:
 
 def accuracies(material: Material) -> str:
     """Return the accuracies with their intervals over images."""
-    head, *found = lines(_cells(material), _model(material.study).model)
+    head, *found = ([*map(escape, line)] for line in lines(_cells(material), _model(material.study).model))
     return pipe_table(pd.DataFrame(found, columns=list(head)), right=head[1:])
 
 
@@ -135,11 +138,14 @@ def _worst(cells: Iterable[Cell]) -> list[Cell]:
 
 
 def _line(cell: Cell) -> tuple[str, ...]:
-    where = ("clean", "") if cell.attack == CLEAN else (cell.norm, f"{cell.epsilon:g}")
+    radius = "" if math.isnan(cell.epsilon) else f"{cell.epsilon:g}"
+    where = ("clean", "") if cell.attack == CLEAN else (cell.norm, radius)
+    if math.isnan(cell.value):
+        return (*where, NOTHING, cell.reason, f"{cell.n:,}")
     found = share_interval(cell.value, cell.n)
     return (*where, f"{100 * cell.value:.1f}", f"{100 * found.low:.1f} to {100 * found.high:.1f}", f"{cell.n:,}")
 
 
 def _share(cell: Cell) -> str:
     _, _, value, ends, _ = _line(cell)
-    return f"{value} % ({ends})"
+    return f"no number ({escape(ends)})" if value == NOTHING else f"{value} % ({ends})"
