@@ -177,6 +177,7 @@ def test_the_spread_of_the_paper_is_the_printed_one() -> None:
     assert ours.wide == pytest.approx(stats.t.ppf(0.975, freedom) * math.sqrt(0.65))
     assert ours.half == pytest.approx(stats.t.ppf(0.975, 3) / 2)
     assert verdicts.Precision(4, Deviation(0.0, 3), runs=10, printed=0.0).wide == 0.0
+    assert verdicts.Precision(4, Deviation(0.0, 3), runs=10, printed=1e-100).wide == pytest.approx(0.0)
 
 
 def test_welchs_degrees_of_freedom_are_those_of_his_test() -> None:

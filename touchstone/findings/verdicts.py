@@ -97,8 +97,9 @@ class Precision:
         theirs = (self.spread.value if self.printed is None else self.printed) ** 2 / self.runs
         freedom = self.spread.freedom
         if self.printed is not None and ours + theirs > 0.0:
-            # a deviation comes from two runs at least
-            freedom = (ours + theirs) ** 2 / (ours**2 / freedom + theirs**2 / max(self.runs - 1, 1))
+            # a deviation comes from two runs at least; in shares, since squares of small ones underflow
+            share = ours / (ours + theirs)
+            freedom = 1.0 / (share**2 / freedom + (1.0 - share) ** 2 / max(self.runs - 1, 1))
         return Deviation(math.sqrt(ours + theirs), freedom)
 
     @property
