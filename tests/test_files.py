@@ -139,6 +139,15 @@ def test_a_full_disk_is_told_of_with_the_file(tmp_path: Path, write: Any, kind: 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("error", [TimeoutError("12 bytes in 60 s"), ConnectionResetError(104, "reset"), ValueError()])
+def test_what_is_no_fault_of_the_disk_keeps_its_words(tmp_path: Path, error: Exception) -> None:
+    said = str(error)
+    with pytest.raises(type(error)) as caught, files.beside(tmp_path / "a.bin"):
+        raise error
+    assert str(caught.value) == said
+    assert caught.value.__notes__ == [f"while {tmp_path / 'a.bin'} was written"]
+
+
 def test_what_a_killed_process_has_half_written_is_found(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "a.bin"
     code = "import os, sys; from pathlib import Path; from touchstone.files import beside\n"

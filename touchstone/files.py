@@ -4,6 +4,7 @@ Whoever makes a file leaves its sum: a JSON file holds its own (`write_sealed`),
 with it. Whoever reads one asks `read_sealed` or `verified`, whose errors name the file and the rule that makes it.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -21,6 +22,7 @@ Rule = Literal["fetch", "prepare", "select", "sensitivity", "train", "attack", "
 RULES: tuple[Rule, ...] = get_args(Rule)
 Maker = Rule | Literal["all"]  # `all` leaves what is known of a run as a whole
 OWN_SUM = "own_sha256"  # key of a sealed JSON file: of everything else in it
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 _ASIDE = re.compile(r"\..+\.\d+")  # as `beside` names it
 
 
@@ -127,10 +129,9 @@ def beside(path: Path) -> Iterator[Path]:
     try:
         yield aside
         os.replace(aside, path)
-    except OSError as error:
-        error.filename = error.filename or str(path)
-        raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _OF_DISKS:
+            error.filename = error.filename or str(path)
         error.add_note(f"while {path} was written")
         raise
     finally:

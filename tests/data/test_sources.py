@@ -404,7 +404,9 @@ def hang_at_half(handler: Any) -> None:
 def drip(handler: Any) -> None:
     """A byte now and then, so that the server is never silent."""
     page(200, b"", length=1000)(handler)
-    while not handler.server.released.wait(0.05):
+    for _ in range(200):
+        if handler.server.released.wait(0.05):
+            break
         handler.wfile.write(b"x")
 
 
