@@ -38,3 +38,9 @@ def test_the_study_of_its_page_is_one(tmp_path: Path) -> None:
 def test_what_a_page_points_to_is_there(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
+def test_a_command_can_be_pasted_with_what_stands_behind_it(page: Path) -> None:
+    commands = re.findall(r"^    (?:touchstone|snakemake|make|python) .*$", page.read_text(), re.M)
+    assert [line for line in commands if re.search(r"\S {2,}[^#\s]", line)] == []
