@@ -57,3 +57,10 @@ def test_the_citation_file_names_every_work_that_is_re_run(root: Path, monkeypat
     works = cited["references"]
     identified = {one["value"] for work in works for one in work.get("identifiers", ())}
     assert named == identified | {f"doi:{work['doi']}" for work in works if "doi" in work}
+
+
+def test_every_work_has_its_year(root: Path) -> None:
+    """Digits of an arXiv number are year and month of its first version."""
+    for work in read(root / "CITATION.cff")[0]["references"]:
+        first = [2000 + int(one["value"][6:8]) for one in work.get("identifiers", ())]
+        assert work.get("year", 0) >= max(first, default=2000), work["title"]
