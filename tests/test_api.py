@@ -1,6 +1,7 @@
 """The functions of the package itself: one attack, and the worst case of a suite."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -44,10 +45,11 @@ def test_an_attack_without_one_gives_distances() -> None:
     ("name", "eps", "message"),
     [
         ("square2", 0.1, "unknown attack 'square2'; .*did you mean 'square'"),
-        ("clean", None, "unknown attack 'clean'"),
+        ("clean", None, "'clean' attacks nothing; allowed: apgd, "),
         ("pgd", None, "pgd has a fixed budget: give eps"),
         ("deepfool", 0.1, "deepfool looks for the nearest point: leave eps out"),
         ("pgd", 8.0, "of 0 to 255 take"),
+        ("pgd", "8/255", "eps must be a number or a torch.Tensor, got '8/255'"),
     ],
 )
 def test_what_an_attack_cannot_be_asked_is_refused(name: str, eps: float | None, message: str) -> None:
@@ -55,6 +57,62 @@ def test_what_an_attack_cannot_be_asked_is_refused(name: str, eps: float | None,
     x, y = samples(model, 4)
     with pytest.raises(ValueError, match=message):
         touchstone.attack(model, x, y, name, norm="linf", eps=eps)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("pgd", {"step": 3}, "pgd has no option 'step'; allowed: .*did you mean 'steps'"),
+        ("pgd", {"steps": "3"}, "option 'steps' of pgd: expected int >= 1 .*got '3'"),
+        ("pgd", {"loss": "dlt"}, "option 'loss' of pgd: expected one of .*did you mean 'dlr'"),
+        ("external-fixed", {}, "external-fixed needs the option 'target'"),
+        ("transfer", {}, "transfer needs the option 'substitute'"),
+    ],
+)
+def test_an_option_that_an_attack_has_not_is_refused(name: str, options: dict[str, Any], message: str) -> None:
+    model = conv()
+    x, y = samples(model, 4)
+    with pytest.raises(ValueError, match=message):
+        touchstone.attack(model, x, y, name, norm="linf", eps=0.1, **options)
+    with pytest.raises(ValueError, match=message):
+        touchstone.worst_case(model, x, y, norm="linf", epsilons=[0.1], suite=[Member("mine", name, options)])
+
+
+def test_what_is_no_model_or_tensor_is_refused() -> None:
+    model = conv()
+    x, y = samples(model, 4)
+    given = {"model": model, "x": x, "y": y}
+    others: dict[str, tuple[Any, str]] = {
+        "model": (lambda z: z, "model must be a torch.nn.Module.*, got function"),
+        "x": (x.numpy(), "x must be a torch.Tensor, got ndarray"),
+        "y": ([0, 1, 2, 3], "y must be a torch.Tensor, got list"),
+    }
+    for name, (value, message) in others.items():
+        with pytest.raises(ValueError, match=message):
+            touchstone.attack(**given | {name: value}, name="pgd", norm="linf", eps=0.1)
+        with pytest.raises(ValueError, match=message):
+            touchstone.worst_case(**given | {name: value}, norm="linf", epsilons=[0.1])
+
+
+@pytest.mark.parametrize(
+    ("rows", "epsilons", "suite", "message"),
+    [
+        (4, 0.1, "quick", "epsilons must be a list of numbers, got 0.1"),
+        (4, "0.1", "quick", "epsilons must be a list of numbers, got '0.1'"),
+        (4, ["0.1"], "quick", "a radius in epsilons must be a number, got '0.1'"),
+        (4, [0.1], ["pgd"], "an attack of `suite` must be a touchstone.evaluation.result.Member, got 'pgd'"),
+        (0, [0.1], "quick", "x must have an image at least"),
+    ],
+)
+def test_what_a_worst_case_cannot_be_asked_is_refused(rows: int, epsilons: Any, suite: Any, message: str) -> None:
+    model = conv()
+    x, y = samples(model, 4)
+    with pytest.raises(ValueError, match=message):
+        touchstone.worst_case(model, x[:rows], y[:rows], norm="linf", epsilons=epsilons, suite=suite)
+
+
+def test_its_functions_are_listed() -> None:
+    assert {*touchstone.__all__, "__version__"} <= {*dir(touchstone)}
 
 
 def test_accuracies_fall_with_the_radius(found: WorstCase) -> None:

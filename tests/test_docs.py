@@ -35,6 +35,11 @@ def test_the_study_of_its_page_is_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_readme_leads_to_every_page(page: Path) -> None:
+    assert f"](docs/{page.name})" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_what_a_page_points_to_is_there(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
@@ -53,3 +58,9 @@ def test_each_fault_has_its_test() -> None:
     for row in rows:
         assert len(row.split("|")) == 3, row
         assert "::test_" in row.split("|")[-1], row
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
+def test_a_command_can_be_pasted_with_what_stands_behind_it(page: Path) -> None:
+    commands = re.findall(r"^    (?:touchstone|snakemake|make|python) .*$", page.read_text(), re.M)
+    assert [line for line in commands if re.search(r"\S {2,}[^#\s]", line)] == []

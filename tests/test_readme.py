@@ -100,6 +100,13 @@ def test_its_python_runs_on_a_net_images_and_a_finished_run(
     assert [float(line.split()[2]) for line in (right, near, far)] == [0.5, 0.125, 0.0]
 
 
+def test_the_schema_of_a_config_is_named_from_where_the_config_lies() -> None:
+    """An editor takes `$schema` relative to the file."""
+    said = README.read_text()
+    assert "touchstone schema > config.schema.json" in said
+    assert "`../config.schema.json` in `configs/`" in said
+
+
 def test_every_path_that_it_names_is_there() -> None:
     named = re.findall(r"`([\w./]+/|[\w./]+\.(?:md|yaml|py|cff))`", README.read_text())
     assert len(named) > 15

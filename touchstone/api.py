@@ -1,7 +1,8 @@
 """From Python, without a pipeline: one attack, or the worst case of a suite, on any net and images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import pandas as pd
@@ -14,12 +15,24 @@ from touchstone.evaluation.preflight import preflight
 from touchstone.evaluation.result import Member
 from touchstone.findings.intervals import share_interval
 from touchstone.findings.members import CLEAN, Counted, counted
+from touchstone.query import Query
+from touchstone.ranges import hint, mismatch
 from touchstone.records import Flag
-from touchstone.registry import load, nearest
+from touchstone.registry import AttackSpec, is_own, load, nearest
+from touchstone.registry import options as known_options
 from touchstone.rng import SampleRng
 from touchstone.study.suites import PLAIN, load_suites
 from touchstone.threat import Threat
 from touchstone.types import MinNorm
+
+ARGUMENTS = frozenset({"norm", "eps", "rng"})  # what every attack takes besides its options
+WORDS: Mapping[type, str] = {
+    nn.Module: "a torch.nn.Module",
+    Query: "a touchstone.query.Query",
+    Tensor: "a torch.Tensor",
+    Real: "a number",
+    Member: "a touchstone.evaluation.result.Member",
+}
 
 
 def attack(
@@ -51,18 +64,61 @@ def attack(
         their distances (inf where none was found).
 
     Raises:
-        ValueError: for an unknown attack, norm or option, images that are none, or a radius where none belongs.
+        ValueError: for an unknown attack, norm or option, a value that an option cannot have, or one that is missing;
+            a model or images that are none, or a radius where none belongs.
     """
-    if name not in ATTACKS or ATTACKS[name].kind == "none":
-        known = [one for one, spec in ATTACKS.items() if spec.kind != "none"]
-        raise ValueError(f"unknown attack {name!r}; {nearest(name, known)}")
-    spec = ATTACKS[name]
+    spec = _known(name)
+    _kind("model", model, nn.Module, Query)
+    _kind("x", x, Tensor)
+    _kind("y", y, Tensor)
     if (spec.kind == "fixed") != (eps is not None):
         how = "has a fixed budget: give eps" if spec.kind == "fixed" else "looks for the nearest point: leave eps out"
         raise ValueError(f"{name} {how}")
     budget = {} if eps is None else {"eps": eps}
+    for value in budget.values():
+        _kind("eps", value, Real, Tensor)
+    _check_options(name, spec, options)
     found: Tensor | MinNorm = load(spec.fn)(model, x, y, norm=norm, rng=rng, **budget, **options)
     return found
+
+
+def _known(name: str) -> AttackSpec:
+    """Return what the table says of an attack, or raise ValueError for one that it has not."""
+    names = sorted(one for one, spec in ATTACKS.items() if spec.kind != "none")
+    if name not in ATTACKS:
+        raise ValueError(f"unknown attack {name!r}; {nearest(name, names)}")
+    if name not in names:
+        raise ValueError(f"{name!r} attacks nothing; allowed: {', '.join(names)}")
+    return ATTACKS[name]
+
+
+def _kind(what: str, value: object, *kinds: type) -> None:
+    """Raise ValueError for an argument that is none of some kinds."""
+    if not isinstance(value, kinds):
+        wanted = " or ".join(WORDS[kind] for kind in kinds)
+        found = repr(value) if isinstance(value, str) else type(value).__name__
+        raise ValueError(f"{what} must be {wanted}, got {found}")
+
+
+def _radii(epsilons: object) -> tuple[float, ...]:
+    if isinstance(epsilons, str) or not isinstance(epsilons, Iterable):
+        raise ValueError(f"epsilons must be a list of numbers, got {epsilons!r}")
+    radii = tuple(epsilons)
+    for radius in radii:
+        _kind("a radius in epsilons", radius, Real)
+    return radii
+
+
+def _check_options(name: str, spec: AttackSpec, given: Mapping[str, Any]) -> None:
+    """Raise ValueError unless an attack has options of these names, which may have these values, and lacks none."""
+    allowed = {one: option for one, option in known_options(spec.fn).items() if one not in ARGUMENTS}
+    for one, value in given.items():
+        if one not in allowed:
+            raise ValueError(f"{name} has no option {one!r}; {nearest(one, allowed)}")
+        if one != "substitute" and (problem := mismatch(value, hint(allowed[one].annotation))):
+            raise ValueError(f"option {one!r} of {name}: expected {problem}")
+    if missing := [one for one, option in allowed.items() if option.required and one not in given]:
+        raise ValueError(f"{name} needs the option {missing[0]!r}")
 
 
 @dataclass(frozen=True)
@@ -109,10 +165,17 @@ def worst_case(
         batch_size: rows per call of the model.
 
     Raises:
-        ValueError: for an unknown suite, images or radii that are none, or a suite that needs `plain`.
+        ValueError: for an unknown suite, a model, images or radii that are none, a suite that needs `plain`, or attacks
+            of your own with options that they have not.
     """
-    members = _members(suite, norm, plain) if isinstance(suite, str) else list(suite)
-    threat = Threat(norm, tuple(epsilons))
+    _kind("model", model, nn.Module)
+    _kind("x", x, Tensor)
+    _kind("y", y, Tensor)
+    radii = _radii(epsilons)
+    if not len(x):
+        raise ValueError("x must have an image at least, got none")
+    members = _members(suite, norm, plain) if isinstance(suite, str) else _own(suite)
+    threat = Threat(norm, radii)
     about: Mapping[str, Any] = {"threat": threat, "seed": seed, "batch_size": batch_size}
     before = flags.preflight(preflight(model, x, y, **about))
     found = cascade.run(model, x, y, members, **about)
@@ -131,6 +194,14 @@ def _members(suite: str, norm: str, plain: nn.Module | None) -> list[Member]:
         raise ValueError(f"suite {suite!r} has {', '.join(starts)}, which starts from an unprotected net: give `plain`")
     given = {slug: {"substitute": plain} if one.substitute == PLAIN else {} for slug, one in named.items()}
     return [Member(slug, one.fn, {**one.options, **given[slug]}) for slug, one in named.items()]
+
+
+def _own(suite: Sequence[Member]) -> list[Member]:
+    for member in suite:
+        _kind("an attack of `suite`", member, Member)
+        if not is_own(member.fn):
+            _check_options(member.fn, _known(member.fn), member.options)
+    return list(suite)
 
 
 def _accuracy(counts: Sequence[Counted]) -> pd.DataFrame:

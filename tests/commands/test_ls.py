@@ -69,3 +69,10 @@ def test_a_study_of_the_user_s_own_stands_apart_and_one_that_is_broken_is_named(
     *_, last = ls.studies()
     assert last[:2] == ("studies-own/abc", "?")
     assert "studies-own/abc/study.yaml" in last[2]
+
+
+def test_every_work_has_its_year(root: Path) -> None:
+    """Digits of an arXiv number are year and month of its first version."""
+    for work in read(root / "CITATION.cff")[0]["references"]:
+        first = [2000 + int(one["value"][6:8]) for one in work.get("identifiers", ())]
+        assert work.get("year", 0) >= max(first, default=2000), work["title"]

@@ -131,6 +131,19 @@ def test_a_randomised_output_is_seen_and_leaves_the_global_generator_alone() -> 
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+@pytest.mark.parametrize(
+    ("right", "count", "flagged"),
+    [(18, 50, True), (0, 50, True), (19, 50, False), (50, 50, False), (0, 49, False), (1, 4, False)],
+)
+def test_a_net_no_better_than_chance_is_seen(right: int, count: int, flagged: bool) -> None:
+    """Of four classes a guess finds a quarter: 12.5 of 50, give or take 3.1."""
+    model = conv()
+    x, y = samples(model, count, wrong=count - right)
+    measured = measure(model, x=x, y=y)
+    assert measured["no_better_than_chance"] is flagged
+    assert ("no_better_than_chance" in names(measured)) is flagged
+
+
 def test_two_classes_are_too_few_for_dlr() -> None:
     x, y = samples(conv())
     model = on_logits(lambda z: z[:, :2])

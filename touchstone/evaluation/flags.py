@@ -54,6 +54,12 @@ PREFLIGHT = {
     "probabilities": Limit(
         0.0, "the model returns probabilities", "remove its softmax or sigmoid: losses expect logits"
     ),
+    "no_better_than_chance": Limit(
+        0.0,
+        "the images as they are get the right class no more often than by chance",
+        "did its training fail? of weights that are given check the net's first layer (--mean, --std), the order of "
+        "the classes, and which weights were read (--key)",
+    ),
     "too_few_classes": Limit(0.0, "there are fewer than 3 classes", "the DLR loss is undefined; the margin is climbed"),
 }
 
@@ -153,12 +159,16 @@ def full_range(records: pd.DataFrame, *, classes: int, space: str = "pixel") -> 
         return []
     epsilon = float(reach["epsilon"].max())
     kept = 1.0 - broken(records, epsilon)
-    error = math.sqrt((1 / classes) * (1 - 1 / classes) / len(kept))
-    if kept.mean() <= 1 / classes + 2 * error:
+    if kept.mean() <= by_chance(classes, len(kept)):
         return []
     seen = f"accuracy is {_percent(kept.mean())} of {len(kept)} samples at linf {epsilon:g}"
     advice = f"every image can be made grey there, so a sound attack leaves at most chance ({_percent(1 / classes)})"
     return [{"flag": "above_chance", "detail": f"{seen}: {advice}; the gradient is masked or the attack faulty"}]
+
+
+def by_chance(classes: int, count: int) -> float:
+    """Return the accuracy on `count` samples that guessing hardly exceeds: 1 / classes and two standard errors."""
+    return 1 / classes + 2 * math.sqrt((1 / classes) * (1 - 1 / classes) / count)
 
 
 def rejected(records: pd.DataFrame) -> list[Flag]:

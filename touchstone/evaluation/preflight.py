@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from touchstone.attacks.contract import below, class_numbers, floats
+from touchstone.evaluation.flags import by_chance
 from touchstone.evaluation.judge import logits
 from touchstone.evaluation.noise import in_ball
 from touchstone.losses import LOSSES, Loss
@@ -27,6 +28,7 @@ SAMPLES = 200
 TINY = 1e-12
 DRIFT = 1e-4
 CLASSES = 3  # that the DLR loss needs
+FEW = 50  # samples: of fewer a good net may get as many right as chance
 # losses that are looked at -> their form for float64, in which a gap of 36 makes 1 - p_y vanish as one of 17 in float32
 GRADIENTS = {"ce": "ce64", "margin": "margin"}
 
@@ -49,7 +51,8 @@ def preflight(
         and _ball for the random points, saturated (float32 1 - p_y is zero), zero_gradient_<loss>,
         tiny_gradient_<loss> (largest entry below 1e-12) and sign_disagreement_<loss> (share of the float64
         gradient's L1 mass whose sign is another in float32, averaged over the samples where it is not zero).
-        Answers: randomised, probabilities, too_few_classes, no_float64 (the model cannot be asked in float64, so the
+        Answers: randomised, probabilities, no_better_than_chance (asked of 50 samples or more), too_few_classes,
+        no_float64 (the model cannot be asked in float64, so the
         sign disagreement is left out). And the number of classes.
 
     Raises:
@@ -75,6 +78,7 @@ def _measure(view: View, x: Tensor, y: Tensor, threat: Threat, seed: int, batch_
         "not_finite": _share(~first.isfinite().all(1)),
         "randomised": bool(((logits(view.model, z) - first).abs() > DRIFT).any()),
         "probabilities": _probabilities(first),
+        "no_better_than_chance": _by_chance(first, y.cpu()),
         "classes": first.shape[1],
         "too_few_classes": first.shape[1] < CLASSES,
     }
@@ -92,6 +96,12 @@ def _probabilities(z: Tensor) -> bool:
     """Say whether these (B, C) are no logits: rows that sum to one, or all between 0 and 1, as a sigmoid returns."""
     inside = bool((z >= 0).all() and (z <= 1).all())
     return inside and (bool(((z.sum(1) - 1).abs() < 1e-3).all()) or bool(z.max() > z.min()))
+
+
+def _by_chance(z: Tensor, y: Tensor) -> bool:
+    """Say whether logits (B, C) of enough samples find their classes (B,) as seldom as a guess does, or less."""
+    count, classes = z.shape
+    return count >= FEW and _share(z.argmax(1) == y) <= by_chance(classes, count)
 
 
 def _twin(model: nn.Module, z: Tensor) -> nn.Module | None:
