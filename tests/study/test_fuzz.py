@@ -20,7 +20,7 @@ from touchstone.study.config import Config, ConfigError
 from touchstone.study.schema import Study
 from touchstone.study.suites import SuitesFile
 
-SECONDS = 10  # for an input of which a usual one takes 0.03
+SECONDS = 20  # for an input of which a usual one takes 0.03, on a machine that has much else to do
 LONGEST = 2100  # characters of a message about one thing
 PROBLEM = re.compile(rf"({'|'.join(map(re.escape, FILES))})(:\d+)?: .")
 

@@ -14,9 +14,10 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import MaxDepthExceededError
 from ruamel.yaml.constructor import ConstructorError, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError
-from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from touchstone.registry import nearest, readable
@@ -51,6 +52,7 @@ def _named(text: str) -> str:
 LONGEST_PATH, LONGEST_NAME = 1024, 255  # characters, with room for the folder it is in; bytes of each part of it
 Place = Annotated[str, StringConstraints(min_length=1), AfterValidator(_named)]  # of a file or folder
 
+DEEPEST = 100  # brackets or lists within one another; to go on to Python's own limit costs seconds
 MOST_VALUES = 100_000  # of a file; pdpgd's study, the longest, has 3,000
 MOST_SHOWN = 200  # problems
 # what nobody sees in a text, and what a PDF, an SVG or a terminal cannot take: control characters but line break and
@@ -224,7 +226,7 @@ def _parts(node: Node | None) -> dict[Any, tuple[Node, Node]]:
     """Map each key or number to the nodes where it begins and of its value; what is merged comes before what is not."""
     if isinstance(node, MappingNode):
         made = _parser().constructor.construct_object
-        return {made(key): (key, value) for key, value in node.value}
+        return {made(key): (key, value) for key, value in node.value if isinstance(key, ScalarNode)}
     return dict(enumerate((item, item) for item in node.value)) if isinstance(node, SequenceNode) else {}
 
 
@@ -245,6 +247,7 @@ class _Constructor(SafeConstructor):
 def _parser() -> YAML:
     parser = YAML(typ="safe", pure=True)
     parser.Constructor = _Constructor
+    parser.max_depth = DEEPEST
     return parser
 
 
@@ -275,8 +278,6 @@ def read(path: Path, *, may_be_empty: bool = False) -> tuple[dict[Any, Any], Lin
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigError([f"{path}:{line}: not UTF-8 text: {error.reason} at byte {error.start}"]) from error
-    except RecursionError as error:
-        raise ConfigError([f"{path}: not a config or study: brackets or lists are nested too deeply"]) from error
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigError([f"{path}:{line}: not valid YAML: {error.reason}, got {chr(error.character)!r}"]) from error
@@ -284,7 +285,9 @@ def read(path: Path, *, may_be_empty: bool = False) -> tuple[dict[Any, Any], Lin
         mark = error.problem_mark or error.context_mark
         line, key = (mark.line + 1, _key_at(root, mark.index)) if mark else (1, None)
         where = f"{path}:{line}: {dotted(key)}" if key else f"{path}:{line}"
-        raise ConfigError([f"{where}: not valid YAML: {str(error.problem).splitlines()[0]}"]) from error
+        deep = isinstance(error, MaxDepthExceededError)
+        said = "brackets or lists are nested too deeply" if deep else str(error.problem).splitlines()[0]
+        raise ConfigError([f"{where}: not valid YAML: {said}"]) from error
     _must_end(path, values)
     if values is None and may_be_empty:
         values = {}
