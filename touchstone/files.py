@@ -138,9 +138,13 @@ def beside(path: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
-def half_written(folder: Path) -> list[Path]:
-    """Return what processes that were killed have left beside files in a folder and below; others may still write."""
-    return sorted(path for path in folder.rglob(".*") if _ASIDE.fullmatch(path.name))
+def half_written(place: Path) -> list[Path]:
+    """Return what processes that were killed have left of a file, or of those in a folder and below.
+
+    Nobody may write there meanwhile: what is half written may be at work.
+    """
+    hidden = place.rglob(".*") if place.is_dir() else place.parent.glob(f".{place.name}.*")
+    return sorted(path for path in hidden if _ASIDE.fullmatch(path.name))
 
 
 @contextmanager

@@ -109,6 +109,14 @@ def test_digits_rgb_are_the_same_images_in_three_equal_channels(embedded: dict[s
     assert (small - interpolate(colour.test.x[:, :1] / 255, size=(8, 8), mode="area")).abs().max() < 0.1
 
 
+def test_what_a_killed_preparation_has_left_goes(tmp_path: Path) -> None:
+    for dataset in ("digits", "digits-rgb"):
+        (tmp_path / f".{dataset}.safetensors.123").touch()
+    out = prepared("digits", tmp_path)
+    prepare("digits", tmp_path / "raw", out)
+    assert {*tmp_path.iterdir()} == {*out, tmp_path / ".digits-rgb.safetensors.123"}, "which may be another's at work"
+
+
 @pytest.mark.parametrize("size", [28, 32, 8])
 def test_upscaling_is_bilinear_rounded_half_up(size: int) -> None:
     images = load_digits().images[:200]

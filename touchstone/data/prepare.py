@@ -1,6 +1,7 @@
 """Prepared datasets: one safetensors file and one JSON file each, written once and read by every job."""
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from touchstone import registry
 from touchstone.data import dataset_spec
 from touchstone.data.verify import require_verified
-from touchstone.files import beside, read_sealed, sum_of_file, verified, write_sealed
+from touchstone.files import beside, half_written, read_sealed, sum_of_file, verified, write_sealed
 from touchstone.paths import Prepared
 from touchstone.registry import DatasetSpec
 from touchstone.rng import SampleRng
@@ -80,7 +81,8 @@ def spread(y: Tensor) -> Tensor:
 def prepare(name: str, raw_dir: str | Path, out: Prepared, own: DatasetSpec | None = None) -> None:
     """Read the raw files under `raw_dir` and write a dataset.
 
-    The bytes depend on the dataset alone: not on seeds, the machine, or where the raw files came from.
+    The bytes depend on the dataset alone: not on seeds, the machine, or where the raw files came from. One process at a
+    time: what another one has half written is removed.
 
     Args:
         name: a name in DATASETS, or that of the user's own data.
@@ -93,6 +95,8 @@ def prepare(name: str, raw_dir: str | Path, out: Prepared, own: DatasetSpec | No
     """
     spec = own or dataset_spec(name)
     parts = read(name, raw_dir, own)
+    for killed in chain.from_iterable(map(half_written, out)):
+        killed.unlink()
     labels = {"train": parts.train_y, "validation": parts.train_y[parts.validation], "test": parts.test_y}
     with beside(out.data) as aside:  # straight from the tensors: the largest are more than a gigabyte
         safetensors.torch.save_file({key: part.contiguous() for key, part in parts._asdict().items()}, aside)

@@ -2,9 +2,11 @@
 
 from touchstone import log
 from touchstone.data.prepare import prepare
-from touchstone.paths import prepared
+from touchstone.files import alone
+from touchstone.paths import prepared, raw
 from touchstone.plan.jobs import PrepareJob
 
 log.set_up(snakemake.log[0])
 job = PrepareJob.from_params(snakemake.params.job)
-prepare(job.dataset, snakemake.params.raw, prepared(job.dataset), job.own)
+with alone(raw(job.dataset).lock):  # checkouts may share their data
+    prepare(job.dataset, snakemake.params.raw, prepared(job.dataset), job.own)
