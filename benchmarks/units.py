@@ -1,14 +1,19 @@
 """What one image costs in one pass through each net of the studies, for the estimates of `touchstone plan`.
 
+python -m benchmarks.units [--configfile F] measures the nets of a run, a user's own among them, on this machine, and
+adds them to results/units.csv, which goes before the package's table; `python -m benchmarks units` writes that.
+
 CPU time and not wall time, on one thread: other processes may run beside it. Each kind of pass is measured twice, at
 the batch size of use (fewer images where a net is large), and the smaller number counts.
 """
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +23,12 @@ from torch.nn import functional as F
 
 from touchstone.jobs.common import make_model
 from touchstone.losses import ce
+from touchstone.paths import own_units
 from touchstone.plan.build import net
+from touchstone.plan.command import config_file
 from touchstone.plan.jobs import Net
 from touchstone.plan.plan import Plan, make_plan
-from touchstone.plan.units import UNITS, Key, Unit, write
+from touchstone.plan.units import UNITS, Key, Unit, read, write
 from touchstone.provenance import machine, versions
 from touchstone.query import Query
 from touchstone.recipe import Phase
@@ -47,8 +54,10 @@ def measure(model: nn.Module, shape: Iterable[int]) -> Unit:
     x = torch.rand(ASKED, *shape, generator=torch.Generator().manual_seed(0)).contiguous(
         memory_format=torch.channels_last
     )
-    y = torch.arange(ASKED) % 10
-    weights, query = dict(model.named_parameters()), Query(model, batch_size=ASKED)
+    query = Query(model, batch_size=ASKED)
+    y = torch.arange(ASKED) % query.logits(x[:2]).shape[1]
+    x = x.contiguous(memory_format=query.memory_format)  # which a net that flattens with `view` has just refused
+    weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizers = Optimizers(Phase(epochs=1, batch_size=TRAINED, lr=1e-4), {p: name for name, p in weights.items()})
 
     def step(count: int) -> None:
@@ -61,7 +70,7 @@ def measure(model: nn.Module, shape: Iterable[int]) -> Unit:
         "step": (step, TRAINED),
     }
     seconds = {name: per_image(run, most) for name, (run, most) in passes.items()}
-    return Unit(sum(p.numel() for p in weights.values()), **seconds)
+    return Unit(sum(p.numel() for p in model.parameters()), **seconds)
 
 
 def per_image(run: Callable[[int], Any], most: int) -> float:
@@ -78,19 +87,49 @@ def spent(run: Callable[[int], Any], count: int) -> float:
     return time.process_time() - start
 
 
-def table(say: Callable[[str], None], configs: Iterable[str] = ("config.yaml", "configs/paper.yaml")) -> str:
-    """Measure every net of some runs, write the package's table, and return it."""
+def measured(say: Callable[[str], None], configs: Iterable[Path]) -> dict[Key, Unit]:
+    """Measure every net of some runs that are started from the working folder."""
     torch.set_num_threads(1)
     wanted: dict[Key, tuple[Net, str]] = {}
     for config in configs:
-        wanted |= nets(make_plan(ROOT, ROOT / config))
-    measured = {}
+        wanted |= nets(make_plan(Path(), config))
+    found = {}
     for key, (one, data) in wanted.items():
-        measured[key] = measure(make_model(one, data, seed=0), key.shape)
-        say(f"  {key}: {measured[key]}")
-    said = [
-        "Seconds of CPU time per image, one thread; the smaller of two measurements. python -m benchmarks units",
+        found[key] = measure(make_model(one, data, seed=0), key.shape)
+        say(f"  {key}: {found[key]}")
+    return found
+
+
+def how(command: str) -> list[str]:
+    """Return the lines above a table: how it was measured, and where."""
+    return [
+        f"Seconds of CPU time per image, one thread; the smaller of two measurements. python -m {command}",
         f"{machine()['cpu']}, {datetime.now(tz=UTC):%Y-%m-%d}, torch {versions()['torch']}",
     ]
-    write(UNITS, measured, said)
+
+
+def table(say: Callable[[str], None], configs: Iterable[str] = ("config.yaml", "configs/paper.yaml")) -> str:
+    """Measure every net of some runs, write the package's table, and return where it is."""
+    write(UNITS, measured(say, map(Path, configs)), how("benchmarks units"))
     return f"## Unit costs\nWritten to {UNITS.relative_to(ROOT)}.\n"
+
+
+def own(say: Callable[[str], None], config: Path) -> Path:
+    """Measure every net of a run, add them to this machine's table, and return where it is."""
+    path = own_units()
+    found = (read(path) if path.is_file() else {}) | measured(say, [config])
+    path.parent.mkdir(exist_ok=True)
+    write(path, found, how("benchmarks.units"))
+    return path
+
+
+def main() -> None:
+    """Measure on this machine what a run asks for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.units", description=__doc__)
+    parser.add_argument("--configfile", type=Path, help="of the run (default: config.yaml)")
+    given = parser.parse_args().configfile
+    print(f"written: {own(partial(print, flush=True), config_file(Path(), [given] if given else []))}")
+
+
+if __name__ == "__main__":
+    main()

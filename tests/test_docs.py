@@ -64,3 +64,9 @@ def test_each_fault_has_its_test() -> None:
 def test_a_command_can_be_pasted_with_what_stands_behind_it(page: Path) -> None:
     commands = re.findall(r"^    (?:touchstone|snakemake|make|python) .*$", page.read_text(), re.M)
     assert [line for line in commands if re.search(r"\S {2,}[^#\s]", line)] == []
+
+
+@pytest.mark.parametrize("plugin", ["snakemake-report-plugin-fairscape", "snakemake-logger-plugin-rich"])
+def test_a_plugin_that_was_tried_and_left_out_is_named(plugin: str) -> None:
+    assert f"`{plugin}`" in (ROOT / "reports" / "README.md").read_text()
+    assert plugin not in (ROOT / "requirements.lock").read_text()

@@ -5,6 +5,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ from touchstone.commands.plan import HEAD, SHARED, cells
 from touchstone.defenses import DEFENSES
 from touchstone.findings.vocabulary import PAIRED, STANDS, STATEMENTS, VERDICTS, Reply, Standing, Word
 from touchstone.models import MODELS
-from touchstone.plan.cost import costs, total
+from touchstone.plan import cost
 from touchstone.plan.plan import make_plan
+from touchstone.plan.units import UNITS, read
 from touchstone.records import Attacked
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,9 +46,11 @@ def meanings(table: Mapping[str, Word | Standing | Reply]) -> str:
 
 def paper() -> str:
     """What each study costs at the scale of the papers."""
-    rows = costs(make_plan(ROOT, ROOT / "configs" / "paper.yaml"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(cost, "units", cache(partial(read, UNITS)))  # whatever this machine has measured
+        rows = cost.costs(make_plan(ROOT, ROOT / "configs" / "paper.yaml"))
     table = [[f"`{row.study}`" if row.study else SHARED, *cells(row)[1:]] for row in rows]
-    table.append(["all", *cells(total(rows))[1:]])
+    table.append(["all", *cells(cost.total(rows))[1:]])
     shown = [n for n, name in enumerate(HEAD) if name not in ("done", "figures")]
     lines = [list(HEAD), ["---"] * len(HEAD), *table]
     return "\n".join("| " + " | ".join(line[n] for n in shown) + " |" for line in lines)

@@ -291,6 +291,11 @@ def compared(one: "Results", other: "Results") -> Path:
     return RESULTS / "_compared" / f"{one.name}_{other.name}"
 
 
+def own_units() -> Path:
+    """Return where it is kept what passes through nets take on this machine."""
+    return RESULTS / "units.csv"
+
+
 @dataclass(frozen=True)
 class Results:
     """The tree of one run's results."""
