@@ -17,6 +17,7 @@ from touchstone.data.prepare import Dataset, load, prepare, spread, to_float
 from touchstone.defenses.adv import Alternating
 from touchstone.defenses.base import Defense
 from touchstone.defenses.ce import CrossEntropy
+from touchstone.files import alone
 from touchstone.models.classifier import Classifier, Normalize, build
 from touchstone.training import Phase, fit
 
@@ -74,8 +75,10 @@ RECIPES = {
 def dataset(name: str) -> Dataset:
     """Return a prepared dataset; an embedded one is prepared here, another by `make bench` before it starts."""
     files = paths.prepared(name)
-    if DATASETS[name].embedded and not files.facts.is_file():  # written last: where it is, the data is whole
-        prepare(name, paths.raw(name).folder, files)
+    if DATASETS[name].embedded:
+        with alone(paths.raw(name).lock):
+            if not files.facts.is_file():  # written last: where it is, the data is whole
+                prepare(name, paths.raw(name).folder, files)
     return load(files)
 
 
