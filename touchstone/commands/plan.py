@@ -1,7 +1,8 @@
 """Say what a run costs before it starts, study by study, and what of it is done.
 
-Hours are core-hours on one CPU thread of the machine that touchstone/plan/units.csv names. The count of jobs is
-Snakemake's. The row "shared" is data and what the studies have in common.
+Hours are core-hours on one CPU thread of the machine that is named below the table; `python -m benchmarks.units
+--configfile F` measures a run's nets on this one. The count of jobs is Snakemake's. The row "shared" is data and what
+the studies have in common.
 
 example: touchstone plan --configfile configs/paper.yaml
 """
@@ -15,6 +16,7 @@ from touchstone.commands.text import WIDTH, columns
 from touchstone.plan.command import config_file
 from touchstone.plan.cost import StudyCost, costs, total
 from touchstone.plan.plan import make_plan
+from touchstone.plan.units import whose
 from touchstone.registry import meant
 from touchstone.study.config import ConfigError
 
@@ -39,7 +41,7 @@ def run(arguments: argparse.Namespace) -> str:
         raise ConfigError([f"{config}: there is no such file{hint}"])
     plan = make_plan(Path(), config)
     rows = costs(plan)
-    return f"{config}: run {plan.config.run}\n\n{table(rows)}"
+    return f"{config}: run {plan.config.run}\n\n{table(rows)}\n\nseconds of a pass: {whose()}"
 
 
 def table(rows: Sequence[StudyCost]) -> str:
