@@ -348,6 +348,8 @@ def option_at(file: str, path: Key) -> Schema | None:
         return None
     schema = Schema.of(TypeAdapter(hint(known[found].annotation)).json_schema())
     inside = rest[rest.index(found) + 1 :]
+    if found == "options" and inside:  # of a foreign attack, which alone knows what they may be
+        return None
     if rest[0] == "grid" or not any(isinstance(part, int) for part in inside):
         free = {"type": "object"} if section in ("attacks", "defenses") else {"not": {}}
         return Schema.of({**schema.defs, "anyOf": [schema.root, free]})
