@@ -66,4 +66,5 @@ def test_weights_of_another_net_end_in_a_message(checkout: Path) -> None:
     assert done.returncode == 1
     said = done.stdout + done.stderr
     assert "does not fit" in said
-    assert "the run failed, see above; its logs are in results/own-other/logs" in said
+    assert "snakemake" not in said, "it is found before anything starts"
+    assert not (checkout / "studies-own" / "other").exists()

@@ -247,13 +247,3 @@ def test_where_data_and_weights_of_the_user_s_own_lie_triggers_nothing(checkout:
     code, output = finish(checkout, "-n", *target)
     assert code == 0, output
     assert "Nothing to be done" in output
-
-
-def test_the_default_run_ends_and_a_second_has_nothing_to_do(checkout: Path, root: Path) -> None:
-    shutil.copy2(root / "tests" / "minmax.yaml", checkout / "config.yaml")
-    code, output = finish(checkout, "--cores", "all")
-    assert code == 0, output[-6000:]
-    assert (checkout / "results/demo/report.pdf").read_bytes().startswith(b"%PDF")
-    code, output = finish(checkout, "--cores", "all")
-    assert code == 0
-    assert "Nothing to be done" in output

@@ -274,7 +274,7 @@ def test_synthetic_images_show_their_class() -> None:
 
 @pytest.mark.slow
 def test_a_dry_run_on_a_cpu(tmp_path: Path, root: Path) -> None:
-    """All of it, at tiny sizes, within two minutes of one core."""
+    """All of it, at tiny sizes, within three minutes of one core, which others use too."""
     row = {"study": "a", "dataset": "mnist", "architecture": "lenet5", "options": {}, "objective": "at", "nets": 2}
     table = tmp_path / "trainings.json"
     table.write_text(json.dumps([row | {"constants": {"attack_steps": 2}, "epochs": 3, "images": 60000}]))
@@ -285,7 +285,7 @@ def test_a_dry_run_on_a_cpu(tmp_path: Path, root: Path) -> None:
         env={**os.environ, "PYTHONWARNINGS": "ignore"}, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 120
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 180
     entries = [row for file in tmp_path.glob("*.json") if file != table for row in json.loads(file.read_text())["jobs"]]
     assert len(entries) == len(command.JOBS)
     assert {row["status"] for row in entries} <= {"ok", "skipped"}
