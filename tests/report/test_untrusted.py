@@ -111,6 +111,7 @@ def executed(template: Path, parameters: dict[str, Any]) -> nbformat.NotebookNod
     book, names = nbformat.read(template, as_version=4), dict[str, Any]()
     for cell in (one for one in book.cells if one.cell_type == "code"):
         if "parameters" in cell.metadata.get("tags", ()):
+            exec(cell.source, names)  # what is not given stays at its default
             names |= parameters
             continue
         *before, last = parse(cell.source).body
