@@ -99,8 +99,8 @@ def _rehearse(plan: Plan, question: Question) -> None:
     try:
         load("touchstone.jobs.rehearsal:rehearse")(plan)
     except ImportError as error:
-        package = "package.module:NAME, from the folder above the package" if "relative import" in str(error) else ""
-        hint = f"; call it {package}" if package else ""
+        package = "; call it package.module:NAME, from the folder above the package"
+        hint = package if "relative import" in str(error) else ""
         raise ConfigError([f"--model {question.net.words}: {error}{hint}"]) from error
     except ValueError as error:
         hint = (
@@ -127,10 +127,10 @@ def asked(arguments: argparse.Namespace) -> Question:
     """
     if not paths.suites().is_file():
         raise ConfigError([f"{paths.suites()}: there are no suites here; start it in a checkout"])
-    name = own.slug(arguments.name or arguments.weights.stem)
+    said = arguments.name or arguments.weights.stem
+    name = own.slug(said)
     taken = {study for study, files in paths.studies().items() if files != paths.own_study(study)}
     if not name:
-        said = arguments.name or arguments.weights.stem
         raise ConfigError([f"--name {said}: a name of its own is needed, in letters and digits"])
     if name in taken:
         raise ConfigError([f"--name {name}: a name of its own is needed; {name} is a study of a paper"])

@@ -4,7 +4,6 @@ A question becomes files that can be kept, edited and run again; nothing here ru
 """
 
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from touchstone.commands.images import Images, look_at
 from touchstone.data import DATASETS
 from touchstone.files import sum_of, sum_of_file, write_bytes, yaml_text
 from touchstone.models import MODELS
-from touchstone.registry import SourceError, check_defined, find_code, meant, module_path, nearest
+from touchstone.registry import SourceError, check_defined, find_code, is_elsewhere, meant, nearest
 from touchstone.study.config import ConfigError
 from touchstone.study.suites import worst_slug
 
@@ -59,7 +58,9 @@ class Net:
                 raise ConfigError([f"--model {words}: say which: {place}:NAME"])
             return cls(place, {"name": name}, None, words)
         if place.endswith(".py"):
-            return cls(_defined(words, *_in_file(Path(place).expanduser(), name)), {}, _folder(place), words)
+            target, folder = _in_file(Path(place).expanduser(), name)
+            find_code(folder)
+            return cls(_defined(words, target), {}, folder, words)
         if colon and place and name:
             return cls(_defined(words, words), {}, None, words)
         if words not in MODELS or colon:
@@ -67,18 +68,12 @@ class Net:
         return cls(words, {}, None, words)
 
 
-def _folder(place: str) -> Path:
-    return Path(place).expanduser().resolve().parent
-
-
-def _defined(words: str, target: str, folder: Path | None = None) -> str:
+def _defined(words: str, target: str) -> str:
     """Return a target if there is such a function or class.
 
     Raises:
         ConfigError: if there is none.
     """
-    if folder is not None:
-        find_code(folder)
     try:
         check_defined(target)
     except SourceError as error:
@@ -98,11 +93,7 @@ def _in_file(file: Path, name: str) -> tuple[str, Path]:
     if not name:
         raise ConfigError([f"--model {file}: say which function or class makes the net: {file}:NAME"])
     module, folder = file.stem, file.resolve().parent
-    try:
-        other = module_path(module).resolve()
-    except SourceError:
-        other = file.resolve()
-    if not module.isidentifier() or module in sys.stdlib_module_names or other != file.resolve():
+    if not module.isidentifier() or is_elsewhere(module, folder):
         raise ConfigError([f"--model {file}: Python cannot import it by that name, or has another {module}: rename it"])
     return f"{module}:{name}", folder
 

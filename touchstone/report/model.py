@@ -60,9 +60,8 @@ def lines(cells: Sequence[Cell], model: str) -> list[tuple[str, ...]]:
 def looks_wrong(flags: Path, model: str) -> str:
     """Return a line per flag that is about what the numbers mean, from the table of flags; empty without any."""
     found = read_table(flags)
-    told = found[(found["model"] == model) & ~found["flag"].isin(TECHNICAL)]
-    lines = [f"looks wrong: {row['flag']} ({row['attack']}): {row['detail']}" for row in told.to_dict("records")]
-    return "\n".join(dict.fromkeys(lines))
+    told = _told(found[found["model"] == model])
+    return "\n".join(f"looks wrong: {flag} ({attack}): {detail}" for flag, attack, detail in told)
 
 
 def accuracies(material: Material) -> str:
@@ -109,13 +108,14 @@ def _member(row: Mapping[str, str]) -> dict[str, str]:
 
 def _flags(material: Material) -> str:
     """Return every flag that is about what the numbers mean as a point of a list, in its own words."""
-    table = _of_model(material.tables["flags"], material.study)
-    told = table[~table["flag"].isin(TECHNICAL)]
-    points = [
-        f"- *{escape(row['flag'])}* ({escape(row['attack'])}): {escape(row['detail'])}."
-        for row in told.to_dict("records")
-    ]
-    return "\n".join(dict.fromkeys(points))
+    told = (map(escape, row) for row in _told(_of_model(material.tables["flags"], material.study)))
+    return "\n".join(f"- *{flag}* ({attack}): {detail}." for flag, attack, detail in told)
+
+
+def _told(flags: pd.DataFrame) -> list[tuple[str, str, str]]:
+    """Return flag, attack and detail of the flags that are about what the numbers mean, each once."""
+    told = flags.loc[~flags["flag"].isin(TECHNICAL), ["flag", "attack", "detail"]]
+    return list(told.drop_duplicates().itertuples(index=False, name=None))
 
 
 def _model(study: Study) -> ModelId:
