@@ -84,8 +84,8 @@ def project(delta: Tensor, eps: float | Tensor, norm: str) -> Tensor:
     Args:
         delta: (B, *shape).
         eps: radius, >= 0, float or (B,).
-        norm: linf, l2, l1 or l0. Distances are exact up to rounding: the result's norm is <= eps (1 + 1e-6). For l0,
-            which counts pixels, nearest is meant in l2.
+        norm: linf, l2, l1 or l0. Distances are exact up to rounding: the result's norm is <= eps (1 + 1e-6), from
+            points as far out as 1e9 eps. For l0, which counts pixels, nearest is meant in l2.
     """
     radius = torch.as_tensor(eps, dtype=delta.dtype, device=delta.device).expand(len(delta))
     return _pick(PROJECTIONS, norm)(delta, radius)
