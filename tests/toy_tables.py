@@ -14,7 +14,7 @@ def verdicts(*rows: dict[str, Any]) -> pd.DataFrame:
     base |= {"model": "lenet", "norm": "linf", "epsilon": "0.3", "epsilon_unit": "pixel01", "attack_params": ""}
     base |= {"metric": "accuracy", "threat": "white-box", "cell_dataset": ""}
     base |= {"reading": "headline", "value": "0.9861", "ours": 0.98404, "h": 0.0021, "verdict": "reproduced"}
-    base |= {"only": ""}
+    base |= {"only": "", "cell_metric": "accuracy", "unit": "fraction"}
     return pd.DataFrame([{**base, "id": str(number), **row} for number, row in enumerate(rows)])
 
 

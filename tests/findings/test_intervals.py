@@ -148,3 +148,9 @@ def test_one_seed_has_its_samples_only() -> None:
 def test_nothing_is_said_of_samples_whose_spread_is_not_known() -> None:
     assert intervals.interval([0.4, 0.5, 0.6], margins=Margins(math.nan, math.nan)) is intervals.NO_INTERVAL
     assert intervals.interval([]) is intervals.NO_INTERVAL
+
+
+def test_at_an_end_of_its_range_a_number_is_known_to_one_side() -> None:
+    ends = (0.0, 100.0)
+    assert [intervals.spread(printed, "3.1", *ends) for printed in ("0.0", "97.0", "100.0")] == ["+3.1", "±3.1", "−3.1"]
+    assert intervals.spread("0.000", "0.1", 0.0, math.inf) == "+0.1"

@@ -171,7 +171,7 @@ def test_the_tables_of_a_paper_are_one_table_with_a_number_per_row(tmp_path: Pat
     }
     given: dict[str, Any] = {"labels": {"std": "Std."}, "readings": {}}
     paper = papers.paper(found, cells(), tables, **given)
-    number = ["0.9861", "0.9840", "0.0021", "✓"]
+    number = ["0.9861", "0.9840", "±0.0021", "✓"]
     assert paper.to_numpy().tolist() == [
         ["table1", "", "fgsm", "Std.", *number, "0"],
         ["table1", "", "fgsm", "adv", *[""] * 5],
@@ -256,7 +256,7 @@ def test_latex_knows_every_sign_of_the_shipped_tables(study: str) -> None:
 
 def test_blocks_are_named_in_a_first_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    cell = {"cell_model": "", "cell_defense": "", "cell_metric": "", "cell_attack": ""}
+    cell = {"cell_model": "", "cell_defense": "", "cell_attack": ""}
     found = verdicts(cell, {**cell, "attack": "cw", "norm": "l2"})
     table = TableDef(source_table="Table 1", title="one", shape=BY_RADIUS)
     results = Results.of("demo")
@@ -294,8 +294,8 @@ def test_a_table_has_the_shape_of_the_papers() -> None:
     assert list(shown) == ["l∞", "l2", "none"], "in the order of the labels, and none left out"
     assert grid(shown["l∞"]) == [
         ["", "PGD-1", "PGD-10"],
-        ["2/255", "", "0.3 / **1.0** ±0.0 ✓"],
-        ["10/255", "0.2 / **1.0** ±0.0 ✓", "0.1 / **1.0** ±0.0 ✓"],
+        ["2/255", "", "0.3 / **1.0** −0.0 ✓"],
+        ["10/255", "0.2 / **1.0** −0.0 ✓", "0.1 / **1.0** −0.0 ✓"],
     ]
     assert grid(shown["l2"])[0] == ["", "cw-l2"]
     assert grid(shown["none"]) == [["", "clean"], ["", "0.9861 / **0.9840** ±0.0021 ✓"]]
@@ -338,7 +338,7 @@ def test_a_lost_table_is_made_of_our_numbers_alone() -> None:
 
 def test_two_claims_in_one_place_are_both_shown() -> None:
     found = shown(verdicts({"value": "17 to 19", "ours": 12.3, "h": 1.2}, {"value": "0.5"}), "Table 1")
-    assert found.iloc[0, 1] == "17 to 19 / **12** ±1 ✓; 0.5 / **1.0** ±0.0 ✓"
+    assert found.iloc[0, 1] == "17 to 19 / **12** ±1 ✓; 0.5 / **1.0** −0.0 ✓"
 
 
 def test_cells_of_a_table_cannot_break_markdown() -> None:

@@ -16,7 +16,7 @@ BASE = {
     **{"id": "", "reading": "headline", "only": "", "cited": "", "certainty": "certain", "kind": "informative"},
     **{"verdict": "reproduced", "stands": "", "attack_gap": "", "replication_gap": "", "overstated_by": ""},
     **{"cell_dataset": "mnist", "cell_model": "lenet", "cell_defense": "std", "value": "98.0", "ours": "97.5"},
-    **{"h": "0.5", "worst": "60.0", "worst_h": "1.0"},
+    **{"h": "0.5", "worst": "60.0", "worst_h": "1.0", "cell_metric": "accuracy", "unit": "percent"},
 }
 CELL = {"dataset": "mnist", "model": "lenet", "defense": "std"}
 
@@ -86,7 +86,7 @@ def test_without_claims_nothing_is_counted() -> None:
 
 def test_the_largest_gaps_come_first_and_those_within_the_tolerance_not_at_all() -> None:
     claims = [
-        {"attack_gap": "12.34", "replication_gap": "0.5", "stands": "overstated", "overstated_by": "38.0"},
+        {"attack_gap": "12.34", "replication_gap": "0.5", "stands": "overstated", "overstated_by": "38.0", "worst": "0.0"},
         {"attack_gap": "1.0", "replication_gap": "-30.0", "verdict": "higher"},
         {"attack_gap": "1.9", "replication_gap": "1.0"},
         {"attack_gap": "1.0", "replication_gap": "80.0", "verdict": "not comparable"},
@@ -95,7 +95,7 @@ def test_the_largest_gaps_come_first_and_those_within_the_tolerance_not_at_all()
     shown = grid(glance.gaps([study("a", *claims)]))
     assert [row["claim"] for row in shown] == ["[c1](#claim-c1)", "[c0](#claim-c0)"]
     assert shown[1] == {
-        **{"claim": "[c0](#claim-c0)", "paper": "98.0", "ours": "97.5 ±0.5", "worst case": "60.0 ±1.0"},
+        **{"claim": "[c0](#claim-c0)", "paper": "98.0", "ours": "97.5 ±0.5", "worst case": "0.0 +1.0"},
         **{"attack gap": "12.3", "replication gap": "0.5", "verdict": "✓ reproduced"},
         "in the worst case": "overstated by 38.0 points",
     }

@@ -308,6 +308,7 @@ def test_what_is_folded_is_in_the_page_and_not_in_the_pdf(tmp_path: Path) -> Non
 
 
 def test_the_parts_of_a_number_stay_on_one_line() -> None:
+    assert for_pandoc("| 0.0 +3.1 | 100.0 −3.1 |\n").strip() == "| 0.0\xa0+3.1 | 100.0\xa0−3.1 |"
     text = for_pandoc("| 0.98 / **0.97** ±0.01 ✓ | 0.1 to 0.2 (a) | 5 (see b) | no (a, b) |\n")
     assert text.strip() == "| 0.98 / **0.97**\xa0±0.01 ✓ | 0.1\xa0to\xa00.2\xa0(a) | 5 (see b) | no (a,\xa0b) |"
 

@@ -87,6 +87,16 @@ def remainder(met: int, population: int | None) -> float:
     return math.sqrt((population - met) / (population - 1))
 
 
+def spread(printed: str, half: str, low: float, high: float) -> str:
+    """Return how far a printed number is known: "±1.0", or "+1.0" or "−1.0" from an end of its range.
+
+    Args:
+        printed, half: the number and its half-width, as text.
+        low, high: the ends of what is measured, in the unit that is printed.
+    """
+    return {low: "+", high: "−"}.get(float(printed), "±") + half
+
+
 def share_margins(share: float, n: int, part: float = 1.0) -> Margins:
     """Return the margins of a share of n samples: Wilson's interval (1927), shrunk towards the share.
 

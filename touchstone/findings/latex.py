@@ -10,7 +10,7 @@ SIGNS = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     **{"\\": r"\textbackslash{}", "~": r"$\sim$", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$"},
     **{"✓": r"$\checkmark$", "✗": r"$\times$", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "≠": r"$\neq$"},
-    **{"·": r"$\cdot$", "†": r"\dag{}", "‡": r"\ddag{}", "±": r"$\pm$", "–": "--", "∞": r"$\infty$"},
+    **{"·": r"$\cdot$", "†": r"\dag{}", "‡": r"\ddag{}", "±": r"$\pm$", "−": "$-$", "–": "--", "∞": r"$\infty$"},
     **{"ε": r"$\varepsilon$", "λ": r"$\lambda$", "μ": r"$\mu$", "ρ": r"$\rho$", "τ": r"$\tau$", "ξ": r"$\xi$"},
 }
 _ESCAPES = str.maketrans(SIGNS)

@@ -12,7 +12,7 @@ from touchstone.findings import latex
 from touchstone.findings.cells import Cell, rows
 from touchstone.findings.inputs import read_table
 from touchstone.findings.markdown import escape, parts, pipe_table
-from touchstone.findings.tables import CERTAINTY_MARKS, data_words, decimals, legend, of_metric, radius
+from touchstone.findings.tables import CERTAINTY_MARKS, data_words, decimals, legend, of_metric, radius, spread_of
 from touchstone.findings.vocabulary import mark
 from touchstone.paths import PaperFiles, Results
 from touchstone.plan.jobs import PaperJob
@@ -29,14 +29,14 @@ class Number(NamedTuple):
     Attributes:
         published: with the mark of a doubtful label; "" in a table of our numbers alone.
         ours: NOTHING where we have none.
-        half: half-width of our 95 % interval, "" without one.
+        spread: of ours, as `intervals.spread` returns it: half of a 95 % interval with its sign.
         mark: of the verdict, "" without one.
         claim: its id, "" where none is published.
     """
 
     published: str
     ours: str
-    half: str = ""
+    spread: str = ""
     mark: str = ""
     claim: str = ""
 
@@ -62,13 +62,13 @@ class Form(NamedTuple):
     linked: Callable[[str, str], str] | None = None
 
     def number(self, number: Number) -> str:
-        """Return "published / ours ±half mark", as far as there is any of it."""
+        """Return "published / ours spread mark", as far as there is any of it."""
         known = number.ours != NOTHING
         ours = self.bold(self.plain(number.ours)) if number.published and known else self.plain(number.ours)
         slash = f"{self.plain(number.published)} / " if number.published else ""
-        half = f" {self.plain(f'±{number.half}')}" if number.half else ""
+        known_to = f" {self.plain(number.spread)}" if number.spread else ""
         sign = f" {self.plain(number.mark)}" if number.mark else ""
-        text = f"{slash}{ours}{half}{sign}"
+        text = f"{slash}{ours}{known_to}{sign}"
         return self.linked(text, number.claim) if self.linked and number.claim else text
 
 
@@ -267,20 +267,23 @@ def _measured_alone(
 
 def _alone(text: str) -> Number:
     """Return a number that nothing is published of: "97.0 ±1.0"."""
-    ours, _, half = text.partition(" ±")
-    return Number("", ours, half)
+    ours, _, known_to = text.partition(" ")
+    return Number("", ours, known_to)
 
 
 _SLOTS: tuple[Axis, ...] = ("dataset", "model", "defense", "attack", "metric")  # columns cell_<slot> of the claims
-_NUMBER = ["id", "value", "certainty", "ours", "h", "verdict"]
+_NUMBER = ["id", "value", "certainty", "ours", "h", "verdict", "cell_metric", "unit"]
 
 
-def _number(claim: str, value: str, certainty: str, ours: float, half: float, word: str) -> Number:
+def _number(
+    claim: str, value: str, certainty: str, ours: float, half: float, word: str, metric: str, unit: str
+) -> Number:
     digits = decimals(value)
+    printed = NOTHING if math.isnan(ours) else f"{ours:.{digits}f}"
     return Number(
         published=value + CERTAINTY_MARKS[certainty],
-        ours=NOTHING if math.isnan(ours) else f"{ours:.{digits}f}",
-        half="" if math.isnan(half) else f"{half:.{digits}f}",
+        ours=printed,
+        spread="" if math.isnan(half) else spread_of(printed, f"{half:.{digits}f}", metric, unit),
         mark=mark(word),
         claim=claim,
     )

@@ -15,11 +15,12 @@ from touchstone.cell import ModelId, distinct_radii, radius_index, same_radius
 from touchstone.files import write_bytes
 from touchstone.findings.cells import WORST, Cell, rows
 from touchstone.findings.inputs import read_table
-from touchstone.findings.intervals import EXACT, Margins, interval, share_margins
+from touchstone.findings.intervals import EXACT, Margins, interval, share_margins, spread
 from touchstone.findings.markdown import escape
 from touchstone.findings.vocabulary import ELSEWHERE, VERDICTS, known, mark
 from touchstone.paths import Results
 from touchstone.study.claims import HEADLINE
+from touchstone.study.scale import METRICS, UNITS
 
 CERTAINTY_MARKS = {"certain": "", "inferred": "‡", "uncertain": "†"}
 NORMS = ["linf", "l2", "l1", "l0", "none"]
@@ -40,6 +41,17 @@ def data_words(dataset: str, stand_in: str) -> str:
 def decimals(value: str) -> int:
     """Return how many decimals a published number has; a range is "17 to 19"."""
     return len(value.partition(" ")[0].partition(".")[2])
+
+
+def spread_of(printed: str, half: str, metric: str, unit: str) -> str:
+    """Return how far our number for a claim is known, as `intervals.spread` does.
+
+    Args:
+        printed, half: both as text, neither "".
+        metric, unit: of METRICS and UNITS.
+    """
+    measured = METRICS[metric]
+    return spread(printed, half, measured.low * UNITS[unit], measured.high * UNITS[unit])
 
 
 def radius(epsilon: str, unit: str) -> str:
@@ -107,9 +119,10 @@ def _percent(seeds: list[Cell]) -> str:
     values = [cell.value for cell in seeds]
     margins = share_margins(values[0], seeds[0].n) if len(values) == 1 else EXACT
     found = interval(values, margins=margins, share=True)
-    spread = "" if math.isnan(found.half) else f" ±{100 * found.half:.1f}"
+    mean = f"{100 * sum(values) / len(values):.1f}"
+    known_to = "" if math.isnan(found.half) else f" {spread(mean, f'{100 * found.half:.1f}', 0.0, 100.0)}"
     incomplete = " *incomplete*" if any(cell.status == "incomplete" for cell in seeds) else ""
-    return f"{100 * sum(values) / len(values):.1f}{spread}{incomplete}"
+    return f"{mean}{known_to}{incomplete}"
 
 
 # ---- attacks
@@ -166,8 +179,8 @@ def _distance(seeds: list[Cell]) -> str:
     values = [cell.value for cell in seeds]
     margins = Margins(seeds[0].half, seeds[0].half) if len(values) == 1 else EXACT
     found = interval(values, margins=margins)
-    spread = "" if math.isnan(found.half) else f" ±{found.half:.2g}"
-    return f"{sum(values) / len(values):.3g}{spread}"
+    known_to = "" if math.isnan(found.half) else f" ±{found.half:.2g}"
+    return f"{sum(values) / len(values):.3g}{known_to}"
 
 
 # metric of a published attack -> how it is printed

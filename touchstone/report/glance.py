@@ -11,7 +11,7 @@ import pandas as pd
 
 from touchstone.findings.flags import TECHNICAL
 from touchstone.findings.markdown import escape, pipe_table
-from touchstone.findings.tables import counts, decimals
+from touchstone.findings.tables import counts, decimals, spread_of
 from touchstone.findings.vocabulary import STANDS, mark, outcome
 from touchstone.paths import link
 from touchstone.report import words
@@ -147,24 +147,23 @@ def _size(claim: Mapping[Hashable, Any]) -> float:
 
 
 def _gap(material: Material, claim: Mapping[Hashable, Any], *, of_run: bool) -> dict[str, str]:
-    digits = decimals(claim["value"])
     report = material.results.report(material.study.study).html
     document = link(material.results.report().html, report) if of_run else ""
     return {
         **({"study": escape(material.study.study)} if of_run else {}),
         "claim": f"[{escape(claim['id'])}]({document}#{anchor(claim['id'])})",
         "paper": claim["value"],
-        "ours": _with_half(claim["ours"], claim["h"], digits),
-        "worst case": _with_half(claim["worst"], claim["worst_h"], digits),
+        "ours": _with_half(claim, "ours", "h"),
+        "worst case": _with_half(claim, "worst", "worst_h"),
         **{name.replace("_", " "): words.fixed(claim[name], 1) for name in ("attack_gap", "replication_gap")},
         "verdict": f"{escape(mark(claim['verdict']))} {claim['verdict']}",
         "in the worst case": escape(words.second_verdict(claim)),
     }
 
 
-def _with_half(number: str, half: str, digits: int) -> str:
-    shown = words.fixed(number, digits)
-    return f"{shown} ±{words.fixed(half, digits)}" if shown and half else shown
+def _with_half(claim: Mapping[Hashable, Any], number: str, half: str) -> str:
+    shown, width = (words.fixed(claim[name], decimals(claim["value"])) for name in (number, half))
+    return f"{shown} {spread_of(shown, width, claim['cell_metric'], claim['unit'])}" if shown and width else shown
 
 
 # ---- flags

@@ -83,7 +83,7 @@ def for_pandoc(text: str) -> str:
 
     A caption goes below its table here, since pandoc gives one that stands between two tables to the first.
     """
-    text = re.sub(r" ±(?=\d)", f"{NO_BREAK}±", text)
+    text = re.sub(r" (?=[±+−]\d)", NO_BREAK, text)
     text = re.sub(r"(?<=\d) to (?=-?\d)", f"{NO_BREAK}to{NO_BREAK}", text)
     text = re.sub(r"(?<=\d) (?=\([a-z]+\) \|)", NO_BREAK, text)  # a number and the letter of its note
     text = re.sub(r"\([a-z]+(?:, [a-z]+)+\)(?= \|)", lambda found: found[0].replace(" ", NO_BREAK), text)
