@@ -14,7 +14,7 @@ from touchstone.cell import ModelId, ThreatSpec
 from touchstone.plan import build
 from touchstone.plan.jobs import AttackJob, Net, Objective
 from touchstone.plan.plan import Plan, make_plan
-from touchstone.registry import AttackSpec
+from touchstone.registry import EXAMPLES, AttackSpec
 from touchstone.study.config import ConfigError
 from touchstone.study.schema import MemberDef
 
@@ -681,3 +681,12 @@ def test_people_see_the_nets_of_the_thesis_table(paper: Plan) -> None:
     assert len(job.nets) == 10
     assert {(net.attack, net.images, net.subject.model.seed) for net in job.nets} == {("high-confidence-l2", 10_000, 0)}
     assert {paper.shown(m._replace(seed=1), "high-confidence-l2") for m in paper.models if m.study == "critic"} == {0}
+
+
+def test_a_gallery_of_broken_images_has_its_attacks_keep_as_many_as_it_says(edited: Edit) -> None:
+    plan = edited(("{fn: gallery, datasets: [mnist], ", "{fn: gallery-of-broken, samples: 40, datasets: [mnist], "))
+    model = next(m for m in plan.models if (m.dataset, m.defense) == ("mnist", "std"))
+    kept = {a.attack: a.examples for a in build.batch_job(plan, model, "all").attacks}
+    shown = {"pgd40-linf", "worst-linf", "cw-l2", "worst-l2"}  # the second gallery takes after the first
+    assert {attack: kept.pop(attack) for attack in shown} == dict.fromkeys(shown, 40)
+    assert set(kept.values()) == {EXAMPLES}

@@ -89,6 +89,17 @@ def test_a_gallery_has_the_first_image_of_each_class_and_what_became_of_it(resul
     assert row.label == ("std", "pgd", "linf, epsilon 0.3", "mean confidence 80 %")
 
 
+def test_a_gallery_of_what_is_broken_has_other_images_only_of_classes_without_one(results: Results) -> None:
+    keep(results, PGD)
+    found = attacked.broken(asked("pgd", plot="gallery-of-broken", samples=4), results)
+    (_, row) = found.rows
+    assert [(p.confidence, p.state) for p in row.pictures if p] == [(0.8, "broken"), (0.9, "broken")]
+    wrong = PGD.frame.assign(clean_pred=[1, 0, 1, 1] * 2)
+    keep(results, PGD._replace(frame=wrong))
+    (_, row) = attacked.broken(asked("pgd", plot="gallery-of-broken", samples=4), results).rows
+    assert [(p.confidence, p.state) for p in row.pictures if p] == [(0.6, "not broken"), (0.9, "broken")]
+
+
 def test_the_radius_is_the_one_asked_for(results: Results) -> None:
     keep(results, PGD)
     (_, row) = attacked.gallery(asked("pgd", epsilon=0.1), results).rows

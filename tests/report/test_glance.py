@@ -86,7 +86,13 @@ def test_without_claims_nothing_is_counted() -> None:
 
 def test_the_largest_gaps_come_first_and_those_within_the_tolerance_not_at_all() -> None:
     claims = [
-        {"attack_gap": "12.34", "replication_gap": "0.5", "stands": "overstated", "overstated_by": "38.0", "worst": "0.0"},
+        {
+            "attack_gap": "12.34",
+            "replication_gap": "0.5",
+            "stands": "overstated",
+            "overstated_by": "38.0",
+            "worst": "0.0",
+        },
         {"attack_gap": "1.0", "replication_gap": "-30.0", "verdict": "higher"},
         {"attack_gap": "1.9", "replication_gap": "1.0"},
         {"attack_gap": "1.0", "replication_gap": "80.0", "verdict": "not comparable"},

@@ -8,7 +8,7 @@ from touchstone.report.works import Part
 
 def job(study: str, defense: str, *members: tuple[str, str, dict[str, Any]], stand_in: str = "") -> dict[str, Any]:
     subject = {"model": [study, "mnist", "net", defense, 0], "stand_in": stand_in}
-    training = {"subject": subject, "net": {"fn": "lenet5"}, "objective": {"fn": defense}}
+    training = {"subject": subject, "net": {"fn": "lenet5"}, "objective": {"fn": defense}, "phases": [{}]}
     found = [{"members": [{"slug": slug, "fn": fn, "options": options}]} for slug, fn, options in members]
     return {"training": training, "attacks": [{"attacks": found}]}
 
@@ -29,6 +29,12 @@ def test_parts_of_a_study_are_named_once_and_with_what_an_attack_wraps() -> None
         *(Part("attack", name, slug) for name, slug in named),
     )
     assert works.parts("nothing", JOBS) == ()
+
+
+def test_weights_that_are_given_were_not_made_by_a_defense() -> None:
+    given = job("s", "ce")
+    given["training"]["phases"] = []
+    assert [part.kind for part in works.parts("s", {"a": given})] == ["dataset", "model"]
 
 
 def test_sources_stand_in_the_order_of_the_tables_and_lead_to_the_works() -> None:

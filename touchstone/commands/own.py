@@ -3,6 +3,7 @@
 A question becomes files that can be kept, edited and run again; nothing here runs anything.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from touchstone.commands.images import Images, look_at
 from touchstone.data import DATASETS
 from touchstone.files import sum_of, sum_of_file, write_bytes, yaml_text
 from touchstone.models import MODELS
-from touchstone.registry import SourceError, check_defined, find_code, is_elsewhere, meant, nearest
+from touchstone.registry import EXAMPLES, SourceError, check_defined, find_code, is_elsewhere, meant, nearest
 from touchstone.study.config import ConfigError
 from touchstone.study.suites import worst_slug
 
@@ -25,6 +26,7 @@ HOW = "FILE.py:NAME, module:NAME, torchvision:NAME, timm:NAME"
 PLAIN_NETS = {1: "lenet", 3: "cnn3"}  # channels -> a small net that learns such images in minutes
 RECIPE = {"optimizer": "adam", "lr": 0.001, "batch_size": 128, "epochs": 5}  # of that net
 BATCH_SIZE = 256
+KEPT = 2**24  # bytes of attacked images
 TAKEN = "weights.safetensors"  # beside the study: what was taken out of a file of pickled objects
 HEAD = "# Written by `touchstone evaluate`; edit it, and run it again: snakemake --cores all --configfile {}\n"
 
@@ -133,14 +135,14 @@ class Data:
         slug: of the dataset.
         source: as a config says it.
         images: what they are, of the user's own; None for a dataset that the package knows.
-        channels: of an image.
+        shape: (C, H, W) of an image.
         trains: whether there are images to train a net on.
     """
 
     slug: str
     source: str | dict[str, str]
     images: Images | None
-    channels: int
+    shape: tuple[int, int, int]
     trains: bool
 
     @classmethod
@@ -169,7 +171,7 @@ class Data:
         if not name or name != slug(name):
             raise ConfigError([f"--dataset {name}: expected small letters, digits and hyphens, as {slug(name) or 'x'}"])
         images = look_at(place.expanduser(), classes)
-        return cls(name, there, images, images.shape[0], images.training > 0)
+        return cls(name, there, images, images.shape, images.training > 0)
 
     @classmethod
     def _known(cls, name: str, place: Path | None, there: str | dict[str, str], classes: int | None) -> "Data":
@@ -181,7 +183,7 @@ class Data:
             raise ConfigError([f"--data {place}: {name} is embedded and reads no files; {other}"])
         if place is not None and not place.expanduser().is_dir():
             raise ConfigError([f"--data {place}: no folder, as the files of {name} lie in; {other}"])
-        return cls(name, "embedded" if spec.embedded else there, None, spec.shape[0], True)
+        return cls(name, "embedded" if spec.embedded else there, None, spec.shape, True)
 
 
 @dataclass(frozen=True)
@@ -239,7 +241,7 @@ def study(question: Question) -> dict[str, Any]:
     models: dict[str, Any] = {NET: {"fn": q.net.fn, "normalize": _first_layer(q), **q.net.options}}
     defenses: dict[str, Any] = {GIVEN: {"fn": "ce"}}
     if q.transfers:
-        models[PLAIN], defenses[PLAIN] = {"fn": PLAIN_NETS[q.data.channels]}, {"fn": "ce"}
+        models[PLAIN], defenses[PLAIN] = {"fn": PLAIN_NETS[q.data.shape[0]]}, {"fn": "ce"}
 
     def net() -> dict[str, Any]:  # anew each time: YAML would write a second mention of a list as an alias
         return {"datasets": [dataset], "models": [NET], "defenses": [GIVEN]}
@@ -263,9 +265,14 @@ def study(question: Question) -> dict[str, Any]:
         "cells": [net()],
         "figures": {
             "curve": {"fn": "worst-case", **net()},
-            "gallery": {"fn": "gallery", **net(), "attacks": [q.worst]},
+            "gallery": {"fn": "gallery-of-broken", **net(), "attacks": [q.worst], "samples": _kept(q.data.shape)},
         },
     }
+
+
+def _kept(shape: tuple[int, int, int]) -> int:
+    """Return how many attacked images, float32, are kept at each radius: one of each class may be broken."""
+    return max(EXAMPLES, KEPT // (4 * math.prod(shape)))
 
 
 def captions(question: Question) -> dict[str, str]:
@@ -273,7 +280,8 @@ def captions(question: Question) -> dict[str, str]:
     return {
         "claim": "How robust this net is.",
         "curve": f"Accuracy in the worst case of the suite {question.suite}, by radius, with 95 % intervals.",
-        "gallery": "A test image per class, what the worst case made of it at the largest radius, and the change.",
+        "gallery": "A test image per class, one that was broken if there is any, what the worst case made of it at the "
+        "largest radius, and the change.",
     }
 
 

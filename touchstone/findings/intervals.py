@@ -91,8 +91,10 @@ def spread(printed: str, half: str, low: float, high: float) -> str:
     """Return how far a printed number is known: "±1.0", or "+1.0" or "−1.0" from an end of its range.
 
     Args:
-        printed, half: the number and its half-width, as text.
-        low, high: the ends of what is measured, in the unit that is printed.
+        printed: the number, as text.
+        half: its half-width, as text.
+        low: the least that it can be, in the unit that is printed.
+        high: the most.
     """
     return {low: "+", high: "−"}.get(float(printed), "±") + half
 

@@ -47,8 +47,10 @@ def spread_of(printed: str, half: str, metric: str, unit: str) -> str:
     """Return how far our number for a claim is known, as `intervals.spread` does.
 
     Args:
-        printed, half: both as text, neither "".
-        metric, unit: of METRICS and UNITS.
+        printed: the number, as text.
+        half: its half-width, as text.
+        metric: of METRICS.
+        unit: of UNITS.
     """
     measured = METRICS[metric]
     return spread(printed, half, measured.low * UNITS[unit], measured.high * UNITS[unit])

@@ -49,7 +49,7 @@ from touchstone.plan.jobs import (
 from touchstone.plan.plan import Plan
 from touchstone.plan.tables import CutShort, Judge, TablesJob, WorstCase
 from touchstone.recipe import Phase
-from touchstone.registry import EXAMPLES, OWN, DatasetSpec
+from touchstone.registry import OWN, DatasetSpec
 from touchstone.report.plots import PLOTS, POINTS, RECORDS
 from touchstone.study import claims
 from touchstone.study.schema import (
@@ -265,7 +265,7 @@ def attack_job(plan: Plan, model: ModelId, attack: str) -> AttackJob:
         threat=plan.threat(model, attack),
         population=plan.population(model, attack),
         samples=plan.samples(model, attack),
-        examples=max(EXAMPLES, plan.shown(model, attack)),
+        examples=plan.kept(model, attack),
         chosen_by=attack_job(plan, model, chooser) if chooser else None,
         seed=model.seed,
         objective=objective,

@@ -18,7 +18,8 @@ from touchstone.paths import Results
 from touchstone.plan.asked import Asked, asked
 from touchstone.plan.caps import Limits
 from touchstone.plan.reach import check_reach
-from touchstone.registry import DatasetSpec, SourceError, find_code, is_elsewhere
+from touchstone.registry import EXAMPLES, DatasetSpec, SourceError, find_code, is_elsewhere
+from touchstone.report.plots import PLOTS, POINTS
 from touchstone.study import claims
 from touchstone.study.checks import Checker, check_config, checked_study
 from touchstone.study.config import Config, ConfigError
@@ -212,6 +213,12 @@ class Plan:
         pages = self.limits(model, attack).capped("assignments", people.assignments)
         there = [n for n in (self.samples(model, attack), self.population(model, attack)) if n is not None]
         return min([pages * people.images, *there])
+
+    def kept(self, model: ModelId, attack: str) -> int:
+        """Return how many points of an attack on a model are kept as images: for people, and for figures that ask."""
+        figures = self.studies[model.study].figures.values()
+        asked = (f.samples for f in figures if PLOTS[f.fn].data == POINTS and attack in f.attacks)
+        return max([EXAMPLES, self.shown(model, attack), *filter(None, asked)])
 
     def members(self, model: ModelId, attack: str) -> dict[str, MemberDef]:
         """Return what an attack on a model consists of: itself, or the attacks behind a worst case."""

@@ -49,7 +49,8 @@ def _of_job(study: str, job: Mapping[str, Any]) -> Iterator[Part]:
         return
     yield Part("dataset", training["subject"]["stand_in"] or model.dataset, model.dataset)
     yield Part("model", training["net"]["fn"], model.model)
-    yield Part("defense", training["objective"]["fn"], model.defense)
+    if training["phases"]:  # none where others' weights are taken as they are
+        yield Part("defense", training["objective"]["fn"], model.defense)
     for member in (one for batch in job["attacks"] for attack in batch["attacks"] for one in attack["members"]):
         yield Part("attack", member["fn"], member["slug"])
         if wraps := _wraps(member["fn"]):

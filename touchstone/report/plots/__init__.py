@@ -32,6 +32,9 @@ PLOTS: dict[str, PlotSpec] = {
     "heat-map": _of("cells", "robustness:heat_map", "table", takes=(*_KINDS, "attacks")),
     "selection": _of("selection", "selection:sensitivity", "table", takes=_KINDS),
     "gallery": _of(POINTS, "gallery:gallery", "gallery", _ONE_SET, ("models", "epsilon"), where="attacked"),
+    "gallery-of-broken": _of(
+        POINTS, "gallery:gallery", "broken", (*_ONE_SET, "samples"), ("models", "epsilon"), where="attacked"
+    ),
     "gallery-of-targets": _of(POINTS, "gallery:gallery", "targets", _ONE_SET, ("models",), where="attacked"),
     "ranks": _of(RECORDS, "ranks:newly", "newly", _ONE_SET, ("models",), where="attacked"),
     "features": _of(

@@ -1,6 +1,6 @@
 """Read what attacks made of test images: their records, and the points that are kept of them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -89,10 +89,15 @@ def gallery(drawing: Drawing, results: Results) -> Gallery:
     Raises:
         ValueError: if an attack was not run at the radius.
     """
+    return _rows(drawing, results)
+
+
+def _rows(drawing: Drawing, results: Results, spared: Callable[[Judged], bool] = lambda _: False) -> Gallery:
+    """Return the images that are shown of each class, and rows of what became of them; those `spared` come last."""
     (dataset,) = drawing.datasets
     found = _stored(drawing, results)
     there = [one for one in found.values() if isinstance(one, Stored)]
-    chosen = _one_of_each(there[0]) if there else {}
+    chosen = _one_of_each(there[0], spared) if there else {}
     originals = _originals(there[0].header, chosen.values()) if there else {}
     above = tuple(Picture(originals[sample], label) for label, sample in chosen.items())
     rows = [Row((dataset, "originals"), above)] if chosen else []
@@ -103,6 +108,17 @@ def gallery(drawing: Drawing, results: Results) -> Gallery:
             pictures = tuple(_picture(one, sample, originals[sample]) for sample in chosen.values())
             rows.append(Row((label, attack, *_about(one)), pictures))
     return Gallery(tuple(map(str, chosen)), tuple(rows))
+
+
+def broken(drawing: Drawing, results: Results) -> Gallery:
+    """Return what `gallery` does, of images that the first attack broke on the first kind of model, if there are any.
+
+    Args:
+        drawing: its attacks, on its models; at its `epsilon`, or their largest radius; so many of their points are kept
+            as its `samples` say.
+        results: where their files lie.
+    """
+    return _rows(drawing, results, spared=lambda one: one.mistaken or not one.success)
 
 
 def targets(drawing: Drawing, results: Results) -> Gallery:
@@ -121,7 +137,7 @@ def targets(drawing: Drawing, results: Results) -> Gallery:
         why = "; ".join(dict.fromkeys(one for one in found if isinstance(one, str)))
         return Gallery((), (Row(("all targets",), missing=why or NOT_PART),))
     first = next(iter(there.values()))
-    chosen = _one_of_each(first, right=True)
+    chosen = _one_of_each(first, lambda one: one.mistaken)
     originals = _originals(first.header, chosen.values())
     rows = []
     for label, sample in chosen.items():
@@ -200,11 +216,9 @@ def _originals(header: Header, samples: Iterable[int]) -> dict[int, Pixels]:
         return {sample: images[sample : sample + 1][0].astype("f4") / 255 for sample in samples}
 
 
-def _one_of_each(stored: Stored, *, right: bool = False) -> dict[int, int]:
-    """Return label -> sample, the first of each class whose point is kept; if `right`, one not mistaken if there is."""
-    kept = list(stored.points)
-    if right:
-        kept.sort(key=lambda sample: stored.judged[sample].mistaken)
+def _one_of_each(stored: Stored, spared: Callable[[Judged], bool]) -> dict[int, int]:
+    """Return label -> sample, the first of each class whose point is kept; those `spared` come last."""
+    kept = sorted(stored.points, key=lambda sample: spared(stored.judged[sample]))
     found: dict[int, int] = {}
     for sample in kept:
         found.setdefault(stored.judged[sample].label, sample)
