@@ -96,6 +96,7 @@ def make_results(root: Path, run: str = "demo", seeds: int = 2) -> Results:
         "caps": [{"epochs": 10, "samples": 300}, {"where": {"attack": "cw-l2"}, "steps": 200}],
     }
     training = {"subject": {"model": STD, "stand_in": "digits"}, "net": {"fn": MODEL}, "objective": {"fn": "ce"}}
+    training["phases"] = [{}]
     jobs = {STD.label: {"training": training, "attacks": []}}
     results.config.write_text(json.dumps({"config": config, "jobs": jobs}))
     provenance = {

@@ -16,7 +16,7 @@ BASE = {
     **{"id": "", "reading": "headline", "only": "", "cited": "", "certainty": "certain", "kind": "informative"},
     **{"verdict": "reproduced", "stands": "", "attack_gap": "", "replication_gap": "", "overstated_by": ""},
     **{"cell_dataset": "mnist", "cell_model": "lenet", "cell_defense": "std", "value": "98.0", "ours": "97.5"},
-    **{"h": "0.5", "worst": "60.0", "worst_h": "1.0", "cell_metric": "accuracy", "unit": "percent"},
+    **{"h": "0.5", "worst": "60.0", "worst_h": "1.0", "cell_metric": "accuracy", "unit": "percent", "norm": "linf"},
 }
 CELL = {"dataset": "mnist", "model": "lenet", "defense": "std"}
 
@@ -46,7 +46,7 @@ def test_clean_floor_and_all_others_are_counted_apart_and_so_is_what_was_not_run
         {"verdict": "higher", "stands": "attack gap"},
         {"verdict": "within spread", "stands": "overstated", "cell_defense": "adv"},
         {"verdict": "inconclusive", "stands": "not tested"},
-        {"verdict": "not run", "stands": "not tested"},
+        {"verdict": "not run", "stands": "not tested", "cell_defense": "l1"},
         {"verdict": "failed", "kind": "floor", "stands": "not tested"},
         {"verdict": "not comparable", "kind": "clean"},
         {"verdict": "out of scope", "kind": "", "cell_dataset": "", "cell_model": "", "cell_defense": ""},
@@ -54,22 +54,26 @@ def test_clean_floor_and_all_others_are_counted_apart_and_so_is_what_was_not_run
     ]
     shown = grid(glance.by_study([study("a", *claims)]))
     assert [row["numbers"] for row in shown] == ["attacked", "floor", "clean", "others"]
-    first = [list(row.values())[2:-1] for row in shown]
+    first = [list(row.values())[2:] for row in shown]
     assert first == [
-        ["2", "4", "1", "1", "0", "2", "0", "0", "1", "1", "1", "2"],
-        ["1", "1", "0", "0", "0", "0", "0", "1", "0", "0", "0", "1"],
-        ["1", "1", "0", "0", "0", "0", "1", "0", "", "", "", ""],
-        ["0", "1", "0", "0", "0", "0", "0", "1", "", "", "", ""],
+        ["2", "4", "1", "1", "", "2", "", "", "1", "1", "1", "1", "1", ""],
+        ["1", "1", "", "", "", "", "", "1", "", "", "", "1", "", ""],
+        ["1", "1", "", "", "", "", "1", "", "", "", "", "", "", ""],
+        ["", "", "", "", "", "", "", "", "", "", "", "", "", "1"],
     ]
-    assert [row["not run"] for row in shown] == ["1", "0", "0", "0"]
     assert list(shown[0])[4:10] == ["reproduced", "higher", "lower", "cannot tell", "not comparable", "other"]
-    assert list(shown[0])[10:] == ["stands", "overstated", "attack gap", "not tested", "not run"]
+    assert list(shown[0])[10:] == ["stands", "overstated", "attack gap", "not tested", "not run", "out of scope"]
+
+
+def test_what_occurs_nowhere_has_no_column() -> None:
+    (row,) = grid(glance.by_study([study("a", {})]))
+    assert list(row)[-1] == "not run"
 
 
 def test_a_claim_counts_once_whatever_other_readings_say() -> None:
     coded = {"id": "c0", "reading": "coded", "verdict": ELSEWHERE, "only": "only as coded"}
     (row,) = grid(glance.by_study([study("a", {"verdict": "lower"}, coded)]))
-    assert (row["run"], row["lower"], row["other"]) == ("1", "0", "1")
+    assert (row["run"], row["lower"], row["other"]) == ("1", "", "1")
 
 
 def test_nets_have_rows_of_their_own_in_a_study() -> None:
@@ -93,21 +97,23 @@ def test_the_largest_gaps_come_first_and_those_within_the_tolerance_not_at_all()
             "overstated_by": "38.0",
             "worst": "0.0",
         },
-        {"attack_gap": "1.0", "replication_gap": "-30.0", "verdict": "higher"},
+        {"attack_gap": "1.0", "replication_gap": "-30.0", "verdict": "higher", "cell_defense": "adv"},
         {"attack_gap": "1.9", "replication_gap": "1.0"},
         {"attack_gap": "1.0", "replication_gap": "80.0", "verdict": "not comparable"},
         {"attack_gap": "99.0", "cited": "Chen"},
+        {"attack_gap": "90.0", "verdict": "not comparable", "norm": "l2"},
+        {"attack_gap": "11.0"},
     ]
     shown = grid(glance.gaps([study("a", *claims)]))
-    assert [row["claim"] for row in shown] == ["[c1](#claim-c1)", "[c0](#claim-c0)"]
+    assert [row["claim"] for row in shown] == ["[c1](#claim-c1)", "[c0](#claim-c0)", "[c5](#claim-c5)"]
     assert shown[1] == {
         **{"claim": "[c0](#claim-c0)", "paper": "98.0", "ours": "97.5 ±0.5", "worst case": "0.0 +1.0"},
         **{"attack gap": "12.3", "replication gap": "0.5", "verdict": "✓ reproduced"},
         "in the worst case": "overstated by 38.0 points",
     }
-    (both, _) = grid(glance.gaps([study("a", *claims)], of_run=True))
+    (both, *_) = grid(glance.gaps([study("a", *claims)], of_run=True))
     assert (both["study"], both["claim"]) == ("a", "[c1](a/report.html#claim-c1)")
-    many = study("a", *({"attack_gap": "10"} for _ in range(9)))
+    many = study("a", *({"attack_gap": "10", "cell_defense": str(n)} for n in range(9)))
     assert len(grid(glance.gaps([many]))) == glance.MOST
 
 
@@ -123,10 +129,10 @@ def test_flags_that_touch_most_numbers_come_first() -> None:
     whole = study("a", robust, robust, {}, flags=[other, one, one | {"detail": "later"}])
     assert grid(glance.flags([whole]).replace(r"\|", "/")) == [
         {
-            **{"flag": "saturated", "nets": "1 of 2", "numbers under attack on them": "2"},
+            **{"flag": "saturated", "nets": "1 of 2", "numbers": "2"},
             "for instance": "24 %: believe the / worst case",
         },
-        {"flag": "randomised", "nets": "1 of 2", "numbers under attack on them": "0", "for instance": "x"},
+        {"flag": "randomised", "nets": "1 of 2", "numbers": "0", "for instance": "x"},
     ]
     again = replace(whole, tables=whole.tables)
     assert grid(glance.flags([whole, again]).replace(r"\|", "/"))[0]["nets"] == "2 of 4"

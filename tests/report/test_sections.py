@@ -104,8 +104,9 @@ def test_every_figure_of_every_study_has_a_caption(study: str) -> None:
 def test_whatever_shows_a_worst_case_names_its_suite(material: Material, root: Path, notebook: str, what: str) -> None:
     assert report.values(material)["suite"] == "quick"
     cells = json.loads((root / "reports" / f"{notebook}.ipynb").read_text())["cells"]
-    (text,) = [text for cell in cells if what in (text := "".join(cell["source"]))]
-    assert "the suite `{{ suite }}`" in text
+    texts = [text for cell in cells if what in (text := "".join(cell["source"]))]
+    assert texts
+    assert all("the suite `{{ suite }}`" in text for text in texts)
 
 
 # ---- values for the text
@@ -227,7 +228,7 @@ def with_lost(material: Material) -> Material:
     lost = LostDef(number="7", metric="accuracy")
     given = {"table7": TableDef(lost=lost, dataset="mnist", title="MNIST: lost (Table 7)", shape=shape)}
     study = material.study.model_copy(update={"tables": {**material.study.tables, **given}})
-    entry = dict(zip(material.tables["paper"], ["table7", "l∞", "std", "PGD", "", "97.0", "1.0", "", ""], strict=True))
+    entry = dict(zip(material.tables["paper"], ["table7", "l∞", "std", "PGD", "", "97.0", "±1.0", "", ""], strict=True))
     paper = pd.concat([material.tables["paper"], pd.DataFrame([entry])], ignore_index=True)
     return replace(changed(material, paper=paper), study=study)
 

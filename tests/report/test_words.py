@@ -9,7 +9,8 @@ from touchstone.study.config import Cap
 
 def claims(**columns: list[str]) -> pd.DataFrame:
     rows = len(next(iter(columns.values())))
-    blank = {"reading": "headline", "overstated_by": "1.0", "attack_gap": "2.0", "cited": ""}
+    blank = {"reading": "headline", "overstated_by": "1.0", "attack_gap": "2.0"}
+    blank |= {"cited": "", "verdict": "lower"}
     return pd.DataFrame({**{name: [text] * rows for name, text in blank.items()}, **columns})
 
 
@@ -42,6 +43,11 @@ def test_stands_counts_the_headline_reading_only() -> None:
     assert (none["attacked"], none["stand"]) == ("", "")
     assert "0 are overstated, " in result(STANDING[:1])["stand"]
     assert words.second_verdicts(STANDING[4:5]) == {}
+
+
+def test_what_was_not_run_could_not_be_tested_either_and_is_not_counted() -> None:
+    given = claims(stands=["stands", "not tested", "not tested"], verdict=["lower", "not run", "failed"])
+    assert words.second_verdicts(given) == {**dict.fromkeys(STANDS, 0), "stands": 1, "not tested": 1}
 
 
 def test_every_second_verdict_can_be_said() -> None:

@@ -62,6 +62,7 @@ VERDICTS = {
     "cited": Word("c", "another work's number, which the paper repeats"),
     ELSEWHERE: Word("(✓)", "reproduced, but only under another reading of the paper than the one fixed beforehand"),
 }
+NOT_RUN = ("not run", "out of scope", "cited")  # no job was there to find a number
 
 
 # verdict on the difference of two attacks on one net, in the order in which they are counted

@@ -12,7 +12,7 @@ import pandas as pd
 from touchstone.findings.flags import TECHNICAL
 from touchstone.findings.markdown import escape, pipe_table
 from touchstone.findings.tables import counts, decimals, spread_of
-from touchstone.findings.vocabulary import STANDS, mark, outcome
+from touchstone.findings.vocabulary import NOT_RUN, STANDS, mark, outcome
 from touchstone.paths import link
 from touchstone.report import words
 from touchstone.report.material import Material
@@ -21,12 +21,12 @@ from touchstone.study.claim import KINDS
 from touchstone.study.claims import HEADLINE
 from touchstone.study.scale import POINTS
 
-NOT_RUN = "not run"
 NO_NET = "–"
 # kind of a claim -> what its row is called, in the order of the rows
 ROWS = dict(zip(reversed(KINDS), ("attacked", "floor", "clean"), strict=True)) | {"": "others"}
-FIRST = ("reproduced", "higher", "lower", "cannot tell", "not comparable", "other")  # columns; but for what was not run
+FIRST = ("reproduced", "higher", "lower", "cannot tell", "not comparable", "other")  # columns of what was run
 SECOND = {word: word for word in STANDS} | {"label ambiguous": "doubtful label"}  # not what the first verdict is called
+_NET = ["cell_dataset", "cell_model", "cell_defense"]
 MOST = 6  # gaps and flags on a first page
 
 
@@ -35,7 +35,7 @@ class Fate(NamedTuple):
 
     Attributes:
         whose: names of the row: a study or a net, then the kind.
-        nets: how many different ones are behind the numbers.
+        nets: how many different ones are behind those that were run.
         first: column -> how many got such a verdict.
         second: word of STANDS -> how many got it.
     """
@@ -76,61 +76,65 @@ def _fate(whose: tuple[str, str], claims: pd.DataFrame) -> Fate:
     first: Counter[str] = Counter()
     for count in counts(claims):
         first[_column(count.word)] += count.all
-    return Fate(whose, len({*map(tuple, _nets(claims).values)} - {("", "", "")}), first, words.second_verdicts(claims))
+    nets = {*map(tuple, _nets(words.run(claims)).values)} - {("", "", "")}
+    return Fate(whose, len(nets), first, words.second_verdicts(claims))
 
 
 def _column(word: str) -> str:
     """Return the column in which a verdict is counted."""
     if outcome(word) == "cannot tell":
         return "cannot tell"
-    return word if word in (*FIRST, NOT_RUN) else "other"
+    return word if word in (*FIRST, *NOT_RUN) else "other"
 
 
 def _nets(claims: pd.DataFrame) -> pd.DataFrame:
-    return claims[["cell_dataset", "cell_model", "cell_defense"]]
+    return claims[_NET]
 
 
 def _table(heads: tuple[str, str], fates: Sequence[Fate]) -> str:
-    """Return them as a table; a second verdict that is rare has a column only where it occurs."""
+    """Return them as a table without its zeros; a verdict that is rare has a column only where it occurs."""
     if not fates:
         return ""
     second = [word for word, said in STANDS.items() if said.usual or any(fate.second.get(word) for fate in fates)]
+    without = [word for word in NOT_RUN if word == "not run" or any(fate.first[word] for fate in fates)]
     lines = [
         [
-            *map(escape, fate.whose),
-            str(fate.nets),
-            str(sum(fate.first[name] for name in FIRST)),
-            *(str(fate.first[name]) for name in FIRST),
-            *(str(fate.second[word]) if fate.second else "" for word in second),
-            str(fate.first[NOT_RUN]),
+            fate.nets,
+            sum(fate.first[name] for name in FIRST),
+            *(fate.first[name] for name in FIRST),
+            *(fate.second.get(word, 0) for word in second),
+            *(fate.first[word] for word in without),
         ]
         for fate in fates
     ]
-    columns = [*heads, "nets", "run", *FIRST, *(SECOND[word] for word in second), NOT_RUN]
-    return pipe_table(pd.DataFrame(lines, columns=columns), right=columns[2:])
+    texts = [[*map(escape, fate.whose), *(str(n or "") for n in line)] for fate, line in zip(fates, lines, strict=True)]
+    columns = [*heads, "nets", "run", *FIRST, *(SECOND[word] for word in second), *without]
+    return pipe_table(pd.DataFrame(texts, columns=columns), right=columns[2:])
 
 
 # ---- gaps
 
 
 def gaps(materials: Sequence[Material], *, of_run: bool = False) -> str:
-    """List the largest gaps above the tolerance of an accuracy, the largest first; empty without any.
+    """List the largest gaps above the tolerance of an accuracy, one of each net in a norm; empty without any.
 
-    A claim counts by its attack gap and, where it was compared, by its replication gap.
+    A claim counts by its attack gap and, where it was compared, by its replication gap. Claims that were compared come
+    first, then the larger gaps.
 
     Args:
         materials: of the studies.
         of_run: for the report of the run, which names the study and leads to its report; otherwise the claim is in the
             same document.
     """
-    found = [
-        (_size(row), _gap(material, row, of_run=of_run))
-        for material in materials
-        for row in _headline(material).to_dict("records")
-    ]
-    largest = sorted((one for one in found if one[0] > 100.0 * POINTS), key=lambda one: one[0], reverse=True)[:MOST]
-    table = pd.DataFrame([row for _, row in largest])
-    return pipe_table(table, ["paper", "ours", "worst case", "attack gap", "replication gap"]) if largest else ""
+    found = [(material, row) for material in materials for row in _headline(material).to_dict("records")]
+    large = [one for one in found if _size(one[1]) > 100.0 * POINTS]
+    large.sort(key=lambda one: (_compared(one[1]), _size(one[1])), reverse=True)
+    first: dict[tuple[str, ...], tuple[Material, Mapping[Hashable, Any]]] = {}
+    for material, claim in large:
+        first.setdefault((material.study.study, *(claim[name] for name in _NET), claim["norm"]), (material, claim))
+    shown = [*first.values()][:MOST]
+    table = pd.DataFrame([_gap(material, claim, of_run=of_run) for material, claim in shown])
+    return pipe_table(table, ["paper", "ours", "worst case", "attack gap", "replication gap"]) if shown else ""
 
 
 def _headline(material: Material) -> pd.DataFrame:
@@ -141,9 +145,12 @@ def _headline(material: Material) -> pd.DataFrame:
 
 def _size(claim: Mapping[Hashable, Any]) -> float:
     """Return the larger of a claim's gaps in points, 0 without one."""
-    compared = outcome(claim["verdict"]) != "other"
-    gaps = [claim["attack_gap"], *([claim["replication_gap"].removeprefix("-")] if compared else [])]
+    gaps = [claim["attack_gap"], *([claim["replication_gap"].removeprefix("-")] if _compared(claim) else [])]
     return max((float(text) for text in gaps if text), default=0.0)
+
+
+def _compared(claim: Mapping[Hashable, Any]) -> bool:
+    return outcome(claim["verdict"]) != "other"
 
 
 def _gap(material: Material, claim: Mapping[Hashable, Any], *, of_run: bool) -> dict[str, str]:
@@ -190,7 +197,7 @@ def flags(materials: Sequence[Material]) -> str:
         for flag, seen in rows.items()
     ]
     lines = sorted(lines, key=lambda line: int(line[2]), reverse=True)[:MOST]
-    columns = ["flag", "nets", "numbers under attack on them", "for instance"]
+    columns = ["flag", "nets", "numbers", "for instance"]
     table = pd.DataFrame([[*line[:3], escape(line[3])] for line in lines], columns=columns)
     return pipe_table(table, columns[1:3]) if lines else ""
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+import pandas as pd
+
 from touchstone.findings.markdown import escape
 from touchstone.findings.tables import legend
 from touchstone.paths import link
@@ -16,7 +18,7 @@ def values(materials: Sequence[Material], unfinished: Sequence[Mapping[str, str]
     shown = {"verdicts": verdicts(materials), "gaps": gaps(materials), "signs": signs(materials)}
     there = [*(name for name, table in shown.items() if table), "run"]
     labels = {f"table_{name}": f"Table A{number}" for number, name in enumerate(there, 1)}
-    said = run_values(materials[0].config, _used(materials))
+    said = run_values(materials[0].config, _used(materials)) | words.result(_all_claims(materials))
     absent = {f"table_{name}": "" for name in shown}
     studies, lacking = [_study(material) for material in materials], [dict(one) for one in unfinished]
     return Values(absent | labels | said, marks=legend(), studies=studies, unfinished=lacking)
@@ -29,6 +31,12 @@ def _study(material: Material) -> dict[str, str]:
     files = {form: link(home, path) for form, path in reports.items()}
     found = words.result(material.tables["claims"]) | words.pairs(material.tables["paired"])
     return {"title": escape(study.title)} | found | files
+
+
+def _all_claims(materials: Sequence[Material]) -> pd.DataFrame:
+    """Return the claims of all studies, each under an id of its own."""
+    claims = [one.tables["claims"] for one in materials]
+    return pd.concat([c.assign(id=one.study.study + "/" + c["id"]) for one, c in zip(materials, claims, strict=True)])
 
 
 def _used(materials: Sequence[Material]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from touchstone.findings.evidence import SEPARATOR
 from touchstone.findings.markdown import escape
 from touchstone.findings.statements import REPLY
 from touchstone.findings.tables import counts
-from touchstone.findings.vocabulary import PAIRED, STANDS, STATEMENTS, known
+from touchstone.findings.vocabulary import NOT_RUN, PAIRED, STANDS, STATEMENTS, known
 from touchstone.study.claims import HEADLINE
 from touchstone.study.config import Cap
 
@@ -91,13 +91,18 @@ def cited(claims: pd.DataFrame) -> pd.DataFrame:
     return claims[claims["cited"] != ""]
 
 
+def run(claims: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the numbers that nothing was run for."""
+    return claims[~claims["verdict"].isin(NOT_RUN)]
+
+
 def result(claims: pd.DataFrame) -> dict[str, str]:
     """Return what the text names of a study's claims; each is empty where there is nothing of its kind.
 
     Returns:
         printed ("67 published numbers") and their `verdicts` ("3 reproduced, 1 lower"), then the same of the numbers
-        that the paper only repeats, `repeated` and `others`; how many of its own are `attacked`, and which of them
-        `stand`.
+        that the paper only repeats, `repeated` and `others`; how many of its own are `attacked` and were run, and which of
+        them `stand`.
     """
     found, more = counts(own(claims)), counts(cited(claims))
     printed, repeated = (sum(count.all for count in part) for part in (found, more))
@@ -165,8 +170,8 @@ def second_verdicts(claims: pd.DataFrame) -> dict[str, int]:
 
 
 def _under_attack(claims: pd.DataFrame) -> pd.DataFrame:
-    """Return the paper's own claims that have a second verdict, in the headline reading."""
-    return own(claims[(claims["reading"] == HEADLINE) & (claims["stands"] != "")])
+    """Return the paper's own claims that were run and have a second verdict, in the headline reading."""
+    return run(own(claims[(claims["reading"] == HEADLINE) & (claims["stands"] != "")]))
 
 
 def _standing(claims: pd.DataFrame) -> str:
