@@ -3,7 +3,7 @@
 "use strict";
 
 const LEAST = { sort: 3, filter: 10 }; // rows from which it is of use
-const NUMBER = /^[-+]?\d+(\.\d+)?/;
+const NUMBER = /^[-+]?\d+(\.\d+)?([eE][-+]?\d+)?/;
 
 function compare(one, other) {
   const [a, b] = [one, other].map((text) => text.match(NUMBER));

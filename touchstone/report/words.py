@@ -101,8 +101,8 @@ def result(claims: pd.DataFrame) -> dict[str, str]:
 
     Returns:
         printed ("67 published numbers") and their `verdicts` ("3 reproduced, 1 lower"), then the same of the numbers
-        that the paper only repeats, `repeated` and `others`; how many of its own are `attacked` and were run, and which of
-        them `stand`.
+        that the paper only repeats, `repeated` and `others`; how many of its own are `attacked` and were run, and how
+        they `stand`.
     """
     found, more = counts(own(claims)), counts(cited(claims))
     printed, repeated = (sum(count.all for count in part) for part in (found, more))
