@@ -465,6 +465,12 @@ def test_a_cited_number_is_judged_where_it_has_a_cell(tmp_path: Path) -> None:
     assert found["cited"].tolist() == ["Chen 2019"] * 2
 
 
+def test_a_mean_over_no_image_says_so(tmp_path: Path) -> None:
+    """Every attack ran, and broke nothing whose distance there could be."""
+    row = judged(tmp_path, [ROW], seeds(math.nan, math.nan)).iloc[0]
+    assert (row["verdict"], row["why"]) == ("failed", "it ran, and left no image to measure this on")
+
+
 def test_a_failed_seed_is_told(tmp_path: Path) -> None:
     cells = [*seeds(0.5, 0.501, 0.499), cell(math.nan, seed=3, status="failed", reason="loss is nan")]
     row = judged(tmp_path, [ROW], cells).iloc[0]

@@ -542,7 +542,7 @@ def test_a_report_says_what_there_is_nothing_of(results: Results, monkeypatch: p
     notebooks.execute(ROOT / "reports/study.ipynb", out, parameters, other.log("study_report"))
     text = notebooks.markdown(out)
     said = ["The study names no published number.", "No worst-case attack was run.", "No flag was raised."]
-    said += ["Nothing failed."]
+    said += ["No training and no attack failed."]
     assert [sentence for sentence in said if sentence in text] == said
     assert "## Attacks\n" in text
     for heading in ("Result", "Every claim", "Statements"):

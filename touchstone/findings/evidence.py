@@ -47,6 +47,7 @@ class Trial(NamedTuple):
 
 
 Worst = Mapping[tuple[str, str], Trial | str]  # (dataset, attack) -> it, or why nothing tests it
+NO_IMAGE = "it ran, and left no image to measure this on"
 JUDGED = METRICS | {UNDER_THREAT: SHARE, ATTACK_GAP: SHARE}  # what numbers of ours may be
 NO_SCATTER = Deviation(0.0, 1)  # of one net that others trained: no other one is meant
 SEPARATOR = "; "  # between the texts of a column that holds several: why, caps, stands_why
@@ -157,7 +158,7 @@ class Evidence:
         good = [cell for cell in seeds if cell.status != "failed" and not math.isnan(cell.value)]
         failures = _each_once(sorted(cell.reason for cell in seeds if cell not in good))
         if not good:
-            return Measured.nothing("failed", failures or ("no value",))
+            return Measured.nothing("failed", failures or (NO_IMAGE,))
         lost = len(seeds) - len(good)
         reasons = [f"{lost} of {len(seeds)} seeds failed: {SEPARATOR.join(failures)}"] if lost else []
         reasons += _each_once(sorted(cell.reason for cell in good))
