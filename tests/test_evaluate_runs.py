@@ -47,7 +47,7 @@ def test_a_net_is_evaluated_with_one_command(checkout: Path) -> None:
     home = checkout / "results" / "own-mine" / "mine"
     assert (home / "report.pdf").stat().st_size > 20_000
     page = (home / "report.html").read_text()
-    for words in ("Who broke what", "pgd-ce", "What it cost", "(wrong or broken before)"):
+    for words in ("Who broke what", "pgd-ce", "What it cost", "(wrong or broken before)", "Figure A2."):
         assert words in page
     assert {path.name for path in (home / "figures").glob("*.svg")} == {"curve.svg", "gallery.svg"}
 

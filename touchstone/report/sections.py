@@ -4,7 +4,7 @@ Tables and figures of the paper keep its numbers, what only the re-run has is nu
 """
 
 from collections.abc import Hashable, Iterable, Mapping
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,8 @@ from touchstone.study.config import Config
 from touchstone.study.schema import FigureDef, TableDef
 
 PAPER = "paper"  # the run whose numbers may be compared with the published ones
-OWN_SECTION = ("worst-case", "heat-map", "selection")  # plots that are not among the paper's figures
+# plots by the sections that show them, in the order of the report; the second has all that are in no other
+SECTIONS = (("worst-case", "heat-map"), (), ("selection",))
 
 LINKED = MARKDOWN._replace(linked=lambda text, claim: f"[{text}](#{anchor(claim)})")
 _COUNTS = ["certain", "inferred", "uncertain", "all"]
@@ -99,11 +100,11 @@ def own_tables(material: Material) -> dict[str, str]:
 
 
 def figure_labels(material: Material) -> dict[str, str]:
-    """Label the study's figures by their numbers in the paper; those that it does not have are numbered A1, A2, ..."""
+    """Label the study's figures by their numbers in the paper; others A1, A2, ... in the order of the report."""
     own, published = count(1), material.published
-    return {
-        n: escape(published[n].number) if n in published else f"Figure A{next(own)}" for n in material.study.figures
-    }
+    shown = [name for plots in SECTIONS for name in _figures(material, *plots)]
+    everything = dict.fromkeys([*shown, *material.study.figures])
+    return {n: escape(published[n].number) if n in published else f"Figure A{next(own)}" for n in everything}
 
 
 def figures(material: Material, *plots: str) -> str:
@@ -158,7 +159,7 @@ def _stands_in(material: Material, dataset: str | None) -> str:
 def _figures(material: Material, *plots: str) -> list[str]:
     """Names of the figures drawn by some plots, or of all that have no section of their own, of nets in this run."""
     there = {name: one for name, one in material.study.figures.items() if _has_nets(material, one)}
-    return [name for name, one in there.items() if (one.fn in plots if plots else one.fn not in OWN_SECTION)]
+    return [name for name, one in there.items() if (one.fn in plots if plots else one.fn not in chain(*SECTIONS))]
 
 
 # ---- the result
