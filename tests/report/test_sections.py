@@ -321,10 +321,17 @@ def test_pairs_of_attacks_are_counted_on_page_one_and_listed_by_net(material: Ma
     assert (study["pairs"], study["pair_verdicts"]) == (values["pairs"], values["pair_verdicts"])
 
 
-def test_statements_are_escaped(material: Material) -> None:
-    rows = rows_of(report.statements(material))
-    assert len(rows) == 13
-    assert rows[0][3] == r"5 of 6; open: std above minmax-printed under cw-l2, \|w\| \< 0.01"
+def test_statements_are_followed_by_what_they_rest_on(material: Material) -> None:
+    table, notes = report.statements(material).split("\n\n")
+    assert [row[0] for row in rows_of(table)] == [f"mm{number:02}" for number in range(1, 14)]
+    assert rows_of(table)[0][2:4] == ["holds", "undecided 1 of 2"]
+    first = r"- mm01: 5 of 6; open: std above minmax-printed under cw-l2, \|w\| \< 0.01; in the worst case "
+    assert notes.splitlines()[0].startswith(first)
+
+
+def test_a_statement_that_is_not_run_has_no_note(material: Material) -> None:
+    rows = material.tables["qualitative"].assign(verdict="not run", worst_verdict="not run")
+    assert report.statements(changed(material, qualitative=rows)).count("\n\n") == 0
 
 
 def test_figures_have_the_numbers_of_the_paper(material: Material) -> None:

@@ -405,9 +405,10 @@ def _numbered_pairs(material: Material) -> list[dict[str, str]]:
 
 
 def statements(material: Material) -> str:
-    """Return the statements of the paper that are not numbers; empty without any."""
-    shown = [_statement_row(row) for row in material.tables["qualitative"].to_dict("records")]
-    return _escaped(pd.DataFrame(shown)) if shown else ""
+    """Return the statements of the paper that are not numbers, then what their verdicts rest on; empty without any."""
+    rows = material.tables["qualitative"].to_dict("records")
+    table = _escaped(pd.DataFrame([_statement_row(row) for row in rows])) if rows else ""
+    return join(table, join(*(_statement_note(row) for row in rows), by="\n"))
 
 
 def _statement_row(row: Mapping[Hashable, Any]) -> dict[str, str]:
@@ -415,11 +416,19 @@ def _statement_row(row: Mapping[Hashable, Any]) -> dict[str, str]:
         "id": row["id"],
         "claim": " ".join(filter(None, (row["claim"], row["threshold"] and f"[threshold {row['threshold']}]"))),
         "published attacks": words.statement_verdict(row),
-        "detail": words.statement_detail(row),
         "worst case": words.statement_verdict(row, WORST_CASE),
-        "detail in the worst case": words.statement_detail(row, WORST_CASE),
         "published numbers agree": row["published_numbers_agree"],
     }
+
+
+def _statement_note(row: Mapping[Hashable, Any]) -> str:
+    """Return an item of what a statement's verdicts rest on; empty of one without, or for which numbers are missing."""
+    cases = {"": "", WORST_CASE: "in the worst case "}
+    found = {
+        say: words.statement_detail(row, case) for case, say in cases.items() if row[f"{case}verdict"] != "not run"
+    }
+    said = "; ".join(f"{say}{escape(detail)}" for say, detail in found.items() if detail)
+    return f"- {escape(row['id'])}: {said}" if said else ""
 
 
 # ---- how it came about
