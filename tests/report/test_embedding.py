@@ -51,6 +51,12 @@ def test_without_adversarial_points_a_kind_has_one_panel_and_a_failed_one_says_s
     assert "failed in epoch 3" in [text.get_text() for text in figure.findobj(Text)]
 
 
+def test_a_kind_that_is_not_part_of_the_run_is_only_named() -> None:
+    figure = tsne([Cloud("mmc", "not part of this run"), cloud(MADE)])
+    assert len(figure.axes) == 2
+    assert figure.get_supxlabel() == "mmc: not part of this run"
+
+
 FIRST = MODEL._replace(seed=1)  # seed 0 failed
 
 

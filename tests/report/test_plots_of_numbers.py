@@ -1,6 +1,5 @@
 """Plots of numbers and of single images: what they draw is compared with numbers computed here."""
 
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -174,10 +173,10 @@ def test_a_sweep_has_a_row_per_dataset_and_a_curve_per_model_and_attack() -> Non
     figure = sweeps.sweep(
         swept(*rows, along={"c": C, "s": {"std": 2.0, "adv": 4.0}}, datasets=("mnist", "cifar10")), metrics=["accuracy"]
     )
-    first, second, *empty = figure.axes
+    first, second = figure.axes
     assert {line.get_label() for line in first.lines} == {"a clean", "b clean", "a pgd 0.1", "a pgd 0.3"}
     assert (first.get_xscale(), second.get_xscale()) == ("symlog", "linear")
-    assert [ax.texts[0].get_text() for ax in empty] == ["not part of this run"] * 2
+    assert figure.get_supxlabel() == "cifar10: not part of this run"
     below, above = share_margins(0.75, 300)
     assert {(0.001, round(100 * (0.75 - below), 6)), (0.001, round(100 * (0.75 + above), 6))} <= band(first)
 
@@ -258,11 +257,20 @@ def test_accuracy_is_drawn_in_the_epochs_in_which_it_was_measured() -> None:
     np.testing.assert_allclose(test.lines[1].get_ydata(), [70, 80])
     assert {(1.0, 10.0), (1.0, 30.0)} <= band(test)
     assert test.lines[1].get_linestyle() == ":"
-    assert [ax.get_title() for ax in figure.axes] == [
-        f"{dataset}, {part}" for dataset, part in product(("mnist", "cifar10"), training.PARTS.values())
-    ]
-    assert "adv: gone" in texts(figure)
-    assert [len(ax.get_xticks()) > 0 for ax in figure.axes] == [True, True, False, False]
+    assert [ax.get_title() for ax in figure.axes] == [f"mnist, {part}" for part in training.PARTS.values()]
+    assert figure.get_supxlabel() == "cifar10: adv: gone"
+
+
+def test_a_dataset_without_a_training_has_no_panel_unless_none_has() -> None:
+    lacking = [Series[pd.DataFrame](name, "cifar10", name, "lenet", {}, {"-": "not part of this run"}) for name in "ab"]
+    figure = training.accuracy([Series("std", "mnist", "std", "lenet", {}, {"0": "failed in epoch 3"}), *lacking])
+    assert len(figure.axes) == 4
+    assert figure.get_supxlabel() == ""
+    assert "std: failed in epoch 3" in texts(figure)
+    assert [len(ax.get_xticks()) for ax in figure.axes] == [0] * 4
+    watched = pd.DataFrame({"epoch": [1], "train_robust": [0.5], "test_robust": [0.5]})
+    figure = training.accuracy([Series("std", "mnist", "std", "lenet", {"0": watched}), *lacking])
+    assert (len(figure.axes), figure.get_supxlabel()) == (2, "cifar10: not part of this run")
 
 
 def test_a_training_that_was_not_watched_has_no_such_curve() -> None:

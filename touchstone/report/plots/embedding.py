@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from touchstone.report.plots.style import canvas, say, styled
+from touchstone.report.plots.sources import NOT_PART
+from touchstone.report.plots.style import canvas, say, say_below, styled
 
 PALETTE = sns.color_palette("colorblind", 10)  # of classes, which are no defenses; in grey their digits tell them apart
 
@@ -50,6 +51,9 @@ def tsne(clouds: Sequence[Cloud]) -> Figure:
     Args:
         clouds: the kinds of models, in the order of drawing.
     """
+    there = [cloud for cloud in clouds if cloud.missing != NOT_PART]
+    lacking = [f"{cloud.label}: {cloud.missing}" for cloud in clouds if there and cloud.missing == NOT_PART]
+    clouds = there or clouds
     both = any(cloud.adversarial.any() for cloud in clouds)
     columns = 2 if both else min(2 if len(clouds) % 2 == 0 else 3, max(1, len(clouds)))
     lines = len(clouds) if both else -(-len(clouds) // columns)
@@ -60,6 +64,7 @@ def tsne(clouds: Sequence[Cloud]) -> Figure:
     panels = [(cloud, attacked) for cloud in clouds for attacked in ((False, True) if both else (False,))]
     for ax, (cloud, attacked) in zip(axes.ravel(), panels, strict=False):
         _panel(ax, cloud, attacked)
+    say_below(figure, lacking)
     if not clouds:
         say(axes[0, 0], "nothing to draw")
     return figure

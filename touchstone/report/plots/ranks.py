@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from touchstone.findings.ranks import RANKS
 from touchstone.report.plots.sources import Series
-from touchstone.report.plots.style import canvas, in_units, looks, say, styled
+from touchstone.report.plots.style import canvas, in_units, looks, say, say_below, styled
 
 NAMES = {f"rank{rank}": f"{rank}{'nd' if rank == 2 else 'rd' if rank == 3 else 'th'}" for rank in RANKS}
 Handles = dict[str, Any]  # name -> artist, of a legend
@@ -36,8 +36,8 @@ def newly(series: Sequence[Series[pd.DataFrame]]) -> Figure:
     missing = [f"{one.dataset}: {note}" for one in series if not one.runs for note in one.notes]
     if not there:
         say(axes[0, 0], "\n".join(missing) or "nothing to draw")
-    elif missing:
-        figure.supxlabel("\n".join(missing), fontsize="small", style="italic", color="0.3")
+    else:
+        say_below(figure, missing)
     handles: Handles = {}
     for number, (ax, one) in enumerate(zip(axes.ravel(), there, strict=False)):
         ax.set_title("\n".join([f"{one.dataset}: {one.label}", *one.gaps]))

@@ -1,6 +1,6 @@
 """One look for all figures, without pyplot's global state."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import Any, NamedTuple, ParamSpec
 
@@ -128,6 +128,12 @@ def canvas(rows: int, columns: int, *, height: float, **kwargs: Any) -> tuple[Fi
 def in_units(space: str) -> str:
     """Return what an axis of radii in a space is called."""
     return f"epsilon ({'pixels in [0, 1]' if space == 'pixel' else f'{space} values'})"
+
+
+def say_below(figure: Figure, notes: Sequence[str]) -> None:
+    """Write below a figure what it has no panel of, a line each; nothing without notes."""
+    if notes:
+        figure.supxlabel("\n".join(notes), fontsize="small", style="italic", color="0.3")
 
 
 def say(ax: Axes, text: str) -> None:

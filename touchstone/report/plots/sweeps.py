@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from touchstone.findings.tables import data_words
 from touchstone.ranges import Positive
 from touchstone.report.plots.numbers import Estimate, deviations, estimate
-from touchstone.report.plots.sources import Swept
-from touchstone.report.plots.style import OTHERS, canvas, say, styled
+from touchstone.report.plots.sources import NOT_PART, Swept
+from touchstone.report.plots.style import OTHERS, canvas, say, say_below, styled
 from touchstone.study.scale import METRICS
 
 LETTERS = 110  # that fit into a line of a legend
@@ -48,11 +48,14 @@ def sweep(swept: Swept, *, metrics: Sequence[str], sigmas: Positive | None = Non
         raise ValueError(f"give one metric, or one for each of {', '.join(swept.attacks)}; got {', '.join(metrics)}")
     shown = dict(zip(swept.attacks, cycle(metrics), strict=False))
     kinds = [(option, metric) for option in swept.along for metric in dict.fromkeys(metrics)]
-    figure, axes = canvas(len(swept.datasets), len(kinds), height=2.3 * len(swept.datasets) + 0.3)
-    for line, dataset in zip(axes, swept.datasets, strict=True):
+    there = {*swept.cells.loc[swept.cells["value"].notna(), "dataset"]}
+    datasets = [one for one in swept.datasets if one in there] or [*swept.datasets]
+    figure, axes = canvas(len(datasets), len(kinds), height=2.3 * len(datasets) + 0.3)
+    for line, dataset in zip(axes, datasets, strict=True):
         for ax, (option, metric) in zip(line, kinds, strict=True):
             attacks = [attack for attack, one in shown.items() if one == metric]
             _panel(ax, swept, Axis(dataset, option, metric), attacks, sigmas)
+    say_below(figure, [f"{dataset}: {NOT_PART}" for dataset in swept.datasets if dataset not in datasets])
     handles = {h.get_label(): h for ax in axes.ravel() for h in ax.get_legend_handles_labels()[0]}
     if handles:
         columns = max(1, LETTERS // (6 + max(map(len, handles))))
@@ -70,7 +73,7 @@ def _panel(ax: Axes, swept: Swept, axis: Axis, attacks: Sequence[str], sigmas: P
     ax.set_xlabel(axis.option)
     ax.set_ylabel(axis.metric.replace("_", " ") + (" (%)" if share else ""))
     if rows.empty:
-        say(ax, "not part of this run")
+        say(ax, NOT_PART)
         ax.set(xticks=[], yticks=[])
         return
     _scale(ax, sorted(places.values()))

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from touchstone.registry import nearest
-from touchstone.report.plots.sources import Series, Weights
-from touchstone.report.plots.style import Look, canvas, looks, styled
+from touchstone.report.plots.sources import NOT_PART, Series, Weights
+from touchstone.report.plots.style import Look, canvas, looks, say_below, styled
 
 
 @styled
@@ -62,7 +62,8 @@ def accuracy(
     Raises:
         ValueError: if a training was not watched.
     """
-    datasets = list(dict.fromkeys(one.dataset for one in series))
+    named = dict.fromkeys(one.dataset for one in series)
+    datasets = [*dict.fromkeys(one.dataset for one in series if one.runs)] or [*named]
     figure, axes = canvas(len(datasets), 2, height=2.3 * len(datasets) + 0.2, sharey=True)
     drawn = looks((one.label for one in series), {one.label: one.defense for one in series if one.label != one.model})
     for line, dataset in zip(axes, datasets, strict=True):
@@ -79,7 +80,16 @@ def accuracy(
             ax.grid(axis="y")
         line[0].set_ylabel(f"accuracy (%)\n{', '.join(KINDS[kind] for kind in kinds)}")
         line[1].legend()
+    say_below(figure, [_lacks(one, series) for one in named if one not in datasets])
     return figure
+
+
+def _lacks(dataset: str, series: Sequence[Series[pd.DataFrame]]) -> str:
+    """Say why nothing is drawn on a dataset."""
+    there = [one for one in series if one.dataset == dataset]
+    reasons = {reason for one in there for reason in one.missing.values()}
+    notes = [NOT_PART] if reasons == {NOT_PART} else [note for one in there for note in one.notes]
+    return f"{dataset}: {'; '.join(notes)}"
 
 
 def _curves(ax: Axes, one: Series[pd.DataFrame], curves: Mapping[str, Weights], look: Look, *, named: bool) -> None:
