@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from touchstone.findings.vocabulary import ELSEWHERE
+from touchstone.findings.vocabulary import ELSEWHERE, STANDS
 from touchstone.paths import Results
 from touchstone.report import glance
 from touchstone.report.material import Material
@@ -67,7 +67,8 @@ def test_clean_floor_and_all_others_are_counted_apart_and_so_is_what_was_not_run
 
 def test_what_occurs_nowhere_has_no_column() -> None:
     (row,) = grid(glance.by_study([study("a", {})]))
-    assert list(row)[-1] == "not run"
+    assert list(row)[2:7] == ["nets", "run", "reproduced", "higher", "lower"]
+    assert list(row)[7:] == [*(word for word, said in STANDS.items() if said.usual), "not run"]
 
 
 def test_a_claim_counts_once_whatever_other_readings_say() -> None:

@@ -25,6 +25,7 @@ NO_NET = "–"
 # kind of a claim -> what its row is called, in the order of the rows
 ROWS = dict(zip(reversed(KINDS), ("attacked", "floor", "clean"), strict=True)) | {"": "others"}
 FIRST = ("reproduced", "higher", "lower", "cannot tell", "not comparable", "other")  # columns of what was run
+USUAL = ("reproduced", "higher", "lower", "not run")  # have a column in any case
 SECOND = {word: word for word in STANDS} | {"label ambiguous": "doubtful label"}  # not what the first verdict is called
 _NET = ["cell_dataset", "cell_model", "cell_defense"]
 MOST = 6  # gaps and flags on a first page
@@ -95,20 +96,23 @@ def _table(heads: tuple[str, str], fates: Sequence[Fate]) -> str:
     """Return them as a table without its zeros; a verdict that is rare has a column only where it occurs."""
     if not fates:
         return ""
+    first, without = (
+        [word for word in words if word in USUAL or any(fate.first[word] for fate in fates)]
+        for words in (FIRST, NOT_RUN)
+    )
     second = [word for word, said in STANDS.items() if said.usual or any(fate.second.get(word) for fate in fates)]
-    without = [word for word in NOT_RUN if word == "not run" or any(fate.first[word] for fate in fates)]
     lines = [
         [
             fate.nets,
             sum(fate.first[name] for name in FIRST),
-            *(fate.first[name] for name in FIRST),
+            *(fate.first[name] for name in first),
             *(fate.second.get(word, 0) for word in second),
             *(fate.first[word] for word in without),
         ]
         for fate in fates
     ]
     texts = [[*map(escape, fate.whose), *(str(n or "") for n in line)] for fate, line in zip(fates, lines, strict=True)]
-    columns = [*heads, "nets", "run", *FIRST, *(SECOND[word] for word in second), *without]
+    columns = [*heads, "nets", "run", *first, *(SECOND[word] for word in second), *without]
     return pipe_table(pd.DataFrame(texts, columns=columns), right=columns[2:])
 
 
