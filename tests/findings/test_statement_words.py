@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from test_statements import CLEAN, CW, FGSM, HIGH, LOW, PGD, WIDE, ZERO, Case, reply, seeds
 from toy_records import header
 
 from touchstone.cell import ModelId
+from touchstone.findings.evidence import Caps
 from touchstone.findings.statements import TESTS, sampled
-from touchstone.findings.statements.comparisons import Comparison, Sampled, conclude
+from touchstone.findings.statements.comparisons import Comparison, Sampled, Trials, conclude
 from touchstone.findings.statements.measured import Samples, Training, Trainings, What, of_samples
 from touchstone.records import Attacked, Batch
 from touchstone.study.statements import Question, Statement
@@ -218,16 +220,48 @@ def test_a_loss_settles_and_scatters_at_its_end() -> None:
     [
         (5, [], "holds", "holds"),
         (0, [0.2] * 5, "holds", "holds"),
-        (0, [0.7] * 5, "fails", "undecided 0 of 1"),
+        (3, [], "holds", "undecided 0 of 1"),
+        (2, [], "undecided 0 of 1", "undecided 0 of 1"),
+        (0, [0.7] * 3, "undecided 0 of 1", "undecided 0 of 1"),
+        (0, [0.7] * 14, "fails", "undecided 0 of 1"),
         (2, [0.7] * 3, "undecided 0 of 1", "undecided 0 of 1"),
+        (0, [], "not run", "not run"),
     ],
 )
 def test_trainings_that_go_wrong(fails: int, accuracy: Sequence[float], unstable: str, stabler: str) -> None:
     ran: list[Any] = [[1.0]] * len(accuracy) + [None] * fails
-    given = trained({"a": ran, "b": [[1.0]] * 5, "c": [[1.0]] * 5}, "loss")
-    numbers = {"a": accuracy, "b": [0.7] * 5, "c": [0.7] * 5}
+    most = len(ran) or 5
+    given = trained({"a": ran, "b": [[1.0]] * most, "c": [[1.0]] * most}, "loss")
+    numbers = {"a": accuracy, "b": [0.7] * most, "c": [0.7] * most}
     assert asked_of_trainings("unstable b a", given, **numbers) == unstable
     assert asked_of_trainings("stabler b c a", given, **numbers) == stabler
+    if stabler == "holds":
+        assert asked_of_trainings("stabler b a c", given, **numbers) == "fails"
+    elif ran:
+        assert asked_of_trainings("unstable x a", given, **numbers) == "not run", "what is usual is not known"
+
+
+@pytest.mark.parametrize(("wrong", "n", "others", "m"), [(0, 3, 0, 3), (3, 3, 0, 3), (4, 5, 1, 6), (1, 7, 6, 8)])
+def test_trainings_are_counted_by_exact_tests(wrong: int, n: int, others: int, m: int) -> None:
+    def trials(k: int, count: int) -> dict[int, float]:
+        return {i: float(i < k) for i in range(count)}
+
+    alone, two = Trials("", trials(wrong, n), 0.2), Trials("", trials(wrong, n), trials(others, m))
+    assert alone.tails()[0] == pytest.approx(stats.binom.sf(wrong - 1, n, 0.2))
+    assert alone.tails()[1] == pytest.approx(stats.binom.cdf(wrong, n, 0.2))
+    of_all = (n + m, wrong + others, n)
+    assert two.tails()[0] == pytest.approx(stats.hypergeom.sf(wrong - 1, *of_all))
+    assert two.tails()[1] == pytest.approx(stats.hypergeom.cdf(wrong, *of_all))
+    for one in (alone, two):
+        low, high = one.bounds()
+        assert low <= one.difference <= high
+        assert low < high, "a few that all end alike are not all there are"
+    low, high = (bound + 0.2 for bound in alone.bounds())
+    assert (stats.binom.sf(wrong - 1, n, low), stats.binom.cdf(wrong, n, high)) == pytest.approx(
+        (0.05 if wrong else 1.0, 0.05 if wrong < n else 1.0)
+    )
+    assert math.isnan(Trials("", trials(1, 2), 0.2).tails()[0])
+    assert "2 of 3 seeds" in str(Trials("", trials(1, 2), trials(others, m)))
 
 
 def test_a_net_that_is_watched_decays_or_stays() -> None:
@@ -242,7 +276,7 @@ def test_a_net_that_is_watched_decays_or_stays() -> None:
 
 # ---- attacks, sample by sample
 
-N = 200
+N = 1000
 GEN = np.random.default_rng(0)
 NOISE = pd.Series(GEN.normal(0.0, 0.05, N))
 UP, DOWN = 2.0 + NOISE, 1.0 + NOISE[::-1].reset_index(drop=True)
@@ -289,8 +323,8 @@ def both(name: str, first: Any, second: Any) -> dict[tuple[str, str], pd.Series]
         ("as-strong pgd40-linf fgsm-linf", {}, "not run"),
         ("breaks-at-most 0.9 pgd40-linf", {(PGD, "reached"): HALF}, "holds"),
         ("breaks-at-most 0.3 pgd40-linf", {(PGD, "reached"): HALF}, "fails"),
-        ("breaks-at-most 0.98 pgd40-linf", {(PGD, "reached"): 0 * HALF + 1.0}, "holds"),
-        ("breaks-at-most 0.51 pgd40-linf", {(PGD, "reached"): HALF}, "undecided 0 of 1"),
+        ("breaks-at-most 0.99 pgd40-linf", {(PGD, "reached"): ALL}, "holds"),
+        ("breaks-at-most 0.5 pgd40-linf", {(PGD, "reached"): HALF}, "undecided 0 of 1"),
         ("breaks-at-most 0.3 pgd40-linf", {}, "not run"),
         ("fewer-pixels pgd40-linf", {(PGD, "distance"): DOWN, (PGD, "distance_values"): 2 * DOWN}, "holds"),
         ("fewer-pixels pgd40-linf", {(PGD, "distance"): DOWN, (PGD, "distance_values"): DOWN}, "fails"),
@@ -366,6 +400,25 @@ def test_three_nets_speak_for_others_and_one_for_itself() -> None:
     assert conclude([Comparison("x", Sampled({0: UP + 9, 1: DOWN, 2: UP}), 1.0)]).word == "undecided", "they scatter"
     above, _ = Comparison("x", Sampled({0: UP}), 2.0).tails()
     assert above == pytest.approx(Comparison("x", dict(UP), 2.0).tails()[0]), "as Student's test over the samples"
+
+
+def test_samples_of_a_share_that_all_agree_do_not_make_it_exact() -> None:
+    alike = Comparison("x", Sampled({0: NONE[:32]}), 0.0, margin=-0.02, or_equal=True)
+    assert conclude([alike]).word == "undecided", "up to three of 32 may differ"
+    assert conclude([Comparison("x", Sampled({0: NONE}), 0.0, margin=-0.02, or_equal=True)]).word == "holds"
+    assert conclude([Comparison("x", Sampled({0: 7 * ALL}), 7.0, or_equal=True)]).word == "holds", "a count is exact"
+
+
+def test_samples_count_beside_three_nets_as_far_as_they_are_not_all_there_are() -> None:
+    def asked(population: int | None) -> str:
+        made = Case().add({("a", PGD): LOW, ("a", FGSM): LOW})
+        known = {What(PGD, "left", 0.3): ALL, What(PGD, "new_rank", 0.3): pd.Series([2.0, 2.0, 2.0, 3.0, 4.0, 5.0])}
+        of = {NETS["a"]._replace(seed=seed): known for seed in range(3)}
+        cut = {(M, "lenet", "a", PGD): Caps(population=population)}
+        return reply(made.asked("second-class-throughout pgd40-linf", measured=Samples(of), caps=cut))
+
+    assert [asked(None), asked(1000)] == ["holds", "holds"]
+    assert asked(10_000).startswith("undecided")
 
 
 def test_a_sample_counts_once_in_what_is_measured_of_it() -> None:

@@ -16,7 +16,17 @@ from touchstone.cell import ThreatSpec
 from touchstone.findings import statements
 from touchstone.findings.cells import COLUMNS
 from touchstone.findings.evidence import Caps, Trial
-from touchstone.findings.statements.comparisons import Comparison, Enough, Outcome, conclude, most
+from touchstone.findings.statements.comparisons import (
+    Comparison,
+    Drawn,
+    Enough,
+    Mean,
+    Outcome,
+    conclude,
+    most,
+    sampling,
+)
+from touchstone.findings.statements.scope import mean, minus
 from touchstone.study import statements as written
 from touchstone.study.statements import Statement
 
@@ -84,6 +94,20 @@ def test_one_comparison_decides_or_does_not(
     left: Sequence[float], right: Sequence[float], more: dict[str, Any], verdict: str
 ) -> None:
     assert said(conclude([Comparison("a", numbers(left), numbers(right), **more)])) == verdict
+
+
+def test_what_samples_leave_open_widens_the_bounds_and_more_seeds_do_not_help() -> None:
+    values = (0.7, 0.9, 0.65, 0.8)
+    scatter = np.var(values, ddof=1) / 4
+    known = Mean.of(Drawn(numbers(values), 0.05))
+    assert known.variance == pytest.approx(scatter + 0.05**2)
+    assert known.variance**2 / known.freedom == pytest.approx(scatter**2 / 3), "it has no degrees of freedom of its own"
+    alike = Comparison("", Drawn(numbers([0.7] * 9), 0.05), 0.6)
+    assert alike.tails() == pytest.approx((stats.norm.sf(2.0), stats.norm.cdf(2.0)))
+    assert alike.bounds() == pytest.approx((0.1 - 1.6449 * 0.05, 0.1 + 1.6449 * 0.05), abs=1e-5)
+    left, right = Drawn(numbers(HIGH), 0.03), Drawn(numbers(LOW), 0.04)
+    assert (sampling(minus(left, right)), sampling(mean([left, right]))) == pytest.approx((0.05, 0.035))
+    assert said(conclude([Comparison("", Drawn(numbers(HIGH), math.nan), 0.5)])) == "undecided 0 of 1"
 
 
 def test_a_statement_holds_if_all_hold_and_fails_by_the_corrected_bound_of_one() -> None:
@@ -388,6 +412,37 @@ EPOCHS, STEPS, IMAGES = "epochs 5 instead of 50", "steps 10 instead of 40", "30 
 def test_what_a_cap_cut_short_says_nothing_of_the_papers_numbers(cut: Caps, of: str, verdict: str, why: str) -> None:
     found = Case().add(BOTH).asked("above mm std", caps={("mnist", "lenet", "mm", of): cut})
     assert (found["verdict"], found["why"]) == (verdict, why)
+
+
+@pytest.mark.parametrize(
+    ("test", "found", "n", "verdict"),
+    [
+        ("broken cw-l2", {("mm", CW): ZERO}, 32, "undecided 0 of 1"),
+        ("broken cw-l2", {("mm", CW): ZERO}, 1000, "holds"),
+        ("broken cw-l2", {("mm", CW): ZERO}, 10_000, "holds"),
+        ("above mm std", BOTH, 32, "undecided 0 of 1"),
+        ("above mm std", BOTH, 1000, "holds"),
+        ("mean-gain mm std", BOTH, 32, "undecided 0 of 1"),
+        ("number-at-most rho_near 0.05 mm", {("mm", "rho_near"): ZERO}, 32, "undecided 0 of 1"),
+        ("decreasing fuzziness std adv", {("std", "fuzziness"): HIGH, ("adv", "fuzziness"): LOW}, 32, "holds"),
+    ],
+)
+def test_fewer_samples_than_there_are_widen_the_bounds(test: str, found: Numbers, n: int, verdict: str) -> None:
+    """Three seeds that agree on 32 images have them in common, and not the others."""
+    case = Case().add(found)
+    for cell in case.cells:
+        cell |= {"n": n, "met": n}
+    whole = {("mnist", "lenet", name, of): Caps(population=10_000) for name in ("mm", "std") for of in (PGD, CW, CLEAN)}
+    assert reply(case.asked(test, caps=whole)) == verdict
+
+
+def test_a_half_width_over_samples_counts_as_far_as_they_are_not_all_there_are() -> None:
+    case = Case().add({("mm", CW): HIGH, ("std", CW): LOW}, metric="rho_adv", epsilon=math.nan)
+    for cell in case.cells:
+        cell |= {"n": 32, "met": 32, "half": 0.3}
+    for population, verdict in ((None, "holds"), (10_000, "undecided 0 of 1")):
+        caps = {("mnist", "lenet", name, CW): Caps(population=population) for name in ("mm", "std")}
+        assert reply(case.asked("more-robust rho_adv mm std", caps=caps)) == verdict
 
 
 # ---- in the worst case

@@ -6,6 +6,7 @@ A statement's test is clauses of a small language (`touchstone.study.statements`
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
@@ -82,7 +83,8 @@ def qualitative(
     numbers = index(derive(cells, near_zero=near_zero, reference=reference))
     with_cell = claims[(claims["out_of_scope"] == "") & (claims["cell_metric"] != "")]
     claimed = [Claim.of(row, HEADLINE) for row in with_cell.to_dict("records")]
-    scope = partial(Scope, claimed, numbers=numbers, samples=measured or Samples(), trainings=trained or Trainings())
+    samples = replace(measured or Samples(), caps=caps)
+    scope = partial(Scope, claimed, numbers=numbers, samples=samples, trainings=trained or Trainings(), caps=caps)
     others = dict(cells.loc[cells["stand_in"] != "", ["dataset", "stand_in"]].itertuples(index=False, name=None))
     rows = []
     for one in statements:

@@ -5,6 +5,7 @@ What an attack does to one net is known as well as its samples tell, so that a s
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import pandas as pd
 
@@ -90,12 +91,14 @@ def _helps_more(scope: Scope, many: str, few: str, other_many: str, other_few: s
 
 def _restarts(scope: Scope, net: Net, many: str, few: str) -> Sampled:
     """Return by how much a sample is broken more often with more restarts, a mean over radii."""
-    parts = [
-        scope.samples.apart(net, What(few, LEFT, radius), What(many, LEFT, radius)).nets
+    found = [
+        scope.samples.apart(net, What(few, LEFT, radius), What(many, LEFT, radius))
         for radius in _radii(scope, net, many, few)
     ]
+    parts = [one.nets for one in found]
     seeds = set(parts[0]).intersection(*parts) if parts else set()
-    return Sampled({seed: pd.concat([part[seed] for part in parts], axis=1).mean(axis=1) for seed in seeds})
+    means = {seed: pd.concat([part[seed] for part in parts], axis=1).mean(axis=1) for seed in seeds}
+    return Sampled(means, max((one.part for one in found), default=0.0))
 
 
 def _breaks_at_most(scope: Scope, share: str, *attacks: str) -> Iterator[Check]:
@@ -150,14 +153,14 @@ def _second_class_throughout(scope: Scope, *attacks: str) -> Iterator[Check]:
     for attack in attacks:
         for net in scope.claimed():
             for radius in scope.radii(net, attack) or [math.inf]:
-                ranks = scope.samples.get(net, What(attack, NEW_RANK, radius))
-                yield from _ahead(f"{net} {attack} {radius:g}", Sampled(ranks))
+                ranks = scope.samples.one(net, What(attack, NEW_RANK, radius))
+                yield from _ahead(f"{net} {attack} {radius:g}", ranks)
 
 
 def _ahead(label: str, ranks: Sampled) -> Iterator[Check]:
     for rank in RANKS[1:]:
         apart = {seed: (of == 2).astype(float) - (of == rank) for seed, of in ranks.nets.items()}
-        yield Comparison(f"{label}, class 2 over class {rank}", Sampled(apart), 0.0)
+        yield Comparison(f"{label}, class 2 over class {rank}", replace(ranks, nets=apart), 0.0)
 
 
 def _later_classes_grow(scope: Scope, *attacks: str) -> Iterator[Check]:
@@ -165,7 +168,7 @@ def _later_classes_grow(scope: Scope, *attacks: str) -> Iterator[Check]:
     for attack in attacks:
         for net in scope.claimed():
             radii = scope.radii(net, attack) or [math.inf]
-            ranks = [Sampled(scope.samples.get(net, What(attack, NEW_RANK, one))) for one in (radii[0], radii[-1])]
+            ranks = [scope.samples.one(net, What(attack, NEW_RANK, one)) for one in (radii[0], radii[-1])]
             first, last = (_in_classes(one, (3, 4, 5)) for one in ranks)
             yield Comparison(f"{net} {attack}, classes 3 to 5 at {radii[-1]:g} over {radii[0]:g}", last, first)
 
@@ -179,14 +182,16 @@ def _more_in_second_class(scope: Scope, attack: str, more: str, *less: str) -> I
 
 
 def _in_classes(ranks: Sampled, classes: tuple[int, ...]) -> Sampled:
-    return Sampled({seed: of.isin(classes).astype(float) for seed, of in ranks.nets.items()})
+    return replace(ranks, nets={seed: of.isin(classes).astype(float) for seed, of in ranks.nets.items()})
 
 
 def _pooled(scope: Scope, net: Net, attack: str) -> Sampled:
     """Return the ranks of all samples that an attack breaks, each at the first radius that does."""
-    parts = [scope.samples.get(net, What(attack, NEW_RANK, one)) for one in scope.samples.radii(net, attack, NEW_RANK)]
-    seeds = sorted(set[int]().union(*parts))
-    return Sampled({seed: pd.concat([part[seed] for part in parts if seed in part]) for seed in seeds})
+    radii = scope.samples.radii(net, attack, NEW_RANK)
+    found = [scope.samples.one(net, What(attack, NEW_RANK, one)) for one in radii]
+    seeds = sorted(set[int]().union(*(one.nets for one in found)))
+    ranks = {seed: pd.concat([one.nets[seed] for one in found if seed in one.nets]) for seed in seeds}
+    return Sampled(ranks, max((one.part for one in found), default=0.0))
 
 
 TESTS: Mapping[str, Test] = {
