@@ -1,9 +1,11 @@
 """All statements of the six studies: none is missing, and printed numbers taken for ours give what the papers print."""
 
 import csv
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pytest
@@ -19,10 +21,15 @@ from touchstone.study.checks import load_study
 from touchstone.study.claim import Claim
 from touchstone.study.claims import HEADLINE
 from touchstone.study.scale import COMPARED, ERRORS
+from touchstone.study.schema import Study
+from touchstone.study.statements import Statement
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "claims" / "qualitative.csv"
 COUNTS = {"critic": 11, "margin": 16, "minmax": 13, "pcloss": 19, "pdpgd": 13, "weightpen": 13}
+# evidence that a statement does not name: PC on MNIST is printed in Table 1 and repeated in Table 2; figure 4.4 is of
+# an attack of Table 4.1a too
+MORE = {"pc04": "Table 1", "cr08": "Table 4.1a"}
 SAME = ("paper", "claim", "how_to_test", "published_numbers_agree")
 
 
@@ -52,18 +59,40 @@ def test_every_statement_says_what_was_collected() -> None:
     for name, parts in mine.items():
         for part in parts:
             assert {key: part[key] for key in SAME} == {key: collected[name][key] for key in SAME}, name
-            assert {*part["evidence_table"].split("; ")} - {*collected[name]["evidence_table"].split("; ")} <= {
-                "Table 1" if name == "pc04" else "",  # PC on MNIST is printed there, and repeated in Table 2
-            }, name
+            more = {*part["evidence_table"].split("; ")} - {*collected[name]["evidence_table"].split("; ")}
+            assert more <= {MORE.get(name, "")}, name
+
+
+class Printed(NamedTuple):
+    """What a study prints."""
+
+    definition: Study
+    claims: pd.DataFrame
+    statements: tuple[Statement, ...]
+
+
+@cache
+def read(study: str) -> Printed:
+    files = study_files(study, ROOT)
+    definition = load_study(files)
+    known = claims.known(definition)
+    table = claims.load(claims.read(files.claims), study, known, tried(definition), definition.readings)
+    return Printed(definition, table, written.load(written.read(files.statements), study, known, table))
+
+
+def replies(study: str, cells: Sequence[Mapping[str, Any]], **more: Any) -> dict[str, str]:
+    """What becomes of a study's statements with some numbers."""
+    definition, table, said = read(study)
+    frame = pd.DataFrame(cells, columns=COLUMNS)
+    about = {"worst": {}, "caps": {}, "near_zero": "", "reference": definition.reference, **more}
+    found = statements.qualitative(said, table, frame, **about).to_dict("records")
+    return {row["id"]: f"{row['verdict']} {row['right']}/{row['compared']}" for row in found}
 
 
 @cache
 def as_printed(study: str) -> Mapping[str, str]:
     """What becomes of a study's statements where each printed number is that of three nets."""
-    files = study_files(study, ROOT)
-    definition = load_study(files)
-    known = claims.known(definition)
-    table = claims.load(claims.read(files.claims), study, known, tried(definition), definition.readings)
+    _, table, _ = read(study)
     numbers = {}
     for row in table[(table["out_of_scope"] == "") & ~table["cell_metric"].isin(["", *COMPARED])].to_dict("records"):
         claim = Claim.of(row, HEADLINE)
@@ -73,10 +102,7 @@ def as_printed(study: str) -> Mapping[str, str]:
         where["norm"] = "none" if claim.clean else "l2"
         three = seeds(*[1.0 - value if wrong else value] * 3, **where)
         numbers.setdefault((*claim.place[:4], metric, claim.epsilon), three)  # Table 5 repeats some, printed otherwise
-    cells = pd.DataFrame([cell for one in numbers.values() for cell in one], columns=COLUMNS)
-    said = written.load(written.read(files.statements), study, known, table)
-    found = statements.qualitative(said, table, cells, worst={}, caps={}, near_zero="", reference=definition.reference)
-    return {row["id"]: f"{row['verdict']} {row['right']}/{row['compared']}" for row in found.to_dict("records")}
+    return replies(study, [cell for one in numbers.values() for cell in one])
 
 
 HOLDS = {
@@ -104,3 +130,26 @@ def test_printed_numbers_support_what_they_are_said_to(study: str) -> None:
     for name, verdict in found.items():
         if agree[name.partition("-")[0]] in ("figure only", "text only"):
             assert verdict.startswith(("not run", "not testable")), name
+
+
+# ---- statements that ask what their sentence says
+
+
+@pytest.mark.parametrize(
+    ("boundary", "high", "verdict"),
+    [
+        (0.34, 0.98, "holds 2/2"),
+        (0.60, 0.98, "fails 1/2"),
+        (0.34, 0.80, "fails 1/2"),
+        (0.96, 0.99, "fails 1/2"),
+        (0.34, None, "not run 1/2"),
+    ],
+)
+def test_examples_at_the_boundary_are_ambiguous_and_the_others_are_not(
+    boundary: float, high: float | None, verdict: str
+) -> None:
+    """A larger confidence for the attack that aims at one is no answer."""
+    net = {"model": "mlp-1200", "defense": "critic-mlp-printed", "norm": "l2", "epsilon": math.nan}
+    cells = seeds(*[boundary] * 3, **net, attack="cw-l2", metric="avg_confidence")
+    cells += seeds(*[high] * 3, **net, attack="high-confidence-l2", metric="avg_confidence") if high else []
+    assert replies("critic", cells)["cr08-confidence"] == verdict
