@@ -144,15 +144,17 @@ def test_what_becomes_of_numbers(test: str, rows: Rows, verdict: str) -> None:
 
 
 def test_what_an_attack_misses_is_the_gap_to_the_worst_case() -> None:
-    def gaps(*values: float) -> str:
+    def gaps(*values: float, test: str = "misses") -> str:
         made = Case().add({("a", CW): HIGH}, epsilon=1.0)
         for radius, value in zip((1.0, 2.0), values, strict=True):
             cell = {"attack": CW, "protocol": "worst", "metric": "attack_gap", "epsilon": radius}
             made.cells += seeds(*[value] * 3, defense="a", **cell)
-        return reply(made.asked("misses cw-l2 a"))
+        return reply(made.asked(f"{test} cw-l2 a"))
 
     assert [gaps(0.1, 0.0), gaps(0.01, 0.02)] == ["holds", "fails"]
     assert case("misses cw-l2 a", {"a cw": HIGH}) == "not run"
+    assert [gaps(0.01, 0.02, test="finds-all"), gaps(0.0, 0.03, test="finds-all")] == ["holds", "fails"]
+    assert case("finds-all cw-l2 a", {"a cw": HIGH}) == "not run"
 
 
 def test_a_clause_may_be_about_some_attacks_alone() -> None:

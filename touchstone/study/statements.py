@@ -87,6 +87,7 @@ TESTS = {
     "ascending": Words({"metric": _UNDER, "first": "attack"}, "others", "attack"),
     "falls-to": Words({"share": "number"}),
     "misses": Words({"attack": "attack"}, "defenses"),
+    "finds-all": Words({"attack": "attack"}, "defenses"),
     # without an attack
     "costs-clean": Words({"defense": "defense", "slight": "dataset", "clear": "dataset"}),
     "decreasing": Words({"metric": _PLAIN, "first": "defense"}, "others"),
