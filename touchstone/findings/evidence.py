@@ -21,7 +21,7 @@ from touchstone.findings.intervals import (
     pooled_deviation,
 )
 from touchstone.study.claim import Claim, Place
-from touchstone.study.scale import COMPARED, LOG, LOGIT, METRICS, RHO_NEAR, SHARE
+from touchstone.study.scale import COMPARED, LOG, LOGIT, METRICS, SHARE, measure
 
 
 class Trial(NamedTuple):
@@ -48,7 +48,6 @@ class Trial(NamedTuple):
 
 Worst = Mapping[tuple[str, str], Trial | str]  # (dataset, attack) -> it, or why nothing tests it
 JUDGED = METRICS | {UNDER_THREAT: SHARE, ATTACK_GAP: SHARE}  # what numbers of ours may be
-SAMPLED = JUDGED | {RHO_NEAR: SHARE}  # what may read samples
 NO_SCATTER = Deviation(0.0, 1)  # of one net that others trained: no other one is meant
 SEPARATOR = "; "  # between the texts of a column that holds several: why, caps, stands_why
 
@@ -214,9 +213,9 @@ def _inside(cell: Cell) -> float | None:
 
 
 def behind(metric: str, seeds: Sequence[Cell], population: int | None) -> Samples:
-    """Return the samples behind a mean over seeds, which share them; none behind a metric that is not of SAMPLED."""
+    """Return the samples behind a mean over seeds, which share them."""
     n, met = min(cell.n for cell in seeds), min(cell.met for cell in seeds)
-    sampling = SAMPLED[metric].sampling if metric in SAMPLED else "none"
+    sampling = (JUDGED.get(metric) or measure(metric)).sampling
     half = None if sampling == "binomial" else float(np.mean([cell.half for cell in seeds]))
     return Samples(n, met, None if sampling == "none" else population, half)
 

@@ -16,7 +16,7 @@ import pandas as pd
 from touchstone.registry import nearest
 from touchstone.study.claims import Known, Sheet, decimal, raise_problems, read_sheet
 from touchstone.study.config import SLUG
-from touchstone.study.scale import METRICS, RHO_NEAR, SILHOUETTE
+from touchstone.study.scale import METRICS, RHO_NEAR, SILHOUETTE, TENSOR
 from touchstone.weight_metrics import WEIGHT_METRICS
 
 COLUMNS = ["paper", "id", "claim", "evidence_table", "how_to_test", "published_numbers_agree", "test"]
@@ -40,7 +40,6 @@ NAMES = {
     "metric under attack": (*_UNDER_ATTACK, RHO_NEAR),
     "metric of trainings": OF_TRAINING,
 }
-TENSOR = "@"  # before the tensor that a metric of weights is of, where it is not the first that is measured
 
 
 class Words(NamedTuple):
@@ -92,6 +91,7 @@ TESTS = {
     "costs-clean": Words({"defense": "defense", "slight": "dataset", "clear": "dataset"}),
     "decreasing": Words({"metric": _PLAIN, "first": "defense"}, "others"),
     "decreasing-somewhere": Words({"metric": _PLAIN, "first": "defense"}, "others"),
+    "no-less": Words({"metric": _PLAIN, "defense": "defense"}, "references"),
     "clearly-below": Words({"metric": _PLAIN, "defense": "defense"}, "references"),
     "keeps-clean": Words({"defense": "defense"}, "references"),
     "alike-clean": Words({"first": "defense"}, "others"),
@@ -111,6 +111,8 @@ TESTS = {
     "stays": Words({}, "defenses"),
     # attacks, sample by sample on one net
     "nearer": Words({"attack": "attack"}, "others", "attack"),
+    "nearer-by": Words({"share": "number", "attack": "attack"}, "others", "attack"),
+    "little-nearer": Words({"attack": "attack"}, "others", "attack"),
     "leaves-least": Words({"attack": "attack"}, "others", "attack"),
     "leaves-more": Words({"share": "number", "attack": "attack"}, "others", "attack"),
     "as-strong": Words({"attack": "attack"}, "others", "attack"),

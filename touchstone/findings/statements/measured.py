@@ -67,10 +67,10 @@ class Samples:
         """Return a number of a net."""
         return Sampled(self.get(net, what), self._part(net, what.attack))
 
-    def apart(self, net: tuple[str, str, str], left: What, right: What) -> Sampled:
-        """Return the difference of two numbers, sample by sample that has both."""
+    def apart(self, net: tuple[str, str, str], left: What, right: What, times: float = 1.0) -> Sampled:
+        """Return the difference of two numbers, the first so many times, sample by sample that has both."""
         first, second = self.get(net, left), self.get(net, right)
-        apart = {seed: (first[seed] - second[seed]).dropna() for seed in first.keys() & second.keys()}
+        apart = {seed: (times * first[seed] - second[seed]).dropna() for seed in first.keys() & second.keys()}
         return Sampled(apart, max(self._part(net, what.attack) for what in (left, right)))
 
     def _part(self, net: tuple[str, str, str], attack: str) -> float:

@@ -4,8 +4,9 @@ What an attack does to one net is known as well as its samples tell, so that a s
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 import pandas as pd
 
@@ -25,6 +26,9 @@ from touchstone.study.scale import EDGE_POINTS, METRICS, POINTS
 
 ABOUT = 0.25  # the share by which costs that are "about the same" may differ: the widest tolerance of METRICS
 RANKS = range(2, 11)  # of the classes that a misclassified sample may fall into
+LATER = (3, 4, 5)  # of these, the ones after the second
+
+PerSample: TypeAlias = "Mapping[int, pd.Series[float]]"  # seed -> a value of every sample
 
 
 def _radii(scope: Scope, net: Net, attack: str, other: str) -> list[float]:
@@ -40,6 +44,25 @@ def _nearer(scope: Scope, attack: str, *others: str) -> Iterator[Check]:
         for net in scope.claimed():
             apart = scope.samples.apart(net, What(other, DISTANCE), What(attack, DISTANCE))
             yield Comparison(f"{net}, distance of {other} over {attack}", apart, 0.0)
+
+
+def _nearer_by(scope: Scope, share: str, attack: str, *others: str) -> Iterator[Check]:
+    """An attack's points are nearer than each other's by at least a share of its distance, where both break."""
+    for other in others:
+        for net in scope.claimed():
+            what = What(other, DISTANCE), What(attack, DISTANCE)
+            apart = scope.samples.apart(net, *what, times=1.0 - float(share))
+            yield Comparison(f"{net}, distance of {other} less {share} over {attack}", apart, 0.0, or_equal=True)
+
+
+def _little_nearer(scope: Scope, attack: str, *others: str) -> Iterator[Check]:
+    """An attack's points are nearer than each other's by the tolerance of a norm at most, where both break."""
+    most = METRICS["mean_norm"].tolerance(1.0)
+    for other in others:
+        for net in scope.claimed():
+            what = What(attack, DISTANCE), What(other, DISTANCE)
+            apart = scope.samples.apart(net, *what, times=1.0 / (1.0 - most))
+            yield Comparison(f"{net}, distance of {attack} over {other} less {most:g}", apart, 0.0, or_equal=True)
 
 
 def _leaves_least(scope: Scope, attack: str, *others: str) -> Iterator[Check]:
@@ -164,13 +187,25 @@ def _ahead(label: str, ranks: Sampled) -> Iterator[Check]:
 
 
 def _later_classes_grow(scope: Scope, *attacks: str) -> Iterator[Check]:
-    """Of the samples that an attack newly breaks, a larger share falls into classes 3 to 5 at its last radius."""
+    """The share of classes 3 to 5 among the samples that an attack newly breaks grows along its radii.
+
+    Every sample counts once, so that a radius with a few of them has no more say: whether it falls into these classes
+    goes with the place of its radius among all (Cochran, 1954; Armitage, 1955).
+    """
     for attack in attacks:
         for net in scope.claimed():
-            radii = scope.radii(net, attack) or [math.inf]
-            ranks = [scope.samples.one(net, What(attack, NEW_RANK, one)) for one in (radii[0], radii[-1])]
-            first, last = (_in_classes(one, (3, 4, 5)) for one in ranks)
-            yield Comparison(f"{net} {attack}, classes 3 to 5 at {radii[-1]:g} over {radii[0]:g}", last, first)
+            radii = scope.samples.radii(net, attack, NEW_RANK)
+            found = [scope.samples.one(net, What(attack, NEW_RANK, one)) for one in radii]
+            later = [_in_classes(one, LATER).nets for one in found]
+            place = [{seed: 0.0 * of + i for seed, of in one.items()} for i, one in enumerate(later)]
+            part = max((one.part for one in found), default=0.0)
+            label = f"{net} {attack}, classes 3 to 5 along the radii"
+            yield Comparison(label, Sampled(_covariance(_all(later), _all(place)), part), 0.0)
+
+
+def _covariance(left: PerSample, right: PerSample) -> PerSample:
+    """Return, sample by sample, the product of two deviations from the mean."""
+    return {seed: (of - of.mean()) * (right[seed] - right[seed].mean()) for seed, of in left.items()}
 
 
 def _more_in_second_class(scope: Scope, attack: str, more: str, *less: str) -> Iterator[Check]:
@@ -189,13 +224,19 @@ def _pooled(scope: Scope, net: Net, attack: str) -> Sampled:
     """Return the ranks of all samples that an attack breaks, each at the first radius that does."""
     radii = scope.samples.radii(net, attack, NEW_RANK)
     found = [scope.samples.one(net, What(attack, NEW_RANK, one)) for one in radii]
-    seeds = sorted(set[int]().union(*(one.nets for one in found)))
-    ranks = {seed: pd.concat([one.nets[seed] for one in found if seed in one.nets]) for seed in seeds}
-    return Sampled(ranks, max((one.part for one in found), default=0.0))
+    return Sampled(_all([one.nets for one in found]), max((one.part for one in found), default=0.0))
+
+
+def _all(parts: Sequence[PerSample]) -> PerSample:
+    """Return the values of several parts together, net by net."""
+    seeds = sorted(set[int]().union(*parts))
+    return {seed: pd.concat([part[seed] for part in parts if seed in part], ignore_index=True) for seed in seeds}
 
 
 TESTS: Mapping[str, Test] = {
     "nearer": _nearer,
+    "nearer-by": _nearer_by,
+    "little-nearer": _little_nearer,
     "leaves-least": _leaves_least,
     "leaves-more": _leaves_more,
     "as-strong": _as_strong,
