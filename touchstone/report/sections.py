@@ -417,8 +417,12 @@ def _statement_row(row: Mapping[Hashable, Any]) -> dict[str, str]:
         "detail": words.statement_detail(row),
         "worst case": words.statement_verdict(row, WORST_CASE),
         "detail in the worst case": words.statement_detail(row, WORST_CASE),
-        "published numbers agree": row["published_numbers_agree"],
+        "published numbers agree": SEPARATOR.join(filter(None, (row["published_numbers_agree"], _as_printed(row)))),
     }
+
+
+def _as_printed(row: Mapping[Hashable, Any]) -> str:
+    return row["as_printed"] and f"by the same test: {row['as_printed']}"
 
 
 # ---- how it came about

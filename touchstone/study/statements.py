@@ -117,7 +117,7 @@ TESTS = {
     "leaves-more": Words({"share": "number", "attack": "attack"}, "others", "attack"),
     "as-strong": Words({"attack": "attack"}, "others", "attack"),
     "gains-most": Words({"attack": "attack", "other": "attack", "defense": "defense"}),
-    "helps-more": Words({"many": "attack", "few": "attack", "other_many": "attack", "other_few": "attack"}),
+    "helps-most": Words({"many": "attack", "few": "attack", "defense": "defense"}),
     "breaks-at-most": Words({"share": "number"}, "attacks", "attack"),
     "fewer-pixels": Words({}, "attacks", "attack"),
     "weaker-net": Words({"weak": "defense", "strong": "defense"}, "attacks", "attack"),

@@ -295,6 +295,8 @@ def conclude(
     for state in ("reversed", "open", "no number"):
         those = [_text(check, states) for check, its in found if its == state]
         why += [f"{state}: {_some(those)}"] if those else []
+    lost = [_text(one, states) for one, its in found if its == "right" and _lost(one, states)]
+    why += [f"right, but not everywhere: {_some(lost)}"] if lost else []
     absent = [f"the run lacks a net or an attack of: {clause}" for clause in nothing]
     why += [*absent, *(f"left out: {text}" for text in left_out)]
     word = _word({state for _, state in found} | ({"no number"} if absent or not checks else set()))
@@ -355,6 +357,11 @@ def _text(check: Check, states: Mapping[int, State]) -> str:
         return check.label if states[id(check)] == "no number" else str(check)
     won, lost = _score(check, states)
     return f"{check.label}: surely {won}, surely not {lost} of {len(check.groups)}, {check.needed} needed"
+
+
+def _lost(check: Check, states: Mapping[int, State]) -> int:
+    """Count the groups that are not right for sure among those of which some are enough."""
+    return _score(check, states)[1] if isinstance(check, Enough) else 0
 
 
 def _score(check: Enough, states: Mapping[int, State]) -> tuple[int, int]:
