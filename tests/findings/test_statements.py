@@ -149,6 +149,21 @@ def test_most_needs_more_than_half() -> None:
     assert said(conclude([over(won, ((), LOW), unsure)])) == "not run"
 
 
+@pytest.mark.parametrize(
+    ("needed", "sure", "verdict"),
+    [(1, 1, "holds"), (1, 0, "undecided 0 of 1"), (2, 2, "holds"), (2, 1, "undecided 0 of 1"), (3, 0, "holds")],
+)
+def test_where_some_of_many_are_enough_each_has_to_be_surer(needed: int, sure: int, verdict: str) -> None:
+    """The best of three is right by chance more often than one; where all are needed none is chosen."""
+    nearly = Comparison("", numbers((0.553, 0.573, 0.553)), numbers((0.50, 0.52, 0.54)))
+    surely = Comparison("", numbers(HIGH), numbers(LOW))
+    assert 0.05 / 2 < nearly.tails()[0] < 0.05
+    assert surely.tails()[0] < 0.05 / 3
+    groups = tuple((one,) for one in [surely] * sure + [nearly] * (3 - sure))
+    assert said(conclude([Enough("", groups, needed)])) == verdict
+    assert Enough("", groups, needed).level == pytest.approx(0.05 / (4 - needed))
+
+
 def test_the_detail_says_what_decides() -> None:
     checks = [
         Comparison("a", numbers(LOW), numbers(HIGH)),

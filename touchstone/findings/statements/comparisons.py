@@ -232,6 +232,14 @@ class Enough:
     groups: tuple[tuple[Comparison, ...], ...]
     needed: int
 
+    @property
+    def level(self) -> float:
+        """The level of each comparison at which so many are right by chance at LEVEL, whichever they are.
+
+        Bonferroni's correction where one of them is enough, none where all are needed (Benjamini and Heller, 2008).
+        """
+        return LEVEL / (len(self.groups) - self.needed + 1)
+
 
 def most(label: str, groups: tuple[tuple[Comparison, ...], ...]) -> Enough:
     """More than half of the groups are right."""
@@ -289,7 +297,7 @@ def conclude(
         unlike: what its numbers are from that the paper's are not, in words: other data, or what is cut short.
     """
     comparisons = [one for check in checks for one in _comparisons(check)]
-    states = _states(comparisons)
+    states = _states(checks)
     found = [(check, _state(check, states)) for check in checks]
     why = []
     for state in ("reversed", "open", "no number"):
@@ -326,13 +334,16 @@ def _comparisons(check: Check) -> list[Comparison]:
     return [check] if isinstance(check, Comparison) else [one for group in check.groups for one in group]
 
 
-def _states(comparisons: Sequence[Comparison]) -> dict[int, State]:
-    """Judge each comparison (by its id): Holm's correction is over all that a statement rests on."""
+def _states(checks: Sequence[Check]) -> dict[int, State]:
+    """Judge each comparison (by its id): where one is enough to fail, Holm's correction is over all of a statement."""
     states: dict[int, State] = {}
-    tails = {id(one): one.tails() for one in comparisons}
-    for one in comparisons:
+    levels = [
+        (one, check.level if isinstance(check, Enough) else LEVEL) for check in checks for one in _comparisons(check)
+    ]
+    tails = {id(one): one.tails() for one, _ in levels}
+    for one, level in levels:
         above, _ = tails[id(one)]
-        states[id(one)] = "no number" if math.isnan(one.difference) else "right" if above < LEVEL else "open"
+        states[id(one)] = "no number" if math.isnan(one.difference) else "right" if above < level else "open"
     below = sorted((p, name) for name, (_, p) in tails.items() if not math.isnan(p))
     for rank, (p, name) in enumerate(below):
         if p >= LEVEL / (len(below) - rank):
@@ -360,8 +371,8 @@ def _text(check: Check, states: Mapping[int, State]) -> str:
 
 
 def _lost(check: Check, states: Mapping[int, State]) -> int:
-    """Count the groups that are not right for sure among those of which some are enough."""
-    return _score(check, states)[1] if isinstance(check, Enough) else 0
+    """Count the groups that are not right for sure where more than one is needed, and not all."""
+    return _score(check, states)[1] if isinstance(check, Enough) and check.needed > 1 else 0
 
 
 def _score(check: Enough, states: Mapping[int, State]) -> tuple[int, int]:
