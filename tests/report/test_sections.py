@@ -326,6 +326,10 @@ def test_statements_are_escaped(material: Material) -> None:
     assert rows[0][3] == r"5 of 6; open: std above minmax-printed under cw-l2, \|w\| \< 0.01"
 
 
+def test_what_the_papers_own_numbers_say_stands_beside_what_a_reader_found(material: Material) -> None:
+    assert "| yes; by the same test: holds 6 of 6 |" in report.statements(material)
+
+
 def test_figures_have_the_numbers_of_the_paper(material: Material) -> None:
     text = report.figures(material)
     assert re.findall(r"\*\*(Figure \w+)\.\*\*", text) == [f"Figure {n}" for n in (*range(2, 7), "A4", "A5")]
