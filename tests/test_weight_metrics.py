@@ -16,6 +16,7 @@ def test_a_layer_has_all_of_them_and_one_per_threshold() -> None:
     assert found == {
         "fuzziness": found["fuzziness"],
         "max_abs_conv": 0.02,
+        "median_abs_conv": 0.01,
         "rho_extreme": 1.0,
         "min_angle": 90.0,
         **shares,
@@ -25,5 +26,6 @@ def test_a_layer_has_all_of_them_and_one_per_threshold() -> None:
 
 def test_a_selection_shows_them_and_a_statement_compares_them_by_name() -> None:
     assert IN_SELECTION == ("fuzziness", "near_zero", "max_abs")
-    assert OF_WEIGHTS == ("fuzziness", "near_zero_param_ratio_vs_std", "max_abs_conv", "rho_extreme", "min_angle")
+    of_size = ("fuzziness", "near_zero_param_ratio_vs_std", "max_abs_conv", "median_abs_conv")
+    assert (*of_size, "rho_extreme", "min_angle") == OF_WEIGHTS
     assert {name for name, metric in METRICS.items() if metric.sampling == "none"} < {*OF_WEIGHTS}

@@ -25,6 +25,7 @@ WEIGHT_METRICS = {
     "fuzziness": WeightMetric("fuzziness", "fuzziness"),
     "near_zero": WeightMetric("near_zero_{:g}", "near_zero_param_ratio_vs_std"),
     "max_abs": WeightMetric("max_abs_conv", "max_abs_conv"),
+    "median_abs": WeightMetric("median_abs_conv", "median_abs_conv", selection=False),
     "rho_extreme": WeightMetric("rho_extreme", "rho_extreme", selection=False),
     "min_angle": WeightMetric("min_angle", "min_angle", selection=False),
 }

@@ -241,19 +241,20 @@ def test_weights_are_measured_beside_their_run(tmp_path: Path) -> None:
             "near_zero_0.01": 0.25,
             "near_zero_0.05": 0.5,
             "max_abs_conv": 2.0,
+            "median_abs_conv": 0.51,
             "rho_extreme": 0.5,
             "min_angle": weights.min_angle([[0.001, 1.0], [0.02, -2.0]]),
         }
     )
     assert set(found["attack"]) == {"clean"}
     assert set(found["stand_in"]) == {"digits"}
-    assert found["n"].tolist() == [4] * 6
+    assert found["n"].tolist() == [4] * 7
 
 
 def test_other_layers_are_measured_under_their_names(tmp_path: Path) -> None:
     key = "net.conv1.weight"
     found = cells.table(cells.of_weights(read_run(save_run(tmp_path, [0.001, 1.0])), [0.01], [key, key]))
-    assert len(found) == 10
+    assert len(found) == 12
     failed = read_run(save_run(tmp_path / "b", [np.nan], status="failed", reason="nan"))
     names = cells.table(cells.of_weights(failed, [0.01], [key, "net.conv2.weight"]))["metric"]
     assert "near_zero_0.01" in set(names)
@@ -265,7 +266,7 @@ def test_a_layer_is_measured_of_the_nets_that_have_it(tmp_path: Path) -> None:
     found = cells.table(cells.of_weights(run, [0.01], ["net.conv2.weight", "net.conv1.weight"]))
     assert set(found["metric"]) == {
         f"{name}@net.conv1.weight"
-        for name in ("fuzziness", "near_zero_0.01", "max_abs_conv", "rho_extreme", "min_angle")
+        for name in ("fuzziness", "near_zero_0.01", "max_abs_conv", "median_abs_conv", "rho_extreme", "min_angle")
     }
     cells.check_measured([run], ["net.conv1.weight"])
     with pytest.raises(ValueError, match=r"no net has a tensor 'net.conv2.weight'; allowed: net.conv1.weight"):

@@ -16,7 +16,17 @@ from touchstone.cell import ThreatSpec
 from touchstone.findings import statements
 from touchstone.findings.cells import COLUMNS
 from touchstone.findings.evidence import Caps, Trial
-from touchstone.findings.statements.comparisons import Comparison, Enough, Outcome, conclude, most
+from touchstone.findings.statements.comparisons import (
+    Comparison,
+    Drawn,
+    Enough,
+    Mean,
+    Outcome,
+    conclude,
+    most,
+    sampling,
+)
+from touchstone.findings.statements.scope import mean, minus
 from touchstone.study import statements as written
 from touchstone.study.statements import Statement
 
@@ -86,6 +96,20 @@ def test_one_comparison_decides_or_does_not(
     assert said(conclude([Comparison("a", numbers(left), numbers(right), **more)])) == verdict
 
 
+def test_what_samples_leave_open_widens_the_bounds_and_more_seeds_do_not_help() -> None:
+    values = (0.7, 0.9, 0.65, 0.8)
+    scatter = np.var(values, ddof=1) / 4
+    known = Mean.of(Drawn(numbers(values), 0.05))
+    assert known.variance == pytest.approx(scatter + 0.05**2)
+    assert known.variance**2 / known.freedom == pytest.approx(scatter**2 / 3), "it has no degrees of freedom of its own"
+    alike = Comparison("", Drawn(numbers([0.7] * 9), 0.05), 0.6)
+    assert alike.tails() == pytest.approx((stats.norm.sf(2.0), stats.norm.cdf(2.0)))
+    assert alike.bounds() == pytest.approx((0.1 - 1.6449 * 0.05, 0.1 + 1.6449 * 0.05), abs=1e-5)
+    left, right = Drawn(numbers(HIGH), 0.03), Drawn(numbers(LOW), 0.04)
+    assert (sampling(minus(left, right)), sampling(mean([left, right]))) == pytest.approx((0.05, 0.035))
+    assert said(conclude([Comparison("", Drawn(numbers(HIGH), math.nan), 0.5)])) == "undecided 0 of 1"
+
+
 def test_a_statement_holds_if_all_hold_and_fails_by_the_corrected_bound_of_one() -> None:
     right, none = Comparison("right", numbers(HIGH), numbers(LOW)), Comparison("none", {}, numbers(LOW))
     away = Comparison("away", numbers(LOW), numbers(HIGH))
@@ -123,6 +147,21 @@ def test_most_needs_more_than_half() -> None:
     assert said(conclude([over(won, lost)])) == "fails"
     assert said(conclude([over(won, won, unsure)])) == "holds"
     assert said(conclude([over(won, ((), LOW), unsure)])) == "not run"
+
+
+@pytest.mark.parametrize(
+    ("needed", "sure", "verdict"),
+    [(1, 1, "holds"), (1, 0, "undecided 0 of 1"), (2, 2, "holds"), (2, 1, "undecided 0 of 1"), (3, 0, "holds")],
+)
+def test_where_some_of_many_are_enough_each_has_to_be_surer(needed: int, sure: int, verdict: str) -> None:
+    """The best of three is right by chance more often than one; where all are needed none is chosen."""
+    nearly = Comparison("", numbers((0.553, 0.573, 0.553)), numbers((0.50, 0.52, 0.54)))
+    surely = Comparison("", numbers(HIGH), numbers(LOW))
+    assert 0.05 / 2 < nearly.tails()[0] < 0.05
+    assert surely.tails()[0] < 0.05 / 3
+    groups = tuple((one,) for one in [surely] * sure + [nearly] * (3 - sure))
+    assert said(conclude([Enough("", groups, needed)])) == verdict
+    assert Enough("", groups, needed).level == pytest.approx(0.05 / (4 - needed))
 
 
 def test_the_detail_says_what_decides() -> None:
@@ -202,37 +241,49 @@ class Case:
 BOTH = {("mm", PGD): HIGH, ("std", PGD): LOW}
 
 
-@pytest.mark.parametrize(
-    ("test", "found", "verdict"),
-    [
-        ("above mm std", {("mm", PGD): HIGH, ("std", PGD): LOW, ("mm", CW): HIGH, ("std", CW): LOW}, "holds"),
-        ("above mm std", {("mm", PGD): HIGH, ("std", PGD): LOW, ("mm", CW): LOW, ("std", CW): HIGH}, "fails"),
-        ("above mm std", BOTH | {("mm", CW): ZERO, ("std", CW): ZERO}, "undecided 1 of 2"),
-        ("above mm std", {("mm", PGD): HIGH, ("std", PGD): ()}, "not run"),
-        ("above mm std l1", BOTH | {("l1", PGD): LOW}, "holds"),
-        ("above mm std l1", BOTH | {("l1", PGD): (0.90, 0.91, 0.92)}, "fails"),
-        ("not-above mm std", {("mm", PGD): LOW, ("std", PGD): HIGH, ("mm", CW): ZERO, ("std", CW): ZERO}, "holds"),
-        ("not-above mm std", BOTH, "fails"),
-        ("not-above mm std", {("mm", PGD): [0.51] * 3, ("std", PGD): [0.50] * 3}, "holds"),
-        ("not-above mm std l1", {("mm", PGD): LOW, ("std", PGD): HIGH, ("l1", PGD): HIGH}, "holds"),
-        ("same mm std", {("mm", PGD): [0.51] * 3, ("std", PGD): [0.50] * 3}, "holds"),
-        ("same mm std", {("mm", PGD): HIGH, ("std", PGD): LOW}, "fails"),
-        ("same mm std", {("mm", PGD): LOW, ("std", PGD): HIGH}, "fails"),
-        ("little-above mm std", {("mm", PGD): (0.54, 0.55, 0.56), ("std", PGD): LOW}, "undecided 1 of 2"),
-        ("little-above mm std", {("mm", PGD): [0.53] * 3, ("std", PGD): [0.50] * 3}, "holds"),
-        ("little-above mm std", BOTH, "fails"),
-        ("mean-gain mm std", {("mm", PGD): HIGH, ("std", PGD): LOW, ("mm", CW): LOW, ("std", CW): LOW}, "holds"),
-        ("mean-gain mm std", {("mm", PGD): LOW, ("std", PGD): HIGH, ("mm", CW): LOW, ("std", CW): LOW}, "fails"),
-        ("best-on-most mm std l1", BOTH | {("l1", PGD): LOW}, "holds"),
-        ("best-on-most mm std l1", BOTH | {("l1", PGD): (0.90, 0.91, 0.92)}, "fails"),
-        ("broken cw-l2", {("mm", CW): ZERO, ("std", CW): [0.005] * 3, ("std", PGD): HIGH}, "holds"),
-        ("broken cw-l2", {("mm", CW): ZERO, ("std", CW): LOW}, "fails"),
-        ("decreasing fuzziness std adv", {("std", "fuzziness"): HIGH, ("adv", "fuzziness"): LOW}, "holds"),
-        ("decreasing fuzziness std adv", {("std", "fuzziness"): LOW, ("adv", "fuzziness"): HIGH}, "fails"),
-        ("decreasing fuzziness std adv", {("std", "fuzziness"): WIDE, ("adv", "fuzziness"): LOW}, "undecided 0 of 1"),
-    ],
-)  # fmt: skip
-def test_three_outcomes_of_every_test(test: str, found: Numbers, verdict: str) -> None:
+OF_DEFENSES: list[tuple[str, Numbers, str]] = [
+    ("above mm std", {("mm", PGD): HIGH, ("std", PGD): LOW, ("mm", CW): HIGH, ("std", CW): LOW}, "holds"),
+    ("above mm std", {("mm", PGD): HIGH, ("std", PGD): LOW, ("mm", CW): LOW, ("std", CW): HIGH}, "fails"),
+    ("above mm std", BOTH | {("mm", CW): ZERO, ("std", CW): ZERO}, "undecided 1 of 2"),
+    ("above mm std", {("mm", PGD): HIGH, ("std", PGD): ()}, "not run"),
+    ("above mm std l1", BOTH | {("l1", PGD): LOW}, "holds"),
+    ("above mm std l1", BOTH | {("l1", PGD): (0.90, 0.91, 0.92)}, "fails"),
+    ("not-above mm std", {("mm", PGD): LOW, ("std", PGD): HIGH, ("mm", CW): ZERO, ("std", CW): ZERO}, "holds"),
+    ("not-above mm std", BOTH, "fails"),
+    ("not-above mm std", {("mm", PGD): [0.51] * 3, ("std", PGD): [0.50] * 3}, "holds"),
+    ("not-above mm std l1", {("mm", PGD): LOW, ("std", PGD): HIGH, ("l1", PGD): HIGH}, "holds"),
+    ("same mm std", {("mm", PGD): [0.51] * 3, ("std", PGD): [0.50] * 3}, "holds"),
+    ("same mm std", {("mm", PGD): HIGH, ("std", PGD): LOW}, "fails"),
+    ("same mm std", {("mm", PGD): LOW, ("std", PGD): HIGH}, "fails"),
+    ("little-above mm std", {("mm", PGD): (0.54, 0.55, 0.56), ("std", PGD): LOW}, "undecided 1 of 2"),
+    ("little-above mm std", {("mm", PGD): [0.53] * 3, ("std", PGD): [0.50] * 3}, "holds"),
+    ("little-above mm std", BOTH, "fails"),
+    ("mean-gain mm std", {("mm", PGD): HIGH, ("std", PGD): LOW, ("mm", CW): LOW, ("std", CW): LOW}, "holds"),
+    ("mean-gain mm std", {("mm", PGD): LOW, ("std", PGD): HIGH, ("mm", CW): LOW, ("std", CW): LOW}, "fails"),
+    ("best-on-most mm std l1", BOTH | {("l1", PGD): LOW}, "holds"),
+    ("best-on-most mm std l1", BOTH | {("l1", PGD): (0.90, 0.91, 0.92)}, "fails"),
+    ("broken cw-l2", {("mm", CW): ZERO, ("std", CW): [0.005] * 3, ("std", PGD): HIGH}, "holds"),
+    ("broken cw-l2", {("mm", CW): ZERO, ("std", CW): LOW}, "fails"),
+    ("decreasing fuzziness std adv", {("std", "fuzziness"): HIGH, ("adv", "fuzziness"): LOW}, "holds"),
+    ("decreasing fuzziness std adv", {("std", "fuzziness"): LOW, ("adv", "fuzziness"): HIGH}, "fails"),
+    ("decreasing fuzziness std adv", {("std", "fuzziness"): WIDE, ("adv", "fuzziness"): LOW}, "undecided 0 of 1"),
+    ("not-above mm std", {("mm", PGD): WIDE, ("std", PGD): LOW}, "undecided 0 of 1"),
+    ("not-above mm std", {("mm", PGD): HIGH, ("std", PGD): ()}, "not run"),
+    ("same mm std", {("mm", PGD): WIDE, ("std", PGD): LOW}, "undecided 0 of 2"),
+    ("same mm std", {("mm", PGD): HIGH, ("std", PGD): ()}, "not run"),
+    ("little-above mm std", {("mm", PGD): HIGH, ("std", PGD): ()}, "not run"),
+    ("mean-gain mm std", {("mm", PGD): WIDE, ("std", PGD): LOW, ("mm", CW): LOW, ("std", CW): LOW}, "undecided 0 of 1"),
+    ("mean-gain mm std", {("mm", PGD): HIGH, ("std", PGD): (), ("mm", CW): LOW, ("std", CW): LOW}, "not run"),
+    ("best-on-most mm std", {("mm", PGD): WIDE, ("std", PGD): LOW}, "undecided 0 of 1"),
+    ("best-on-most mm std l1", BOTH | {("l1", PGD): ()}, "not run"),
+    ("broken cw-l2", {("mm", CW): ZERO, ("std", CW): (0.0, 0.0, 0.03)}, "undecided 1 of 2"),
+    ("broken cw-l2", {("mm", CW): ZERO, ("std", CW): ()}, "not run"),
+    ("decreasing fuzziness std adv", {("std", "fuzziness"): HIGH, ("adv", "fuzziness"): ()}, "not run"),
+]
+
+
+@pytest.mark.parametrize(("test", "found", "verdict"), OF_DEFENSES)
+def test_what_becomes_of_defenses(test: str, found: Numbers, verdict: str) -> None:
     assert reply(Case().add(found).asked(test)) == verdict
 
 
@@ -388,6 +439,37 @@ EPOCHS, STEPS, IMAGES = "epochs 5 instead of 50", "steps 10 instead of 40", "30 
 def test_what_a_cap_cut_short_says_nothing_of_the_papers_numbers(cut: Caps, of: str, verdict: str, why: str) -> None:
     found = Case().add(BOTH).asked("above mm std", caps={("mnist", "lenet", "mm", of): cut})
     assert (found["verdict"], found["why"]) == (verdict, why)
+
+
+@pytest.mark.parametrize(
+    ("test", "found", "n", "verdict"),
+    [
+        ("broken cw-l2", {("mm", CW): ZERO}, 32, "undecided 0 of 1"),
+        ("broken cw-l2", {("mm", CW): ZERO}, 1000, "holds"),
+        ("broken cw-l2", {("mm", CW): ZERO}, 10_000, "holds"),
+        ("above mm std", BOTH, 32, "undecided 0 of 1"),
+        ("above mm std", BOTH, 1000, "holds"),
+        ("mean-gain mm std", BOTH, 32, "undecided 0 of 1"),
+        ("number-at-most rho_near 0.05 mm", {("mm", "rho_near"): ZERO}, 32, "undecided 0 of 1"),
+        ("decreasing fuzziness std adv", {("std", "fuzziness"): HIGH, ("adv", "fuzziness"): LOW}, 32, "holds"),
+    ],
+)
+def test_fewer_samples_than_there_are_widen_the_bounds(test: str, found: Numbers, n: int, verdict: str) -> None:
+    """Three seeds that agree on 32 images have them in common, and not the others."""
+    case = Case().add(found)
+    for cell in case.cells:
+        cell |= {"n": n, "met": n}
+    whole = {("mnist", "lenet", name, of): Caps(population=10_000) for name in ("mm", "std") for of in (PGD, CW, CLEAN)}
+    assert reply(case.asked(test, caps=whole)) == verdict
+
+
+def test_a_half_width_over_samples_counts_as_far_as_they_are_not_all_there_are() -> None:
+    case = Case().add({("mm", CW): HIGH, ("std", CW): LOW}, metric="rho_adv", epsilon=math.nan)
+    for cell in case.cells:
+        cell |= {"n": 32, "met": 32, "half": 0.3}
+    for population, verdict in ((None, "holds"), (10_000, "undecided 0 of 1")):
+        caps = {("mnist", "lenet", name, CW): Caps(population=population) for name in ("mm", "std")}
+        assert reply(case.asked("more-robust rho_adv mm std", caps=caps)) == verdict
 
 
 # ---- in the worst case

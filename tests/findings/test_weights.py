@@ -41,6 +41,7 @@ def test_shares_of_weights() -> None:
     assert weights_of.near_zero(weights, 0.01) == pytest.approx(3 / 6)  # float32 0.01 lies below 0.01
     assert weights_of.near_zero([0.5, 0.25], 0.5) == 0.5
     assert weights_of.max_abs(weights) == 20.0
+    assert weights_of.median_abs(weights) == pytest.approx(0.03)
     assert weights_of.rho_extreme(weights) == pytest.approx(5 / 6)  # |w| below 1/19 or above 19
 
 
@@ -54,7 +55,8 @@ def test_the_smallest_angle_between_classes_is_largest_on_a_simplex() -> None:
 
 
 @pytest.mark.parametrize(
-    "function", [weights_of.fuzziness, weights_of.max_abs, weights_of.rho_extreme, weights_of.min_angle]
+    "function",
+    [weights_of.fuzziness, weights_of.max_abs, weights_of.median_abs, weights_of.rho_extreme, weights_of.min_angle],
 )
 @pytest.mark.parametrize(("weights", "message"), [([], "got 0 of which 0"), ([1.0, np.nan], "got 2 of which 1")])
 def test_weights_that_are_no_numbers_are_refused(function: Any, weights: list[float], message: str) -> None:

@@ -222,12 +222,13 @@ WP, RELU = (
 @pytest.mark.parametrize(
     ("statement", "ours", "other", "verdict"),
     [
-        ("pc17", (PC, [0.5, 0.51, 0.52]), (CE, [0.3, 0.31, 0.32]), "holds"),
-        ("pc17", (PC, [0.3, 0.31, 0.32]), (CE, [0.5, 0.51, 0.52]), "fails"),
-        ("pc17", (PC, [0.5, 0.51]), (CE, [0.3, 0.31]), "undecided"),
-        ("pc17", (PC, [0.5, 0.51, 0.52]), (CE, [None] * 3), "not run"),
-        ("wp09", (WP, [0.5, 0.51, 0.52]), (RELU, [0.3, 0.31, 0.32]), "holds"),
-        ("wp09", (WP, [0.3, 0.31, 0.32]), (RELU, [0.5, 0.51, 0.52]), "fails"),
+        ("pc17-separated", (PC, [0.6, 0.61, 0.62]), (CE, [0.3, 0.31, 0.32]), "holds"),
+        ("pc17-separated", (PC, [0.3, 0.31, 0.32]), (CE, [0.1, 0.11, 0.12]), "fails"),
+        ("pc17-separated", (PC, [0.3, 0.31, 0.32]), (CE, [0.5, 0.51, 0.52]), "fails"),
+        ("pc17-separated", (PC, [0.5, 0.51]), (CE, [0.3, 0.31]), "undecided"),
+        ("pc17-separated", (PC, [0.5, 0.51, 0.52]), (CE, [None] * 3), "not run"),
+        ("wp09-tight", (WP, [0.5, 0.51, 0.52]), (RELU, [0.3, 0.31, 0.32]), "holds"),
+        ("wp09-tight", (WP, [0.3, 0.31, 0.32]), (RELU, [0.5, 0.51, 0.52]), "fails"),
     ],
 )
 def test_a_statement_about_features_is_asked_of_what_is_measured_of_them(

@@ -334,6 +334,10 @@ def test_a_statement_that_is_not_run_has_no_note(material: Material) -> None:
     assert report.statements(changed(material, qualitative=rows)).count("\n\n") == 0
 
 
+def test_what_the_papers_own_numbers_say_stands_beside_what_a_reader_found(material: Material) -> None:
+    assert "| yes; by the same test: holds 6 of 6 |" in report.statements(material)
+
+
 def test_figures_have_the_numbers_of_the_paper(material: Material) -> None:
     text = report.figures(material)
     assert re.findall(r"\*\*(Figure \w+)\.\*\*", text) == [f"Figure {n}" for n in (*range(2, 7), "A3", "A4")]

@@ -52,7 +52,7 @@ class Cell(NamedTuple):
             (protocol worst); for a minimal norm success_rate, median_norm, mean_norm, common_mean_norm, in l2 those of
             `metrics.RHO` and rho_near, in l0 those of `metrics.VALUE_METRICS`; of its images human_change,
             human_no_change and human_kappa, where people have seen them; of weights fuzziness, near_zero_<threshold>,
-            max_abs_conv, rho_extreme, min_angle; of features silhouette.
+            max_abs_conv, median_abs_conv, rho_extreme, min_angle; of features silhouette.
         value: nan where nothing was measured.
         n: samples (or weights) behind it.
         status: incomplete says that `reason` is missing from it.

@@ -21,7 +21,7 @@ from touchstone.findings.intervals import (
     pooled_deviation,
 )
 from touchstone.study.claim import Claim, Place
-from touchstone.study.scale import COMPARED, LOG, LOGIT, METRICS, SHARE
+from touchstone.study.scale import COMPARED, LOG, LOGIT, METRICS, SHARE, measure
 
 
 class Trial(NamedTuple):
@@ -162,7 +162,7 @@ class Evidence:
         lost = len(seeds) - len(good)
         reasons = [f"{lost} of {len(seeds)} seeds failed: {SEPARATOR.join(failures)}"] if lost else []
         reasons += _each_once(sorted(cell.reason for cell in good))
-        values, samples = [cell.value for cell in good], _samples(place.metric, good, population)
+        values, samples = [cell.value for cell in good], behind(place.metric, good, population)
         given = self.caps.get((place.dataset, place.model, place.defense, place.attack), Caps()).given
         value, pooled = float(np.mean(values)), NO_SCATTER if given else self._deviation(place, epsilon, good)
         return Measured(
@@ -213,9 +213,10 @@ def _inside(cell: Cell) -> float | None:
     return (value * cell.n + 0.5) / (cell.n + 1.0) if scale is LOGIT else value
 
 
-def _samples(metric: str, seeds: Sequence[Cell], population: int | None) -> Samples:
+def behind(metric: str, seeds: Sequence[Cell], population: int | None) -> Samples:
     """Return the samples behind a mean over seeds, which share them."""
-    n, met, sampling = min(cell.n for cell in seeds), min(cell.met for cell in seeds), JUDGED[metric].sampling
+    n, met = min(cell.n for cell in seeds), min(cell.met for cell in seeds)
+    sampling = (JUDGED.get(metric) or measure(metric)).sampling
     half = None if sampling == "binomial" else float(np.mean([cell.half for cell in seeds]))
     return Samples(n, met, None if sampling == "none" else population, half)
 

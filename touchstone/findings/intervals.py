@@ -115,6 +115,11 @@ def share_margins(share: float, n: int, part: float = 1.0) -> Margins:
     return Margins(part * (share - found.low), part * (found.high - share))
 
 
+def standard_error(margins: Margins) -> float:
+    """Return what a normal error with these margins has, by the wider one: a share of 0 has none below it."""
+    return max(margins) / quantile(math.inf)
+
+
 def share_interval(share: float, n: int) -> Interval:
     """Return the interval of the share of n samples that one net has: of the samples alone."""
     return interval([share], margins=share_margins(share, n), share=True)

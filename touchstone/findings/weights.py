@@ -41,6 +41,11 @@ def max_abs(weights: ArrayLike) -> float:
     return float(_magnitudes(weights).max())
 
 
+def median_abs(weights: ArrayLike) -> float:
+    """Return the |w| that half of the weights are below. Raises ValueError as `fuzziness`."""
+    return float(np.median(_magnitudes(weights)))
+
+
 def rho_extreme(weights: ArrayLike, margin: float = EXTREME) -> float:
     """Return the share of weights whose rho = 1 / (1 + |w|) is within margin of 0 or 1 (Min-Max, fig. 6)."""
     rho = 1.0 / (1.0 + _magnitudes(weights))
@@ -74,6 +79,7 @@ def min_angle(weights: ArrayLike) -> float:
 WHOLE: Mapping[str, Callable[[ArrayLike], float]] = {
     "fuzziness": fuzziness,
     "max_abs": max_abs,
+    "median_abs": median_abs,
     "rho_extreme": rho_extreme,
     "min_angle": min_angle,
 }

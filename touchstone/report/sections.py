@@ -417,8 +417,12 @@ def _statement_row(row: Mapping[Hashable, Any]) -> dict[str, str]:
         "claim": " ".join(filter(None, (row["claim"], row["threshold"] and f"[threshold {row['threshold']}]"))),
         "published attacks": words.statement_verdict(row),
         "worst case": words.statement_verdict(row, WORST_CASE),
-        "published numbers agree": row["published_numbers_agree"],
+        "published numbers agree": SEPARATOR.join(filter(None, (row["published_numbers_agree"], _as_printed(row)))),
     }
+
+
+def _as_printed(row: Mapping[Hashable, Any]) -> str:
+    return row["as_printed"] and f"by the same test: {row['as_printed']}"
 
 
 def _statement_note(row: Mapping[Hashable, Any]) -> str:

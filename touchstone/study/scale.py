@@ -131,6 +131,19 @@ METRICS = {
 RHO_NEAR = "rho_near"  # share of the samples that are right with ||r|| / ||x|| below NEAR; only statements ask it
 NEAR = 0.1
 SILHOUETTE = "silhouette"  # of the features of clean images, by class; only statements ask it
+# what only statements ask
+OF_STATEMENTS = {
+    RHO_NEAR: SHARE,
+    SILHOUETTE: _CONFIDENCE._replace(kinds=["none"], low=-1.0, sampling="none", at_radius=False),
+    **dict.fromkeys(["max_abs_conv", "median_abs_conv", "rho_extreme", "min_angle"], _WEIGHTS),
+}
+TENSOR = "@"  # before the tensor that a metric of weights is of, where it is not the first that is measured
 ERRORS = ("error", "adv_error")  # of 1 minus an accuracy: any, and what papers call so under attack
 # metrics that also need the reference defense
 COMPARED = ("clean_accuracy_drop_vs_std", "near_zero_param_ratio_vs_std")
+
+
+def measure(name: str) -> Metric:
+    """Return a metric that claims or statements have, of whatever tensor; raises KeyError for another name."""
+    metric = name.partition(TENSOR)[0]
+    return METRICS[metric] if metric in METRICS else OF_STATEMENTS[metric]

@@ -16,7 +16,7 @@ import pandas as pd
 from touchstone.registry import nearest
 from touchstone.study.claims import Known, Sheet, decimal, raise_problems, read_sheet
 from touchstone.study.config import SLUG
-from touchstone.study.scale import METRICS, RHO_NEAR, SILHOUETTE
+from touchstone.study.scale import METRICS, RHO_NEAR, SILHOUETTE, TENSOR
 from touchstone.weight_metrics import WEIGHT_METRICS
 
 COLUMNS = ["paper", "id", "claim", "evidence_table", "how_to_test", "published_numbers_agree", "test"]
@@ -40,7 +40,6 @@ NAMES = {
     "metric under attack": (*_UNDER_ATTACK, RHO_NEAR),
     "metric of trainings": OF_TRAINING,
 }
-TENSOR = "@"  # before the tensor that a metric of weights is of, where it is not the first that is measured
 
 
 class Words(NamedTuple):
@@ -87,10 +86,12 @@ TESTS = {
     "ascending": Words({"metric": _UNDER, "first": "attack"}, "others", "attack"),
     "falls-to": Words({"share": "number"}),
     "misses": Words({"attack": "attack"}, "defenses"),
+    "finds-all": Words({"attack": "attack"}, "defenses"),
     # without an attack
     "costs-clean": Words({"defense": "defense", "slight": "dataset", "clear": "dataset"}),
     "decreasing": Words({"metric": _PLAIN, "first": "defense"}, "others"),
     "decreasing-somewhere": Words({"metric": _PLAIN, "first": "defense"}, "others"),
+    "no-less": Words({"metric": _PLAIN, "defense": "defense"}, "references"),
     "clearly-below": Words({"metric": _PLAIN, "defense": "defense"}, "references"),
     "keeps-clean": Words({"defense": "defense"}, "references"),
     "alike-clean": Words({"first": "defense"}, "others"),
@@ -110,11 +111,13 @@ TESTS = {
     "stays": Words({}, "defenses"),
     # attacks, sample by sample on one net
     "nearer": Words({"attack": "attack"}, "others", "attack"),
+    "nearer-by": Words({"share": "number", "attack": "attack"}, "others", "attack"),
+    "little-nearer": Words({"attack": "attack"}, "others", "attack"),
     "leaves-least": Words({"attack": "attack"}, "others", "attack"),
     "leaves-more": Words({"share": "number", "attack": "attack"}, "others", "attack"),
     "as-strong": Words({"attack": "attack"}, "others", "attack"),
     "gains-most": Words({"attack": "attack", "other": "attack", "defense": "defense"}),
-    "helps-more": Words({"many": "attack", "few": "attack", "other_many": "attack", "other_few": "attack"}),
+    "helps-most": Words({"many": "attack", "few": "attack", "defense": "defense"}),
     "breaks-at-most": Words({"share": "number"}, "attacks", "attack"),
     "fewer-pixels": Words({}, "attacks", "attack"),
     "weaker-net": Words({"weak": "defense", "strong": "defense"}, "attacks", "attack"),

@@ -6,13 +6,14 @@ A statement's test is clauses of a small language (`touchstone.study.statements`
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
 
 from touchstone.findings.cells import derive, index
 from touchstone.findings.evidence import Caps, Cut, Worst
-from touchstone.findings.statements import attacks, defenses, plain, samples, trainings
+from touchstone.findings.statements import attacks, defenses, plain, printed, samples, trainings
 from touchstone.findings.statements.comparisons import REPLY, Check, Outcome, Test, conclude
 from touchstone.findings.statements.measured import Samples, Trainings
 from touchstone.findings.statements.scope import Scope
@@ -25,7 +26,7 @@ __all__ = ["COLUMNS", "REPLY", "TESTS", "WORST_CASE", "of_trainings", "qualitati
 WORST_CASE = "worst_"  # before the columns of the verdict in the worst case
 COLUMNS = [
     *("id", "claim", "test", "threshold", *REPLY),
-    *(*(WORST_CASE + name for name in REPLY), "published_numbers_agree"),
+    *(*(WORST_CASE + name for name in REPLY), "published_numbers_agree", "as_printed"),
 ]
 NOTHING = ("", None, None, "", "")  # a REPLY where nothing is asked
 
@@ -78,11 +79,15 @@ def qualitative(
     Returns:
         COLUMNS: REPLY under the published attacks, and again, after WORST_CASE, in the worst case, where it is empty if
         no attacker has a say. `verdict` is a word of STATEMENTS, `right` of `compared` comparisons are on its side.
+        `as_printed` is the same of the paper's own numbers, in words; empty where these are not enough to ask it.
     """
     numbers = index(derive(cells, near_zero=near_zero, reference=reference))
     with_cell = claims[(claims["out_of_scope"] == "") & (claims["cell_metric"] != "")]
     claimed = [Claim.of(row, HEADLINE) for row in with_cell.to_dict("records")]
-    scope = partial(Scope, claimed, numbers=numbers, samples=measured or Samples(), trainings=trained or Trainings())
+    of_samples = replace(measured or Samples(), caps=caps)
+    scope = partial(Scope, claimed, numbers=numbers, samples=of_samples, trainings=trained or Trainings(), caps=caps)
+    theirs = index(derive(printed.table(claimed), near_zero=near_zero, reference=reference))
+    as_printed = partial(Scope, claimed, numbers=theirs, samples=printed.samples(claimed))
     others = dict(cells.loc[cells["stand_in"] != "", ["dataset", "stand_in"]].itertuples(index=False, name=None))
     rows = []
     for one in statements:
@@ -91,9 +96,16 @@ def qualitative(
             for case, attacked in ((scope, False), (partial(scope, worst=worst), True))
             for column in _asked(one, case, others, caps, attacked=attacked)
         ]
-        rows.append([one.id, one.claim, str(one.test), one.threshold, *replies, one.published_numbers_agree])
+        agree = one.published_numbers_agree, _in_words(_asked(one, as_printed, {}, {}))
+        rows.append([one.id, one.claim, str(one.test), one.threshold, *replies, *agree])
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.astype({f"{case}{name}": "Int64" for case in ("", WORST_CASE) for name in ("right", "compared")})
+
+
+def _in_words(reply: tuple[object, ...]) -> str:
+    """Say in few words what becomes of a statement; "" where its numbers are missing or cannot be."""
+    word, right, compared = reply[:3]
+    return f"{word} {right} of {compared}" if word in ("holds", "fails", "undecided") else ""
 
 
 def _asked(

@@ -1,10 +1,11 @@
 """Tests of attacks against each other, and along their radii: functions of (scope, *words)."""
 
+import math
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from touchstone.findings.cells import ATTACK_GAP
-from touchstone.findings.statements.comparisons import Check, Comparison, Test
+from touchstone.findings.statements.comparisons import Check, Comparison, Seeds, Test
 from touchstone.findings.statements.defenses import tolerance
 from touchstone.findings.statements.scope import Net, Scope, mean
 from touchstone.study.claim import Place
@@ -59,19 +60,31 @@ def _falls_to(scope: Scope, share: str) -> Iterator[Check]:
 
 def _misses(scope: Scope, attack: str, *defenses: str) -> Iterator[Check]:
     """The worst case breaks more than an attack does, by more than POINTS on average over its radii."""
-    for word in defenses:
+    for label, gaps in _gaps(scope, attack, defenses):
+        yield Comparison(f"{label}, worst case beyond {attack}", mean([seeds for _, seeds in gaps]), POINTS)
+
+
+def _finds_all(scope: Scope, attack: str, *defenses: str) -> Iterator[Check]:
+    """The worst case breaks no more than an attack does, but for POINTS, at every radius: it is not held up."""
+    for label, gaps in _gaps(scope, attack, defenses):
+        for radius, seeds in gaps or [(math.inf, {})]:
+            yield Comparison(f"{label} {radius:g}, worst case beyond {attack} at most", POINTS, seeds, or_equal=True)
+
+
+def _gaps(scope: Scope, attack: str, words: tuple[str, ...]) -> Iterator[tuple[str, list[tuple[float, Seeds]]]]:
+    """Yield what an attack leaves of each defense and the worst case does not, by radius, on every dataset."""
+    for word in words:
         wanted = Subject.of(word)
         for dataset in scope.datasets:
-            places = [
-                (place, radius)
+            found = [
+                (radius, scope.seeds(place, radius))
                 for place, radii in scope.numbers.items()
                 if (place.dataset, place.defense, place.attack) == (dataset, wanted.defense, attack)
                 and place.metric == ATTACK_GAP
                 and wanted.model in ("", place.model)
                 for radius, _ in radii
             ]
-            gap = mean([scope.seeds(place, radius) for place, radius in places])
-            yield Comparison(f"{dataset} {word}, worst case beyond {attack}", gap, POINTS)
+            yield f"{dataset} {word}", found
 
 
 TESTS: Mapping[str, Test] = {
@@ -81,4 +94,5 @@ TESTS: Mapping[str, Test] = {
     "ascending": _ascending,
     "falls-to": _falls_to,
     "misses": _misses,
+    "finds-all": _finds_all,
 }

@@ -2,9 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from itertools import pairwise, permutations
 
-from touchstone.findings.statements.comparisons import Check, Comparison, Mean, Seeds, Test, most
+from touchstone.findings.statements.comparisons import Check, Comparison, Mean, Seeds, Test, most, some
 from touchstone.findings.statements.scope import Pair, Scope, Spot, mean, means, minus, on_models
 from touchstone.study.claim import Place
 from touchstone.study.scale import LITTLE, METRICS
@@ -129,17 +129,18 @@ def _robust(scope: Scope, words: tuple[str, ...]) -> Iterator[tuple[str, Seeds]]
 
 
 def _varies(scope: Scope, first: str, *others: str) -> Iterator[Check]:
-    """Under every attack the most accurate of some defenses is above the least accurate by more than LITTLE."""
+    """Under every attack one of some defenses is above another by more than LITTLE.
+
+    All pairs are compared, both ways: the best and the worst of many are apart by chance too.
+    """
     for spot, claims in scope.spots.items():
         for nets in on_models((first, *others), {claim.place.model for claim in claims}):
-            sides = scope.there(spot, *nets)
-            if all(sides):
-                low, *_, high = sorted(range(len(sides)), key=lambda i: Mean.of(sides[i]).value)
-                label = f"{spot}, {'/'.join(nets[high])} over {'/'.join(nets[low])}"
-                yield Comparison(label, sides[high], sides[low], margin=LITTLE)
-            else:
-                lacking = ", ".join("/".join(net) for net, seeds in zip(nets, sides, strict=True) if not seeds)
-                yield Comparison(f"{spot} {lacking}", {}, 0.0)
+            sides = dict(zip(nets, scope.there(spot, *nets), strict=True))
+            pairs = [
+                Comparison(f"{spot}, {'/'.join(one)} over {'/'.join(two)}", sides[one], sides[two], margin=LITTLE)
+                for one, two in permutations(nets, 2)
+            ]
+            yield some(f"{spot}, two of {', '.join(map('/'.join, nets))}", tuple((pair,) for pair in pairs))
 
 
 # ---- distances and other numbers of an attack that has no radius

@@ -11,6 +11,8 @@ import pandas as pd
 from touchstone.cell import ModelId, same_radius
 from touchstone.findings import metrics, paired
 from touchstone.findings.cells import at_radii
+from touchstone.findings.evidence import Caps, Cut
+from touchstone.findings.intervals import remainder
 from touchstone.findings.statements.comparisons import Sampled, Seeds
 from touchstone.records import Attacked, Batch
 from touchstone.runs import Run
@@ -36,9 +38,15 @@ class What(NamedTuple):
 
 @dataclass(frozen=True)
 class Samples:
-    """Numbers of every sample: model -> what -> value by sample."""
+    """Numbers of every sample.
+
+    Attributes:
+        of: model -> what -> value by sample.
+        caps: how many samples there are.
+    """
 
     of: Mapping[ModelId, Mapping[What, Values]] = field(default_factory=dict)
+    caps: Mapping[Cut, Caps] = field(default_factory=dict)
 
     def radii(self, net: tuple[str, str, str], attack: str, name: str) -> list[float]:
         """Return where a number of a net is known, upwards."""
@@ -57,12 +65,20 @@ class Samples:
 
     def one(self, net: tuple[str, str, str], what: What) -> Sampled:
         """Return a number of a net."""
-        return Sampled(self.get(net, what))
+        return Sampled(self.get(net, what), self._part(net, what.attack))
 
-    def apart(self, net: tuple[str, str, str], left: What, right: What) -> Sampled:
-        """Return the difference of two numbers, sample by sample that has both."""
+    def apart(self, net: tuple[str, str, str], left: What, right: What, times: float = 1.0) -> Sampled:
+        """Return the difference of two numbers, the first so many times, sample by sample that has both."""
         first, second = self.get(net, left), self.get(net, right)
-        return Sampled({seed: (first[seed] - second[seed]).dropna() for seed in first.keys() & second.keys()})
+        apart = {seed: (times * first[seed] - second[seed]).dropna() for seed in first.keys() & second.keys()}
+        return Sampled(apart, max(self._part(net, what.attack) for what in (left, right)))
+
+    def _part(self, net: tuple[str, str, str], attack: str) -> float:
+        """Return which part of the samples' error is left of those that an attack met."""
+        population = self.caps.get((*net, attack), Caps()).population
+        held = [known for model, known in self.of.items() if model[1:4] == net]
+        met = max((len(values) for known in held for what, values in known.items() if what.attack == attack), default=0)
+        return remainder(met, population)
 
 
 def of_samples(batch: Batch, attacks: Collection[str]) -> dict[ModelId, dict[What, Values]]:

@@ -11,7 +11,7 @@ from touchstone.cell import distinct_radii
 from touchstone.findings.statements.comparisons import Check, Comparison, Mean, Seeds, Test, some
 from touchstone.findings.statements.scope import Net, Scope, minus
 from touchstone.study.claim import Place
-from touchstone.study.scale import LITTLE, METRICS, SLIGHT
+from touchstone.study.scale import LITTLE, METRICS, SLIGHT, measure
 from touchstone.study.statements import Subject
 
 
@@ -46,8 +46,17 @@ def _clearly_below(scope: Scope, metric: str, defense: str, *references: str) ->
     for reference in references:
         for net, other in scope.lines(defense, reference):
             left, right = scope.clean(other, metric), scope.clean(net, metric)
-            tau = METRICS[metric].tau(Mean.of(left).value, clean=True)
+            tau = measure(metric).tau(Mean.of(left).value, clean=True)
             yield Comparison(_over(other, net), left, right, margin=tau)
+
+
+def _no_less(scope: Scope, metric: str, defense: str, *references: str) -> Iterator[Check]:
+    """A number of a defense is no less than that of each other, but for the tolerance of such a number."""
+    for reference in references:
+        for net, other in scope.lines(defense, reference):
+            left, right = scope.clean(net, metric), scope.clean(other, metric)
+            tau = measure(metric).tau(Mean.of(right).value, clean=True)
+            yield Comparison(_over(net, other), left, right, margin=-tau, or_equal=True)
 
 
 def _keeps_clean(scope: Scope, defense: str, *references: str) -> Iterator[Check]:
@@ -138,6 +147,7 @@ TESTS: Mapping[str, Test] = {
     "costs-clean": _costs_clean,
     "decreasing": _decreasing,
     "decreasing-somewhere": _decreasing_somewhere,
+    "no-less": _no_less,
     "clearly-below": _clearly_below,
     "keeps-clean": _keeps_clean,
     "alike-clean": _alike_clean,

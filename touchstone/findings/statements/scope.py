@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from touchstone.cell import ThreatSpec, distinct_radii, same_radius
 from touchstone.findings.cells import UNDER_THREAT, Index, at
-from touchstone.findings.evidence import Cut, Trial, Worst
-from touchstone.findings.statements.comparisons import Seeds
+from touchstone.findings.evidence import Caps, Cut, Trial, Worst, behind
+from touchstone.findings.intervals import standard_error
+from touchstone.findings.statements.comparisons import Drawn, Seeds, sampling
 from touchstone.findings.statements.measured import Samples, Trainings
 from touchstone.study.claim import Claim, Place
 from touchstone.study.statements import Clause, Statement, Subject
@@ -73,6 +74,7 @@ class Scope:
         worst: what tests an attack in the worst case; None: the published attacks are asked.
         samples: what was measured of every sample.
         trainings: how the nets were trained.
+        caps: what was cut short, and how many samples there are.
     """
 
     claims: Sequence[Claim]
@@ -82,6 +84,7 @@ class Scope:
     worst: Worst | None = None
     samples: Samples = field(default_factory=Samples)
     trainings: Trainings = field(default_factory=Trainings)
+    caps: Mapping[Cut, Caps] = field(default_factory=dict)
 
     @cached_property
     def evidence(self) -> list[Claim]:
@@ -121,7 +124,13 @@ class Scope:
     def seeds(self, place: Place, epsilon: float | None = None) -> Seeds:
         """Return our numbers at a place, by seed; a worst case that lacks an attack is no number."""
         found = at(self.numbers, place, math.nan if epsilon is None else epsilon)
-        return {cell.seed: cell.value for cell in found if cell.status == "ok" and not math.isnan(cell.value)}
+        good = [cell for cell in found if cell.status == "ok" and not math.isnan(cell.value)]
+        seeds = {cell.seed: cell.value for cell in good}
+        if not good:
+            return seeds
+        population = self.caps.get(place[:4], Caps()).population
+        margins = behind(place.metric, good, population).margins(sum(seeds.values()) / len(seeds))
+        return Drawn(seeds, standard_error(margins))
 
     # ---- nets against nets, under attack
 
@@ -322,11 +331,19 @@ def means(pairs: Iterable[Pair]) -> tuple[Seeds, Seeds]:
 
 
 def mean(numbers: Sequence[Seeds]) -> Seeds:
-    """Return the mean of several numbers seed by seed, of the seeds that all of them have."""
+    """Return the mean of several numbers seed by seed, of the seeds that all of them have.
+
+    They may be of the same samples, and err together: so much at most their mean does.
+    """
     seeds = set(numbers[0]).intersection(*numbers) if numbers else set()
-    return {seed: sum(number[seed] for number in numbers) / len(numbers) for seed in sorted(seeds)}
+    means = {seed: sum(number[seed] for number in numbers) / len(numbers) for seed in sorted(seeds)}
+    return Drawn(means, sum(map(sampling, numbers)) / len(numbers)) if means else means
 
 
-def minus(left: Mapping[int, float], right: Mapping[int, float]) -> Seeds:
-    """Return the difference of two numbers seed by seed, of the seeds that both have."""
-    return {seed: left[seed] - right[seed] for seed in sorted(left.keys() & right.keys())}
+def minus(left: Seeds, right: Seeds) -> Seeds:
+    """Return the difference of two numbers seed by seed, of the seeds that both have.
+
+    It errs as if they were of different samples: of the same ones it varies less than that.
+    """
+    apart = {seed: left[seed] - right[seed] for seed in sorted(left.keys() & right.keys())}
+    return Drawn(apart, math.hypot(sampling(left), sampling(right)))

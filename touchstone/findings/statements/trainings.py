@@ -1,8 +1,9 @@
 """Tests of how nets were trained: time, convergence, failures. Functions of (scope, *words)."""
 
+import math
 from collections.abc import Iterator, Mapping
 
-from touchstone.findings.statements.comparisons import Check, Comparison, Mean, Seeds, Test
+from touchstone.findings.statements.comparisons import Check, Comparison, Mean, Seeds, Test, Trials
 from touchstone.findings.statements.measured import Training
 from touchstone.findings.statements.scope import Net, Scope, on_models
 from touchstone.study.scale import LITTLE
@@ -45,20 +46,25 @@ def _unstable(scope: Scope, reference: str, *defenses: str) -> Iterator[Check]:
     """More than SOME of the trainings of each defense go wrong: they fail, or cost more than LITTLE clean accuracy."""
     for word in defenses:
         for net, other in _lines(scope, word, reference):
-            yield Comparison(f"trainings of {net} that go wrong", _wrong(scope, net, other), SOME)
+            yield Trials(f"trainings of {net} that go wrong", _wrong(scope, net, other), SOME)
 
 
 def _stabler(scope: Scope, reference: str, stable: str, *unstable: str) -> Iterator[Check]:
-    """Fewer trainings of a defense go wrong, or as many, than of each other."""
+    """Fewer trainings of a defense go wrong than of each other."""
     for word in unstable:
         for net, other, base in _lines(scope, stable, word, reference):
             theirs, ours = (_wrong(scope, one, base) for one in (other, net))
-            yield Comparison(f"trainings that go wrong: {other} over {net}", theirs, ours)
+            yield Trials(f"trainings that go wrong: {other} over {net}", theirs, ours)
 
 
 def _wrong(scope: Scope, net: Net, reference: Net) -> Seeds:
-    """Return 1 for each training that failed or cost more than LITTLE clean accuracy, 0 for each other."""
+    """Return 1 for each training that failed or cost more than LITTLE clean accuracy, 0 for each other.
+
+    What it costs is not known without the reference: then there is no number.
+    """
     usual = Mean.of(scope.clean(reference, "accuracy")).value
+    if math.isnan(usual):
+        return {}
     accuracy = scope.clean(net, "accuracy")
     return {
         one.model.seed: float(one.failed or accuracy[one.model.seed] < usual - LITTLE)
