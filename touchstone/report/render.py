@@ -351,7 +351,7 @@ def _spread(marks: Sequence[str], columns: Sequence[Sequence[str]], room: int) -
     words = [max(len(word) for cell in column for word in re.split(r"[\s/_=;+-]", cell)) for column in columns]
     shorts = [max(map(len, cells)) <= WRAP for _, *cells in columns]
     least = [
-        _least(column) if short else MARGIN + word for column, short, word in zip(columns, shorts, words, strict=True)
+        MARGIN + (_least(column) if short else word) for column, short, word in zip(columns, shorts, words, strict=True)
     ]
     texts = [1 if short else width for short, width in zip(shorts, widths, strict=True)]
     rest = max(0, room - sum(least)) / sum(texts)
