@@ -60,6 +60,7 @@ def shown(tmp_path: Path) -> Material:
         tmp_path,
         (pair("norm", NORM, "pdpgd100-linf"), Verdict("reproduced", ("on our net",), 0.02, 0.004, 1, 93), ()),
         (pair("share", SHARE, "pdpgd100-linf", **share), Verdict("not run"), ("restarts 1 of 100",)),
+        (pair("share", SHARE, "pdpgd1-linf", **share), Verdict("failed", ("loss is nan",)), ()),
         (pair("far", (*NORM[:3], "ddn-l2", "mean_norm"), "cw-l2"), Verdict("too small to test", ("small",)), ()),
         (pair("norm", NORM, "pdpgd100-linf-coded", "coded"), Verdict("lower", (), -0.1, 0.01, 1, 93), ()),
     )
@@ -70,11 +71,11 @@ def lines(markdown: str) -> list[list[str]]:
 
 
 def test_pairs_are_shown_net_by_net_and_norm_by_norm(shown: Material) -> None:
-    norm, share, far, coded = pairs.tables(shown)
-    assert [(one["other"], one["net"], one["norm"]) for one in (norm, share, far, coded)] == [
+    norm, share, coded = pairs.tables(shown)
+    assert pairs.number(shown) == 3
+    assert [(one["other"], one["net"], one["norm"]) for one in (norm, share, coded)] == [
         ("", "MNIST, madry-mnist, l∞-AT", "l∞"),
         ("", "CIFAR-10, fab-cnn8-nobias, l∞-AT", "l∞"),
-        ("", "MNIST, madry-mnist, l∞-AT", "l2"),
         ("coded", "MNIST, madry-mnist, l∞-AT", "l∞"),
     ]
     header, _, row = lines(norm["table"])
@@ -82,10 +83,15 @@ def test_pairs_are_shown_net_by_net_and_norm_by_norm(shown: Material) -> None:
     first = ["deepfool-linf", "1", "pdpgd100-linf", "100", "mean norm", "", "0.19", "0.20 ±0.04", "93", "0.095"]
     assert row == [*first, "✓ reproduced (a)"]
     assert norm["notes"] == "- (a) on our net"
-    *_, row = lines(share["table"])
+    *_, row, _ = lines(share["table"])
     assert row[:4] == ["pgd100-linf", "100", "pdpgd100-linf", "100"]
     assert row[4:] == ["accuracy", "8/255", "5.8‡", "–", "–", "2.00", "· not run (a)"]
-    assert share["notes"] == "- (a) restarts 1 of 100"
+    assert share["notes"] == "- (a) restarts 1 of 100\n- (b) loss is nan"
+
+
+def test_a_net_of_which_nothing_was_run_has_no_table_and_its_pairs_are_counted(shown: Material) -> None:
+    assert "l2" not in {one["norm"] for one in pairs.tables(shown)}
+    assert pairs.left_out(shown) == "1 pair of attacks"
 
 
 def test_words_of_pairs_are_counted_in_the_headline_reading(shown: Material) -> None:
@@ -94,10 +100,14 @@ def test_words_of_pairs_are_counted_in_the_headline_reading(shown: Material) -> 
         ["✓", "reproduced", "1"],
         ["s", "too small to test", "1"],
         ["·", "not run", "1"],
+        ["✗", "failed", "1"],
     ]
     assert [row[3] for row in rows] == [PAIRED[row[1]].meaning for row in rows]
     said = words.pairs(shown.tables["paired"])
-    assert said == {"pairs": "3 pairs of attacks", "pair_verdicts": "1 reproduced, 1 too small to test, 1 not run"}
+    assert said == {
+        "pairs": "4 pairs of attacks",
+        "pair_verdicts": "1 reproduced, 1 too small to test, 1 not run, 1 failed",
+    }
 
 
 def test_a_study_without_pairs_shows_none(tmp_path: Path) -> None:

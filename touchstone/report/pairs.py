@@ -15,6 +15,7 @@ from touchstone.study.schema import Study, for_cell
 
 COLUMNS = ["attack", "restarts", "against", "restarts", "metric", "ε", "published", "ours", "n", "τ", "verdict"]
 _NUMBERS = ["restarts", "published", "ours", "n", "τ"]
+WITHOUT_NET = ("not run", "too small to test")  # what a pair can be called without a net of ours
 _PLACE = ["reading", "dataset", "model", "defense", "printed_norm"]  # what the rows of one table share
 _PRINTED = ["norm", "value", "certainty", "epsilon", "epsilon_unit"]  # of a claim; the same in every reading
 
@@ -27,7 +28,7 @@ def counts(material: Material) -> str:
 
 
 def tables(material: Material) -> list[dict[str, str]]:
-    """Return every pair, a table per reading, net and norm.
+    """Return the pairs of nets that were run, a table per reading, net and norm.
 
     Returns:
         `other` (the reading, empty for the headline), `net`, `norm`, `table` and `notes` of each.
@@ -50,15 +51,23 @@ def tables(material: Material) -> list[dict[str, str]]:
     return items
 
 
+def left_out(material: Material) -> str:
+    """Say how many pairs have no row in `tables`, "278 pairs of attacks"; empty without any."""
+    count = len(material.tables["paired"]) - len(_printed(material))
+    return words.counted(count, "pair of attacks", "pairs of attacks") if count else ""
+
+
 def number(material: Material) -> int:
     """Return how many tables there are."""
     return int(_printed(material).groupby(_PLACE).ngroups)
 
 
 def _printed(material: Material) -> pd.DataFrame:
-    """Return the pairs with what is printed of their claims."""
+    """Return the pairs with what is printed of their claims, but for nets and norms of which nothing was run."""
     claims = material.tables["claims"].drop_duplicates("id").set_index("id")
-    return material.tables["paired"].join(claims[_PRINTED].add_prefix("printed_"), on="id")
+    found = material.tables["paired"].join(claims[_PRINTED].add_prefix("printed_"), on="id")
+    run = found.assign(run=~found["verdict"].isin(WITHOUT_NET)).groupby(_PLACE)["run"].transform("any")
+    return found[run.astype(bool)]
 
 
 def _row(pair: Mapping[Hashable, Any], study: Study, notes: Mapping[str, str]) -> list[str]:

@@ -56,6 +56,7 @@ def values(material: Material) -> Values:
         **words.pairs(material.tables["paired"]),
         pair_counts=pairs.counts(material),
         pair_tables=_numbered_pairs(material),
+        pairs_left_out=pairs.left_out(material),
         readings=readings(material),
         claims=claims_tables(material),
         lost_tables=lost_tables(material),
