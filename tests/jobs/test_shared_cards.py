@@ -39,6 +39,8 @@ def test_a_card_has_as_many_jobs_as_the_config_says(
             check=False,
             timeout=300,
         )
-    said = (folder / results.log("select", *map(str, chosen[:-1]))).read_text()
+    logged = results.log("select", *map(str, chosen[:-1]))
+    said = (folder / logged).read_text()
     assert "takes card 0 of 0, 1" in said, done.stderr[-3000:]
     assert "torch sees no GPU here" in said
+    assert f"select failed: what it said is in its log\n    {logged}" in done.stderr
