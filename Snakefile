@@ -22,6 +22,7 @@ report: "reports/captions/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/said.smk"
 include: "rules/shown.smk"
 include: "rules/data.smk"
 include: "rules/train.smk"
@@ -33,6 +34,8 @@ include: "rules/report.smk"
 
 
 onstart:
+    if not workflow.local_exec:
+        speakable()
     finished.begin(PLAN)
 
 

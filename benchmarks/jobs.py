@@ -1,20 +1,25 @@
 """What a job costs beside its own work: CPU seconds here, on SLURM, and of runs with many jobs that do nothing.
 
-python -m benchmarks.jobs [--slurm]
+python -m benchmarks.jobs [--slurm]    or, for what it costs to plan 10,000 trainings and attacks: --cells
 
 A workflow of N equal jobs whose script imports what a training imports and ends; its Snakefile makes the plan of a
-config as ours does. Wall time says little on a machine that does other things too, so CPU time is counted: of all
-processes that a run started, on SLURM also of those that the cluster started (tests/slurm/cluster.sh).
+config as ours does. The 10,000 are those of configs/paper.yaml with more seeds of one study. Wall time says little on a
+machine that does other things too, so CPU time is counted: of all processes that a run started, on SLURM also of those
+that the cluster started (tests/slurm/cluster.sh).
 """
 
 import argparse
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from touchstone.plan import cost
+from touchstone.plan.plan import make_plan
 
 ROOT = Path(__file__).resolve().parents[1]
 CLUSTER = ROOT / "tests" / "slurm" / "cluster.sh"
@@ -35,6 +40,8 @@ rule job:
     script: "job.py"
 """
 JOB = "import touchstone.jobs.train\nopen(snakemake.output[0], 'w').close()\n"
+CHECKOUT = ("Snakefile", "rules", "workflow", "profiles", "studies", "reports", "envs", "configs")
+SEEDS = ("seeds: 10 ", "seeds: 30 ")
 QUIET = ("--quiet", "rules", "host", "reason", "progress")
 SLURM = ("--executor", "slurm", "--jobs", "4", "--slurm-status-command", "squeue",
          "--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "5")  # fmt: skip
@@ -49,6 +56,26 @@ def workflow(jobs: int, folder: Path) -> Path:
     return place
 
 
+def many_cells(folder: Path, jobs: str = "per_norm") -> Path:
+    """Copy the checkout but for its package, with three times the seeds of `critic`; return the config of `paper`.
+
+    Args:
+        folder: where to.
+        jobs: what one job runs on a model, as in a config.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in CHECKOUT:
+        source = ROOT / part
+        (shutil.copytree if source.is_dir() else shutil.copy2)(source, folder / part)
+    study, config = folder / "studies" / "critic" / "study.yaml", folder / "configs" / "paper.yaml"
+    for file, old, new in ((study, *SEEDS), (config, "jobs: per_norm", f"jobs: {jobs}")):
+        text = file.read_text()
+        if text.count(old) != 1:
+            raise ValueError(f"{file} has no `{old}` to change")
+        file.write_text(text.replace(old, new))
+    return config
+
+
 def seconds(command: list[str], place: Path) -> float:
     """Run a command in a folder, and return the CPU seconds of all processes that it waited for."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -59,7 +86,7 @@ def seconds(command: list[str], place: Path) -> float:
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[Path]:
-    """Start a SLURM of one node, and end it."""
+    """Start a SLURM of two nodes, and end it."""
     state = folder / "slurm"
     subprocess.run([CLUSTER, "start", state], check=True)
     try:
@@ -98,13 +125,30 @@ def on_slurm(folder: Path, few: int = 1, many: int = 5) -> tuple[float, float]:
     return (login[1] - login[0]) / (many - few), (nodes[1] - nodes[0]) / (many - few)
 
 
+def planned(folder: Path) -> None:
+    """Print what planning 10,000 trainings and attacks takes, with and without Snakemake."""
+    for jobs in ("per_norm", "per_attack"):
+        config, place = many_cells(folder / jobs, jobs), folder / jobs
+        plan = make_plan(place, config)
+        whole = cost.total(cost.costs(plan))
+        named = ["--configfile", str(config)]
+        ours = seconds([sys.executable, "-m", "touchstone", "plan", *named], place)
+        dry = seconds([SNAKEMAKE, "-n", *named], place)
+        print(f"{whole.trainings:,} trainings and {whole.attacks:,} attacks, {jobs}: {whole.jobs:,} jobs, "
+              f"`touchstone plan` {ours:.0f} s, `snakemake -n` {dry:.0f} s", flush=True)  # fmt: skip
+
+
 def main() -> None:
     """Print a line per measurement."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--slurm", action="store_true", help="also through a SLURM of one node")
-    with_slurm = parser.parse_args().slurm
+    parser.add_argument("--slurm", action="store_true", help="also through a SLURM of two nodes")
+    parser.add_argument("--cells", action="store_true", help="plan 10,000 trainings and attacks, and nothing else")
+    asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if asked.cells:
+            planned(folder)
+            return
         for jobs in (100, 1_000, 10_000):
             dry = seconds([SNAKEMAKE, "-n", *QUIET], workflow(jobs, folder))
             print(f"{jobs:6,} jobs: planned in {dry:.1f} s", flush=True)
@@ -112,7 +156,7 @@ def main() -> None:
             touched = scheduled(folder / f"jobs{jobs}", jobs)
             print(f"{jobs:6,} jobs: planned and scheduled in {touched:.1f} s", flush=True)
         print(f"a job here: {here(folder):.2f} s", flush=True)
-        if with_slurm:
+        if asked.slurm:
             login, node = on_slurm(folder)
             print(f"a job on SLURM: {login:.2f} s where snakemake was started, {node:.2f} s on the node", flush=True)
 

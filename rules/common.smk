@@ -10,7 +10,7 @@ from touchstone import paths
 from touchstone.cell import ModelId
 from touchstone.files import half_written
 from touchstone.plan import build, finished, targets
-from touchstone.plan.command import command, config_file, works
+from touchstone.plan.command import check_names, command, config_file, works
 from touchstone.plan.plan import make_plan
 from touchstone.study.config import ConfigError
 
@@ -51,6 +51,14 @@ def manner(value):
 def growing(first):
     """A resource of which a job has more each time it is tried: what ran out of it would do so again."""
     return lambda wildcards, attempt: first * attempt
+
+
+def speakable():
+    """Stop a run whose executor would give a shell what files and folders are called."""
+    try:
+        check_names(os.getcwd(), workflow.main_snakefile, CONFIG, sys.prefix)
+    except ConfigError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def clear_away():

@@ -1,7 +1,10 @@
 """Each job has a card to itself, or shares one as the config allows: cards are names here, and no GPU is asked."""
 
 import os
+import subprocess
+import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -73,3 +76,50 @@ def test_without_the_variable_all_cards_that_the_driver_lists_are_there(
     with one_card(1, 1):
         assert os.environ.get(VISIBLE) == ("0" if "echo" in said else None)
     assert VISIBLE not in os.environ
+
+
+HOLDER = """
+import os, sys, time
+from pathlib import Path
+from touchstone.jobs.cards import VISIBLE, one_card
+
+with one_card(1, 1):
+    file = Path(sys.argv[1])
+    file.with_suffix(".new").write_text(os.environ[VISIBLE])
+    file.with_suffix(".new").rename(file)
+    time.sleep(600)
+"""
+
+
+def holder(file: Path) -> subprocess.Popen[bytes]:
+    """A process that takes a card, writes its name to a file, and keeps it."""
+    environment = {**os.environ, VISIBLE: "0,1", "TMPDIR": str(file.parent)}
+    return subprocess.Popen([sys.executable, "-c", HOLDER, str(file)], env=environment)
+
+
+def card(file: Path, seconds: float = 60) -> str:
+    """The card of a holder, when it has one."""
+    end = time.monotonic() + seconds
+    while not file.exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return file.read_text()
+
+
+def test_a_process_that_is_killed_gives_its_card_to_the_one_that_waits(tmp_path: Path) -> None:
+    with ExitStack() as running:
+
+        def begun(name: str) -> subprocess.Popen[bytes]:
+            process = holder(tmp_path / name)
+            running.callback(process.wait)
+            running.callback(process.kill)
+            return process
+
+        first, _ = begun("first"), begun("second")
+        taken = card(tmp_path / "first")
+        assert {taken, card(tmp_path / "second")} == {"0", "1"}
+        begun("third")
+        time.sleep(2 * cards.LOOK)
+        assert not (tmp_path / "third").exists()
+        first.kill()
+        assert card(tmp_path / "third") == taken

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from touchstone.plan.command import command, config_file, works
+from touchstone.plan.command import check_names, command, config_file, works
 from touchstone.study.config import ConfigError
 
 
@@ -34,6 +34,14 @@ def test_a_command_names_no_folder_of_a_machine(tmp_path: Path, monkeypatch: pyt
     assert command(Path(), tmp_path / "a.yaml", far) == slurm
     there = command(Path("../a checkout"), Path("a b.yaml"))
     assert there == "snakemake --snakefile '../a checkout/Snakefile' --cores all --configfile 'a b.yaml'"
+
+
+def test_names_that_a_cluster_would_read_are_refused() -> None:
+    check_names("a b; touch c & (d) #é <e>|f*?!~{g}.yaml", Path("/a"))
+    for name in ("$(a)", "`a`", "it's", 'say "a"', "a\\b", "100%"):
+        with pytest.raises(ConfigError, match="a cluster would read the") as refused:
+            check_names("a", Path("/b") / name)
+        assert str(refused.value).count(name) == 1
 
 
 @pytest.mark.parametrize(

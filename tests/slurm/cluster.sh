@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A SLURM of one node, for tests: controller, compute node and munge run as root in namespaces of their own, so that
+# A SLURM of two nodes, for tests: controller, compute nodes and munge run as root in namespaces of their own, so that
 # they touch no other SLURM of the machine, its network and its /etc/slurm, and all end with the first process.
 #
 #   cluster.sh start STATE    start it; STATE is an empty folder for config, logs and spool, and says where it is
@@ -8,7 +8,8 @@
 #   cluster.sh stop STATE     end everything that was started inside
 #
 # Debian's packages: munge slurmctld slurmd slurm-client iproute2, no recommends. No cgroups: CPUs are not enforced, memory
-# is by polling. No database, so no sacct: jobs are asked for by squeue. The node claims more than the machine has.
+# is by polling. No database: Debian's sacct says nothing, and the file `sacct` beside this one speaks for it. Both nodes
+# are this machine, and claim more than it has.
 set -euo pipefail
 here=$(realpath "${BASH_SOURCE[0]}")
 state=$(realpath -m "$2")
@@ -17,8 +18,10 @@ export SLURM_CONF=$state/slurm.conf
 configure() {
     local host
     host=$(hostname -s)
-    mkdir -p "$state"/{etc,ctld,slurmd,dev}
-    touch "$state"/dev/gpu{0,1} # slurmd counts files; that they are empty decides that nothing else looks at them
+    mkdir -p "$state"/{etc,ctld,dev}
+    # a card is given, and its number told to the job, for any device; without files SLURM 22.05 finds no cards
+    ln -s /dev/null "$state/dev/gpu0"
+    ln -s /dev/zero "$state/dev/gpu1"
     (umask 077 && head -c 128 /dev/urandom >"$state/munge.key")
     cat >"$state/etc/slurm.conf" <<CONF
 ClusterName=test
@@ -26,11 +29,11 @@ SlurmctldHost=$host(127.0.0.1)
 AuthInfo=socket=$state/munge.socket
 SlurmUser=root
 SlurmctldPidFile=$state/slurmctld.pid
-SlurmdPidFile=$state/slurmd.pid
+SlurmdPidFile=$state/slurmd.%n.pid
 SlurmctldLogFile=$state/slurmctld.log
-SlurmdLogFile=$state/slurmd.log
+SlurmdLogFile=$state/slurmd.%n.log
 StateSaveLocation=$state/ctld
-SlurmdSpoolDir=$state/slurmd
+SlurmdSpoolDir=$state/slurmd.%n
 MailProg=/bin/true
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -44,12 +47,13 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=2,sched_min_interval=0,bf
 KillWait=2
 MinJobAge=300
 ReturnToService=0
+EnforcePartLimits=ALL
 SlurmdParameters=config_overrides
 PropagateResourceLimits=NONE
 GresTypes=gpu
-NodeName=localhost NodeHostname=$host NodeAddr=127.0.0.1 CPUs=4 RealMemory=64000 Gres=gpu:2
+NodeName=node[0-1] NodeHostname=$host NodeAddr=127.0.0.1 Port=[17001-17002] CPUs=4 RealMemory=64000 Gres=gpu:2
 PartitionName=main Nodes=ALL Default=YES MaxTime=1-00:00:00
-PartitionName=gpu Nodes=ALL MaxTime=1-00:00:00
+PartitionName=gpu Nodes=ALL MaxTime=06:00:00
 CONF
     echo "Name=gpu File=$state/dev/gpu[0-1]" >"$state/etc/gres.conf"
 }
@@ -64,7 +68,8 @@ serve() {
     munged --force --key-file="$state/munge.key" --socket="$state/munge.socket" --pid-file="$state/munged.pid" \
         --log-file="$state/munged.log" --seed-file="$state/munged.seed"
     slurmctld
-    slurmd
+    slurmd -N node0
+    slurmd -N node1
     until [[ $(sinfo --noheader --format=%t --partition=main) == idle ]]; do sleep 0.1; done
     touch "$state/up"
     while true; do sleep infinity & wait; done # the first process adopts and buries what the daemons leave

@@ -13,6 +13,8 @@ DEFAULT = Path("config.yaml")
 LOOKS = {"--dry-run", "--dryrun", "-n", "--lint", "--list-rules", "--list-target-rules", "--summary", "--report",
          "--dag", "--rulegraph", "--filegraph", "--d3dag", "--unlock", "--cleanup-metadata"}  # fmt: skip
 
+READ = "'\"`$\\%"  # by a shell within quotes as well, the last by sbatch in the name of a log
+
 
 def config_file(root: Path, given: Sequence[str | Path] = (), changed: Collection[str] = ()) -> Path:
     """Return the one file that describes the run; two would be merged by Snakemake and describe a third.
@@ -49,6 +51,17 @@ def command(root: Path, config: Path, given: Sequence[str] = ()) -> str:
     elsewhere = [] if root == Path() else ["--snakefile", str(root / "Snakefile")]
     where = _where(given) or ["--cores", "all"]
     return shlex.join(["snakemake", *elsewhere, *where, "--configfile", os.path.relpath(config)])
+
+
+def check_names(*names: str | Path) -> None:
+    """Refuse names that a cluster would read as more: its executor writes them into command lines, wrongly quoted.
+
+    Raises:
+        ConfigError: if one of READ is in one of them.
+    """
+    if wrong := [str(name) for name in names if {*str(name)} & {*READ}]:
+        why = f"a cluster would read the {' '.join(READ)} in this name; give it another"
+        raise ConfigError([f"{name}: {why}" for name in wrong])
 
 
 def works(given: Sequence[str]) -> bool:
