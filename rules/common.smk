@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 
 from touchstone import paths
 from touchstone.cell import ModelId
+from touchstone.data import sources
 from touchstone.files import half_written
 from touchstone.plan import build, finished, targets
 from touchstone.plan.command import command, config_file, works
