@@ -33,7 +33,7 @@ include: "rules/report.smk"
 
 
 onstart:
-    finished.begin(PLAN)
+    begin()
 
 
 onsuccess:

@@ -9,7 +9,7 @@ from snakemake.exceptions import WorkflowError
 from touchstone import paths
 from touchstone.cell import ModelId
 from touchstone.data import sources
-from touchstone.files import half_written
+from touchstone.files import BusyError, half_written
 from touchstone.plan import build, finished, targets
 from touchstone.plan.command import command, config_file, works
 from touchstone.plan.plan import make_plan
@@ -34,6 +34,7 @@ RESULTS = PLAN.results
 MODEL = ModelId("{study}", "{dataset}", "{model}", "{defense}", "{seed}")
 TEMPLATES = paths.templates(ROOT)
 GPU = int(PLAN.config.device == "cuda")
+HELD = []  # what keeps other runs off the results
 ENV = "../envs/touchstone.yaml"
 
 
@@ -52,6 +53,14 @@ def manner(value):
 def growing(first):
     """A resource of which a job has more each time it is tried: what ran out of it would do so again."""
     return lambda wildcards, attempt: first * attempt
+
+
+def begin():
+    """Note that this run is at work, and keep others off its results until it ends."""
+    try:
+        HELD.append(finished.begin(PLAN))
+    except BusyError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def clear_away():

@@ -11,6 +11,7 @@ import site
 import subprocess
 import time
 import venv
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -361,6 +362,29 @@ def test_results_may_be_a_link_and_a_clock_that_goes_back_is_named(finished: tup
     assert not re.search("^(select|train|attack|tables) ", done.stderr, flags=re.MULTILINE)
     assert (folder / figure).read_bytes() == before
     assert (folder / "results").is_symlink()
+
+
+@pytest.fixture
+def read_only(finished: tuple[Path, str], tmp_path: Path) -> Iterator[Path]:
+    """The checkout after a whole run, of which nobody has noted the sums, on a disk that takes nothing."""
+    folder = tmp_path / "kept"
+    shutil.copytree(finished[0], folder, symlinks=True)
+    (folder / TREE.finished).unlink()
+    results = str(folder / "results")
+    mount = ["mount", "-o", "bind,ro", results, results]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"nothing can be mounted: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", results], check=True)
+
+
+def test_a_finished_run_on_a_disk_that_takes_nothing_has_nothing_to_do(read_only: Path) -> None:
+    done = snakemake(read_only)
+    assert done.returncode == 0, done.stderr
+    assert "Nothing to be done" in done.stderr
+    assert done.stderr.count("no sums are kept of what is there") == 1
+    assert "Traceback" not in done.stderr
 
 
 def test_every_damage_to_a_finished_run_is_noticed(
