@@ -36,7 +36,7 @@ include: "rules/report.smk"
 onstart:
     if not workflow.local_exec:
         speakable()
-    finished.begin(PLAN)
+    begin()
 
 
 onsuccess:

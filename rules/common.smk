@@ -8,7 +8,8 @@ from snakemake.exceptions import WorkflowError
 
 from touchstone import paths
 from touchstone.cell import ModelId
-from touchstone.files import half_written
+from touchstone.data import sources
+from touchstone.files import BusyError, half_written
 from touchstone.plan import build, finished, targets
 from touchstone.plan.command import check_names, command, config_file, works
 from touchstone.plan.plan import make_plan
@@ -33,6 +34,7 @@ RESULTS = PLAN.results
 MODEL = ModelId("{study}", "{dataset}", "{model}", "{defense}", "{seed}")
 TEMPLATES = paths.templates(ROOT)
 GPU = int(PLAN.config.device == "cuda")
+HELD = []  # what keeps other runs off the results
 ENV = "../envs/touchstone.yaml"
 
 
@@ -58,6 +60,14 @@ def speakable():
     try:
         check_names(os.getcwd(), workflow.main_snakefile, CONFIG, sys.prefix)
     except ConfigError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def begin():
+    """Note that this run is at work, and keep others off its results until it ends."""
+    try:
+        HELD.append(finished.begin(PLAN))
+    except BusyError as error:
         raise WorkflowError(str(error)) from None
 
 

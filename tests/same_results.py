@@ -18,7 +18,7 @@ DATED = {*TREE.report(), *TREE.report("minmax"), TREE.provenance(), TREE.provena
 def left(folder: Path) -> set[Path]:
     """All files of a run and its data, but for what jobs say of themselves, finished attacks, and locks."""
     aside = {TREE.log("attack").parents[1], TREE.benchmark("attack").parents[1]}
-    part, locks = TREE.part(STD, "").records.parent.name, {paths.raw("digits").lock}
+    part, locks = TREE.part(STD, "").records.parent.name, {paths.raw("digits").lock, TREE.lock}
     tree = (file for top in ("results", "data") for file in (folder / top).rglob("*") if not file.is_dir())
     files = {file.relative_to(folder) for file in tree}
     return {file for file in files - locks if part not in file.parts and not aside & {*file.parents}}

@@ -1,6 +1,7 @@
 """A study with every optional key, of which any can be left out, and what a run of it leaves on disk."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,14 @@ def write_study(root: Path, without: Collection[str]) -> None:
         (folder / "captions.yaml").write_text(yaml.safe_dump(captions))
 
 
-def make_results(plan: Plan) -> None:
-    """Write what a run leaves: models, records, tables, figures, its config."""
+def make_results(plan: Plan, failed: str = "", command: str = "") -> None:
+    """Write what a run leaves: models, records, tables, figures, its config.
+
+    Args:
+        plan: of the run.
+        failed: why `near` has failed on every net; by default it has not.
+        command: what started the run.
+    """
     results, records, runs = plan.results, [], []
     for model in plan.models:
         about: dict[str, Any] = {"model": model}
@@ -107,6 +114,8 @@ def make_results(plan: Plan) -> None:
             rows = [(sample, eps) for eps in threat.epsilons for sample in range(4)]
             frame = points(sample=[s for s, _ in rows], epsilon=[e for _, e in rows], success=[s < 1 for s, _ in rows])
             one = kind(**about, threat=threat) if kind is worst else kind(attack, **about, threat=threat)
+            if failed and attack == "near":
+                one, frame = replace(one, status="failed", reason=failed), frame.iloc[:0]
             made.append(Attacked(one, frame))
         records.append(save(results.attack(model, "all").records, *made))
         runs.append(save_run(results.model(model).run.parent, np.full((6, 1, 5, 5), 0.5), model))
@@ -122,4 +131,4 @@ def make_results(plan: Plan) -> None:
         path.write_text("<svg/>")
     write_yaml(results.config, {"config": plan.config.model_dump(exclude_none=True), "jobs": {}})
     for whose in ("", "small"):
-        write_sealed(results.provenance(whose), {})
+        write_sealed(results.provenance(whose), {"command": command} if command else {})

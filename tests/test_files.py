@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import select
+import socket
 import subprocess
 import sys
 import traceback
@@ -113,6 +115,32 @@ def test_one_process_at_a_time_is_alone_until_it_leaves_or_is_killed(tmp_path: P
             assert is_alone(second, 60)
             for process in (other, second):
                 process.communicate("\n")
+
+
+HOLDS = """
+import sys
+from pathlib import Path
+from touchstone.files import hold
+kept = hold(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_what_one_process_holds_no_other_gets_and_is_told_who_has_it(tmp_path: Path) -> None:
+    lock, pipes = tmp_path / "new" / "lock", {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", HOLDS, str(lock)], **pipes) as first:  # type: ignore[call-overload]
+        assert first.stdout.readline() == "held\n"
+        for _ in range(2):
+            with pytest.raises(files.BusyError, match=f"^process {first.pid} on {re.escape(socket.gethostname())}$"):
+                files.hold(lock)
+        lock.write_text("")
+        with pytest.raises(files.BusyError, match=r"^another process$"):
+            files.hold(lock)
+        first.kill()
+        first.wait()
+    with files.hold(lock):
+        assert lock.read_text().startswith(f"process {os.getpid()} on ")
 
 
 def safetensors_on_a_full_disk(_: Path) -> None:

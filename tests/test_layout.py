@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "training": {"data", "defenses"},
     "evaluation": {"attacks"},
     "study": set(),
-    "plan": {"study"},
+    "plan": {"data", "study"},
     "findings": {"study", "plan", "evaluation"},
     "report": {"study", "plan", "findings"},
     "commands": {"study", "plan", "findings", "report"},

@@ -268,32 +268,43 @@ def test_an_attack_that_fails_is_no_success_the_next_time(finished: tuple[Path, 
     assert file.read_bytes() == before
 
 
-def logged(folder: Path) -> Iterator[tuple[Path, int]]:
-    """Each log of a job, and when it was begun or went on."""
-    for file in (folder / TREE.log("train")).parents[1].rglob("*.log"):
-        with suppress(FileNotFoundError):
-            yield file, file.stat().st_mtime_ns
+# at which rules a run is killed, in the order in which they come; several nets are trained and attacked
+AIMS = ("prepare", "select", "train", "train", "attack", "attack")
+AIMS += ("tables", "figures", "study_report", "summary_report")
+
+
+def has_begun(folder: Path, rule: str, since: int) -> bool:
+    """Say whether a job of a rule has begun or gone on since a moment, in ns."""
+    logs = folder / TREE.log(rule).parent
+    with suppress(FileNotFoundError):
+        return any(file.stat().st_mtime_ns >= since for file in logs.rglob("*.log"))
+    return False
+
+
+def at_work(folder: Path) -> set[str]:
+    """The rules of which a job has a log, which is of its last attempt, and not the file of its seconds, its last."""
+    logs, seconds = (folder / place.parents[1] for place in (TREE.log("train"), TREE.benchmark("train")))
+    jobs = (file.relative_to(logs) for file in logs.rglob("*.log") if file.suffixes == [".log"])
+    return {job.parts[0] for job in jobs if not (seconds / job).with_suffix(".tsv").exists()}
 
 
 def test_a_run_that_is_killed_at_any_moment_ends_as_one_that_is_not(finished: tuple[Path, str], tmp_path: Path) -> None:
-    """Ten times on its way, Snakemake and its jobs at once, while some of these work.
-
-    It makes what one net leads to: the choice of its constants, the net, attacks, tables, figures, reports.
-    """
-    folder, moments, net = tmp_path / "killed", random.Random(17), STD._replace(defense="minmax-printed")
-    shutil.copytree(finished[0], folder, symlinks=True)
-    for of_all_seeds in (TREE.model(net).weights.parents[1], TREE.attack(net, "all").records.parents[2]):
-        shutil.rmtree(folder / of_all_seeds)
-    for _ in range(10):
-        before = set(logged(folder))
-        command = [str(BIN / "snakemake"), "--cores", "2", "--nolock"]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    """Ten times between its beginning and its end, Snakemake and its jobs at once, soon after a job has begun."""
+    (folder := tmp_path / "killed").mkdir()
+    copy_checkout(finished[0], folder, "config.yaml")
+    moments, killed = random.Random(17), set[str]()
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    for rule in AIMS:
+        command, since = [str(BIN / "snakemake"), "--cores", "2"], time.time_ns()
         with subprocess.Popen(command, cwd=folder, env=environment(folder), **quiet) as run:
-            while before >= set(logged(folder)):
-                assert run.poll() is None
+            while not has_begun(folder, rule, since):
+                assert run.poll() is None, rule
                 time.sleep(0.05)
-            time.sleep(moments.uniform(0, 3))
+            time.sleep(moments.uniform(0, 0.5))
+            killed |= at_work(folder)
             os.killpg(run.pid, signal.SIGKILL)
+        assert snakemake(folder, "--unlock").returncode == 0
+    assert len(killed & {*AIMS}) >= 5, killed
     done = snakemake(folder)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     assert "Nothing to be done" in snakemake(folder).stderr
@@ -351,6 +362,29 @@ def test_results_may_be_a_link_and_a_clock_that_goes_back_is_named(finished: tup
     assert not re.search("^(select|train|attack|tables) ", done.stderr, flags=re.MULTILINE)
     assert (folder / figure).read_bytes() == before
     assert (folder / "results").is_symlink()
+
+
+@pytest.fixture
+def read_only(finished: tuple[Path, str], tmp_path: Path) -> Iterator[Path]:
+    """The checkout after a whole run, of which nobody has noted the sums, on a disk that takes nothing."""
+    folder = tmp_path / "kept"
+    shutil.copytree(finished[0], folder, symlinks=True)
+    (folder / TREE.finished).unlink()
+    results = str(folder / "results")
+    mount = ["mount", "-o", "bind,ro", results, results]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"nothing can be mounted: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", results], check=True)
+
+
+def test_a_finished_run_on_a_disk_that_takes_nothing_has_nothing_to_do(read_only: Path) -> None:
+    done = snakemake(read_only)
+    assert done.returncode == 0, done.stderr
+    assert "Nothing to be done" in done.stderr
+    assert done.stderr.count("no sums are kept of what is there") == 1
+    assert "Traceback" not in done.stderr
 
 
 def test_every_damage_to_a_finished_run_is_noticed(

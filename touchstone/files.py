@@ -10,10 +10,11 @@ import io
 import json
 import os
 import re
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import IO, Any, Literal, get_args
 
 # what makes a file
 Rule = Literal["fetch", "prepare", "select", "sensitivity", "train", "attack", "features", "pages", "answers",
@@ -27,10 +28,18 @@ _ASIDE = re.compile(r"\..+\.\d+")  # as `beside` names it
 
 
 class DamagedError(ValueError):
-    """A file is not there, or not what its maker wrote; says which, why, and how it is made again."""
+    """A file is not there, or not what its maker wrote; says which, why, and how it is made again.
 
-    def __init__(self, path: Path, rule: Maker, why: object) -> None:
-        super().__init__(f"{path} cannot be used: {why}; delete it and run snakemake again (rule {rule})")
+    `folder` is what has to be deleted, where its maker makes it with others.
+    """
+
+    def __init__(self, path: Path, rule: Maker, why: object, folder: Path | None = None) -> None:
+        gone = f"the folder {folder}" if folder else "it"
+        super().__init__(f"{path} cannot be used: {why}; delete {gone} and run snakemake again (rule {rule})")
+
+
+class BusyError(RuntimeError):
+    """Another process works where this one would; says which, if that is known."""
 
 
 class RunError(ValueError):
@@ -160,6 +169,30 @@ def alone(path: Path) -> Iterator[None]:
     with path.open("a") as file:  # closing it lets go
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def hold(path: Path) -> IO[str]:
+    """Take what one process at a time may hold, until the file that is returned is closed or this process ends.
+
+    The file stays, as that of `alone`; it says who has held it last.
+
+    Raises:
+        BusyError: if another process holds it.
+        OSError: if it cannot be written.
+    """
+    import fcntl  # as above
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        with file:
+            file.seek(0)
+            raise BusyError(file.read().strip() or "another process") from None
+    file.truncate(0)
+    print(f"process {os.getpid()} on {socket.gethostname()}", file=file, flush=True)
+    return file
 
 
 def write_yaml(path: str | Path, content: Any) -> None:

@@ -410,6 +410,11 @@ class Results:
         """The sums of what the run has left."""
         return self.root / "finished.json"
 
+    @property
+    def lock(self) -> Path:
+        """What a run holds while it works."""
+        return self.root / "run.lock"
+
     def benchmarks(self, rule: str, study: str = "") -> list[Path]:
         """Return the files with the seconds of every job of a rule so far; only of a study if one is named."""
         folder = self.root / "benchmarks" / rule

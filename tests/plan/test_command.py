@@ -1,10 +1,12 @@
 """Which file describes a run, and what starts it again."""
 
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from snakemake.cli import get_argument_parser
 
-from touchstone.plan.command import check_names, command, config_file, works
+from touchstone.plan.command import LATER, LOOKS, SHORT, check_names, command, config_file, works
 from touchstone.study.config import ConfigError
 
 
@@ -49,7 +51,19 @@ def test_names_that_a_cluster_would_read_are_refused() -> None:
     [
         ("--cores all", True),
         ("--cores 2 -- results/demo/claims.csv", True),
-        ("--cores 2 -np", True),  # if in doubt
+        ("--cores 2 -p -- -n", True),  # a file
+        ("-c2 -kp", True),
+        ("-dn -c2", True),  # a folder
+        ("--archive a.tar.gz -c1", True),
+        ("--report report.zip --report-after-run -c1", True),
+        ("-np --cores 2", False),
+        ("-kpn", False),
+        ("-nF -c1", False),
+        ("-S", False),
+        ("-D", False),
+        ("-l", False),
+        ("--delete-all-output -c1", False),
+        ("--delete-temp-output --cores 1", False),
         ("--touch --cores 1", True),
         ("-n", False),
         ("--dry-run --configfile a.yaml", False),
@@ -61,3 +75,14 @@ def test_names_that_a_cluster_would_read_are_refused() -> None:
 )
 def test_snakemake_runs_jobs_if_it_is_not_asked_for_something_else(given: str, run: bool) -> None:
     assert works(given.split()) is run
+
+
+def test_what_only_looks_is_spelled_in_every_way_that_snakemake_knows() -> None:
+    options = [option.option_strings for option in get_argument_parser()._actions]
+    assert LATER in chain.from_iterable(options)
+    looks = {spelling for spellings in options if LOOKS & {*spellings} for spelling in spellings}
+    assert {spelling for spelling in looks if spelling.startswith("--")} == LOOKS
+    plain = [option for option in get_argument_parser()._actions if option.nargs == 0]
+    letters = {spelling for option in plain for spelling in option.option_strings if len(spelling) == 2}
+    assert {letter for letter in letters if SHORT.match(letter)} == (looks | {"-h", "-v"}) & letters
+    assert {letter for letter in letters if SHORT.match(f"{letter}n")} == letters

@@ -1,7 +1,8 @@
 """What a stranger writes into a study is read in its reports and does nothing: no HTML, no typst, no other files."""
 
+import shlex
 from ast import Expr, Expression, parse, unparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
 from itertools import count
 from pathlib import Path
@@ -13,13 +14,16 @@ import typst
 import yaml
 from small_study import CLAIM, STATEMENT, make_results, write_study
 from test_optional_keys import CONFIG, ROOT
-from toy_claims import write
+from toy_claims import NO_CELL, write
 
 from touchstone.paths import templates
 from touchstone.plan import build
 from touchstone.plan.plan import Plan, make_plan
 from touchstone.report import render
 from touchstone.report.harmless import LINK
+from touchstone.report.unfinished import Undone, lacks
+from touchstone.study import claims, figures, statements
+from touchstone.study.schema import Study
 
 NUMBERS = count()
 # of a caption, which is Markdown: what of it could be code is a text, what could lead elsewhere leads nowhere
@@ -47,7 +51,7 @@ class Written(NamedTuple):
     """A planned study, and each of its texts by where it stands."""
 
     plan: Plan
-    texts: dict[str, str]
+    texts: "Texts"
 
 
 @pytest.fixture(scope="module")
@@ -56,53 +60,124 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Written]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         texts = write_hostile(folder)
-        plan = make_plan(folder, folder / "config.yaml")
-        make_results(plan)
+        plan = make_plan(folder, folder / COMMAND[-1])
+        make_results(plan, failed=texts["reason"], command=shlex.join(COMMAND))
         yield Written(plan, texts)
 
 
-def write_hostile(folder: Path) -> dict[str, str]:
-    """Write a study whose texts are all hostile, and return those that its report shows as they are."""
+# what of a study.yaml and its sheets is a text to a schema, and to a check the name of something that there is, or more
+OF_A_FUNCTION = ("DataDef", "ModelDef", "DefenseDef", "MemberDef", "AttackDef", "FigureDef")
+WORDS = ("norm", "epsilon_unit", "metric", "unit", "certainty", "cell_metric")
+CHECKED = {
+    **{f"{kind}.fn": "a function" for kind in OF_A_FUNCTION},
+    **{f"{kind}.substitute": "<model>/<defense>" for kind in ("MemberDef", "AttackDef")},
+    **{"Study.plain": "<model>/<defense>", "FileDef.file": "a file", "FileDef.key": "of what is in it"},
+    **{"Reading.metric": "metrics", "FigureDef.along": "options", "NearZero.parameters": "tensors"},
+    **{f"claims.csv {name}": "a slug" for name in ("id", "paper", "against", *claims.CELL)},
+    **{f"claims.csv {name}": "a number" for name in ("epsilon", "value", "std", "n_runs", "cell_epsilon")},
+    **{f"claims.csv {name}": "a word" for name in WORDS},
+    **{"claims.csv alternative": "numbers", "qualitative.csv paper": "a slug", "qualitative.csv id": "a slug"},
+    **{"qualitative.csv evidence_table": "of claims.csv", "qualitative.csv datasets": "slugs"},
+    **{"figures.csv paper": "a slug", "figures.csv drawn": "a slug"},
+}
+
+
+def free(kind: str, schema: Mapping[str, Any]) -> Iterator[str]:
+    """Yield every key of a definition under which any text may stand."""
+    for key, said in schema["properties"].items():
+        if any(not {"pattern", "enum", "const"} & {*one} for one in strings(said)):
+            yield f"{kind}.{key}"
+
+
+def strings(schema: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the schemas of texts that stand at a key, in a list or in a mapping there."""
+    if isinstance(schema, Mapping) and schema.get("type") == "string":
+        yield schema
+    elif isinstance(schema, Mapping):
+        yield from (found for inside in schema.values() for found in strings(inside))
+    elif isinstance(schema, list):
+        yield from (found for inside in schema for found in strings(inside))
+
+
+def every_text() -> set[str]:
+    """Where a text may stand in a study."""
+    schema = Study.model_json_schema()
+    sheets = {"claims": (claims.COLUMNS, claims.OPTIONAL), "qualitative": (statements.COLUMNS, statements.OPTIONAL)}
+    columns = {f"{name}.csv {column}" for name, parts in sheets.items() for part in parts for column in part}
+    keys = {key for kind, one in schema["$defs"].items() if "properties" in one for key in free(kind, one)}
+    return {*free("Study", schema), *keys} | columns | {f"figures.csv {column}" for column in figures.COLUMNS}
+
+
+class Texts(dict[str, str]):
+    """A hostile text of its own for each place, made when it is first asked for."""
+
+    def __missing__(self, where: str) -> str:
+        self[where] = hostile()
+        return self[where]
+
+    def row(self, sheet: str, *columns: str) -> dict[str, str]:
+        return {column: self[f"{sheet}.csv {column}"] for column in columns}
+
+
+def write_hostile(folder: Path) -> Texts:
+    """Write a study whose texts are all hostile, and return them by where they stand."""
     write_study(folder, ())
-    home = folder / "studies" / "small"
+    home, texts = folder / "studies" / "small", Texts()
     (folder / "studies" / "worst.yaml").write_text((ROOT / "studies" / "worst.yaml").read_text())
-    (folder / "config.yaml").write_text(CONFIG)
-    named = ("title", "citation", "headline", "label", "source table", "table's title", "mark")
-    named += ("statement", "threshold", "agree", "figure", "figure's claim")
-    texts = {name: hostile() for name in named}
+    (folder / COMMAND[-1]).write_text(CONFIG)
     study = yaml.safe_load((home / "study.yaml").read_text())
-    study |= {name: texts[name] for name in ("title", "citation", "headline")}
-    study["selection"]["amended"] = [hostile()]
-    study["labels"] = {"std": texts["label"]}
-    study["tables"] = {"table1": {"source_table": texts["source table"], "title": texts["table's title"]}}
-    study["readings"]["more"]["mark"] = texts["mark"]
+    study |= {name: texts[f"Study.{name}"] for name in ("title", "citation", "headline")}
+    study["selection"]["amended"] = [texts["Selection.amended"]]
+    study["labels"] = {"std": texts["Study.labels"]}
+    source = texts["TableDef.source_table"] = texts["claims.csv source_table"]
+    lost = {"number": texts["LostDef.number"], "metric": "accuracy"}
+    study["tables"] = {"table1": {"source_table": source, "title": texts["TableDef.title"]}}
+    study["tables"]["table2"] = {"lost": lost, "title": hostile(), "shape": {"rows": "defense", "columns": "attack"}}
+    study["readings"]["more"]["mark"] = texts["Reading.mark"]
     (home / "study.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
-    claim = CLAIM | {"source_table": texts["source table"]}
-    claim |= {name: hostile() for name in ("note", "source_ref", "threat", "train_params")}
-    write(home, claim, claim | {"id": "b", "defense": "adv", "cell_defense": "adv"})
-    said = {
-        "claim": texts["statement"],
-        "evidence_table": texts["source table"],
-        "threshold": texts["threshold"],
-        "datasets": "mnist",
-    }
-    said |= {"how_to_test": hostile(), "published_numbers_agree": texts["agree"]}
-    write(home, STATEMENT | said, name="qualitative.csv")
-    drawn = {"paper": "small", "figure": texts["figure"], "claim": texts["figure's claim"], "drawn": "worst-case"}
-    write(home, drawn | {name: hostile() for name in ("x", "y", "series", "datasets_models")}, name="figures.csv")
+    claim = CLAIM | {"source_table": source}
+    claim |= texts.row("claims", "note", "source_ref", "threat", "train_params")
+    words = texts.row("claims", "dataset", "model", "defense", "attack", "attack_params", "out_of_scope")
+    other, cited = claim | NO_CELL | words | {"id": "c"}, claim | NO_CELL | {"id": "d"} | texts.row("claims", "cited")
+    write(home, claim, claim | {"id": "b", "defense": "adv", "cell_defense": "adv"}, other, cited)
+    said = STATEMENT | {"evidence_table": source, "datasets": "mnist"}
+    said |= texts.row("qualitative", "claim", "threshold", "how_to_test", "published_numbers_agree")
+    untested = {"id": "s2", "test": f"not-testable {texts['qualitative.csv test']}", "threshold": ""}
+    write(home, said, said | untested, name="qualitative.csv")
+    drawn = {"paper": "small", "drawn": "worst-case"}
+    drawn |= texts.row("figures", "figure", "claim", "x", "y", "series", "datasets_models")
+    write(home, drawn, name="figures.csv")
     captions = {"claim": " ".join(CODE), "worst-case": " ".join(CODE)}
     (home / "captions.yaml").write_text(yaml.safe_dump(captions))
     return texts
 
 
-@pytest.fixture(scope="module", params=["study", "summary"])
+# a name of a config that a shell, HTML, Markdown and typst would take for more, in what starts the run again
+COMMAND = ("snakemake", "--configfile", "a`b`$(c)<script>x<!--#panic()$y$.yaml")
+# what no report prints, or this one has no place for
+SILENT = {
+    *(f"claims.csv {column}" for column in ("note", "source_ref", "threat", "train_params", "attack_params")),
+    *(f"figures.csv {column}" for column in ("x", "y", "series", "datasets_models")),
+    *("qualitative.csv how_to_test", "Selection.amended"),
+}
+# report -> the texts that it prints; None: all others
+PRINTED = {
+    "study": None,
+    "model": {"Study.title", "Study.citation", "figures.csv figure", "figures.csv claim", "reason"},
+    "summary": {"Study.title"},
+}
+
+
+@pytest.fixture(scope="module", params=PRINTED)
 def report(request: pytest.FixtureRequest, written: Written) -> tuple[str, Path, str]:
     """The kind of a report, its notebook, and its title."""
-    of = "small" if request.param == "study" else ""
+    of = "" if request.param == "summary" else "small"
     job = build.report_job(written.plan, of)
-    out = written.plan.results.report(of).ipynb
+    failed = Undone([written.plan.results.report("small").pdf], Path("a.log"), failed=True)
+    more = {} if of else {"unfinished": [*lacks(written.plan, [failed]).values()]}
+    out = written.plan.results.report(of).ipynb.with_stem(request.param)
     out.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(executed(ROOT / "reports" / f"{request.param}.ipynb", dict(job.parameters)), out)
+    nbformat.write(executed(ROOT / "reports" / f"{request.param}.ipynb", {**job.parameters, **more}), out)
     return request.param, out, job.title
 
 
@@ -161,8 +236,16 @@ def test_a_page_has_no_code_of_strangers_and_shows_their_texts(
         assert LINK.fullmatch(attributes.get("href", "")), attributes
         assert attributes.get("src", "data:image/").startswith("data:image/"), attributes
     assert "root:" not in html
-    shown = written.texts if kind == "study" else {"title": written.texts["title"]}
-    assert [name for name, text in shown.items() if text not in page.text] == []
+    printed = PRINTED[kind] or written.texts.keys() - SILENT
+    assert [where for where in sorted(printed) if written.texts[where] not in page.text] == []
+    assert (f"Not finished: {written.texts['Study.title']}." in page.text) is (kind == "summary")
+    assert (shlex.join(COMMAND) in page.text) is (kind != "summary")
+
+
+def test_every_text_that_a_study_may_have_is_hostile(written: Written) -> None:
+    """But for what is checked before; a new key, or column, is one or the other."""
+    assert every_text() - CHECKED.keys() == written.texts.keys() - {"reason"}
+    assert every_text() >= CHECKED.keys()
 
 
 def test_a_pdf_runs_no_typst_of_strangers(report: tuple[str, Path, str], tmp_path: Path) -> None:

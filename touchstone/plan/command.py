@@ -2,16 +2,24 @@
 
 import argparse
 import os
+import re
 import shlex
 from collections.abc import Collection, Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from touchstone.study.config import NO_UNSEEN, ConfigError
 
 DEFAULT = Path("config.yaml")
-# with these Snakemake runs no job, and says or clears away something
-LOOKS = {"--dry-run", "--dryrun", "-n", "--lint", "--list-rules", "--list-target-rules", "--summary", "--report",
-         "--dag", "--rulegraph", "--filegraph", "--d3dag", "--unlock", "--cleanup-metadata"}  # fmt: skip
+# with these Snakemake runs no job, and says or clears away something; what packs results elsewhere is none of them
+LOOKS = {"--dry-run", "--dryrun", "--lint", "--list-rules", "--list", "--list-target-rules", "--lt", "--summary",
+         "--detailed-summary", "--report", "--dag", "--rulegraph", "--filegraph", "--d3dag", "--print-compilation",
+         "--unlock", "--cleanup-metadata", "--cm", "--cleanup-shadow", "--delete-all-output", "--delete-temp-output",
+         "--list-changes", "--lc", "--list-input-changes", "--li", "--list-params-changes", "--lp", "--list-untracked",
+         "--lu", "--list-conda-envs", "--conda-cleanup-envs", "--conda-create-envs-only",
+         "--container-cleanup-images"}  # fmt: skip
+SHORT = re.compile(r"-[aFfkpt]*[DhlnSv]")  # one of them in one letter, behind others that take no value
+LATER = "--report-after-run"  # which makes of --report a run
 
 READ = "'\"`$\\%"  # by a shell within quotes as well, the last by sbatch in the name of a log
 
@@ -66,7 +74,9 @@ def check_names(*names: str | Path) -> None:
 
 def works(given: Sequence[str]) -> bool:
     """Say whether Snakemake runs jobs when it is given these arguments; if in doubt, that it does."""
-    return not LOOKS & {word.partition("=")[0] for word in given}
+    options = [word.partition("=")[0] for word in takewhile(lambda word: word != "--", given)]
+    asked = LOOKS - {"--report"} if LATER in options else LOOKS
+    return not any(option in asked or SHORT.match(option) for option in options)
 
 
 def _where(given: Sequence[str]) -> list[str]:

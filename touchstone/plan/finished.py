@@ -4,18 +4,35 @@ Snakemake looks at dates alone, and would say "Nothing to be done" over a file t
 their own: other runs share them, and may have made them anew.
 """
 
+import errno
+import logging
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from touchstone import paths
-from touchstone.files import DamagedError, Rule, read_sealed, sum_of_file, sum_of_folder, verified, write_sealed
+from touchstone.data.verify import sum_problem
+from touchstone.files import (
+    BusyError,
+    DamagedError,
+    Rule,
+    hold,
+    read_sealed,
+    sum_of_file,
+    sum_of_folder,
+    verified,
+    write_sealed,
+)
 from touchstone.paths import Results
 from touchstone.plan import targets
 from touchstone.plan.plan import Plan
+from touchstone.registry import RawFile
+
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class Left(NamedTuple):
@@ -43,23 +60,60 @@ def damaged(plan: Plan) -> list[DamagedError]:
         record = _read(plan.results)
     except DamagedError as error:
         return [error]
-    datasets = {plan.data(model.dataset) for model in plan.trained}
+    datasets = sorted({plan.data(model.dataset) for model in plan.trained})
+    checks = [
+        *(partial(_of_data, dataset) for dataset in datasets),
+        *(partial(_of_raw, paths.raw(name).folder, file) for name in datasets for file in plan.dataset(name).files),
+        *(partial(_of_file, file, record) for file in record.files),
+    ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # sums are made without the interpreter's lock
-        data, files = pool.map(_of_data, sorted(datasets)), pool.map(lambda file: _of_file(file, record), record.files)
-        wrong = [*chain.from_iterable(data), *chain.from_iterable(files)]
+        wrong = [*chain.from_iterable(pool.map(lambda check: [*check()], checks))]
     if not wrong and (record.working or not record.files) and all(map(os.path.exists, targets.everything(plan))):
-        finish(plan)
+        wrong = [*_finish_idle(plan)]
     return wrong
 
 
-def begin(plan: Plan) -> None:
-    """Note that a run is at work: until it ends, its files need not be as an earlier one left them."""
+def _finish_idle(plan: Plan) -> Iterator[DamagedError]:
+    """Note what a run has left that ended without a word; not while it works, nor where nothing can be written."""
+    try:
+        with hold(plan.results.lock):
+            finish(plan)
+    except BusyError:
+        return
+    except DamagedError as error:
+        yield error
+    except OSError as error:
+        if error.errno not in READ_ONLY:
+            raise
+        logging.warning("%s: no sums are kept of what is there, so that damage to it goes unnoticed", error)
+
+
+def begin(plan: Plan) -> IO[str]:
+    """Note that a run is at work: until it ends, its files need not be as an earlier one left them.
+
+    Returns:
+        What keeps others away until it is closed or this process ends: at its end a run removes what is half written,
+        whoever writes it. Snakemake lets two work at once that make different files.
+
+    Raises:
+        BusyError: if another run is at work on the same results; says which.
+    """
+    try:
+        held = hold(plan.results.lock)
+    except BusyError as error:
+        text = f"{error} is at work on {plan.results.root}; give the command again when that has ended"
+        raise BusyError(text) from None
     if files := _read(plan.results).files:
         _write(plan.results, Record(files, working=True))
+    return held
 
 
 def finish(plan: Plan) -> None:
-    """Note what a run leaves at its end, even if some of its jobs failed; and what earlier ones left beside it."""
+    """Note what a run leaves at its end, even if some of its jobs failed; and what earlier ones left beside it.
+
+    Raises:
+        DamagedError: if a file of it cannot be read.
+    """
     root, known = plan.results.root, _read(plan.results).files
     made = {file: rule for file, rule in targets.made(plan).items() if file.is_relative_to(root)}
     rules = {file: left.rule for file, left in known.items()} | made
@@ -71,8 +125,11 @@ def finish(plan: Plan) -> None:
 
 def _left(file: Path, rule: Rule, known: Left | None) -> Left:
     """Return what a file is now; one that was compared and not written since keeps its sum."""
-    date = file.stat().st_mtime_ns
-    return known if known and known.mtime_ns == date else Left(rule, _sum(file), date)
+    try:
+        date = file.stat().st_mtime_ns
+        return known if known and known.mtime_ns == date else Left(rule, _sum(file), date)
+    except OSError as error:
+        raise DamagedError(file, rule, error) from error
 
 
 def _of_file(file: Path, record: Record) -> Iterator[DamagedError]:
@@ -99,6 +156,19 @@ def _of_data(dataset: str) -> Iterator[DamagedError]:
             verified(data, found["sha256"], "prepare")
     except DamagedError as error:
         yield error
+
+
+def _of_raw(folder: Path, file: RawFile) -> Iterator[DamagedError]:
+    """Yield what is wrong with a raw file by the sum in its dataset's row; whoever has prepared data needs none."""
+    path = folder / file.path
+    try:
+        problem = sum_problem(path, file)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        problem = str(error)
+    if problem:
+        yield DamagedError(path, "fetch", problem, folder)
 
 
 def _whose(file: Path, rule: Rule, key: str, dataset: str) -> dict[str, Any]:
