@@ -155,7 +155,7 @@ def test_no_cell_of_a_shipped_study_holds_two_numbers(study: str) -> None:
     assert set(shown["table"]) == printed
     entries = shown[shown["published"] != ""]
     assert entries["published"].str.fullmatch(r"[-\d.]+( to [-\d.]+)?[†‡]?").all(), entries["published"].tolist()
-    assert set(entries[["ours", "half", "mark"]].itertuples(index=False, name=None)) == {("–", "", "·")}
+    assert set(entries[["ours", "spread", "mark"]].itertuples(index=False, name=None)) == {("–", "", "·")}
     assert not entries.duplicated(["table", "block", "row", "column"]).any()
     assert entries["claim"].is_unique
     listed = judged["source_table"].isin([one.source_table for one in definition.tables.values()])
