@@ -8,7 +8,6 @@ from snakemake.exceptions import WorkflowError
 
 from touchstone import paths
 from touchstone.cell import ModelId
-from touchstone.data import sources
 from touchstone.files import BusyError, half_written
 from touchstone.plan import build, finished, targets
 from touchstone.plan.command import check_names, command, config_file, works

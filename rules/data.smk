@@ -10,7 +10,7 @@ rule fetch:
     threads: 1
     resources:
         mem_mb=growing(2000),
-        runtime=growing(sources.MINUTES),
+        runtime=growing(60),
         gpu=0,
     params:
         job=lambda w: build.fetch_job(w.dataset, PLAN.own_data(w.dataset)).to_params(),

@@ -359,17 +359,6 @@ def test_404_is_reported_at_once(mini: Mini, raw: Path, log: Log, serve: Callabl
     assert len(server.requests) == 1
 
 
-def test_a_cluster_lets_a_download_work_as_long_as_it_may_take() -> None:
-    """The largest file whose size a row knows; `rules/data.smk` asks for so many minutes."""
-    (size,) = {
-        int(found.replace(",", "")) for row in DATASETS.values() for found in re.findall(r"([\d,]+) bytes", row.source)
-    }
-    assert size <= sources.LARGEST
-    assert sources.MINUTES * 60 * sources.SLOWEST >= sources.LARGEST
-    rules = (Path(__file__).parents[2] / "rules" / "data.smk").read_text()
-    assert "runtime=growing(sources.MINUTES)" in rules
-
-
 def test_an_unreachable_mirror_is_named(raw: Path, log: Log, closed_port: int) -> None:
     url = f"http://127.0.0.1:{closed_port}/some%20where"
     with pytest.raises(FetchError, match=re.escape(f"{url}/MNIST/raw/train-images-idx3-ubyte.gz")) as caught:

@@ -5,7 +5,6 @@ rename, after its sum has matched.
 """
 
 import gzip
-import math
 import shutil
 import tarfile
 import tempfile
@@ -25,9 +24,7 @@ from touchstone.registry import DatasetSpec, RawFile
 
 PAUSES = (2.0, 8.0, 30.0)  # seconds before each of the retries
 TIMEOUT = 60.0  # seconds that a server may stay silent, and after each of which it must have been fast enough
-SLOWEST = 10_000  # bytes per second
-LARGEST = 250_000_000  # bytes that are downloaded of a dataset, at most: Tiny ImageNet, or the files of SVHN
-MINUTES = math.ceil(LARGEST / SLOWEST / 60)  # that a download may take
+SLOWEST = 10_000  # bytes per second; CIFAR-10 takes five hours then
 CHUNK = 1 << 20  # bytes
 STAGING = ".download-"  # begins the name of a folder that an archive is downloaded to
 PASSING_CLIENT_ERRORS = (408, 429)  # request timeout, too many requests
