@@ -127,7 +127,7 @@ class Cluster:
         return self.state / "asked"
 
     def jobs(self, comment: str = "") -> list[Submitted]:
-        """All jobs so far whose comment begins so, in the order of submission."""
+        """The jobs whose comment begins so, in the order of submission: SLURM forgets them minutes after their end."""
         said = self.say("squeue", "--all", "--states=all", "--noheader", "--sort=i", "--format=%i|%T|%l|%m|%P|%j|%N|%k")
         jobs = [Submitted(*line.split("|")) for line in said.splitlines()]
         return [job for job in jobs if job.comment.startswith(comment)]
@@ -328,10 +328,10 @@ def test_a_gpu_is_asked_for_by_number_from_where_there_is_none(
     text = (cluster.checkout / "config.yaml").read_text()
     config.write_text(text.replace("run: tiny", "run: gpu").replace("device: cpu", "device: cuda"))
     target = str(Results.of("gpu").selection(PRINTED).choice)
-    before = len(cluster.jobs("rule_select"))
+    before = {job.number for job in cluster.jobs()}
     code, said = cluster.finish(cluster.start("--configfile", str(config), "--", target))
     assert code != 0
-    (job,) = cluster.jobs("rule_select")[before:]
+    (job,) = [job for job in cluster.jobs("rule_select") if job.number not in before]
     assert job.partition == "gpu"
     given = cluster.say("scontrol", "show", "job", "--details", job.number)
     assert "TresPerJob=gres:gpu:1" in given
@@ -349,5 +349,5 @@ def test_a_name_that_a_shell_would_read_is_refused(cluster: Cluster) -> None:
     code, said = cluster.finish(cluster.start("--forceall", "--configfile", config, "--", *ASKED))
     assert code != 0
     assert "a cluster would read the" in said
-    assert cluster.jobs() == before
+    assert {*cluster.jobs()} <= {*before}
     assert not [*cluster.checkout.parent.rglob("pwned")]
