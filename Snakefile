@@ -34,8 +34,6 @@ include: "rules/report.smk"
 
 
 onstart:
-    if not workflow.local_exec:
-        speakable()
     begin()
 
 

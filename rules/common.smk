@@ -54,19 +54,16 @@ def growing(first):
     return lambda wildcards, attempt: first * attempt
 
 
-def speakable():
-    """Stop a run whose executor would give a shell what files and folders are called."""
-    try:
-        check_names(os.getcwd(), workflow.main_snakefile, CONFIG, sys.prefix)
-    except ConfigError as error:
-        raise WorkflowError(str(error)) from None
-
-
 def begin():
-    """Note that this run is at work, and keep others off its results until it ends."""
+    """Note that this run is at work, and keep others off its results until it ends.
+
+    A cluster's executor would give a shell what files and folders are called.
+    """
     try:
+        if not workflow.local_exec:
+            check_names(os.getcwd(), workflow.main_snakefile, CONFIG, sys.prefix)
         HELD.append(finished.begin(PLAN))
-    except BusyError as error:
+    except (ConfigError, BusyError) as error:
         raise WorkflowError(str(error)) from None
 
 
