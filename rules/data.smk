@@ -22,7 +22,7 @@ rule fetch:
 rule prepare:
     input:
         # not ancient(): what a changed param triggers would be missed in a run that also fetches
-        paths.raw("{dataset}").fetched,
+        lambda w: targets.fetched(PLAN, w.dataset),
     output:
         **paths.prepared("{dataset}")._asdict(),
     log:

@@ -1,4 +1,4 @@
-# What people are asked is written when `human_study` asks for it; `answers` runs where the config says what came back.
+# What people are asked is written when `human_study` or the config asks for it; `answers` runs where the config says what came back.
 rule pages:
     input:
         template=TEMPLATES.people,

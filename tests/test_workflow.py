@@ -21,7 +21,7 @@ from checkouts import BIN, copy_checkout, environment
 from damages import DAMAGES, another_s, flip_a_bit, put_back
 from same_results import STD, TREE, lasting, left
 
-from touchstone import paths, records
+from touchstone import records
 from touchstone.files import half_written
 from touchstone.paths import study_files
 from touchstone.plan import cost, targets
@@ -394,7 +394,7 @@ def test_every_damage_to_a_finished_run_is_noticed(
     monkeypatch.chdir(finished[0])
     plan, aside = make_plan(Path(), Path("config.yaml")), tmp_path / "aside"
     tree = sorted(left(Path()))
-    assert {*tree} == {*targets.everything(plan), TREE.finished, paths.raw("digits").fetched}
+    assert {*tree} == {*targets.everything(plan), TREE.finished}
     for file in tree:
         for damage in (*DAMAGES, another_s(tree)):
             with put_back(file, aside):

@@ -390,7 +390,7 @@ def _option(annotation: ast.expr | None, default: ast.expr | None) -> Option:
 def nearest(name: str, names: Iterable[str]) -> str:
     """Say which names exist and which one was probably meant: text for the end of an error message."""
     known = sorted(names)
-    return f"allowed: {', '.join(known)}{meant(name, known)}"
+    return f"allowed: {', '.join(known) or 'none'}{meant(name, known)}"
 
 
 def meant(name: str, names: Iterable[str]) -> str:

@@ -8,8 +8,9 @@ import pytest
 from touchstone import paths
 from touchstone.cell import ModelId
 from touchstone.paths import sums_beside
-from touchstone.plan import build, targets
+from touchstone.plan import build, cost, targets
 from touchstone.plan.plan import Plan, make_plan
+from touchstone.study.config import ConfigError
 from touchstone.study.schema import RESULT_TABLES
 
 
@@ -138,3 +139,22 @@ def test_answers_are_read_where_the_config_has_some(asking: Plan, plan: Plan) ->
     assert targets.answered(plan, "minmax") == []
     with pytest.raises(ValueError, match="no study of this run has `people`"):
         targets.questions(plan)
+
+
+def test_the_demo_writes_what_people_are_asked_and_fetches_nothing(root: Path, tmp_path: Path) -> None:
+    demo = make_plan(root, root / "config.yaml")
+    made, people = targets.made(demo), demo.results.people("critic")
+    assert made[people.pages] == made[people.key] == "pages"
+    assert people.answers not in made
+    assert targets.fetched(demo, "digits") == []
+    text = (root / "tests" / "config.yaml").read_text()
+    (tmp_path / "config.yaml").write_text(f"{text}\npages: true\n")
+    with pytest.raises(ConfigError, match=r"config.yaml:\d+: pages: no study of this run has `people`"):
+        make_plan(root, tmp_path / "config.yaml")
+
+
+def test_a_run_has_fifty_jobs_at_most_by_default(root: Path) -> None:
+    """A job costs seconds before it does anything; `all` does nothing."""
+    demo = make_plan(root, root / "config.yaml")
+    *jobs, _ = [*(job for study in demo.studies for job in cost.study_jobs(demo, study)), *cost.shared_jobs(demo)]
+    assert len(jobs) <= 50

@@ -195,7 +195,6 @@ def test_results_are_those_of_a_local_run(cluster: Cluster, local: Path) -> None
     assert sorted(job.comment for job in jobs) == [
         "rule_attack_wildcards_minmax_mnist_lenet_minmax-printed_0_all",
         "rule_attack_wildcards_minmax_mnist_lenet_std_0_all",
-        "rule_fetch_wildcards_digits",
         "rule_prepare_wildcards_digits",
         "rule_select_wildcards_minmax_mnist_lenet_minmax-printed",
         "rule_sensitivity_wildcards_minmax_mnist_lenet_minmax-printed",

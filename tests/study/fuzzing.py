@@ -75,6 +75,7 @@ caps:
     restarts: 1
     queries: 9
   - {where: {attack: cw}, binary_steps: 1}
+pages: true
 answers: {small: answers}
 """
 

@@ -92,7 +92,7 @@ BAD: list[tuple[str, Key, Any, list[str]]] = [
     (STUDY, ("cells",), [STD, STD], ["cells.1: ", "every combination", "stands above"]),
     (STUDY, ("cells",), [{**STD, "models": ["lenet", "lenet"]}], ["cells.0.models: ", "'lenet' is there twice"]),
     (STUDY, ("monitor",), MONITOR | {"defenses": ["stdd"]}, ["monitor.defenses.0: ", "did you mean 'std'"]),
-    (STUDY, ("monitor",), MONITOR | {"attack": {"mnist": "clean"}}, ["monitor.attack: ", "no value for dataset 'cifar10'"]),
+    (STUDY, ("monitor",), MONITOR | {"attack": {"mnist": "clean"}}, ["monitor.attack: ", "needs a value for dataset 'cifar10'"]),
     (STUDY, ("monitor",), MONITOR | {"attack": "clean"}, ["monitor.attack: ", "a fixed budget, got one of kind 'none'"]),
     (STUDY, FIGURE, SWEEP | {"along": ["l1"]}, ["figures.figure2.along.0: ", "'std' has no number 'l1', got None"]),
     (STUDY, FIGURE, SWEEP | {"along": []}, ["figures.figure2: ", "'sweep' needs 'along'"]),

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from touchstone.attacks import twice_the_steps
 from touchstone.cell import ModelId
-from touchstone.paths import prepared, raw
+from touchstone.paths import prepared
 from touchstone.plan import build, targets
 from touchstone.plan.jobs import AttackJob, Member, Net, Objective, Options
 from touchstone.plan.passes import Count, of_attack, of_defense
@@ -144,15 +144,14 @@ def study_jobs(plan: Plan, study: str) -> list[list[Path]]:
 
 
 def _people(plan: Plan, study: str) -> list[list[Path]]:
-    """Return what the two jobs about answers leave, where there are any."""
-    pages, key, answers = plan.results.people(study)
-    return [[pages, key], [answers]] if targets.answered(plan, study) else []
+    """Return what the jobs about questions and about answers leave, where there are any."""
+    return [files for files in (targets.asked(plan, study), targets.answered(plan, study)[-1:]) if files]
 
 
 def shared_jobs(plan: Plan) -> list[list[Path]]:
     """Return what each job of a run leaves that belongs to no study; the last one, `all`, leaves nothing of its own."""
     results, data = plan.results, _datasets(plan)
-    fetched = [[raw(name).fetched] for name in data]
+    fetched = [files for name in data if (files := targets.fetched(plan, name))]
     made = [*fetched, *(list(prepared(name)) for name in data)]
     papers = [tables] if (tables := targets.paper(plan)) else []
     rest = [[results.claims], *papers, [results.config], [results.provenance()], list(results.report())]

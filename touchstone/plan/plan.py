@@ -214,6 +214,11 @@ class Plan:
         there = [n for n in (self.samples(model, attack), self.population(model, attack)) if n is not None]
         return min([pages * people.images, *there])
 
+    @cached_property
+    def asking(self) -> list[str]:
+        """The studies that ask people of images of this run."""
+        return sorted({m.study for m in self.models for attack in self.attacks(m) if self.shown(m, attack)})
+
     def kept(self, model: ModelId, attack: str) -> int:
         """Return how many points of an attack on a model are kept as images: for people, and for figures that ask."""
         figures = self.studies[model.study].figures.values()

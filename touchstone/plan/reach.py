@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # a plan is checked where it is made
     from touchstone.plan.plan import Plan
 
 MODEL_SLOTS = ("dataset", "model", "defense")
+NOBODY_ASKED = "no study of this run has `people`, or none of their cells runs: there is no page to write"
 WHERE_SLOTS = ("study", *MODEL_SLOTS)
 
 
@@ -20,6 +21,8 @@ def check_reach(check: Checker, plan: "Plan") -> None:
     _only(check, plan)
     _given(check, plan)
     _choosers(check, plan)
+    if plan.config.pages and not plan.asking:
+        check.add(("pages",), NOBODY_ASKED)
     everything = plan.config.model_copy(update={"only": Only()})
     whole = plan if plan.config == everything else replace(plan, config=everything)
     for number, cap in enumerate(plan.config.caps):

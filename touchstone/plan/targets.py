@@ -12,6 +12,7 @@ from touchstone.paths import FORMS, AttackFiles, SelectionFiles
 from touchstone.plan import build
 from touchstone.plan.jobs import Drawing
 from touchstone.plan.plan import Plan
+from touchstone.plan.reach import NOBODY_ASKED
 from touchstone.report.plots import FEATURES, PLOTS, POINTS
 from touchstone.study.schema import RESULT_TABLES
 
@@ -32,6 +33,11 @@ def wildcards(plan: Plan) -> dict[str, str]:
 
 def _one_of(names: Iterable[object]) -> str:
     return "|".join(map(re.escape, sorted(set(map(str, names))))) or "(?!)"  # which nothing matches
+
+
+def fetched(plan: Plan, dataset: str) -> list[Path]:
+    """Return what says that a dataset's raw files have come in; nothing of embedded data, which have none."""
+    return [] if build.source(plan, dataset) == "embedded" else [paths.raw(dataset).fetched]
 
 
 def selections(plan: Plan, models: Iterable[ModelId]) -> list[SelectionFiles]:
@@ -110,10 +116,15 @@ def questions(plan: Plan) -> list[Path]:
     Raises:
         ValueError: if no study asks them anything of what this run attacks.
     """
-    studies = {model.study for model in plan.models for attack in plan.attacks(model) if plan.shown(model, attack)}
-    if not studies:
-        raise ValueError("no study of this run has `people`, or none of their cells runs: there is no page to write")
-    return [file for study in sorted(studies) for file in plan.results.people(study)[:2]]
+    if not plan.asking:
+        raise ValueError(NOBODY_ASKED)
+    return [file for study in plan.asking for file in plan.results.people(study)[:2]]
+
+
+def asked(plan: Plan, study: str) -> list[Path]:
+    """Return what people are asked in a study, if a run writes it by itself: its config says so, or has answers."""
+    wanted = study in plan.config.answers or (plan.config.pages and study in plan.asking)
+    return [*plan.results.people(study)[:2]] if wanted else []
 
 
 def shown(plan: Plan, study: str) -> list[Path]:
@@ -147,7 +158,7 @@ def made(plan: Plan) -> dict[Path, Rule]:
         "train": map(results.model, plan.trained),
         "attack": batches(plan, plan.models),
         "features": (features(plan, study) for study in plan.studies),
-        "pages": (answered(plan, study)[:-1] for study in plan.studies),
+        "pages": (asked(plan, study) for study in plan.studies),
         "answers": (answered(plan, study)[-1:] for study in plan.studies),
         "tables": (tables(plan, study) for study in plan.studies),
         "figures": (figures(plan, study) for study in plan.studies),

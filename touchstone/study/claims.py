@@ -273,7 +273,7 @@ def _against_problems(rows: Lines) -> Iterator[tuple[int, str]]:
         found = compared_with(row, (other for _, other in rows))
         restarts = {match[1] for one in (row, *found) if (match := _RESTARTS.search(one["attack_params"]))}
         if row["cell_metric"] not in PAIRS:
-            yield line, f"is for {', '.join(PAIRS)}, not for {row['cell_metric']!r}"
+            yield line, f"is only for {', '.join(PAIRS)}, not for {row['cell_metric']!r}"
         elif row["against"] == row["cell_attack"]:
             yield line, f"{row['against']!r} is compared with itself"
         elif len(found) != 1:

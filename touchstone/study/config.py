@@ -11,7 +11,16 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationError,
+)
 from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import MaxDepthExceededError
@@ -91,10 +100,27 @@ class Local(Strict):
     local: Place = Field(description="the directory; of data of your own the file or folder")
 
 
+def _kind_of_source(value: Any) -> str | None:
+    """Say which form of a source is meant, so that what is wrong is said of that one."""
+    if isinstance(value, Mirror | Local):
+        return type(value).__name__
+    if isinstance(value, dict):
+        return {("mirror",): "Mirror", ("local",): "Local"}.get(tuple(value))
+    return "word" if value in ("embedded", "download") else None
+
+
+SOURCES = "embedded, download, {mirror: URL} or {local: PATH}"
+
+
 class DataSource(Strict):
     """Where a dataset's raw files come from."""
 
-    source: Literal["embedded", "download"] | Mirror | Local = Field(
+    source: Annotated[
+        Annotated[Literal["embedded", "download"], Tag("word")]
+        | Annotated[Mirror, Tag("Mirror")]
+        | Annotated[Local, Tag("Local")],
+        Discriminator(_kind_of_source, custom_error_type="source", custom_error_message=f"should be {SOURCES}"),
+    ] = Field(
         description="embedded (in scikit-learn), download (from where it is published), {mirror: URL} or {local: PATH}"
     )
 
@@ -186,6 +212,10 @@ class Config(Strict):
         description="how many jobs may share a GPU of a machine that has several; decides no number",
     )
     caps: list[Cap] = Field(default=[], description="what is cut short")
+    pages: bool = Field(
+        default=False,
+        description="write the pages on which people say what they see, as the target human_study does",
+    )
     answers: dict[Slug, Place] = Field(
         default={}, description="study -> the folder of the CSV files that people have sent back"
     )

@@ -79,7 +79,7 @@ class Checker:
             self.known((*key, name), str(name), names, what)
         for name in names:
             if name not in value:
-                self.add(key, f"no value for {what} {name!r}")
+                self.add(key, f"needs a value for {what} {name!r}")
 
     def options(
         self,

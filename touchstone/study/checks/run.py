@@ -191,7 +191,8 @@ class Caps:
         for number, cap in enumerate(self.config.caps):
             given = {limit for limit, value in cap if limit != "where" and value is not None}
             if not given:
-                self.check.add(("caps", number), "a cap limits something")
+                limits = sorted(Cap.model_fields.keys() - {"where"})
+                self.check.add(("caps", number), f"must limit something; allowed: {', '.join(limits)}")
             if cap.where.attack is not None and (members := list(self._members(cap, cap.where.attack))):
                 self._limits(number, cap.where.attack, given, members)
 
