@@ -252,6 +252,11 @@ def test_loss_is_the_mean_with_the_range_of_seeds() -> None:
     corners = {tuple(v) for v in band.get_paths()[0].vertices}
     assert {(1.0, 3.0), (1.0, 5.0), (3.0, 0.0), (3.0, 1.0)} <= corners
     np.testing.assert_allclose(figure.axes[1].lines[0].get_ydata(), [8, 4, 1])
+    (names,) = figure.legends
+    assert [name.get_text() for name in names.get_texts()] == ["std (2 seeds)"], "once for both panels"
+    figure.draw_without_rendering()
+    under = [ax.get_tightbbox() for ax in figure.axes]
+    assert not any(names.get_tightbbox().overlaps(one) for one in under), "where no curve is"
 
 
 def test_failed_training_is_drawn_up_to_its_end() -> None:

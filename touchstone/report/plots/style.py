@@ -34,6 +34,7 @@ STYLE: dict[Any, Any] = {  # of names that matplotlib's stubs list one by one
     "svg.fonttype": "path",  # the PDF is made without system fonts
 }
 WIDTH = 6.3  # inches: the text width of the A4 report
+LETTERS = 110  # that fit into a line of a legend
 PAGE = 9.0  # inches: the height that a figure may have there
 BLACK, GREY, ORANGE, SKY, GREEN, BLUE, RED, PURPLE = (
     *("#000000", "#7f7f7f", "#e69f00", "#56b4e9"),
@@ -128,6 +129,14 @@ def canvas(rows: int, columns: int, *, height: float, **kwargs: Any) -> tuple[Fi
 def in_units(space: str) -> str:
     """Return what an axis of radii in a space is called."""
     return f"epsilon ({'pixels in [0, 1]' if space == 'pixel' else f'{space} values'})"
+
+
+def legend_above(figure: Figure) -> None:
+    """Name what the panels draw, each name once, in lines above them, where no curve is; nothing without names."""
+    handles = {str(h.get_label()): h for ax in figure.axes for h in ax.get_legend_handles_labels()[0]}
+    if handles:
+        columns = max(1, LETTERS // (6 + max(map(len, handles))))
+        figure.legend(handles=list(handles.values()), loc="outside upper center", ncols=columns, handlelength=3)
 
 
 def say_below(figure: Figure, notes: Sequence[str]) -> None:

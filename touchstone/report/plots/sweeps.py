@@ -13,10 +13,8 @@ from touchstone.findings.tables import data_words
 from touchstone.ranges import Positive
 from touchstone.report.plots.numbers import Estimate, deviations, estimate
 from touchstone.report.plots.sources import NOT_PART, Swept
-from touchstone.report.plots.style import OTHERS, canvas, say, say_below, styled
+from touchstone.report.plots.style import OTHERS, canvas, legend_above, say, say_below, styled
 from touchstone.study.scale import METRICS
-
-LETTERS = 110  # that fit into a line of a legend
 
 
 class Axis(NamedTuple):
@@ -56,10 +54,7 @@ def sweep(swept: Swept, *, metrics: Sequence[str], sigmas: Positive | None = Non
             attacks = [attack for attack, one in shown.items() if one == metric]
             _panel(ax, swept, Axis(dataset, option, metric), attacks, sigmas)
     say_below(figure, [f"{dataset}: {NOT_PART}" for dataset in swept.datasets if dataset not in datasets])
-    handles = {h.get_label(): h for ax in axes.ravel() for h in ax.get_legend_handles_labels()[0]}
-    if handles:
-        columns = max(1, LETTERS // (6 + max(map(len, handles))))
-        figure.legend(handles=list(handles.values()), loc="outside upper center", ncols=columns, handlelength=3)
+    legend_above(figure)
     return figure
 
 

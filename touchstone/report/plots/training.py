@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from touchstone.registry import nearest
 from touchstone.report.plots.sources import NOT_PART, Series, Weights
-from touchstone.report.plots.style import Look, canvas, looks, say_below, styled
+from touchstone.report.plots.style import Look, canvas, legend_above, looks, say_below, styled
 
 
 @styled
@@ -37,7 +37,7 @@ def loss(series: list[Series[pd.DataFrame]], *, columns: Sequence[str] = ("loss"
             _curves(ax, one, curves, drawn[one.label], named=True)
         _by_epoch(ax)
         ax.set_ylabel("training loss" if column == "loss" else f"training loss, term {column}")
-        ax.legend()
+    legend_above(figure)
     return figure
 
 
@@ -79,7 +79,7 @@ def accuracy(
             ax.set_title(f"{dataset}, {words}")
             ax.grid(axis="y")
         line[0].set_ylabel(f"accuracy (%)\n{', '.join(KINDS[kind] for kind in kinds)}")
-        line[1].legend()
+    legend_above(figure)
     say_below(figure, [_lacks(one, series) for one in named if one not in datasets])
     return figure
 
