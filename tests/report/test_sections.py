@@ -15,6 +15,7 @@ import pytest
 from synthetic_results import ROOT, make_results
 
 from touchstone.findings.inputs import read_table, write_tables
+from touchstone.findings.vocabulary import NOT_RUN
 from touchstone.paths import Results, study_files, templates
 from touchstone.report import render as notebooks
 from touchstone.report import sections as report
@@ -251,7 +252,8 @@ def test_every_claim_is_there_with_its_reason(material: Material) -> None:
     text, shown = headline_table["table"], rows_of(headline_table["table"])
     claims = material.tables["claims"]
     headline = claims[claims["reading"] == "headline"]
-    assert [claim_of(row[0]) for row in shown] == headline["id"].tolist()
+    left_out = headline[headline["verdict"].isin(NOT_RUN)]
+    assert [claim_of(row[0]) for row in shown] == [one for one in headline["id"] if one not in {*left_out["id"]}]
     header = next(line for line in text.splitlines() if line.startswith("| claim"))
     names = [name.strip() for name in header.strip("|").split("|")]
     assert names[-4:] == ["verdict", "stands", "attack gap", "replication gap"]
@@ -265,8 +267,8 @@ def test_every_claim_is_there_with_its_reason(material: Material) -> None:
     assert shown[3][7:] == ["attack gap 1.2, claim not reproduced", "1.2", "-6.3"]
     untested = notes[re.search(r"\((\w)\)", next(row[7] for row in shown if row[7].startswith("not tested")))[1]]
     assert untested == "epochs 3 of 10"
-    assert shown[5][6].startswith("failed (")
-    assert notes[re.search(r"\((\w)\)", shown[5][6])[1]] == "loss not finite in epoch 3"
+    assert shown[4][6].startswith("failed (")
+    assert notes[re.search(r"\((\w)\)", shown[4][6])[1]] == "loss not finite in epoch 3"
     word, letters = re.fullmatch(r"(.*) \((.*)\)", shown[-1][6]).groups()
     reasons = ["digits stands in for mnist", "epochs 3 of 10", "samples 300 of 10000"]
     assert (word, [notes[letter] for letter in letters.split(", ")]) == ("not comparable", reasons)
@@ -294,10 +296,37 @@ def test_a_claim_shows_its_cell_its_records_and_how_they_are_made_again(material
 def test_every_number_of_the_papers_tables_leads_to_its_claim(material: Material) -> None:
     headline, *_ = report.claims_tables(material)
     targets = re.findall(r"\]\(#([^)]*)\)", report.paper_tables(material) + report.gaps(material))
-    assert set(targets) <= {*re.findall(r'id="([^"]*)"', headline["table"])}
+    assert set(targets) <= {*re.findall(r'id="([^"]*)"', headline["table"] + report.absent(material))}
     claims = material.tables["claims"]
     listed = claims["source_table"].isin(one.source_table for one in material.study.tables.values())
     assert len(targets) == (listed & (claims["reading"] == "headline")).sum() + len(rows_of(report.gaps(material)))
+
+
+def test_numbers_that_were_not_run_are_counted_and_not_listed(material: Material) -> None:
+    claims = material.tables["claims"]
+    headline = claims[claims["reading"] == "headline"].assign(source_table="Table 1", why="")
+    headline.loc[headline.index[0], "verdict"] = "reproduced"
+    headline.loc[headline.index[1:3], ["verdict", "why"]] = ("out of scope", "no | norm")
+    headline.loc[headline.index[3:], "verdict"] = "not run"
+    some = changed(material, claims=headline)
+    (listed,) = report.claims_tables(some)
+    assert [claim_of(row[0]) for row in rows_of(listed["table"])] == [headline["id"].iloc[0]]
+    scoped, unrun = rows_of(report.absent(some))
+    assert (scoped[0], scoped[2:]) == ("Table 1", ["out of scope", r"no \| norm"])
+    first, second = headline["id"].iloc[1:3]
+    count, which = scoped[1].split(" <details>")
+    assert count == f'2<span id="claim-{first}"></span><span id="claim-{second}"></span>'
+    assert f"{first} {headline['value'].iloc[1]}, {second}" in which
+    assert unrun[1].startswith(f"{len(headline) - 3}<span")
+    labels = report.own_tables(some)
+    assert (labels["claims"], labels["absent"]) == tuple(f"Table A{n}" for n in _in_a_row(labels, "claims"))
+    nothing = changed(material, claims=headline[3:])
+    assert (report.claims_tables(nothing), report.own_tables(nothing)["claims"]) == ([], "")
+
+
+def _in_a_row(labels: dict[str, str], first: str) -> tuple[int, int]:
+    number = int(labels[first].removeprefix("Table A"))
+    return number, number + 1
 
 
 def test_claim_without_a_number_has_empty_cells(material: Material) -> None:
@@ -401,7 +430,7 @@ def test_what_is_empty_has_no_table_and_no_number(material: Material) -> None:
     assert numbered(empty) == [f"Table A{n}" for n in (1, 2, 3, 4)], "the run, its models, attacks and sources"
     assert report.verdicts(empty) == ""
     assert report.values(empty)["printed"] == ""
-    assert len(numbered(material)) == 21
+    assert len(numbered(material)) == 22
 
 
 def test_rerun_gives_commands(material: Material) -> None:
@@ -533,7 +562,7 @@ def test_both_reports_from_end_to_end(results: Results, material: Material, monk
     html = out.with_suffix(".html").read_text()
     assert html.count("data:image/svg+xml;base64,") == 10
     assert html.count("<h2") == 15
-    assert html.count("<caption") == html.count("<table") == html.count('<div class="table"') == 24
+    assert html.count("<caption") == html.count("<table") == html.count('<div class="table"') == 25
 
     out = Path("results/demo/report.ipynb")
     parameters = {"results_dir": "results/demo", "studies": ["minmax"]}

@@ -16,7 +16,7 @@ from touchstone.findings.paper import MARKDOWN, laid_out, numbers
 from touchstone.findings.statements import WORST_CASE
 from touchstone.findings.tables import CERTAINTY_MARKS, data_words, decimals, legend
 from touchstone.findings.tables import summary as verdict_counts
-from touchstone.findings.vocabulary import VERDICTS, known, outcome
+from touchstone.findings.vocabulary import NOT_RUN, VERDICTS, known, outcome
 from touchstone.paths import Results, link, study_files
 from touchstone.registry import nearest
 from touchstone.report import glance, pairs, words, works
@@ -59,6 +59,7 @@ def values(material: Material) -> Values:
         pairs_left_out=pairs.left_out(material),
         readings=readings(material),
         claims=claims_tables(material),
+        absent=absent(material),
         lost_tables=lost_tables(material),
         marks=legend() if study.tables else "",
         legend=legend(),
@@ -82,17 +83,18 @@ def run_values(config: Config, used: Mapping[str, str]) -> dict[str, str]:
 def own_tables(material: Material) -> dict[str, str]:
     """Number the tables that the paper does not have, in the order of the report: name -> "Table A1", "" without it."""
     tables = material.tables
-    claims = ["claims", *(f"claims {reading}" for reading in _readings(material)[1:])]
+    claims = {f"claims {reading}".removesuffix(f" {HEADLINE}"): reading for reading in _readings(material)}
     own = ("attacks", "worst", "paired", "qualitative", "selection", "flags", "failures")
     there = {name: len(tables[name]) > 0 for name in own} | {"run": True, "models": True}
-    there |= dict.fromkeys(["verdicts", *claims], len(tables["claims"]) > 0)
+    there |= {name: len(_found(material, reading)) > 0 for name, reading in claims.items()}
+    there |= {"verdicts": len(tables["claims"]) > 0, "absent": bool(absent(material))}
     there |= {"cited": len(words.cited(tables["claims"])) > 0}
     there |= {"kinds": bool(kinds(material)), "gaps": bool(gaps(material)), "signs": bool(signs(material))}
     there |= {"beyond": len(_beyond(material)) > 0, "sources": len(material.used) > 0}
     each_pair = [f"pairs {number}" for number in range(pairs.number(material))]
     there |= dict.fromkeys(each_pair, True)
     order = ["kinds", "gaps", "signs", "verdicts", "cited", "beyond", "run", "models", "attacks", "worst"]
-    order += ["paired", *each_pair, *claims, "qualitative", "selection", "flags", "failures", "sources"]
+    order += ["paired", *each_pair, *claims, "absent", "qualitative", "selection", "flags", "failures", "sources"]
     shown = [name for name in order if there[name]]
     return {name: f"Table A{shown.index(name) + 1}" if there[name] else "" for name in order}
 
@@ -231,6 +233,12 @@ def _reading(material: Material, reading: str) -> pd.DataFrame:
     return claims[claims["reading"] == reading]
 
 
+def _found(material: Material, reading: str) -> pd.DataFrame:
+    """Return the claims, as a reading has them, that a job was there to find a number of."""
+    rows = _reading(material, reading)
+    return rows[~rows["verdict"].isin(NOT_RUN)]
+
+
 # ---- what was run
 
 
@@ -337,13 +345,15 @@ def _blocks(material: Material, name: str, table: TableDef) -> list[dict[str, st
 
 
 def claims_tables(material: Material) -> list[dict[str, str]]:
-    """Return every claim, a table per reading: its label, the reading unless it is the headline, table and notes.
+    """Return every claim that was run: a table per reading with label, reading unless it is the headline, and notes.
 
     Another reading has the claims that it changes.
     """
     items = []
-    for reading in _readings(material) if len(material.tables["claims"]) else []:
-        rows = _reading(material, reading).to_dict("records")
+    for reading in _readings(material):
+        rows = _found(material, reading).to_dict("records")
+        if not rows:
+            continue
         notes = words.letters(
             [*map(_interval_note, rows), *map(_reason, rows), *(str(row["stands_why"]) for row in rows)]
         )
@@ -353,6 +363,19 @@ def claims_tables(material: Material) -> list[dict[str, str]]:
         table = pipe_table(shown, right=["paper", "ours", "interval", "n", "seeds", *_GAPS.values()])
         items.append({"label": label, "other": other, "table": table, "notes": words.explained(notes)})
     return items
+
+
+def absent(material: Material) -> str:
+    """Count, by where they are printed, the numbers that no job was there to find; on a screen, also which; or ""."""
+    rows = _reading(material, HEADLINE)
+    groups = rows[rows["verdict"].isin(NOT_RUN)].groupby(["source_table", "verdict", "why"], sort=False)
+    shown = []
+    for (place, verdict, why), group in groups:
+        anchors = "".join(placed("", anchor(claim)) for claim in group["id"])
+        which = (f"{escape(claim)} {escape(value)}" for claim, value in zip(group["id"], group["value"], strict=True))
+        number = join(str(len(group)) + anchors, folded("which", ", ".join(which)), by=" ")
+        shown.append({"printed in": escape(place), "numbers": number, "verdict": verdict, "why": escape(why)})
+    return pipe_table(pd.DataFrame(shown)) if shown else ""
 
 
 def _named(claim: Mapping[Hashable, Any]) -> str:
