@@ -249,6 +249,17 @@ def test_awkward_text_survives(tmp_path: Path) -> None:
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_places_without_a_text_are_each_led_to(tmp_path: Path) -> None:
+    """In a PDF a link to a place that is not there is an error."""
+    names = ("one", "two", "three+l1")
+    links = " ".join(f"[{name}](#{name})" for name in (*names, "{more}"))
+    cell = join("3" + "".join(placed("", name) for name in names), folded("which", "x"), by=" ")
+    table = pipe_table(pd.DataFrame({"n": [cell], "to": [links]}))
+    to_pdf(notebook(tmp_path, table.format(more="two")), tmp_path / "report.pdf")
+    with pytest.raises(typst.TypstError, match="label `<four>` does not exist"):
+        to_pdf(notebook(tmp_path, table.format(more="four")), tmp_path / "report.pdf")
+
+
 def test_same_notebook_same_pdf(tmp_path: Path) -> None:
     path = notebook(tmp_path, "# Title", captioned("Table 1", "c", rows(5)), figure("Figure 1", "c", "figures/a.svg"))
     picture = Figure(figsize=(2, 1))

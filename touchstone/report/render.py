@@ -63,14 +63,17 @@ def figure(label: str, caption: str, path: str) -> str:
     return f"![{label}]({path})\n\n**{label}.** {caption}"
 
 
+WORD_JOINER = "\u2060"  # has no width
+
+
 def anchor(claim: str) -> str:
     """Name the place in a report where a claim is."""
     return f"{ANCHOR}{claim}"
 
 
 def placed(text: str, name: str) -> str:
-    """Make a text the place that links to `#name` lead to."""
-    return f'<span id="{name}">{text}</span>'
+    """Make a text, or what is not seen in place of none, the place that links to `#name` lead to."""
+    return f'<span id="{name}">{text or WORD_JOINER}</span>'
 
 
 def folded(summary: str, *lines: str) -> str:
