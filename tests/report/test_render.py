@@ -260,6 +260,15 @@ def test_places_without_a_text_are_each_led_to(tmp_path: Path) -> None:
         to_pdf(notebook(tmp_path, table.format(more="four")), tmp_path / "report.pdf")
 
 
+def test_what_is_not_seen_of_a_cell_takes_no_room(tmp_path: Path) -> None:
+    places = "".join(placed("", f"claim-{number}") for number in range(100))
+    table = pipe_table(pd.DataFrame({"printed in": ["Table 5.4"], "numbers": [f"100{places}"], "verdict": ["not run"]}))
+    source = typst_source(notebook(tmp_path, "# T", captioned("Table 1", "c", table)))
+    (shares,) = re.findall(r"columns: \((.*)\)", source)
+    first, second, third = (float(share) for share in re.findall(r"([\d.]+)%", shares))
+    assert second < min(first, third)
+
+
 def test_same_notebook_same_pdf(tmp_path: Path) -> None:
     path = notebook(tmp_path, "# Title", captioned("Table 1", "c", rows(5)), figure("Figure 1", "c", "figures/a.svg"))
     picture = Figure(figsize=(2, 1))

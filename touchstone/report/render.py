@@ -321,7 +321,8 @@ def _part(lines: Sequence[Sequence[str]], columns: Sequence[Sequence[str]], capt
         room: characters that fit into a line of the page.
     """
     header, marks, *rows = lines
-    if sum(max(map(len, column)) + 2 for column in columns) > room:
+    written = max(sum(map(len, line)) + len(line) + 1 for line in lines)  # with what is not seen
+    if written > LONG or sum(max(map(len, column)) + 2 for column in columns) > room:
         marks = _spread(marks, columns, room)
     table = "\n".join(f"|{'|'.join(line)}|" for line in (header, marks, *rows))
     return f"{table}\n\n{caption}"
@@ -329,7 +330,7 @@ def _part(lines: Sequence[Sequence[str]], columns: Sequence[Sequence[str]], capt
 
 def _seen(cell: str) -> str:
     """Return about what is printed of a cell: no tags, no targets of links, no signs of Markdown."""
-    return re.sub(r"<[^>]*>|\]\([^)]*\)|\*\*|\\(?=\W)|(?<!\\)\[", "", cell)
+    return re.sub(rf"<[^>]*>|\]\([^)]*\)|\*\*|\\(?=\W)|(?<!\\)\[|{WORD_JOINER}", "", cell)
 
 
 def _least(column: Sequence[str]) -> int:
