@@ -115,6 +115,14 @@ def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cli.main(["ls", "attacks"]) == cli.INTERRUPTED
 
 
+def test_a_file_that_cannot_be_written_is_said_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("touchstone.commands.ls.run", lambda _: (tmp_path / "none" / "file").write_text(""))
+    assert cli.main(["ls", "attacks"]) == 1
+    assert capsys.readouterr().err == f"{tmp_path / 'none' / 'file'}: No such file or directory\n"
+
+
 def test_problems_of_a_config_are_said_without_a_traceback(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

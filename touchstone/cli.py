@@ -70,6 +70,11 @@ def run(words: Sequence[str]) -> int:
     except (ConfigError, RunError, DamagedError) as error:
         print(error, file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}" if error.filename else error, file=sys.stderr)
+        return 1
     return 0
 
 

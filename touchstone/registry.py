@@ -395,7 +395,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 def meant(name: str, names: Iterable[str]) -> str:
     """Say which name was probably meant: text for the end of an error message, "" where none is close."""
-    known = {one.lower(): one for one in names}
+    known = {one.lower(): one for one in names if one != name}
     close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
     return f"; did you mean {known[close[0]]!r}?" if close else ""
 

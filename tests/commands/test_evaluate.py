@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from touchstone import paths
-from touchstone.commands import evaluate, own
+from touchstone.commands import evaluate, own, validate
 from touchstone.commands.images import look_at
 from touchstone.commands.own import Data, Net
 from touchstone.models.given import WeightsError, taken_out
@@ -40,6 +40,28 @@ def nothing():
 
 def three(shape, classes, more):
     return Flat()
+
+def sized(inputs, classes):
+    return nn.Linear(inputs, classes)
+
+def ends():
+    raise SystemExit(3)
+
+class Broken(Flat):
+    def forward(self, x):
+        return {}["logits"]
+
+class Empty(Flat):
+    def forward(self, x):
+        return super().forward(x) / 0 * 0
+
+class Probabilities(Flat):
+    def forward(self, x):
+        return super().forward(x).softmax(1)
+
+class Cut(Flat):
+    def forward(self, x):
+        return super().forward(x).detach()
 
 made = Flat()
 """
@@ -146,6 +168,23 @@ def test_nets_are_named_in_many_ways(here: Path) -> None:
     assert Net.named("torchvision:resnet18") == Net("torchvision", {"name": "resnet18"}, None, "torchvision:resnet18")
     assert Net.named("smallcnn").fn == "smallcnn"
     assert Net.named("touchstone.models.lenet:lenet").fn == "touchstone.models.lenet:lenet"
+    assert Net.named("flat_nets:Flat") == Net("flat_nets:Flat", {}, here, "flat_nets:Flat")
+
+
+def test_a_net_may_lie_in_a_package(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It imports from its neighbours, however it is named, and its config says where it lies."""
+    package = tmp_path / "above" / "package_of_nets"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "base.py").write_text(NETS)
+    (package / "rel.py").write_text("from .base import Flat\n\nclass Net(Flat):\n    pass\n")
+    target = "package_of_nets.rel:Net"
+    assert planned(model=f"{package}/rel.py:Net").config.code == [str(package.parent)]
+    assert "say how" in run(model=f"{package}/rel.py:Net")
+    monkeypatch.setattr(sys, "path", [str(package.parent), *sys.path])
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    assert Net.named(target) == Net(target, {}, package.parent.resolve(), target)
+    assert validate.run(Namespace(file=here / paths.own_study("my-net-v1").definition.parent)).endswith("on models")
 
 
 @pytest.mark.parametrize(
@@ -179,10 +218,15 @@ def test_nets_are_named_in_many_ways(here: Path) -> None:
         ({"model": ":Flat"}, "--model :Flat: expected FILE.py:NAME"),
         ({"weights": "My Net_v2.pt"}, "did you mean 'My Net_v1.pt'"),
         ({"name": "!!"}, "a name of its own is needed"),
+        ({"name": "worst"}, "--name worst: a name of its own is needed; worst.yaml is the file of suites"),
+        ({"weights": "folder"}, "--weights: folder is a folder; expected a file"),
+        ({"eps": "8"}, r"--eps 8: radii are of pixels in \[0, 1\]; of 0 to 255 write 8/255"),
+        ({"mean": "0.5", "std": "nan"}, "are of pixels in"),
     ],
 )
 def test_what_is_not_there_is_named(here: Path, changes: dict[str, Any], message: str) -> None:
     (here / "random.py").touch()
+    (here / "folder").mkdir()
     with pytest.raises(ConfigError, match=message):
         asked(**changes)
 
@@ -237,7 +281,21 @@ FITS = {"fc.weight": torch.zeros(10, 784), "fc.bias": torch.zeros(10)}
         ({**FITS, "more": torch.zeros(1)}, {}, "other.pt does not fit Flat: not expected: more"),
         (FITS, {"model": "flat_nets.py:nothing"}, "flat_nets:nothing must return a torch.nn.Module, got int"),
         (FITS, {"model": "flat_nets.py:three"}, "flat_nets:three must take nothing, or shape and classes"),
-        (FITS, {"model": "relative.py:Net"}, "--model relative.py:Net: .*call it package.module:NAME"),
+        (FITS, {"model": "relative.py:Net"}, "--model relative.py:Net: .*a package with an __init__.py in it"),
+        (
+            FITS,
+            {"model": "flat_nets.py:sized"},
+            r"flat_nets:sized, called with inputs = \(1, 28, 28\) and classes = 10: "
+            r"TypeError: .* \(flat_nets.py, line \d+\)",
+        ),
+        (FITS, {"model": "flat_nets.py:ends"}, r"--model flat_nets.py:ends: it ends Python \(exit status 3\)"),
+        (FITS, {"model": "flat_nets.py:Broken"}, r"KeyError: 'logits' \(flat_nets.py, line \d+\)"),
+        (FITS, {"model": "flat_nets.py:Empty"}, "logits that are not finite"),
+        (FITS, {"model": "torchvision:resnet19"}, "--model: unknown classifier of torchvision.models 'resnet19'"),
+        (FITS, {"norm": "l0", "eps": "1000"}, "--eps: .*1000"),
+        (FITS, {"mean": "0.5", "std": ["0.2", "0.3"]}, "--mean, --std: "),
+        (FITS, {"threads": "9999"}, "--threads: input should be less than or equal to 1024"),
+        (FITS, {"dataset": "mnist", "data": "."}, "--data: .* must hold the files of 'mnist'; it has no MNIST/raw/"),
     ],
 )
 def test_files_that_cannot_be_used_are_found_before_anything_starts(
@@ -250,6 +308,25 @@ def test_files_that_cannot_be_used_are_found_before_anything_starts(
         torch.save(weights, here / "other.pt")
     with pytest.raises(ConfigError, match=message):
         run(weights="other.pt", **changes)
+
+
+@pytest.mark.parametrize(
+    ("net", "doubt"),
+    [
+        ("Flat", ""),
+        ("Probabilities", "it seems to return probabilities, not logits: remove its softmax or sigmoid"),
+        ("Cut", "its logits have no gradient in the images"),
+    ],
+)
+def test_what_looks_wrong_is_said_before_anything_starts(
+    here: Path,  # noqa: ARG001
+    net: str,
+    doubt: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run(model=f"flat_nets.py:{net}")
+    said = capsys.readouterr().err
+    assert said.startswith(f"--model flat_nets.py:{net}: {doubt}") if doubt else said == ""
 
 
 @pytest.mark.parametrize(

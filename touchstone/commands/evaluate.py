@@ -9,6 +9,7 @@ example: touchstone evaluate --model nets.py:Net --weights ckpt.pt --dataset mni
 
 import argparse
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -34,6 +35,19 @@ from touchstone.study.schema import Norm
 from touchstone.study.suites import PLAIN, load_suites
 
 SAMPLES = 1000
+# keys of the files that are written -> what of the command line they are made of; the first that a key begins with
+MADE_OF = {
+    f"models.{own.NET}.normalize": "--mean, --std",
+    f"models.{own.NET}": "--model",
+    "code": "--model",
+    "weights": "--weights",
+    "datasets": "--data",
+    "data": "--data",
+    "threats": "--eps",
+    "suite": "--suite",
+    "caps": "--samples",
+    "threads": "--threads",
+}
 NORMS = get_args(Norm)
 DEVICES = ("cpu", "cuda")
 
@@ -74,7 +88,7 @@ def run(arguments: argparse.Namespace) -> str:
     """
     question = asked(arguments)
     with own.written(question, replace=arguments.replace) as config:
-        plan = make_plan(Path(), config)  # whatever is wrong is said before Snakemake starts
+        plan = _planned(config)  # whatever is wrong is said before Snakemake starts
         _rehearse(plan, question)
     results = Results.of(question.run)
     report = results.report(question.name)
@@ -90,16 +104,37 @@ def run(arguments: argparse.Namespace) -> str:
     return "\n\n".join(filter(None, [found, wrong, f"report: {report.pdf} ({report.html.name} beside it)\n{said}"]))
 
 
-def _rehearse(plan: Plan, question: Question) -> None:
-    """Do in small what the jobs will do with the user's own files.
+def _planned(config: Path) -> Plan:
+    """Return the plan; what is wrong with files that are gone then is said of the words that they were made of.
 
     Raises:
-        ConfigError: if one of them cannot be used; whatever else the user's own code raises goes on as it is.
+        ConfigError: with every problem.
     """
     try:
-        load("touchstone.jobs.rehearsal:rehearse")(plan)
+        return make_plan(Path(), config)
+    except ConfigError as error:
+        raise ConfigError([_of_words(problem) for problem in error.problems]) from error
+
+
+def _of_words(problem: str) -> str:
+    found = re.match(rf"{re.escape(str(paths.OWN_STUDIES))}\S*?:\d+: (\S+): (.*)", problem)
+    option = next((word for key, word in MADE_OF.items() if found and f"{found[1]}.".startswith(f"{key}.")), None)
+    return f"{option}: {found[2]}" if found and option else problem
+
+
+def _rehearse(plan: Plan, question: Question) -> None:
+    """Do in small what the jobs will do with the user's own files, and print what looks wrong.
+
+    Raises:
+        ConfigError: if one of them cannot be used.
+    """
+    try:
+        for doubt in load("touchstone.jobs.rehearsal:rehearse")(plan):
+            print(f"--model {question.net.words}: {doubt}", file=sys.stderr)
+    except SystemExit as error:
+        raise ConfigError([f"--model {question.net.words}: it ends Python (exit status {error.code})"]) from error
     except ImportError as error:
-        package = "; call it package.module:NAME, from the folder above the package"
+        package = "; a folder is a package with an __init__.py in it"
         hint = package if "relative import" in str(error) else ""
         raise ConfigError([f"--model {question.net.words}: {error}{hint}"]) from error
     except ValueError as error:
@@ -132,6 +167,8 @@ def asked(arguments: argparse.Namespace) -> Question:
     taken = {study for study, files in paths.studies().items() if files != paths.own_study(study)}
     if not name:
         raise ConfigError([f"--name {said}: a name of its own is needed, in letters and digits"])
+    if name == paths.suites().stem:
+        raise ConfigError([f"--name {name}: a name of its own is needed; {paths.suites().name} is the file of suites"])
     if name in taken:
         raise ConfigError([f"--name {name}: a name of its own is needed; {name} is a study of a paper"])
     data = Data.named(arguments.dataset, arguments.data, arguments.classes)
@@ -164,6 +201,8 @@ def asked(arguments: argparse.Namespace) -> Question:
 def _weights(arguments: argparse.Namespace, net: Net) -> Weights:
     """Return the file of weights; of whole pickled objects they are taken out, at the user's word."""
     file: Path = arguments.weights.expanduser()
+    if file.is_dir():
+        raise ConfigError([f"--weights: {file} is a folder; expected a file of weights"])
     if not file.is_file():
         raise ConfigError([f"--weights: there is no file {file}{meant(file.name, paths.beside(file))}"])
     if not arguments.unsafe_unpickle:
@@ -176,6 +215,10 @@ def _weights(arguments: argparse.Namespace, net: Net) -> Weights:
 
 def _radii(norm: str, radii: Sequence[float]) -> tuple[float, ...]:
     """Return radii rising; in l0 they count pixels."""
+    if norm == "linf" and max(radii) > 1:
+        raise ConfigError(
+            [f"--eps {max(radii):g}: radii are of pixels in [0, 1]; of 0 to 255 write {max(radii):g}/255"]
+        )
     if norm == "l0" and any(radius != round(radius) for radius in radii):
         raise ConfigError(
             [f"--eps {' '.join(f'{radius:g}' for radius in radii)}: in l0 a radius is a number of pixels"]
@@ -196,7 +239,7 @@ def _constants(mean: Sequence[float] | None, std: Sequence[float] | None) -> tup
         raise ConfigError(["--mean and --std go together: a first layer subtracts one and divides by the other"])
     if mean is None or std is None:
         return None
-    if min(std) <= 0 or max(std) > 1 or min(mean) < 0 or max(mean) > 1:
+    if not all(0 <= value <= 1 for value in (*mean, *std)) or min(std) == 0:
         raise ConfigError(["--mean and --std are of pixels in [0, 1], std above 0: divide those of 0 to 255 by 255"])
     return [*mean], [*std]
 
@@ -206,7 +249,8 @@ def _radius(words: str) -> float:
     try:
         value = float(Fraction(words))
     except (ValueError, ZeroDivisionError) as error:
-        raise argparse.ArgumentTypeError(f"expected a number, such as 0.3 or 8/255, got {words!r}") from error
+        hint = "; separate radii by spaces" if "," in words else ""
+        raise argparse.ArgumentTypeError(f"expected a number, such as 0.3 or 8/255, got {words!r}{hint}") from error
     if value <= 0:
         raise argparse.ArgumentTypeError(f"expected a radius above 0, got {words!r}")
     return value

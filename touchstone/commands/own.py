@@ -4,6 +4,7 @@ A question becomes files that can be kept, edited and run again; nothing here ru
 """
 
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -64,7 +65,10 @@ class Net:
             find_code(folder)
             return cls(_defined(words, target), {}, folder, words)
         if colon and place and name:
-            return cls(_defined(words, words), {}, None, words)
+            home = _home(place)
+            if home is not None:
+                find_code(home)
+            return cls(_defined(words, words), {}, home, words)
         if words not in MODELS or colon:
             raise ConfigError([f"--model {words}: expected {HOW}, or one of touchstone's; {nearest(words, MODELS)}"])
         return cls(words, {}, None, words)
@@ -84,8 +88,18 @@ def _defined(words: str, target: str) -> str:
     return target
 
 
+def _home(module: str) -> Path | None:
+    """Return the folder, of those that only this shell knows, in which a module lies; None if it is installed."""
+    top = module.partition(".")[0]
+    known = [Path(), *map(Path, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))]
+    there = (place.resolve() for place in known if (place / f"{top}.py").is_file() or (place / top).is_dir())
+    return next((place for place in there if not is_elsewhere(top, place)), None)
+
+
 def _in_file(file: Path, name: str) -> tuple[str, Path]:
     """Return what a file makes a net with, as "module:name", and the folder that Python has to know.
+
+    A file in a package may import from its neighbours: that folder is the one above the package.
 
     Raises:
         ConfigError: if there is no such file, or Python would import another.
@@ -94,8 +108,11 @@ def _in_file(file: Path, name: str) -> tuple[str, Path]:
         raise ConfigError([f"--model: there is no file {file}{meant(file.name, paths.beside(file))}"])
     if not name:
         raise ConfigError([f"--model {file}: say which function or class makes the net: {file}:NAME"])
-    module, folder = file.stem, file.resolve().parent
-    if not module.isidentifier() or is_elsewhere(module, folder):
+    parts, folder = [file.stem], file.resolve().parent
+    while (folder / "__init__.py").is_file():
+        parts, folder = [folder.name, *parts], folder.parent
+    module = ".".join(parts)
+    if not all(part.isidentifier() for part in parts) or is_elsewhere(parts[0], folder):
         raise ConfigError([f"--model {file}: Python cannot import it by that name, or has another {module}: rename it"])
     return f"{module}:{name}", folder
 

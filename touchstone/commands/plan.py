@@ -36,6 +36,8 @@ def run(arguments: argparse.Namespace) -> str:
         ConfigError: with every problem of the run's files.
     """
     config = config_file(Path(), [arguments.configfile] if arguments.configfile else [])
+    if config.is_dir():
+        raise ConfigError([f"{config}: is a folder; expected a config file"])
     if not config.is_file():
         hint = meant(config.name, paths.beside(config)) if arguments.configfile else ": start it in a checkout"
         raise ConfigError([f"{config}: there is no such file{hint}"])

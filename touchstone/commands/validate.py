@@ -1,8 +1,8 @@
 """Check a config or a study: all that is wrong with it.
 
-A study is named by its folder or by a file in it: study.yaml, claims.csv, qualitative.csv and captions.yaml are checked
-together, and the suites of worst.yaml with them. A config is checked with every study that it runs, worst.yaml itself
-with every study beside it.
+A study is named by its folder or by a file in it: study.yaml, claims.csv, qualitative.csv, figures.csv and
+captions.yaml are checked together, and the suites of worst.yaml with them. A config is checked with every study that
+it runs, worst.yaml itself with every study beside it.
 
 example: touchstone validate studies/minmax
 """
@@ -14,10 +14,10 @@ from touchstone import paths
 from touchstone.paths import StudyFiles
 from touchstone.plan.asked import asked
 from touchstone.plan.plan import make_plan
-from touchstone.registry import meant
+from touchstone.registry import find_code, meant
 from touchstone.study import claims
 from touchstone.study.checks import checked_study
-from touchstone.study.config import ConfigError
+from touchstone.study.config import ConfigError, load
 from touchstone.study.suites import load_suites
 
 
@@ -56,6 +56,10 @@ def check_study(files: StudyFiles) -> str:
         ConfigError: as `run` does.
     """
     printed = claims.read(files.claims)
+    run, own = paths.own_config(files.study), paths.own_study(files.study)
+    if files.definition.resolve() == own.definition.resolve() and run.is_file():  # it says where own code lies
+        for folder in paths.code(load(run)[0].code):
+            find_code(folder)
     study = checked_study(files, printed, load_suites(paths.suites_beside(files)))
     cells = asked(files, study, printed)
     numbers = len(printed.rows) if printed else 0

@@ -77,7 +77,7 @@ def _measure(view: View, x: Tensor, y: Tensor, threat: Threat, seed: int, batch_
         "out_of_range": _share(((x < 0) | (x > 1) | ~x.isfinite()).flatten(1).any(1)),
         "not_finite": _share(~first.isfinite().all(1)),
         "randomised": bool(((logits(view.model, z) - first).abs() > DRIFT).any()),
-        "probabilities": _probabilities(first),
+        "probabilities": are_probabilities(first),
         "no_better_than_chance": _by_chance(first, y.cpu()),
         "classes": first.shape[1],
         "too_few_classes": first.shape[1] < CLASSES,
@@ -92,7 +92,7 @@ def _measure(view: View, x: Tensor, y: Tensor, threat: Threat, seed: int, batch_
     return measured
 
 
-def _probabilities(z: Tensor) -> bool:
+def are_probabilities(z: Tensor) -> bool:
     """Say whether these (B, C) are no logits: rows that sum to one, or all between 0 and 1, as a sigmoid returns."""
     inside = bool((z >= 0).all() and (z <= 1).all())
     return inside and (bool(((z.sum(1) - 1).abs() < 1e-3).all()) or bool(z.max() > z.min()))

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
+from touchstone.models.own import told
+
 
 class Conv2d(nn.Conv2d):
     """PyTorch's layer with a faster gradient in grey images on a CPU; arguments and weights are the same.
@@ -180,5 +182,5 @@ def _try(net: nn.Module, shape: tuple[int, int, int]) -> object:
     try:
         with torch.no_grad():
             return net(images)
-    except (RuntimeError, AssertionError, ValueError) as error:  # whatever a net says of a wrong size
-        raise ValueError(f"{type(net).__name__} does not take images of shape {tuple(shape)}: {error}") from error
+    except Exception as error:  # whatever a net says of a wrong size
+        raise ValueError(f"{type(net).__name__} does not take images of shape {tuple(shape)}: {told(error)}") from error

@@ -327,6 +327,7 @@ def _find_code(check: Checker, config: Config) -> None:
             check.add(("code", number), f"there is no folder {given!r}")
         elif hidden := sorted(name for name in paths.modules(folder) if is_elsewhere(name, folder)):
             text = f"{given} would hide {', '.join(hidden)} of Python or of what is installed: rename these files"
+            text += ", or give a folder without them"
             check.add(("code", number), text)
         else:
             find_code(folder)
