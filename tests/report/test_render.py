@@ -249,6 +249,13 @@ def test_awkward_text_survives(tmp_path: Path) -> None:
     assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_the_letter_of_a_note_is_a_text(tmp_path: Path) -> None:
+    to_html(notebook(tmp_path, "Notes.\n\n- (a) one seed\n- (b) another"), tmp_path / "report.html")
+    html = (tmp_path / "report.html").read_text()
+    assert re.search(r"<li>(<p>)?\(a\) one seed", html)
+    assert "<ol" not in html.partition("<body")[2]
+
+
 def test_places_without_a_text_are_each_led_to(tmp_path: Path) -> None:
     """In a PDF a link to a place that is not there is an error."""
     names = ("one", "two", "three+l1")

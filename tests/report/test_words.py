@@ -139,6 +139,7 @@ def test_lists_and_numbers() -> None:
     assert (words.duration(424), words.duration(7380)) == ("7 min 4 s", "2 h 3 min")
     assert (words.counted(1, "core"), words.counted(0, "core")) == ("1 core", "0 cores")
     assert (words.fixed("0.98404", 4), words.fixed("", 4)) == ("0.9840", "")
+    assert words.fixed("-0.04", 1) == "0.0"
 
 
 def test_a_cap_is_said_with_where_it_applies() -> None:

@@ -31,12 +31,13 @@ from touchstone.plan.jobs import ReportJob
 from touchstone.registry import nearest
 from touchstone.report.harmless import harmless
 
-READER = "markdown-citations"  # with citations, `@name` in a text would end the conversion
+# with citations, `@name` in a text would end the conversion; with fancy lists, the "(a)" of a note would be one of a list
+READER = "markdown-citations-fancy_lists"
 TABLE = r"(?:\|[^\n]*\n)+"  # lines of a Markdown table
 PORTRAIT = 142  # characters of head.typ's smallest letters that fit into a line of the upright page
 LANDSCAPE = 225  # of the turned one
 WRAP = 20  # characters from which a cell is wrapped rather than its table turned
-MARGIN = 4  # characters for the space beside a column of fixed width, its header in bold letters
+MARGIN = 1  # characters for the space beside a column of fixed width, its header in bold letters
 LONG = 400  # characters of a line of a table with texts that is still set upright; of twice that it is turned
 PROSE = 80  # characters from which a cell is a text
 TURN, BACK = "```{=typst}\n#landscape[\n```\n\n", "\n```{=typst}\n]\n```\n"  # around what stands on a turned page

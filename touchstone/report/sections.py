@@ -360,7 +360,11 @@ def claims_tables(material: Material) -> list[dict[str, str]]:
         other = "" if reading == HEADLINE else reading
         label = own_tables(material)[f"claims {other}".strip()]
         shown = pd.DataFrame([_claim_row(row, notes, _origin(material, row)) for row in rows])
-        table = pipe_table(shown, right=["paper", "ours", "interval", "n", "seeds", *_GAPS.values()])
+        second = [
+            name for name in ("stands", *_GAPS.values()) if not shown[name].any()
+        ]  # of clean numbers there is none
+        right = ["paper", "ours", "interval", "n", "seeds", *_GAPS.values()]
+        table = pipe_table(shown.drop(columns=second), right=[name for name in right if name not in second])
         items.append({"label": label, "other": other, "table": table, "notes": words.explained(notes)})
     return items
 

@@ -24,8 +24,8 @@ def counted(number: int, noun: str, nouns: str = "") -> str:
 
 
 def fixed(text: str, digits: int) -> str:
-    """Print a number with so many decimals; an empty cell stays empty."""
-    return f"{float(text):.{digits}f}" if text else ""
+    """Print a number with so many decimals, and zero without a sign; an empty cell stays empty."""
+    return f"{float(text):z.{digits}f}" if text else ""
 
 
 def few(texts: Iterable[str], most: int = 3) -> str:
