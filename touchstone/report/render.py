@@ -31,7 +31,7 @@ from touchstone.plan.jobs import ReportJob
 from touchstone.registry import nearest
 from touchstone.report.harmless import harmless
 
-# with citations, `@name` in a text would end the conversion; with fancy lists, the "(a)" of a note would be one of a list
+# with citations, `@name` in a text would end the conversion; with fancy lists, the "(a)" of a note would be a number
 READER = "markdown-citations-fancy_lists"
 TABLE = r"(?:\|[^\n]*\n)+"  # lines of a Markdown table
 PORTRAIT = 142  # characters of head.typ's smallest letters that fit into a line of the upright page
