@@ -46,6 +46,11 @@ def test_yaml_keeps_values_and_order(tmp_path: Path) -> None:
 CONTENT = {"name": "digits", "counts": {"test": 3}, "by_number": {1: 2, 10: 3, 9: 4}, "pair": (1, 2.5), "none": None}
 
 
+def test_keys_of_a_file_stand_each_on_its_line() -> None:
+    assert files.yaml_text({"a": "one", "b": 2}) == "a: one\nb: 2\n"
+    assert files.yaml_text({"a": {"b": 1, "c": [2]}}) == "a:\n  b: 1\n  c: [2]\n"
+
+
 def test_what_is_sealed_is_read_as_json_has_it(tmp_path: Path) -> None:
     files.write_sealed(tmp_path / "a.json", CONTENT)
     assert files.read_sealed(tmp_path / "a.json", "train") == json.loads(json.dumps(CONTENT))

@@ -201,12 +201,13 @@ def write_yaml(path: str | Path, content: Any) -> None:
 
 
 def yaml_text(content: Any) -> str:
-    """Return YAML; keys stay in their order."""
+    """Return YAML; keys stay in their order, and those of the whole each on a line of its own."""
     from ruamel.yaml import YAML  # whoever trains or attacks without a pipeline has no need of it
 
     text = io.StringIO()
     yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = None  # short lists and mappings on one line
+    flat = isinstance(content, dict) and not any(isinstance(value, dict | list) for value in content.values())
+    yaml.default_flow_style = False if flat else None  # short lists and mappings within it on one line
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.width = 110
     yaml.dump(content, text)
