@@ -60,6 +60,9 @@ def run(words: Sequence[str]) -> int:
     if name and not name.startswith("-") and name not in COMMANDS:
         print(f"touchstone: no command {name!r}; {nearest(name, COMMANDS)}", file=sys.stderr)
         return 2
+    if not name:
+        parser().print_help(sys.stderr)
+        return 2
     arguments, others = parser(name).parse_known_args(words)
     if others:
         said = nearest(others[0], set(arguments.known))
