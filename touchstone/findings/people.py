@@ -22,7 +22,8 @@ class AnswersError(ValueError):
     """Answers that cannot be counted: every problem of every file, a line each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("\n".join([f"{len(problems)} problem(s) in the answers:", *problems]))
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        super().__init__("\n".join([f"{count} in the answers:", *problems]))
 
 
 class Numbers(NamedTuple):

@@ -78,7 +78,7 @@ class ConfigError(ValueError):
         self.problems = list(dict.fromkeys(map(readable, problems)))
         more = len(self.problems) - MOST_SHOWN
         rest = [f"... and {more:,} more"] if more > 0 else []
-        head = f"{len(self.problems)} problem(s) in the configuration:"
+        head = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}:"
         super().__init__("\n".join([head, *self.problems[:MOST_SHOWN], *rest]))
 
 
