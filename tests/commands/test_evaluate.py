@@ -131,6 +131,14 @@ def test_arrays_are_data(here: Path, layout: str) -> None:
         asked(dataset=None, data="my_data.npz", suite="full")
 
 
+def test_arrays_to_test_on_alone_are_data(here: Path) -> None:
+    np.savez(here / "some.npz", x_test=np.zeros((10, 28, 28), "u1"), y_test=np.arange(10))
+    assert "say how" in run(dataset=None, data="some.npz")
+    np.savez(here / "some.npz", x_test=np.zeros((10, 28, 28), "u1"), y_test=np.arange(10), names=np.arange(10))
+    with pytest.raises(ConfigError, match=r"some\.npz: expected arrays x and y, or .*; too many: names"):
+        run(dataset=None, data="some.npz", replace=[])
+
+
 def test_a_folder_of_images_is_data(here: Path) -> None:
     for part in ("train", "test"):
         for name in ("a", "b", "c"):

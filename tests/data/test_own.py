@@ -57,6 +57,7 @@ def test_training_and_test_parts(tmp_path: Path) -> None:
     parts = read(tmp_path, 3, **FOUR)
     assert [len(part) for part in parts] == [9, 9, 3, 3, 3]
     assert sorted(parts.train_y[parts.validation].tolist()) == [0, 1, 2]
+    assert [len(part) for part in read(tmp_path, x_test=X, y_test=Y)] == [0, 0, 12, 12, 0]
     grey = read(tmp_path, x=X[:, 0], y=Y.astype(np.uint8))
     assert np.array_equal(grey.test_x.numpy(), X[:, :1])
 
@@ -64,6 +65,10 @@ def test_training_and_test_parts(tmp_path: Path) -> None:
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("objects", {"x": np.array([{}], dtype=object), "y": Y}, "no .npz file of plain arrays"),
     ("names", {"images": X, "labels": Y}, "expected arrays x and y, or .*; got images, labels"),
+    ("extra", {"x": X, "y": Y, "names": Y}, "expected arrays x and y, or .*; too many: names"),
+    ("extra of four", {**FOUR, "names": Y, "ids": Y}, "; too many: names, ids"),
+    ("extra of two", {"x_test": X, "y_test": Y, "names": Y}, "; too many: names"),
+    ("missing", {"x_test": X, "y_test": Y, "x_train": X}, "; missing: y_train"),
     ("range", {"x": X.astype(np.float32), "y": Y}, r"uint8, or multiples of 1/255 in \[0, 1\], got float32"),
     ("levels", {"x": X / 254.0, "y": Y}, "multiples of 1/255"),
     ("nan", {"x": X * np.nan, "y": Y}, "multiples of 1/255"),
