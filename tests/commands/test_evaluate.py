@@ -149,6 +149,27 @@ def test_a_folder_of_images_is_data(here: Path) -> None:
     assert Data.named(None, here / "pictures").slug == "pictures"
 
 
+def test_what_desktops_and_editors_leave_in_a_folder_does_not_count(here: Path) -> None:
+    for name in ("a", "b", ".ipynb_checkpoints"):
+        for part in ("test", "train"):
+            (here / "pictures" / part / name).mkdir(parents=True)
+            Image.new("L", (5, 4)).save(here / "pictures" / part / name / "1.png")
+    before = look_at(here / "pictures")
+    assert (before.classes, before.training) == (2, 2)
+    for name in (".DS_Store", "test/a/.DS_Store", "train/a/Thumbs.db"):
+        (here / "pictures" / name).touch()
+    assert look_at(here / "pictures") == before
+
+
+def test_a_folder_to_test_on_is_needed(here: Path) -> None:
+    for part in ("train", "val"):
+        for name in ("a", "b"):
+            (here / "pictures" / part / name).mkdir(parents=True)
+            Image.new("L", (5, 4)).save(here / "pictures" / part / name / "1.png")
+    with pytest.raises(ConfigError, match=r"--data .*pictures: found train/, val/; the images to test on must lie in"):
+        look_at(here / "pictures")
+
+
 def test_nets_are_named_in_many_ways(here: Path) -> None:
     assert Net.named("flat_nets.py:Flat") == Net("flat_nets:Flat", {}, here, "flat_nets.py:Flat")
     assert Net.named("torchvision:resnet18") == Net("torchvision", {"name": "resnet18"}, None, "torchvision:resnet18")
@@ -279,6 +300,37 @@ def test_arrays_that_cannot_be_used_are_found_before_anything_starts(
     np.savez(here / "some.npz", x=x, y=np.asarray(y))
     with pytest.raises(ConfigError, match=message):
         run(dataset=None, data="some.npz")
+
+
+PAIR = """
+from flat_nets import Flat
+
+class Pair(Flat):
+    def forward(self, x):
+        return super().forward(x), x
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "labels", "said"),
+    [
+        ("flat_nets.py:Flat", range(9), r"got \(2, 10\); --classes says how many there are$"),
+        ("flat_nets.py:Flat", range(1, 11), r"got \(2, 10\); the labels start at 1, and must start at 0$"),
+        ("flat_nets.py:Flat", range(12), r"got \(2, 10\)$"),
+        ("pair_nets.py:Pair", range(9), "got tuple$"),
+    ],
+)
+def test_what_to_do_where_a_net_has_other_classes(here: Path, model: str, labels: range, said: str) -> None:
+    (here / "pair_nets.py").write_text(PAIR)
+    np.savez(here / "some.npz", x=np.zeros((len(labels), 28, 28), "u1"), y=np.array(labels))
+    with pytest.raises(ConfigError, match=said):
+        run(model=model, dataset=None, data="some.npz")
+
+
+def test_labels_from_1_on_are_told_of_where_classes_are_too_few(here: Path) -> None:
+    np.savez(here / "some.npz", x=np.zeros((10, 28, 28), "u1"), y=np.arange(10) + 1)
+    with pytest.raises(ConfigError, match=r"--classes 10: some.npz has 11; the labels start at 1, and must start at 0"):
+        run(dataset=None, data="some.npz", classes="10")
 
 
 def test_there_may_be_more_classes_than_the_labels_name(here: Path) -> None:

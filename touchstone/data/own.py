@@ -14,10 +14,10 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from touchstone.data.readers import Parts, held_out
-from touchstone.files import sum_of_file, sum_of_folder
+from touchstone.files import sum_of_file
+from touchstone.image_folder import PARTS, NoTestPartError, classes, entries, parts, sum_of_images
 from touchstone.registry import readable
 
-PARTS = ("test", "train")  # what is wrong is said of the first one
 ARRAYS = (("x_test", "y_test", "x_train", "y_train"), ("x", "y"), ("x_test", "y_test"))  # what a file may hold
 LAYOUTS = {"NCHW": (0, 1, 2, 3), "NHWC": (0, 3, 1, 2)}  # what becomes of the axes
 MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}  # of Pillow -> what it is read as
@@ -83,34 +83,37 @@ def _check_names(path: Path, found: Sequence[str]) -> None:
 
 
 def folder(place: str | Path, validation: int, *, sha256: str) -> Parts:
-    """Read train/<class>/ and test/<class>/ of PNG and JPEG images, or <class>/, which are the test part.
+    """Read test/<class>/ of PNG and JPEG images and train/<class>/, if any, or <class>/, which are the test part.
 
-    Classes are numbered in the order of their names, images in that of theirs. A palette is read as its colours; what
-    would lose something, as 16 bits or transparency, is refused.
+    What begins with a dot, and Thumbs.db, is passed over. Classes are numbered in the order of their names, images in
+    that of theirs. A palette is read as its colours; what would lose something, as 16 bits or transparency, is refused.
 
     Args:
         place: of the folder.
         validation: how many training images the fixed validation split holds.
-        sha256: of the lines "<sha256 of the file>  <its path below the folder>", in the order of the paths' bytes.
+        sha256: of the lines "<sha256 of a file>  <its path below the folder>", in the order of the paths' bytes, of
+            all files that are not passed over.
 
     Raises:
-        OwnDataError: if the folder has another sum, its parts have other classes, or its images another size or mode.
+        OwnDataError: if the folder has another sum or no test part, its parts have other classes, or its images
+            another size or mode.
     """
     home = Path(place)
     if not home.is_dir():
         raise OwnDataError(f"{home} is no folder")
     try:
-        found = sum_of_folder(home)
+        found = sum_of_images(home)
     except OSError as error:
         raise OwnDataError(f"{error.filename} cannot be read: {error.strerror}") from error
     _hold_to(home, found, sha256)
-    homes = {part: home / part for part in PARTS}
-    if not any(part.is_dir() for part in homes.values()):
-        homes = {"test": home}
-    classes = _names(homes["test"])
-    if not classes:
+    try:
+        homes = parts(home)
+    except NoTestPartError as error:
+        raise OwnDataError(f"{home}: {error}") from error
+    names = _names(homes["test"])
+    if not names:
         raise OwnDataError(f"{homes['test']}: expected a folder per class")
-    return _joined(home, {part: _classes(where, classes) for part, where in homes.items()}, validation)
+    return _joined(home, {part: _classes(where, names) for part, where in homes.items()}, validation)
 
 
 def _sum_of_file(path: Path) -> str:
@@ -153,19 +156,18 @@ def _labels(path: Path, y: np.ndarray) -> Tensor:
 
 
 def _names(home: Path) -> list[str]:
-    """Return the sorted names of the folders in a folder, none if there is no such folder."""
-    return sorted(entry.name for entry in home.iterdir() if entry.is_dir()) if home.is_dir() else []
+    return [entry.name for entry in classes(home)]
 
 
-def _classes(home: Path, classes: list[str]) -> tuple[Tensor, Tensor]:
+def _classes(home: Path, names: list[str]) -> tuple[Tensor, Tensor]:
     """Return images (N, C, H, W) and labels (N,) of a folder per class."""
     found = _names(home)
-    if found != classes:
-        raise OwnDataError(f"{home}: expected the classes {', '.join(classes)}, got {', '.join(found) or 'none'}")
+    if found != names:
+        raise OwnDataError(f"{home}: expected the classes {', '.join(names)}, got {', '.join(found) or 'none'}")
     x: list[np.ndarray] = []
     y: list[int] = []
-    for label, name in enumerate(classes):
-        for path in sorted((home / name).iterdir()):
+    for label, name in enumerate(names):
+        for path in entries(home / name):
             x.append(_image(path))
             y.append(label)
             if x[-1].shape != x[0].shape:
