@@ -261,7 +261,13 @@ FITS = {"fc.weight": torch.zeros(10, 784), "fc.bias": torch.zeros(10)}
     [
         (b"<!doctype html>", {}, "other.pt is an HTML page, not weights"),
         (nn.Linear(784, 10), {}, "other.pt holds more than tensors.*--unsafe-unpickle"),
-        ({"a": FITS, "b": FITS}, {}, r"other.pt holds 2 mappings of tensors \(a, b\): say which by `key`"),
+        ({"a": FITS, "b": FITS}, {}, r"other.pt holds 2 mappings of tensors \(a, b\): say which by --key"),
+        (b"epoch,loss", {}, "other.pt is no file of torch.save: it begins with b'epoch,loss'$"),
+        (
+            {**FITS, "fc.weight": FITS["fc.weight"].to(torch.int8)},
+            {},
+            "fc.weight is torch.int8 instead of torch.float32",
+        ),
         ({"a": FITS, "b": FITS}, {"key": "c"}, "has no mapping of tensors under 'c'; it has: a, b"),
         ({**FITS, "more": torch.zeros(1)}, {}, "other.pt does not fit Flat: not expected: more"),
         (FITS, {"model": "flat_nets.py:nothing"}, "flat_nets:nothing must return a torch.nn.Module, got int"),
@@ -380,6 +386,14 @@ def test_whole_pickled_objects_are_read_at_the_users_word_alone(here: Path) -> N
     assert own.study(question)["title"] == "whole.pt on digits"
     state = read_weights(kept, question.weights.sha256, "safetensors")
     assert torch.equal(state["1.weight"], net[1].weight)
+    torch.save({"a": net, "b": net}, here / "two.pt")
+    with pytest.raises(
+        ConfigError, match=r"--weights: two.pt holds 2 mappings of tensors \(a, b\): say which by --key"
+    ):
+        asked(weights="two.pt", unsafe_unpickle=[])
+    (here / "renamed.pt").write_bytes(kept.read_bytes())
+    with pytest.raises(ConfigError, match=r"--weights: renamed.pt is a safetensors file: .*ending \.safetensors"):
+        asked(weights="renamed.pt", unsafe_unpickle=[])
     (here / "text.pt").write_text("no pickle")
     with pytest.raises(ConfigError, match=r"--weights: text.pt cannot be unpickled"):
         asked(weights="text.pt", unsafe_unpickle=[])

@@ -22,5 +22,5 @@ def rehearse(plan: Plan) -> None:
         job = train_job(plan, model)
         if job.weights is not None:
             (file,) = plan.weights_files(model)
-            given = read_weights(file, job.weights.sha256, job.weights.form, job.weights.key)
+            given = read_weights(file, job.weights.sha256, job.weights.form, job.weights.key, says="--key")
             make_model(job.net, plan.data(model.dataset), model.seed, Given(given, str(file)))
