@@ -1,6 +1,7 @@
 """The functions of the package itself: one attack, and the worst case of a suite."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -49,6 +50,7 @@ def test_an_attack_without_one_gives_distances() -> None:
         ("pgd", None, "pgd has a fixed budget: give eps"),
         ("deepfool", 0.1, "deepfool looks for the nearest point: leave eps out"),
         ("pgd", 8.0, "of 0 to 255 take"),
+        ("pgd", True, "eps must be a number or a torch.Tensor, got True"),
         ("pgd", "8/255", "eps must be a number or a torch.Tensor, got '8/255'"),
     ],
 )
@@ -99,6 +101,10 @@ def test_what_is_no_model_or_tensor_is_refused() -> None:
     [
         (4, 0.1, "quick", "epsilons must be a list of numbers, got 0.1"),
         (4, "0.1", "quick", "epsilons must be a list of numbers, got '0.1'"),
+        (4, [True], "quick", "a radius in epsilons must be a number, got True"),
+        (4, [], "quick", "epsilons: expected at least one radius"),
+        (4, [0.3, 0.1], "quick", r"epsilons must be rising, got \[0.3, 0.1\]"),
+        (4, [0.1, 0.1], "quick", r"epsilons must be rising, got \[0.1, 0.1\]"),
         (4, ["0.1"], "quick", "a radius in epsilons must be a number, got '0.1'"),
         (4, [0.1], ["pgd"], "an attack of `suite` must be a touchstone.evaluation.result.Member, got 'pgd'"),
         (0, [0.1], "quick", "x must have an image at least"),
@@ -109,6 +115,25 @@ def test_what_a_worst_case_cannot_be_asked_is_refused(rows: int, epsilons: Any, 
     x, y = samples(model, 4)
     with pytest.raises(ValueError, match=message):
         touchstone.worst_case(model, x[:rows], y[:rows], norm="linf", epsilons=epsilons, suite=suite)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x.double(), r"got torch\.float64 \(4, 3, 4, 4\): convert it with \.float\(\)$"),
+        (lambda x: x.half(), r"got torch\.float16 \(4, 3, 4, 4\): convert it with \.float\(\)$"),
+        (lambda x: (255 * x).byte(), r"got torch\.uint8 \(4, 3, 4, 4\): divide by 255$"),
+        (lambda x: x[0], r"got torch\.float32 \(3, 4, 4\)$"),
+        (lambda x: x.flatten(1), r"got torch\.float32 \(4, 48\)$"),
+    ],
+)
+def test_images_are_float32_in_a_batch(change: Callable[[Tensor], Tensor], message: str) -> None:
+    model = conv()
+    x, y = samples(model, 4)
+    with pytest.raises(ValueError, match=r"^x must be float32 \(B, C, H, W\), " + message):
+        touchstone.attack(model, change(x), y, "pgd", norm="linf", eps=0.1)
+    with pytest.raises(ValueError, match=r"^x must be float32 \(B, C, H, W\), " + message):
+        touchstone.worst_case(model, change(x), y, norm="linf", epsilons=[0.1])
 
 
 def test_its_functions_are_listed() -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from numbers import Real
 from typing import Any
 
 import pandas as pd
+import torch
 from torch import Tensor, nn
 
 from touchstone import paths
@@ -65,11 +67,11 @@ def attack(
 
     Raises:
         ValueError: for an unknown attack, norm or option, a value that an option cannot have, or one that is missing;
-            a model or images that are none, or a radius where none belongs.
+            a model that is none, images of another type or shape, or a radius where none belongs.
     """
     spec = _known(name)
     _kind("model", model, nn.Module, Query)
-    _kind("x", x, Tensor)
+    _images(x)
     _kind("y", y, Tensor)
     if (spec.kind == "fixed") != (eps is not None):
         how = "has a fixed budget: give eps" if spec.kind == "fixed" else "looks for the nearest point: leave eps out"
@@ -93,11 +95,19 @@ def _known(name: str) -> AttackSpec:
 
 
 def _kind(what: str, value: object, *kinds: type) -> None:
-    """Raise ValueError for an argument that is none of some kinds."""
-    if not isinstance(value, kinds):
+    """Raise ValueError for an argument that is none of some kinds; to Python, but to nobody else, True is a number."""
+    if not isinstance(value, kinds) or isinstance(value, bool):
         wanted = " or ".join(WORDS[kind] for kind in kinds)
-        found = repr(value) if isinstance(value, str) else type(value).__name__
+        found = repr(value) if isinstance(value, str | bool) else type(value).__name__
         raise ValueError(f"{what} must be {wanted}, got {found}")
+
+
+def _images(x: Tensor) -> None:
+    """Raise ValueError unless x is float32 (B, C, H, W)."""
+    _kind("x", x, Tensor)
+    if x.dtype != torch.float32 or x.ndim != 4:
+        meant = {torch.float32: "", torch.uint8: ": divide by 255"}.get(x.dtype, ": convert it with .float()")
+        raise ValueError(f"x must be float32 (B, C, H, W), got {x.dtype} {tuple(x.shape)}{meant}")
 
 
 def _radii(epsilons: object) -> tuple[float, ...]:
@@ -106,6 +116,10 @@ def _radii(epsilons: object) -> tuple[float, ...]:
     radii = tuple(epsilons)
     for radius in radii:
         _kind("a radius in epsilons", radius, Real)
+    if not radii:
+        raise ValueError("epsilons: expected at least one radius")
+    if any(not one < other for one, other in pairwise(radii)):
+        raise ValueError(f"epsilons must be rising, got {list(radii)}")
     return radii
 
 
@@ -158,18 +172,18 @@ def worst_case(
         x: (B, C, H, W) float32, the images.
         y: (B,) int64, their classes.
         norm: linf, l2, l1 or l0.
-        epsilons: radii in pixels, rising.
+        epsilons: radii in pixels, rising; at least one.
         suite: quick, full (it has standard AutoAttack in it), or attacks of your own.
         plain: an unprotected net of the same data, which the transfer of `full` starts from.
         seed: of all draws.
         batch_size: rows per call of the model.
 
     Raises:
-        ValueError: for an unknown suite, a model, images or radii that are none, a suite that needs `plain`, or attacks
-            of your own with options that they have not.
+        ValueError: for an unknown suite, a model or radii that are none, images of another type or shape, a suite that
+            needs `plain`, or attacks of your own with options that they have not.
     """
     _kind("model", model, nn.Module)
-    _kind("x", x, Tensor)
+    _images(x)
     _kind("y", y, Tensor)
     radii = _radii(epsilons)
     if not len(x):

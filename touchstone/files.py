@@ -11,7 +11,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
@@ -106,7 +106,12 @@ def sum_of_file(path: Path) -> str:
 
 def sum_of_folder(home: Path) -> str:
     """Return the sha256 of the lines "<sha256 of a file>  <its path below the folder>", in the order of their bytes."""
-    paths = sorted((p for p in home.rglob("*") if p.is_file()), key=lambda p: p.relative_to(home).as_posix().encode())
+    return sum_of_files(home, (path for path in home.rglob("*") if path.is_file()))
+
+
+def sum_of_files(home: Path, files: Iterable[Path]) -> str:
+    """Return what `sum_of_folder` would if these were all files of the folder."""
+    paths = sorted(files, key=lambda p: p.relative_to(home).as_posix().encode())
     lines = "".join(f"{sum_of_file(path)}  {path.relative_to(home).as_posix()}\n" for path in paths)
     return sum_of(lines.encode())
 

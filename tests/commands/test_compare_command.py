@@ -10,6 +10,7 @@ from toy_records import header, points
 from toy_runs import finished
 
 from touchstone.commands import compare
+from touchstone.findings.compare import Comparison
 from touchstone.records import Attacked
 
 N = 20
@@ -23,7 +24,7 @@ def test_it_prints_what_differs_and_writes_all(tmp_path: Path) -> None:
     one, other = finished(tmp_path / "a", attacked(0)), finished(tmp_path / "b", attacked(N))
     said = compare.run(Namespace(one=one, other=other, out=tmp_path / "out")).splitlines()
     assert said[:5] == [
-        "1 of 1 cells differ, at a false discovery rate of 5 %",
+        "1 of 1 cell differs, at a false discovery rate of 5 %",
         "",
         "model                  attack  norm  epsilon   measure   n    first  second        p        q",
         "toy/mnist/lenet/std/0  pgd     linf      0.1  accuracy  20  100.0 %   0.0 %  1.9e-06  1.9e-06",
@@ -38,8 +39,13 @@ def test_two_runs_of_one_config_have_no_difference(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(compare, "save", lambda *_: None)  # drawn above
     runs = [finished(Path("results") / name, attacked(3)) for name in ("a", "b")]
     said = compare.run(Namespace(one=runs[0], other=Path("b"), out=None))  # or by its name
-    assert said.startswith("no difference: 1 cells are equal, sample by sample\n")
+    assert said.startswith("no difference: 1 cell is equal, sample by sample\n")
     assert Path("results/_compared/a_b/words.csv").is_file()
+
+
+def test_cells_without_a_common_sample_are_said() -> None:
+    found = Comparison((), (), (), unlike=(), disjoint=("a cell",))
+    assert "1 cell without a common sample, not compared: a cell" in compare.text(found)
 
 
 def test_a_long_table_is_cut_and_says_so() -> None:

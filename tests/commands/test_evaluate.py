@@ -153,6 +153,14 @@ def test_arrays_are_data(here: Path, layout: str) -> None:
         asked(dataset=None, data="my_data.npz", suite="full")
 
 
+def test_arrays_to_test_on_alone_are_data(here: Path) -> None:
+    np.savez(here / "some.npz", x_test=np.zeros((10, 28, 28), "u1"), y_test=np.arange(10))
+    assert "say how" in run(dataset=None, data="some.npz")
+    np.savez(here / "some.npz", x_test=np.zeros((10, 28, 28), "u1"), y_test=np.arange(10), names=np.arange(10))
+    with pytest.raises(ConfigError, match=r"some\.npz: expected arrays x and y, or .*; too many: names"):
+        run(dataset=None, data="some.npz", replace=[])
+
+
 def test_a_folder_of_images_is_data(here: Path) -> None:
     for part in ("train", "test"):
         for name in ("a", "b", "c"):
@@ -161,6 +169,27 @@ def test_a_folder_of_images_is_data(here: Path) -> None:
     found = look_at(here / "pictures")
     assert (found.fn, found.shape, found.classes, found.training) == ("folder", (3, 4, 5), 3, 3)
     assert Data.named(None, here / "pictures").slug == "pictures"
+
+
+def test_what_desktops_and_editors_leave_in_a_folder_does_not_count(here: Path) -> None:
+    for name in ("a", "b", ".ipynb_checkpoints"):
+        for part in ("test", "train"):
+            (here / "pictures" / part / name).mkdir(parents=True)
+            Image.new("L", (5, 4)).save(here / "pictures" / part / name / "1.png")
+    before = look_at(here / "pictures")
+    assert (before.classes, before.training) == (2, 2)
+    for name in (".DS_Store", "test/a/.DS_Store", "train/a/Thumbs.db"):
+        (here / "pictures" / name).touch()
+    assert look_at(here / "pictures") == before
+
+
+def test_a_folder_to_test_on_is_needed(here: Path) -> None:
+    for part in ("train", "val"):
+        for name in ("a", "b"):
+            (here / "pictures" / part / name).mkdir(parents=True)
+            Image.new("L", (5, 4)).save(here / "pictures" / part / name / "1.png")
+    with pytest.raises(ConfigError, match=r"--data .*pictures: found train/, val/; the images to test on must lie in"):
+        look_at(here / "pictures")
 
 
 def test_nets_are_named_in_many_ways(here: Path) -> None:
@@ -276,7 +305,13 @@ FITS = {"fc.weight": torch.zeros(10, 784), "fc.bias": torch.zeros(10)}
     [
         (b"<!doctype html>", {}, "other.pt is an HTML page, not weights"),
         (nn.Linear(784, 10), {}, "other.pt holds more than tensors.*--unsafe-unpickle"),
-        ({"a": FITS, "b": FITS}, {}, r"other.pt holds 2 mappings of tensors \(a, b\): say which by `key`"),
+        ({"a": FITS, "b": FITS}, {}, r"other.pt holds 2 mappings of tensors \(a, b\): say which by --key"),
+        (b"epoch,loss", {}, "other.pt is no file of torch.save: it begins with b'epoch,loss'$"),
+        (
+            {**FITS, "fc.weight": FITS["fc.weight"].to(torch.int8)},
+            {},
+            "fc.weight is torch.int8 instead of torch.float32",
+        ),
         ({"a": FITS, "b": FITS}, {"key": "c"}, "has no mapping of tensors under 'c'; it has: a, b"),
         ({**FITS, "more": torch.zeros(1)}, {}, "other.pt does not fit Flat: not expected: more"),
         (FITS, {"model": "flat_nets.py:nothing"}, "flat_nets:nothing must return a torch.nn.Module, got int"),
@@ -350,6 +385,37 @@ def test_arrays_that_cannot_be_used_are_found_before_anything_starts(
         run(dataset=None, data="some.npz")
 
 
+PAIR = """
+from flat_nets import Flat
+
+class Pair(Flat):
+    def forward(self, x):
+        return super().forward(x), x
+"""
+
+
+@pytest.mark.parametrize(
+    ("model", "labels", "said"),
+    [
+        ("flat_nets.py:Flat", range(9), r"got \(2, 10\); --classes says how many there are$"),
+        ("flat_nets.py:Flat", range(1, 11), r"got \(2, 10\); the labels start at 1, and must start at 0$"),
+        ("flat_nets.py:Flat", range(12), r"got \(2, 10\)$"),
+        ("pair_nets.py:Pair", range(9), "got tuple$"),
+    ],
+)
+def test_what_to_do_where_a_net_has_other_classes(here: Path, model: str, labels: range, said: str) -> None:
+    (here / "pair_nets.py").write_text(PAIR)
+    np.savez(here / "some.npz", x=np.zeros((len(labels), 28, 28), "u1"), y=np.array(labels))
+    with pytest.raises(ConfigError, match=said):
+        run(model=model, dataset=None, data="some.npz")
+
+
+def test_labels_from_1_on_are_told_of_where_classes_are_too_few(here: Path) -> None:
+    np.savez(here / "some.npz", x=np.zeros((10, 28, 28), "u1"), y=np.arange(10) + 1)
+    with pytest.raises(ConfigError, match=r"--classes 10: some.npz has 11; the labels start at 1, and must start at 0"):
+        run(dataset=None, data="some.npz", classes="10")
+
+
 def test_there_may_be_more_classes_than_the_labels_name(here: Path) -> None:
     np.savez(here / "some.npz", x=np.zeros((4, 28, 28), "u1"), y=np.array([0, 1, 2, 8]))
     assert "say how" in run(dataset=None, data="some.npz", classes="10")
@@ -397,6 +463,14 @@ def test_whole_pickled_objects_are_read_at_the_users_word_alone(here: Path) -> N
     assert own.study(question)["title"] == "whole.pt on digits"
     state = read_weights(kept, question.weights.sha256, "safetensors")
     assert torch.equal(state["1.weight"], net[1].weight)
+    torch.save({"a": net, "b": net}, here / "two.pt")
+    with pytest.raises(
+        ConfigError, match=r"--weights: two.pt holds 2 mappings of tensors \(a, b\): say which by --key"
+    ):
+        asked(weights="two.pt", unsafe_unpickle=[])
+    (here / "renamed.pt").write_bytes(kept.read_bytes())
+    with pytest.raises(ConfigError, match=r"--weights: renamed.pt is a safetensors file: .*ending \.safetensors"):
+        asked(weights="renamed.pt", unsafe_unpickle=[])
     (here / "text.pt").write_text("no pickle")
     with pytest.raises(ConfigError, match=r"--weights: text.pt cannot be unpickled"):
         asked(weights="text.pt", unsafe_unpickle=[])

@@ -2,7 +2,6 @@
 
 import hashlib
 import struct
-import subprocess
 import zipfile
 import zlib
 from dataclasses import replace
@@ -13,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from touchstone.data.own import OwnDataError, folder, npz, sum_of_folder
+from touchstone.data.own import OwnDataError, folder, npz
 from touchstone.data.prepare import load, prepare
 from touchstone.data.readers import Parts
+from touchstone.image_folder import sum_of_images
 from touchstone.paths import prepared
 from touchstone.registry import DatasetSpec
 
@@ -57,6 +57,7 @@ def test_training_and_test_parts(tmp_path: Path) -> None:
     parts = read(tmp_path, 3, **FOUR)
     assert [len(part) for part in parts] == [9, 9, 3, 3, 3]
     assert sorted(parts.train_y[parts.validation].tolist()) == [0, 1, 2]
+    assert [len(part) for part in read(tmp_path, x_test=X, y_test=Y)] == [0, 0, 12, 12, 0]
     grey = read(tmp_path, x=X[:, 0], y=Y.astype(np.uint8))
     assert np.array_equal(grey.test_x.numpy(), X[:, :1])
 
@@ -64,6 +65,10 @@ def test_training_and_test_parts(tmp_path: Path) -> None:
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("objects", {"x": np.array([{}], dtype=object), "y": Y}, "no .npz file of plain arrays"),
     ("names", {"images": X, "labels": Y}, "expected arrays x and y, or .*; got images, labels"),
+    ("extra", {"x": X, "y": Y, "names": Y}, "expected arrays x and y, or .*; too many: names"),
+    ("extra of four", {**FOUR, "names": Y, "ids": Y}, "; too many: names, ids"),
+    ("extra of two", {"x_test": X, "y_test": Y, "names": Y}, "; too many: names"),
+    ("missing", {"x_test": X, "y_test": Y, "x_train": X}, "; missing: y_train"),
     ("range", {"x": X.astype(np.float32), "y": Y}, r"uint8, or multiples of 1/255 in \[0, 1\], got float32"),
     ("levels", {"x": X / 254.0, "y": Y}, "multiples of 1/255"),
     ("nan", {"x": X * np.nan, "y": Y}, "multiples of 1/255"),
@@ -124,19 +129,28 @@ def images(home: Path, parts: tuple[str, ...] = ("train/", "test/")) -> dict[str
 
 def test_a_folder_per_class(tmp_path: Path) -> None:
     written = images(tmp_path)
-    parts = folder(tmp_path, 2, sha256=sum_of_folder(tmp_path))
+    parts = folder(tmp_path, 2, sha256=sum_of_images(tmp_path))
     assert parts.train_y.tolist() == parts.test_y.tolist() == [0, 0, 1, 1]
     assert np.array_equal(parts.test_x.numpy().transpose(0, 2, 3, 1), [written[k] for k in written if "test" in k])
-    alone = folder(tmp_path / "test", 0, sha256=sum_of_folder(tmp_path / "test"))
+    alone = folder(tmp_path / "test", 0, sha256=sum_of_images(tmp_path / "test"))
     assert np.array_equal(alone.test_x, parts.test_x)
     assert len(alone.train_x) == 0
 
 
-def test_the_sum_of_a_folder_is_what_usual_tools_say(tmp_path: Path) -> None:
-    images(tmp_path)
-    command = "LC_ALL=C find * -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum"
-    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert sum_of_folder(tmp_path) == done.stdout.split()[0]
+def test_what_desktops_and_editors_leave_is_not_read(tmp_path: Path) -> None:
+    images(tmp_path, ("test/",))
+    before = sum_of_images(tmp_path)
+    for name in (".DS_Store", "test/.DS_Store", "test/cat/Thumbs.db", "test/cat/._0.png", "test/.cache/0.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    parts = folder(tmp_path, 0, sha256=before)
+    assert (parts.test_y.tolist(), len(parts.train_y)) == ([0, 0, 1, 1], 0)
+
+
+def test_a_folder_without_a_test_part_is_told_where_it_belongs(tmp_path: Path) -> None:
+    images(tmp_path, ("train/", "val/"))
+    with pytest.raises(OwnDataError, match=r": found train/, val/; the images to test on must lie in test/"):
+        folder(tmp_path, 0, sha256=sum_of_images(tmp_path))
 
 
 def _grey(home: Path) -> None:
@@ -203,7 +217,7 @@ def test_other_folders_are_refused(tmp_path: Path, spoil: Any, said: str) -> Non
     images(tmp_path)
     spoil(tmp_path)
     with pytest.raises(OwnDataError, match=said):
-        folder(tmp_path, 0, sha256=sum_of_folder(tmp_path))
+        folder(tmp_path, 0, sha256=sum_of_images(tmp_path))
 
 
 def test_what_is_no_folder_is_said(tmp_path: Path) -> None:
@@ -220,7 +234,7 @@ def test_modes_of_eight_bits_are_read_as_they_look(tmp_path: Path, mode: str) ->
     picture.save(tmp_path / "test" / "cat" / "0.png")
     for path in tmp_path.glob("t*/*/*.png"):
         picture.save(path)
-    parts = folder(tmp_path, 0, sha256=sum_of_folder(tmp_path))
+    parts = folder(tmp_path, 0, sha256=sum_of_images(tmp_path))
     wanted = np.asarray(picture.convert("RGB" if mode in ("P", "RGB") else "L"))
     assert np.array_equal(parts.test_x[0].numpy().transpose(1, 2, 0).squeeze(), wanted)
 

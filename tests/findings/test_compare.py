@@ -142,7 +142,39 @@ def test_samples_that_one_run_alone_met_are_counted() -> None:
 def test_other_data_of_one_name_are_not_compared() -> None:
     found = compared(attacks(sha256="a"), attacks(sha256="b"))
     assert (len(found.pairs), len(found.unlike)) == (0, 7)
-    assert found.verdict.startswith("nothing to compare")
+    assert found.verdict == "nothing to compare: the runs share no sample"
+
+
+def of_samples(first: int, stop: int) -> list[Attacked]:
+    """`attacks` on some of the samples alone."""
+    return [Attacked(one.header, one.frame.iloc[first:stop]) for one in attacks()]
+
+
+def test_cells_without_a_common_sample_are_not_compared() -> None:
+    found = compared(of_samples(0, 10), of_samples(10, N))
+    assert (len(found.pairs), len(found.disjoint)) == (0, 7)
+    assert found.verdict == "nothing to compare: the runs share no sample"
+
+
+def test_cells_without_a_common_sample_do_not_water_down_the_rate() -> None:
+    """Each further cell with p = 1 would raise the others' q."""
+    broken = attacks(~BROKEN & False)
+    apart = [Attacked(one.header, one.frame.iloc[:10]) for one in broken[:1]]
+    found = compared([*apart, *broken[1:]], [*of_samples(20, N)[:1], *attacks()[1:]])
+    assert found.disjoint == ("toy/mnist/lenet/std/0 clean accuracy (digits)",)
+    assert found.differing[0].q == pytest.approx(found.differing[0].p * 6 / 2)
+
+
+def test_the_verdict_says_on_how_many_samples() -> None:
+    fewer = [*of_samples(0, 30)[:2], *attacks()[2:]]
+    assert compared(fewer).verdict == (
+        "no difference: 7 cells are equal, sample by sample; "
+        "cells have 30 to 40 common samples, and 0 to 10 that one run alone met"
+    )
+    assert compared(of_samples(0, 30)).verdict.endswith("cells have 30 common samples, and 10 that one run alone met")
+    wrong = attacks()
+    wrong[3] = wrong[3]._replace(frame=wrong[3].frame.assign(clean_pred=[5] * 10 + [0] * (N - 10)))
+    assert "common" not in compared(wrong).verdict  # all were met
 
 
 def test_what_changed_in_claims_and_statements(tmp_path: Path) -> None:

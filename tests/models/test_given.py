@@ -70,10 +70,18 @@ def test_a_header_of_safetensors_may_begin_like_a_page(tmp_path: Path) -> None:
     assert same(read(*saved(tmp_path, content), "safetensors"), STATE)
 
 
+def test_a_header_of_safetensors_may_begin_like_a_pickle(tmp_path: Path) -> None:
+    short = safetensors.torch.save(STATE, {"by": ""})
+    missing = 0x1080 - int.from_bytes(short[:8], "little")
+    content = safetensors.torch.save(STATE, {"by": "x" * missing})
+    assert content.startswith(b"\x80")
+    assert same(read(*saved(tmp_path, content), "safetensors"), STATE)
+
+
 def test_numbered_tensors_are_no_weights(tmp_path: Path) -> None:
     numbered = {0: torch.zeros(1), 1: torch.zeros(1)}
     assert same(read(*saved(tmp_path, {"net": STATE, "shares": numbered}), "torch"), STATE)
-    with pytest.raises(WeightsError, match="0 mappings of tensors"):
+    with pytest.raises(WeightsError, match=r"no mapping of names to tensors: it has 0 \(Tensor\), 1 \(Tensor\); save"):
         read(*saved(tmp_path, numbered), "torch")
 
 
@@ -106,9 +114,15 @@ REFUSED: list[tuple[str, Any, str, list[str]]] = [
     ("evil", pickle.dumps(Evil(), protocol=2), "torch", ["holds more than tensors"]),
     ("cut-torch", ..., "torch", ["no whole file of torch.save"]),
     ("cut-safetensors", safetensors.torch.save(STATE)[:-9], "safetensors", ["no whole safetensors file"]),
+    ("text", b"epoch,loss\n1,0.5\n", "torch", ["no file of torch.save: it begins with b'epoch,loss"]),
+    ("404", b"Not Found", "torch", ["no file of torch.save: it begins with b'Not Found'"]),
+    ("other-ending", safetensors.torch.save(STATE), "torch", ["a safetensors file", "or say `format: safetensors`"]),
+    ("ending", ..., "safetensors", ["a file of torch.save", "or say `format: torch`"]),
     ("list", [1, 2], "torch", ["holds a list, not a mapping of names to tensors"]),
     ("several", {"a": STATE, "b": STATE}, "torch", ["2 mappings of tensors (a, b): say which by `key`"]),
-    ("none", {"epoch": 1}, "torch", ["0 mappings of tensors"]),
+    ("none", {"epoch": 1}, "torch", ["no mapping of names to tensors: it has epoch (int); save", "net.state_dict()"]),
+    ("nothing", {}, "torch", ["no mapping of names to tensors: it has nothing; save"]),
+    ("mixed", {**STATE, "epoch": 1}, "torch", ["it has epoch (int), conv.weight (Tensor), ", "and 7 more; save"]),
     ("nan", {"w": torch.tensor([1.0, torch.nan])}, "torch", ["not finite: w"]),
 ]
 
@@ -116,12 +130,14 @@ REFUSED: list[tuple[str, Any, str, list[str]]] = [
 @pytest.mark.parametrize(("content", "form", "said"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
 def test_what_is_no_weights_is_refused(tmp_path: Path, content: Any, form: Any, said: list[str]) -> None:
     if content is ...:
-        content = saved(tmp_path, STATE, "whole.pt")[0].read_bytes()[:-200]
+        whole = saved(tmp_path, STATE, "whole.pt")[0].read_bytes()
+        content = whole[:-200] if form == "torch" else whole
     path, total = saved(tmp_path, content)
     with pytest.raises(WeightsError) as caught:
         read(path, total, form)
     assert str(path) in str(caught.value)
     assert all(part in str(caught.value) for part in said), caught.value
+    assert ("--unsafe-unpickle" in str(caught.value)) is ("holds more than tensors" in str(caught.value))
 
 
 def test_another_sum_and_another_key_are_said(tmp_path: Path) -> None:
@@ -145,6 +161,15 @@ def test_names_and_shapes_that_do_not_fit_are_listed() -> None:
         "of another shape: fc.weight is (10, 4) instead of (3, 4)"
     )
     assert same(made.state_dict(), STATE)
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.uint8, torch.bool, torch.complex64])
+def test_weights_of_another_kind_of_number_are_refused(kind: torch.dtype) -> None:
+    """Those of a quantized net, say: copied as they are, they would be 127 times too large."""
+    state = dict(STATE) | {"fc.weight": torch.ones(3, 4).to(kind)}
+    with pytest.raises(WeightsError, match=rf"of another type: fc\.weight is {kind} instead of torch\.float32"):
+        fit_into(net(), state, "w.pt")
+    fit_into(net(), {name: value.double() for name, value in STATE.items()}, "w.pt")
 
 
 @pytest.mark.parametrize("whole", [False, True])

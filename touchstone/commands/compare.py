@@ -14,7 +14,7 @@ from pathlib import Path
 from touchstone import paths
 from touchstone.commands.text import columns
 from touchstone.files import write_bytes
-from touchstone.findings.compare import Change, Comparison, Pair, compare
+from touchstone.findings.compare import Change, Comparison, Pair, compare, count
 from touchstone.findings.results import load_run
 from touchstone.report.plots.comparison import runs
 from touchstone.report.plots.output import save
@@ -60,11 +60,12 @@ def text(found: Comparison) -> str:
         f"claims and statements: {len(words):,} words changed, and {moved:,} numbers of ours",
         table(WORD, [word(change) for change in words]),
         *(
-            f"{len(labels):,} cells {where}: {labels[0]}{', ...' if len(labels) > 1 else ''}"
+            f"{count(len(labels))} {where}: {labels[0]}{', ...' if len(labels) > 1 else ''}"
             for where, labels in (
                 ("in the first run alone", found.only_one),
                 ("in the second run alone", found.only_other),
                 ("on other data of the same name, not compared", found.unlike),
+                ("without a common sample, not compared", found.disjoint),
             )
             if labels
         ),

@@ -138,9 +138,8 @@ def _rehearse(plan: Plan, question: Question) -> None:
         hint = package if "relative import" in str(error) else ""
         raise ConfigError([f"--model {question.net.words}: {error}{hint}"]) from error
     except ValueError as error:
-        hint = (
-            "; --classes says how many there are" if question.data.images and "must return logits" in str(error) else ""
-        )
+        images = question.data.images
+        hint = images.hint(getattr(error, "logits", None)) if images else ""
         raise ConfigError([f"{error}{hint}"]) from error
 
 

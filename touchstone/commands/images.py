@@ -10,7 +10,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from touchstone import paths
-from touchstone.files import sum_of_file, sum_of_folder
+from touchstone.files import sum_of_file
+from touchstone.image_folder import NoTestPartError, entries, parts, sum_of_images
+from touchstone.image_folder import classes as classes_in
 from touchstone.registry import meant
 from touchstone.study.config import ConfigError
 
@@ -29,6 +31,7 @@ class Images:
         classes: how many.
         training: how many images there are to train on.
         options: of the reader, further ones.
+        first: the smallest label.
     """
 
     fn: str
@@ -37,6 +40,15 @@ class Images:
     classes: int
     training: int
     options: Mapping[str, Any]
+    first: int = 0
+
+    def hint(self, logits: int | None) -> str:
+        """Say what to do where a net has another number of logits than there are classes; "" if that is not known."""
+        if logits is None:
+            return ""
+        if logits > self.classes:
+            return "; --classes says how many there are"
+        return _late(self.first, self.classes, logits)
 
     def definition(self) -> dict[str, Any]:
         """Return what study.yaml says of them."""
@@ -79,14 +91,20 @@ def _npz(file: Path, classes: int | None) -> Images:
         raise ConfigError([f"--data {file}: expected a label for each image, an integer from 0 on; got {about}"])
     layout, shape = _layout(file, x.shape)
     training = len(found.get("y_train", ()))
-    number = _enough(file, int(y.max()) + 1, classes)
-    return Images("npz", sum_of_file(file), shape, number, training, {"layout": layout})
+    first, found_classes = int(y.min()), int(y.max()) + 1
+    number = _enough(file, found_classes, classes, first)
+    return Images("npz", sum_of_file(file), shape, number, training, {"layout": layout}, first)
 
 
-def _enough(place: Path, found: int, classes: int | None) -> int:
+def _late(first: int, classes: int, wanted: int) -> str:
+    """Say that labels start at 1, where this makes a class too many."""
+    return "; the labels start at 1, and must start at 0" if (first, classes) == (1, wanted + 1) else ""
+
+
+def _enough(place: Path, found: int, classes: int | None, first: int = 0) -> int:
     """Return how many classes there are: those that were found, or more."""
     if classes is not None and classes < found:
-        raise ConfigError([f"--classes {classes}: {place} has {found}"])
+        raise ConfigError([f"--classes {classes}: {place} has {found}{_late(first, found, classes)}"])
     if (classes or found) < 2:
         raise ConfigError([f"--data {place}: it has one class; at least two are needed (--classes)"])
     return classes or found
@@ -106,9 +124,12 @@ def _layout(file: Path, shape: tuple[int, ...]) -> tuple[str, tuple[int, int, in
 
 
 def _folder(home: Path, classes: int | None) -> Images:
-    test = home / "test" if (home / "test").is_dir() else home
-    folders = sorted(entry for entry in test.iterdir() if entry.is_dir())
-    first = next((file for folder in folders for file in sorted(folder.iterdir())), None)
+    try:
+        places = parts(home)
+    except NoTestPartError as error:
+        raise ConfigError([f"--data {home}: {error}"]) from error
+    found = {part: classes_in(place) for part, place in places.items()}
+    first = next((file for folder in found["test"] for file in entries(folder)), None)
     if first is None:
         raise ConfigError([f"--data {home}: expected a folder of images per class"])
     try:
@@ -117,6 +138,6 @@ def _folder(home: Path, classes: int | None) -> Images:
             channels = 1 if image.mode in ("1", "L") else 3
     except (UnidentifiedImageError, OSError) as error:
         raise ConfigError([f"--data {home}: {first} is no image: {error}"]) from error
-    training = sum(1 for file in (home / "train").rglob("*") if file.is_file())
-    number = _enough(home, len(folders), classes)
-    return Images("folder", sum_of_folder(home), (channels, height, width), number, training, {})
+    training = sum(len(entries(folder)) for folder in found.get("train", ()))
+    number = _enough(home, len(found["test"]), classes)
+    return Images("folder", sum_of_images(home), (channels, height, width), number, training, {})

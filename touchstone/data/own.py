@@ -4,6 +4,7 @@ What they read is where the config says, and stays as it is. Its sha256 decides 
 """
 
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,10 +14,11 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from touchstone.data.readers import Parts, held_out
-from touchstone.files import sum_of_file, sum_of_folder
+from touchstone.files import sum_of_file
+from touchstone.image_folder import PARTS, NoTestPartError, classes, entries, parts, sum_of_images
 from touchstone.registry import readable
 
-PARTS = ("test", "train")  # what is wrong is said of the first one
+ARRAYS = (("x_test", "y_test", "x_train", "y_train"), ("x", "y"), ("x_test", "y_test"))  # what a file may hold
 LAYOUTS = {"NCHW": (0, 1, 2, 3), "NHWC": (0, 3, 1, 2)}  # what becomes of the axes
 MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}  # of Pillow -> what it is read as
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -33,7 +35,7 @@ class OwnDataError(ValueError):
 
 
 def npz(place: str | Path, validation: int, *, sha256: str, layout: Literal["NCHW", "NHWC"] = "NCHW") -> Parts:
-    """Read x_train, y_train, x_test and y_test, or x and y, which are the test part, from an .npz file.
+    """Read x_test and y_test, or x and y, which are the same, and x_train and y_train, if any, from an .npz file.
 
     Images are uint8, or floating point in [0, 1] that are 255 grey levels but for rounding; (N, H, W) is one channel.
     Labels are integers from 0 on.
@@ -56,49 +58,62 @@ def npz(place: str | Path, validation: int, *, sha256: str, layout: Literal["NCH
             found = {name: arrays[name] for name in arrays.files}
     except (ValueError, zipfile.BadZipFile, EOFError) as error:  # ValueError: objects, which would have to be unpickled
         raise OwnDataError(f"{path} is no .npz file of plain arrays: {error}") from error
-    names = {f"{kind}_{part}" for kind in "xy" for part in PARTS}
     if others := [name for name, value in found.items() if not isinstance(value, np.ndarray)]:
         raise OwnDataError(f"{path} is no .npz file of plain arrays: {', '.join(others)}")
-    if set(found) == {"x", "y"}:
-        found = {"x_test": found["x"], "y_test": found["y"], "x_train": found["x"][:0], "y_train": found["y"][:0]}
-    if set(found) != names:
-        raise OwnDataError(f"{path}: expected arrays x and y, or {', '.join(sorted(names))}; got {', '.join(found)}")
-    read = {part: (_images(path, found[f"x_{part}"], layout), _labels(path, found[f"y_{part}"])) for part in PARTS}
-    return _parts(path, *read["train"], *read["test"], validation)
+    _check_names(path, list(found))
+    if "x" in found:
+        found = {f"{kind}_test": found[kind] for kind in "xy"}
+    read = {
+        part: (_images(path, found[f"x_{part}"], layout), _labels(path, found[f"y_{part}"]))
+        for part in PARTS
+        if f"x_{part}" in found
+    }
+    return _joined(path, read, validation)
+
+
+def _check_names(path: Path, found: Sequence[str]) -> None:
+    """Raise unless a file holds the arrays that it may hold, and say what those that are nearest lack."""
+    wanted = min(ARRAYS, key=lambda names: len({*names} ^ {*found}))
+    missing, more = ([name for name in a if name not in b] for a, b in ((wanted, found), (found, wanted)))
+    if missing or more:
+        allowed = "x and y, or x_test and y_test, beside which x_train and y_train may be"
+        wrong = {"missing": missing, "too many": more}
+        said = "".join(f"; {what}: {', '.join(names)}" for what, names in wrong.items() if names)
+        raise OwnDataError(f"{path}: expected arrays {allowed}; got {', '.join(found) or 'none'}{said}")
 
 
 def folder(place: str | Path, validation: int, *, sha256: str) -> Parts:
-    """Read train/<class>/ and test/<class>/ of PNG and JPEG images, or <class>/, which are the test part.
+    """Read test/<class>/ of PNG and JPEG images and train/<class>/, if any, or <class>/, which are the test part.
 
-    Classes are numbered in the order of their names, images in that of theirs. A palette is read as its colours; what
-    would lose something, as 16 bits or transparency, is refused.
+    What begins with a dot, and Thumbs.db, is passed over. Classes are numbered in the order of their names, images in
+    that of theirs. A palette is read as its colours; what would lose something, as 16 bits or transparency, is refused.
 
     Args:
         place: of the folder.
         validation: how many training images the fixed validation split holds.
-        sha256: of the lines "<sha256 of the file>  <its path below the folder>", in the order of the paths' bytes.
+        sha256: of the lines "<sha256 of a file>  <its path below the folder>", in the order of the paths' bytes, of
+            all files that are not passed over.
 
     Raises:
-        OwnDataError: if the folder has another sum, its parts have other classes, or its images another size or mode.
+        OwnDataError: if the folder has another sum or no test part, its parts have other classes, or its images
+            another size or mode.
     """
     home = Path(place)
     if not home.is_dir():
         raise OwnDataError(f"{home} is no folder")
     try:
-        found = sum_of_folder(home)
+        found = sum_of_images(home)
     except OSError as error:
         raise OwnDataError(f"{error.filename} cannot be read: {error.strerror}") from error
     _hold_to(home, found, sha256)
-    homes = {part: home / part for part in PARTS}
-    if not any(part.is_dir() for part in homes.values()):
-        homes = {"test": home}
-    classes = _names(homes["test"])
-    if not classes:
+    try:
+        homes = parts(home)
+    except NoTestPartError as error:
+        raise OwnDataError(f"{home}: {error}") from error
+    names = _names(homes["test"])
+    if not names:
         raise OwnDataError(f"{homes['test']}: expected a folder per class")
-    read = {part: _classes(where, classes) for part, where in homes.items()}
-    test = read["test"]
-    empty = (test[0][:0], test[1][:0])
-    return _parts(home, *read.get("train", empty), *test, validation)
+    return _joined(home, {part: _classes(where, names) for part, where in homes.items()}, validation)
 
 
 def _sum_of_file(path: Path) -> str:
@@ -141,19 +156,18 @@ def _labels(path: Path, y: np.ndarray) -> Tensor:
 
 
 def _names(home: Path) -> list[str]:
-    """Return the sorted names of the folders in a folder, none if there is no such folder."""
-    return sorted(entry.name for entry in home.iterdir() if entry.is_dir()) if home.is_dir() else []
+    return [entry.name for entry in classes(home)]
 
 
-def _classes(home: Path, classes: list[str]) -> tuple[Tensor, Tensor]:
+def _classes(home: Path, names: list[str]) -> tuple[Tensor, Tensor]:
     """Return images (N, C, H, W) and labels (N,) of a folder per class."""
     found = _names(home)
-    if found != classes:
-        raise OwnDataError(f"{home}: expected the classes {', '.join(classes)}, got {', '.join(found) or 'none'}")
+    if found != names:
+        raise OwnDataError(f"{home}: expected the classes {', '.join(names)}, got {', '.join(found) or 'none'}")
     x: list[np.ndarray] = []
     y: list[int] = []
-    for label, name in enumerate(classes):
-        for path in sorted((home / name).iterdir()):
+    for label, name in enumerate(names):
+        for path in entries(home / name):
             x.append(_image(path))
             y.append(label)
             if x[-1].shape != x[0].shape:
@@ -187,7 +201,10 @@ def _lost(image: Image.Image) -> str:
     return next((f"Pillow's raw mode {mode!r}" for mode in raw if "16" in mode), "")
 
 
-def _parts(place: Path, train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor, validation: int) -> Parts:
+def _joined(place: Path, read: Mapping[str, tuple[Tensor, Tensor]], validation: int) -> Parts:
+    """Return the parts that were read; there may be nothing to train on."""
+    test_x, test_y = read["test"]
+    train_x, train_y = read.get("train", (test_x[:0], test_y[:0]))
     rows = torch.zeros(0, dtype=torch.int64)
     if validation:
         try:

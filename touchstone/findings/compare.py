@@ -8,7 +8,8 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, compress
+from operator import not_
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -154,7 +155,7 @@ class Pair(NamedTuple):
         data: the dataset in use.
         measure: accuracy, a share of samples, or distance, of which the median is shown (failures as inf).
         n: samples that both runs met; for a distance, those that are right in both.
-        alone: samples that one of the runs alone met.
+        alone: samples of one of the runs alone: the other did not meet them or, for a distance, has them wrong.
         one: the number of the first run over those n.
         other: that of the second.
         more: samples whose value is larger in the first run.
@@ -208,6 +209,7 @@ class Comparison:
         only_one: cells that the first run alone has, in words.
         only_other: those of the second.
         unlike: cells of both that were measured on other data of one name.
+        disjoint: cells of both that have no common sample.
         changes: in claims and statements.
     """
 
@@ -215,6 +217,7 @@ class Comparison:
     only_one: tuple[str, ...]
     only_other: tuple[str, ...]
     unlike: tuple[str, ...]
+    disjoint: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
 
     @property
@@ -236,14 +239,33 @@ class Comparison:
     def verdict(self) -> str:
         """What it comes to, in a sentence."""
         k, moved = len(self.differing), sum(bool(pair.more or pair.less) for pair in self.pairs)
-        if not self.pairs:
-            return "nothing to compare: the runs share no cell"
+        n, rate = len(self.pairs), f"at a false discovery rate of {100 * LEVEL:g} %"
+        if not n:
+            return f"nothing to compare: the runs share no {'sample' if self.unlike or self.disjoint else 'cell'}"
         if k:
-            return f"{k:,} of {len(self.pairs):,} cells differ, at a false discovery rate of {100 * LEVEL:g} %"
+            return f"{k:,} of {count(n)} differ{'s' if k == 1 else ''}, {rate}{self._samples}"
         if moved:
-            beyond = f"at a false discovery rate of {100 * LEVEL:g} %; samples differ in {moved:,}"
-            return f"no difference in {len(self.pairs):,} cells {beyond}"
-        return f"no difference: {len(self.pairs):,} cells are equal, sample by sample"
+            return f"no difference in {count(n)} {rate}; samples differ in {moved:,}{self._samples}"
+        return f"no difference: {count(n)} {'is' if n == 1 else 'are'} equal, sample by sample{self._samples}"
+
+    @property
+    def _samples(self) -> str:
+        """On how many samples, where not all are common; a distance leaves out those that are wrong besides."""
+        met = [pair for pair in self.pairs if pair.measure == ACCURACY]
+        if not any(pair.alone for pair in met):
+            return ""
+        common, alone = _range([pair.n for pair in met]), _range([pair.alone for pair in met])
+        return f"; cells have {common} common samples, and {alone} that one run alone met"
+
+
+def count(cells: int) -> str:
+    """Return "1 cell" or "2 cells"."""
+    return f"{cells:,} cell{'' if cells == 1 else 's'}"
+
+
+def _range(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def compare(one: LoadedRun, other: LoadedRun) -> Comparison:
@@ -276,18 +298,33 @@ def compare_cells(one: Iterable[Batch], other: Iterable[Batch], study: str = "")
         study: what the studies of both are called; "" for their names, so that other studies share no cell.
     """
     both, only_one, only_other = _matched(_by_what(one, study), _by_what(other, study))
-    known = [_same_data(a, b) for a, b in both]
+    alike, unlike = _split(both, _same_data)
+    joined, disjoint = _split(alike, _share_samples)
     return Comparison(
-        pairs=_with_q([_pair(a, b) for (a, b), same in zip(both, known, strict=True) if same]),
+        pairs=_with_q([_pair(a, b) for a, b in joined]),
         only_one=tuple(map(label, only_one)),
         only_other=tuple(map(label, only_other)),
-        unlike=tuple(label(a) for (a, _), same in zip(both, known, strict=True) if not same),
+        unlike=tuple(label(a) for a, _ in unlike),
+        disjoint=tuple(label(a) for a, _ in disjoint),
     )
+
+
+Both: TypeAlias = list[tuple[Measured, Measured]]
+
+
+def _split(both: Both, test: Callable[[Measured, Measured], bool]) -> tuple[Both, Both]:
+    """Return the cells of both runs that pass a test, and those that do not."""
+    passed = [test(one, other) for one, other in both]
+    return list(compress(both, passed)), list(compress(both, map(not_, passed)))
 
 
 def _same_data(one: Measured, other: Measured) -> bool:
     """Say whether two cells are of the same images, as far as records know what they were made from."""
     return one.data_sha256 == other.data_sha256 or not (one.data_sha256 and other.data_sha256)
+
+
+def _share_samples(one: Measured, other: Measured) -> bool:
+    return not one.values.index.intersection(other.values.index).empty
 
 
 def label(measured: Measured) -> str:
@@ -308,9 +345,9 @@ def _by_what(batches: Iterable[Batch], study: str) -> Found:
     return found
 
 
-def _matched(first: Found, second: Found) -> tuple[list[tuple[Measured, Measured]], list[Measured], list[Measured]]:
+def _matched(first: Found, second: Found) -> tuple[Both, list[Measured], list[Measured]]:
     """Return the cells of both runs, those of the first alone, and those of the second alone, each in order."""
-    both, only_first, only_second = list[tuple[Measured, Measured]](), list[Measured](), list[Measured]()
+    both, only_first, only_second = Both(), list[Measured](), list[Measured]()
     for what in sorted({*first, *second}):
         ones, others = first.get(what, ()), second.get(what, ())
         places = [radius_index((other.epsilon for other in others), one.epsilon) for one in ones]

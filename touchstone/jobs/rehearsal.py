@@ -33,7 +33,7 @@ def rehearse(plan: Plan) -> list[str]:
         job = train_job(plan, model)
         if job.weights is not None:
             (file,) = plan.weights_files(model)
-            given = read_weights(file, job.weights.sha256, job.weights.form, job.weights.key)
+            given = read_weights(file, job.weights.sha256, job.weights.form, job.weights.key, says="--key")
             spec = job.net.data or DATASETS[plan.data(model.dataset)]
             made = make_model(job.net, plan.data(model.dataset), model.seed, Given(given, str(file)))
             doubts += _doubts(made.eval(), spec.shape)

@@ -21,6 +21,8 @@ HEADS = {  # what a text begins with that came in the place of weights -> what i
     b"<": "an HTML page, not weights: download the file itself",
     b"version https://git-lfs": "a Git LFS pointer, not weights: run `git lfs pull`, or download the file itself",
 }
+OF_TORCH = (b"PK\x03\x04", b"\x80")  # what torch.save begins with: a zip, and earlier a pickle
+SHOWN = 3  # entries of a file without weights
 
 
 class WeightsError(ValueError):
@@ -30,7 +32,7 @@ class WeightsError(ValueError):
         super().__init__(readable(text))  # names in it are whatever its maker has written
 
 
-def read(path: Path, sha256: str, form: Form, key: str = "") -> State:
+def read(path: Path, sha256: str, form: Form, key: str = "", *, says: str = "`key`") -> State:
     """Return the tensors of a file, on the CPU; nothing in it is run.
 
     Args:
@@ -39,6 +41,7 @@ def read(path: Path, sha256: str, form: Form, key: str = "") -> State:
         form: how it is written: "safetensors", or "torch" by torch.save.
         key: under which entry of the file the state_dict is; "" if it is the whole of it, or its only mapping of
             tensors.
+        says: what the user calls `key`.
 
     Raises:
         WeightsError: if it is missing, has another sum, is cut off, holds more than tensors and plain values, or no
@@ -54,7 +57,10 @@ def read(path: Path, sha256: str, form: Form, key: str = "") -> State:
             raise WeightsError(f"{path} is {what}")
     if (found := hashlib.sha256(content).hexdigest()) != sha256:
         raise WeightsError(f"{path} ({len(content)} bytes): expected sha256 {sha256}, got {found}")
-    state = _state(path, _READERS[form](path), key)
+    other = _form(start, len(content))
+    if other is not None and other != form:
+        raise WeightsError(f"{path} is {_AS[other]}, or say `format: {other}` in the study")
+    state = _state(path, _READERS[form](path), key, says)
     if broken := [name for name, value in state.items() if not bool(value.isfinite().all())]:
         raise WeightsError(f"{path}: not finite: {', '.join(broken)}")
     return state
@@ -65,7 +71,7 @@ def taken_out(path: Path, *, key: str = "", code: Path | None = None) -> bytes:
 
     Args:
         path: of the file of torch.save: a module, or mappings with one or with tensors in them.
-        key: under which entry of the file they are; "" if it has one alone.
+        key: under which entry of the file they are, `--key`; "" if it has one alone.
         code: folder of the code that the objects need.
 
     Raises:
@@ -73,13 +79,28 @@ def taken_out(path: Path, *, key: str = "", code: Path | None = None) -> bytes:
     """
     if code is not None:
         find_code(code)
+    if path.is_file() and _form(_start(path), path.stat().st_size) == "safetensors":
+        raise WeightsError(f"{path} is {_AS['safetensors']}, and nothing in it has to be run")
     try:
         content = torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:  # whatever the code in it does
         raise WeightsError(f"{path} cannot be unpickled: {type(error).__name__}: {_first_line(error)}") from error
-    state = _state(path, _plain(content), key)
+    state = _state(path, _plain(content), key, "--key")
     tensors = {name: value.detach().contiguous().clone() for name, value in state.items()}  # cloned: they may be tied
     return safetensors.torch.save(tensors)
+
+
+def _form(start: bytes, size: int) -> Form | None:
+    """Return how a file of that size is written, by its first bytes; None if they are neither's."""
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size:  # length of a header, which may read as 0x80
+        return "safetensors"
+    return "torch" if start.startswith(OF_TORCH) else None
+
+
+_AS: dict[Form, str] = {
+    "safetensors": "a safetensors file: give it the ending .safetensors",
+    "torch": "a file of torch.save: give it the ending .pt",
+}
 
 
 def _plain(content: object) -> object:
@@ -101,14 +122,26 @@ def _safetensors(path: Path) -> object:
 def _torch(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"{path} holds more than tensors and plain values, and to read it would be to run it: save the weights "
-            "alone, torch.save(model.state_dict(), file), or as safetensors; `touchstone evaluate --unsafe-unpickle` "
-            "runs it once, if you trust it"
-        ) from error
     except Exception as error:  # whatever a damaged file does to an unpickler
-        raise WeightsError(f"{path} is no whole file of torch.save: {_first_line(error)}") from error
+        raise WeightsError(f"{path} {_refused(path, error)}") from error
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(16)
+
+
+def _refused(path: Path, error: Exception) -> str:
+    start = _start(path)
+    if not start.startswith(OF_TORCH):
+        return f"is no file of torch.save: it begins with {start!r}"
+    if isinstance(error, pickle.UnpicklingError):
+        return (
+            "holds more than tensors and plain values, and to read it would be to run it: save the weights alone, "
+            "torch.save(model.state_dict(), file), or as safetensors; `touchstone evaluate --unsafe-unpickle` runs it "
+            "once, if you trust it"
+        )
+    return f"is no whole file of torch.save: {_first_line(error)}"
 
 
 _READERS: dict[str, Callable[[Path], object]] = {"safetensors": _safetensors, "torch": _torch}
@@ -118,8 +151,8 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def _state(path: Path, content: object, key: str) -> State:
-    """Return the mapping of tensors in what a file holds."""
+def _state(path: Path, content: object, key: str, says: str) -> State:
+    """Return the mapping of tensors in what a file holds; the user calls `key` what `says` says."""
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a mapping of names to tensors")
     inside = {str(name): value for name, value in content.items() if _is_state(value)}
@@ -129,9 +162,20 @@ def _state(path: Path, content: object, key: str) -> State:
         return dict(inside[key])
     if _is_state(content):
         return dict(content)
-    if len(inside) != 1:
-        raise WeightsError(f"{path} holds {len(inside)} mappings of tensors ({', '.join(inside)}): say which by `key`")
+    if not inside:
+        how = "save them alone, torch.save(net.state_dict(), file)"
+        raise WeightsError(f"{path} holds no mapping of names to tensors: it has {_entries(content)}; {how}")
+    if len(inside) > 1:
+        raise WeightsError(f"{path} holds {len(inside)} mappings of tensors ({', '.join(inside)}): say which by {says}")
     return dict(*inside.values())
+
+
+def _entries(content: Mapping[object, object]) -> str:
+    """Name the first entries of a file with their types; those that are no tensors are first."""
+    names = sorted(content, key=lambda name: isinstance(content[name], Tensor))
+    shown = [f"{name} ({type(content[name]).__name__})" for name in names[:SHOWN]]
+    more = [f"and {len(names) - SHOWN} more"] if len(names) > SHOWN else []
+    return ", ".join([*shown, *more]) or "nothing"
 
 
 def _is_state(value: object) -> bool:
@@ -145,19 +189,25 @@ def fit_into(net: nn.Module, state: Mapping[str, Tensor], whose: str) -> None:
     """Copy tensors into a net of the same names and shapes; a prefix that all names have and the net has not, goes.
 
     Raises:
-        WeightsError: listing the names that are missing, not expected, or of another shape; `whose` they are.
+        WeightsError: listing the names that are missing, not expected, of another shape, or no floating-point numbers
+            where the net's are; `whose` they are.
     """
     wanted = net.state_dict()
     state = _without_prefixes(state, wanted)
-    shapes = [
-        f"{name} is {tuple(state[name].shape)} instead of {tuple(wanted[name].shape)}"
-        for name in sorted(wanted.keys() & state.keys())
-        if wanted[name].shape != state[name].shape
-    ]
+    shared = [(name, state[name], wanted[name]) for name in sorted(wanted.keys() & state.keys())]
     problems = {
         "missing": sorted(wanted.keys() - state.keys()),
         "not expected": sorted(state.keys() - wanted.keys()),
-        "of another shape": shapes,
+        "of another shape": [
+            f"{name} is {tuple(given.shape)} instead of {tuple(ours.shape)}"
+            for name, given, ours in shared
+            if given.shape != ours.shape
+        ],
+        "of another type": [  # those of a quantized net, say
+            f"{name} is {given.dtype} instead of {ours.dtype}"
+            for name, given, ours in shared
+            if ours.is_floating_point() and not given.is_floating_point()
+        ],
     }
     if any(problems.values()):
         text = "; ".join(f"{what}: {', '.join(names)}" for what, names in problems.items() if names)

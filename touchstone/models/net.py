@@ -139,6 +139,15 @@ def flat_size(layers: Sequence[nn.Module], shape: tuple[int, int, int]) -> int:
         net.train()
 
 
+class LogitsError(ValueError):
+    """A net returns something else than a logit per class; `logits` is how many it returns, None if it returns none."""
+
+    def __init__(self, kind: str, classes: int, out: object) -> None:
+        got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
+        super().__init__(f"{kind} must return logits (2, {classes}) of two images, got {got}")
+        self.logits = out.shape[1] if isinstance(out, Tensor) and out.shape[:1] == (2,) and out.ndim == 2 else None
+
+
 def split(net: nn.Module, shape: tuple[int, int, int], classes: int) -> nn.Module:
     """Split a net that ends in a linear layer into what comes before it and that layer; the weights stay.
 
@@ -151,7 +160,8 @@ def split(net: nn.Module, shape: tuple[int, int, int], classes: int) -> nn.Modul
         classes: number of logits.
 
     Raises:
-        ValueError: if images of this shape do not pass, or the output is anything else than logits.
+        ValueError: if images of this shape do not pass.
+        LogitsError: if the output is anything else than logits.
     """
     kind = type(net).__name__
     linear = [(name, module) for name, module in net.named_modules() if isinstance(module, nn.Linear) and name]
@@ -160,8 +170,7 @@ def split(net: nn.Module, shape: tuple[int, int, int], classes: int) -> nn.Modul
     hook = classifier and classifier.register_forward_hook(lambda _module, _inputs, output: answers.append(output))
     out = _try(net.eval(), shape)
     if not isinstance(out, Tensor) or out.shape != (2, classes):
-        got = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
-        raise ValueError(f"{kind} must return logits (2, {classes}) of two images, got {got}")
+        raise LogitsError(kind, classes, out)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     trained = _try(net.train(), shape)
     net.load_state_dict(before)  # batch norm learns from what passes in training mode
