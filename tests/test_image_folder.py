@@ -40,6 +40,7 @@ def test_the_sum_is_what_the_documented_command_says(tmp_path: Path) -> None:
     ("folders", "wanted"),
     [
         (["cat", "dog"], {"test": ""}),
+        (["bus", "train"], {"test": ""}),
         (["test", "train", "val"], {"test": "test", "train": "train"}),
         (["test"], {"test": "test"}),
     ],

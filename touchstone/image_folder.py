@@ -38,11 +38,13 @@ def parts(home: Path) -> dict[str, Path]:
         NoTestPartError: if there are others alone; says which.
     """
     found = {part: home / part for part in PARTS if (home / part).is_dir()}
-    others = [folder.name for folder in classes(home) if folder.name in ("train", *UNREAD)]
-    if "test" not in found and others:
-        said = ", ".join(f"{name}/" for name in others)
+    if "test" in found:
+        return found
+    names = [folder.name for folder in classes(home)]
+    if names and {*names} <= {"train", *UNREAD}:  # among others, trains are a class
+        said = ", ".join(f"{name}/" for name in names)
         raise NoTestPartError(f"found {said}; the images to test on must lie in test/")
-    return found or {"test": home}
+    return {"test": home}
 
 
 def sum_of_images(home: Path) -> str:
