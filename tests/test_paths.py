@@ -37,6 +37,7 @@ APART = (
 )
 NO_TREE = {
     "files.py": "writes beside a file and renames",
+    "image_folder.py": "the user's own data: sub-folders are classes",
     "log.py": "makes the folder of a log",
     "registry.py": "finds the source of modules",
     "provenance.py": "finds the source of modules",

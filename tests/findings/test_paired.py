@@ -142,7 +142,7 @@ def test_a_pair_is_at_one_radius_however_that_is_written(tmp_path: Path, radius:
         ({"cell_epsilon": "2.0", "epsilon": "2.0"}, "expected one number of 'pgd40-linf'"),
         ({"source_table": "Table 2"}, "expected one number of 'pgd40-linf'"),
         ({"attack_params": "restarts=10"}, "'pgd40-linf' has other restarts: 1, 10"),
-        ({"cell_metric": "fuzziness", "metric": "fuzziness"}, "is for accuracy, .*, not for 'fuzziness'"),
+        ({"cell_metric": "fuzziness", "metric": "fuzziness"}, "is only for accuracy, .*, not for 'fuzziness'"),
     ],
 )
 def test_what_a_claim_is_compared_with_is_there(tmp_path: Path, changes: dict[str, str], message: str) -> None:
