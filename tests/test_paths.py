@@ -37,7 +37,6 @@ APART = (
 )
 NO_TREE = {
     "files.py": "writes beside a file and renames",
-    "image_folder.py": "the user's own data: sub-folders are classes",
     "log.py": "makes the folder of a log",
     "registry.py": "finds the source of modules",
     "provenance.py": "finds the source of modules",
@@ -46,6 +45,7 @@ NO_TREE = {
     "commands/evaluate.py": "names a study after a user's file",
     "plan/units.py": "its table lies beside it",
     "data/own.py": "a user's folder, a class in each of its folders",
+    "image_folder.py": "likewise",
     "data/sources.py": "downloads, and reads a user's folder",
     "report/render.py": "a notebook and its images lie where a user says",
 }
