@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,6 +116,7 @@ class Cluster:
             stderr=subprocess.STDOUT,
             text=True,
             process_group=0,  # which a terminal's Ctrl-C reaches as a whole
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a shell's `&` ignores it
         )
 
     def finish(self, run: subprocess.Popen[str], seconds: float = 600) -> tuple[int, str]:
