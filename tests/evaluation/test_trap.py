@@ -66,7 +66,7 @@ def test_it_looks_robust_where_a_sound_net_does_not(masked: float) -> None:
 
 @pytest.mark.parametrize("member", SUITE[1:4], ids=lambda member: member["slug"])
 def test_a_loss_that_does_not_vanish_sees_through_it(member: dict, masked: float) -> None:
-    """The net, and so what the last iterate of plain sign steps leaves, depends on the CPU: from 0.02 to 0.21 were seen."""
+    """The net depends on the CPU, and so does what plain sign steps leave of it: from 0.02 to 0.21 were seen."""
     assert kept(attack(saturated(), member["fn"], member["options"])) < masked / 2
 
 
