@@ -128,6 +128,10 @@ class RawFile:
         """What a gzip file holds, as a file beside it; None where its sum is not known."""
         return RawFile(self.path.removesuffix(".gz"), self.contents) if self.contents else None
 
+    def form_in(self, folder: Path) -> "RawFile | None":
+        """Return the form in which a folder holds this file: as published, or unpacked; None if it does not."""
+        return next((form for form in (self, self.unpacked) if form and (folder / form.path).is_file()), None)
+
 
 @dataclass(frozen=True)
 class DatasetSpec:
@@ -391,6 +395,11 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """Say which names exist and which one was probably meant: text for the end of an error message."""
     known = sorted(names)
     return f"allowed: {', '.join(known) or 'none'}{meant(name, known)}"
+
+
+def counted(number: int, noun: str, nouns: str = "") -> str:
+    """Return "1 seed" or "2 seeds"."""
+    return f"{number} {noun if number == 1 else nouns or noun + 's'}"
 
 
 def meant(name: str, names: Iterable[str]) -> str:

@@ -98,7 +98,7 @@ def _placed(spec: DatasetSpec) -> dict[str, bool]:
 def _fetch_local(name: str, place: str, files: Files, raw_dir: Path, log: Log) -> None:
     """Copy from a directory; its files are only read. What is there unpacked only is packed again."""
     directory = Path(place).expanduser()
-    forms = {file: _form(directory, file) for file in files}
+    forms = {file: file.form_in(directory) for file in files}
     absent = [str(directory / file.path) for file, form in forms.items() if form is None]
     if absent:
         what = f"no file {', '.join(absent)}" if directory.is_dir() else f"no directory {directory}"
@@ -110,11 +110,6 @@ def _fetch_local(name: str, place: str, files: Files, raw_dir: Path, log: Log) -
         with origin.open("rb") as stream:
             _store(stream, raw_dir / file.path, file, str(origin), pack=form != file)
         log(f"{name}: copied {origin}")
-
-
-def _form(directory: Path, file: RawFile) -> RawFile | None:
-    """Return the form in which a directory holds a file: as published, or unpacked; None if it does not."""
-    return next((form for form in (file, file.unpacked) if form and (directory / form.path).is_file()), None)
 
 
 def _fetch_mirror(name: str, place: str, files: Files, raw_dir: Path, log: Log) -> None:

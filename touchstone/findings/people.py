@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from touchstone.cell import ModelId
 from touchstone.files import read_sealed, write_sealed
+from touchstone.registry import counted
 from touchstone.study.claims import read_sheet
 
 COLUMNS = ["page", "person", "image", "answer"]
@@ -22,8 +23,7 @@ class AnswersError(ValueError):
     """Answers that cannot be counted: every problem of every file, a line each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        super().__init__("\n".join([f"{count} in the answers:", *problems]))
+        super().__init__("\n".join([f"{counted(len(problems), 'problem')} in the answers:", *problems]))
 
 
 class Numbers(NamedTuple):

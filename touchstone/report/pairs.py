@@ -8,6 +8,7 @@ import pandas as pd
 from touchstone.findings.markdown import escape, pipe_table
 from touchstone.findings.tables import CERTAINTY_MARKS, decimals, radius
 from touchstone.findings.vocabulary import PAIRED, known
+from touchstone.registry import counted
 from touchstone.report import words
 from touchstone.report.material import Material
 from touchstone.study.claims import HEADLINE
@@ -54,7 +55,7 @@ def tables(material: Material) -> list[dict[str, str]]:
 def left_out(material: Material) -> str:
     """Say how many pairs have no row in `tables`, "278 pairs of attacks"; empty without any."""
     count = len(material.tables["paired"]) - len(_printed(material))
-    return words.counted(count, "pair of attacks", "pairs of attacks") if count else ""
+    return counted(count, "pair of attacks", "pairs of attacks") if count else ""
 
 
 def number(material: Material) -> int:

@@ -18,7 +18,7 @@ from touchstone.findings.tables import CERTAINTY_MARKS, data_words, decimals, le
 from touchstone.findings.tables import summary as verdict_counts
 from touchstone.findings.vocabulary import NOT_RUN, VERDICTS, known, outcome
 from touchstone.paths import Results, link, study_files
-from touchstone.registry import nearest
+from touchstone.registry import counted, nearest
 from touchstone.report import glance, pairs, words, works
 from touchstone.report.material import Machine, Material, Provenance, existing, stand_ins
 from touchstone.report.render import Values, anchor, captioned, figure, folded, join, placed
@@ -50,7 +50,7 @@ def values(material: Material) -> Values:
         title=escape(study.title),
         citation=works.linked(escape(study.citation)),
         claim=prose(material.captions.get("claim", "")),
-        numbers=words.counted(claims["id"].nunique(), "number"),
+        numbers=counted(claims["id"].nunique(), "number"),
         headline=escape(study.headline),
         **words.result(claims),
         **words.pairs(material.tables["paired"]),
@@ -87,7 +87,7 @@ def own_tables(material: Material) -> dict[str, str]:
     own = ("attacks", "worst", "paired", "qualitative", "selection", "flags", "failures")
     there = {name: len(tables[name]) > 0 for name in own} | {"run": True, "models": True}
     there |= {name: len(_found(material, reading)) > 0 for name, reading in claims.items()}
-    there |= {"verdicts": len(tables["claims"]) > 0, "absent": bool(absent(material))}
+    there |= {"verdicts": len(tables["claims"]) > 0, "absent": len(_absent(material)) > 0}
     there |= {"cited": len(words.cited(tables["claims"])) > 0}
     there |= {"kinds": bool(kinds(material)), "gaps": bool(gaps(material)), "signs": bool(signs(material))}
     there |= {"beyond": len(_beyond(material)) > 0, "sources": len(material.used) > 0}
@@ -239,6 +239,12 @@ def _found(material: Material, reading: str) -> pd.DataFrame:
     return rows[~rows["verdict"].isin(NOT_RUN)]
 
 
+def _absent(material: Material) -> pd.DataFrame:
+    """Return the claims that no job was there to find a number of."""
+    rows = _reading(material, HEADLINE)
+    return rows[rows["verdict"].isin(NOT_RUN)]
+
+
 # ---- what was run
 
 
@@ -251,7 +257,7 @@ def run_table(config: Config, provenance: Provenance, used: Mapping[str, str]) -
     """Return a table of facts about a run; what was not recorded is left out."""
     only = {name: ", ".join(slugs) for name, slugs in config.only.model_dump().items() if slugs}
     several = [one for one in provenance.get("machines", ()) if "cpu" in one]
-    machines = [f"{_machine(one)} ({words.counted(len(one['jobs']), 'job')})" for one in several]
+    machines = [f"{_machine(one)} ({counted(len(one['jobs']), 'job')})" for one in several]
     time = f"{provenance.get('started', '?')} to {provenance.get('finished', '?')}"
     if "seconds" in provenance:
         time += f"; the jobs took {words.duration(provenance['seconds'])} in all"
@@ -260,7 +266,7 @@ def run_table(config: Config, provenance: Provenance, used: Mapping[str, str]) -
         "data": run_values(config, used)["stand_ins"] or "those of the study",
         "caps": "; ".join(map(words.cap_words, config.caps)) or "none",
         "only": "; ".join(f"{name}: {slugs}" for name, slugs in only.items()),
-        "device": f"{config.device}, {words.counted(config.threads, 'thread')} per job",
+        "device": f"{config.device}, {counted(config.threads, 'thread')} per job",
         "machine": "; ".join(machines) if len(machines) > 1 else _machine(provenance),
         "versions": ", ".join(f"{k} {v}" for k, v in provenance.get("versions", {}).items()),
         "code": f"touchstone {provenance.get('touchstone', '?')}, revision {provenance.get('git', '?')}",
@@ -273,7 +279,7 @@ def run_table(config: Config, provenance: Provenance, used: Mapping[str, str]) -
 def _machine(facts: Machine) -> str:
     """Return a machine in words."""
     memory = f"{facts['memory_gb']:g} GB" if facts.get("memory_gb") else ""
-    said = [facts.get("cpu", "?"), words.counted(facts.get("cores", 0), "core"), memory]
+    said = [facts.get("cpu", "?"), counted(facts.get("cores", 0), "core"), memory]
     return ", ".join(filter(None, [*said, facts.get("gpu"), facts.get("platform")]))
 
 
@@ -360,9 +366,8 @@ def claims_tables(material: Material) -> list[dict[str, str]]:
         other = "" if reading == HEADLINE else reading
         label = own_tables(material)[f"claims {other}".strip()]
         shown = pd.DataFrame([_claim_row(row, notes, _origin(material, row)) for row in rows])
-        second = [
-            name for name in ("stands", *_GAPS.values()) if not shown[name].any()
-        ]  # of clean numbers there is none
+        # of clean numbers there is no second verdict
+        second = [name for name in ("stands", *_GAPS.values()) if not shown[name].any()]
         right = ["paper", "ours", "interval", "n", "seeds", *_GAPS.values()]
         table = pipe_table(shown.drop(columns=second), right=[name for name in right if name not in second])
         items.append({"label": label, "other": other, "table": table, "notes": words.explained(notes)})
@@ -371,10 +376,8 @@ def claims_tables(material: Material) -> list[dict[str, str]]:
 
 def absent(material: Material) -> str:
     """Count, by where they are printed, the numbers that no job was there to find; on a screen, also which; or ""."""
-    rows = _reading(material, HEADLINE)
-    groups = rows[rows["verdict"].isin(NOT_RUN)].groupby(["source_table", "verdict", "why"], sort=False)
     shown = []
-    for (place, verdict, why), group in groups:
+    for (place, verdict, why), group in _absent(material).groupby(["source_table", "verdict", "why"], sort=False):
         anchors = "".join(placed("", anchor(claim)) for claim in group["id"])
         which = (f"{escape(claim)} {escape(value)}" for claim, value in zip(group["id"], group["value"], strict=True))
         number = join(str(len(group)) + anchors, folded("which", ", ".join(which)), by=" ")

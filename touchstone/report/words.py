@@ -12,15 +12,11 @@ from touchstone.findings.markdown import escape
 from touchstone.findings.statements import REPLY
 from touchstone.findings.tables import counts
 from touchstone.findings.vocabulary import NOT_RUN, PAIRED, STANDS, STATEMENTS, known
+from touchstone.registry import counted
 from touchstone.study.claims import HEADLINE
 from touchstone.study.config import Cap
 
 FEW = 3  # comparisons that are shown with their numbers where all are right
-
-
-def counted(number: int, noun: str, nouns: str = "") -> str:
-    """Return "1 seed" or "2 seeds"."""
-    return f"{number} {noun if number == 1 else nouns or noun + 's'}"
 
 
 def fixed(text: str, digits: int) -> str:

@@ -29,7 +29,7 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-from touchstone.registry import nearest, readable
+from touchstone.registry import counted, nearest, readable
 
 SLUG = r"[a-z0-9][a-z0-9+-]*"
 Slug = Annotated[str, StringConstraints(pattern=f"^{SLUG}$", max_length=64)]  # it is a part of paths
@@ -78,8 +78,8 @@ class ConfigError(ValueError):
         self.problems = list(dict.fromkeys(map(readable, problems)))
         more = len(self.problems) - MOST_SHOWN
         rest = [f"... and {more:,} more"] if more > 0 else []
-        head = f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}:"
-        super().__init__("\n".join([head, *self.problems[:MOST_SHOWN], *rest]))
+        head = counted(len(self.problems), "problem")
+        super().__init__("\n".join([f"{head}:", *self.problems[:MOST_SHOWN], *rest]))
 
 
 class Strict(BaseModel):

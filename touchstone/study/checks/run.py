@@ -119,9 +119,7 @@ class Data:
             what = "folder" if name in DATASETS else "file or folder"
             self.check.add(key, f"there is no {what} {source.local!r}")
         elif name in DATASETS:
-            forms = {file.path: [form for form in (file, file.unpacked) if form] for file in DATASETS[name].files}
-            absent = [path for path, ways in forms.items() if not any((place / one.path).is_file() for one in ways)]
-            if absent:
+            if absent := [file.path for file in DATASETS[name].files if file.form_in(place) is None]:
                 self.check.add(key, f"{source.local!r} must hold the files of {name!r}; it has no {', '.join(absent)}")
         elif own is not None and place.is_file() and "sha256" in own.options:
             self.check.sum(key, place, own.options["sha256"])
