@@ -21,10 +21,12 @@ rule resolved_config:
 
 rule claims:
     input:
-        tables=[RESULTS.table(study, "claims") for study in PLAN.studies],
+        RESULTS.config,
+        claims=[RESULTS.table(study, "claims") for study in PLAN.studies],
+        paper=[RESULTS.table(study, "paper") for study in PLAN.studies],
         sums=[paths.sums_beside(RESULTS.table(s, "claims")) for s in PLAN.studies],
     output:
-        shown(RESULTS.claims, "claims", RUN, "claims"),
+        shown_claims(),
     log:
         RESULTS.log("claims"),
     benchmark:
@@ -38,57 +40,10 @@ rule claims:
         runtime=5,
         gpu=0,
     params:
-        job=build.claims_job().to_params(),
-    script:
-        "../workflow/scripts/claims.py"
-
-
-rule paper_tables:
-    input:
-        tables=[f for s in PLAN.studies for f in targets.table(PLAN, s, "paper")],
-    output:
-        shown_paper_tables(),
-    log:
-        RESULTS.log("paper_tables"),
-    benchmark:
-        RESULTS.benchmark("paper_tables")
-    localrule: True
-    conda:
-        ENV
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=5,
-        gpu=0,
-    params:
-        job=build.paper_job(PLAN).to_params(),
-    script:
-        "../workflow/scripts/paper_tables.py"
-
-
-rule provenance:
-    input:
-        RESULTS.claims,
-        RESULTS.config,
-    output:
-        RESULTS.provenance(),
-    log:
-        RESULTS.log("provenance"),
-    benchmark:
-        RESULTS.benchmark("provenance")
-    localrule: True
-    conda:
-        ENV
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=5,
-        gpu=0,
-    params:
-        job=build.provenance_job(PLAN).to_params(),
+        job=build.claims_job(PLAN).to_params(),
         command=manner(lambda w: command(ROOT, CONFIG, sys.argv[1:])),
     script:
-        "../workflow/scripts/provenance.py"
+        "../workflow/scripts/claims.py"
 
 
 rule study_report:

@@ -30,11 +30,11 @@ def shown_figures(study):
     return shown_among(targets.figures(PLAN, study), "figures", places)
 
 
-def shown_paper_tables():
+def shown_claims():
     places = [(s, t) for s, study in PLAN.studies.items() for t in study.tables]
-    return shown_among(
-        targets.paper(PLAN), "paper", {RESULTS.paper(*p).csv: p for p in places}
-    )
+    papers = {RESULTS.paper(*place).csv: place for place in places}
+    whole, *rest = targets.claims(PLAN)
+    return [shown(whole, "claims", RUN, "claims"), *shown_among(rest, "paper", papers)]
 
 
 def shown_report(study=""):

@@ -228,7 +228,7 @@ def test_what_is_missing_is_made_again_from_what_was_kept(finished: tuple[Path, 
         ("minmax/models", "train"),
         ("minmax/attacks", "attack"),
         ("minmax/tables", "tables"),
-        ("minmax/tables/paper/table1.md", "paper_tables"),
+        ("minmax/tables/paper/table1.md", "claims"),
         ("minmax/figures", "figures_minmax"),
         ("minmax/figures/figure2.png", "figures_minmax"),
         ("minmax/models/mnist/lenet/std/0/run.json", "train"),
@@ -236,7 +236,7 @@ def test_what_is_missing_is_made_again_from_what_was_kept(finished: tuple[Path, 
         ("minmax/models/mnist/lenet/minmax-printed/sensitivity.json", "sensitivity"),
         ("minmax/report.html", "study_report"),
         ("claims.csv", "claims"),
-        ("provenance.json", "provenance"),
+        ("provenance.json", "claims"),
     ],
 )
 def test_whatever_is_gone_is_made_again(finished: tuple[Path, str], tmp_path: Path, gone: str, rule: str) -> None:
@@ -453,8 +453,8 @@ def test_what_only_shows_the_sensitivity_trains_nothing(
 @pytest.mark.parametrize(
     ("file", "rules"),
     [
-        ("claims", {"tables", "figures_minmax", "claims", "paper_tables"}),
-        ("statements", {"tables", "figures_minmax", "claims", "paper_tables"}),
+        ("claims", {"tables", "figures_minmax", "claims"}),
+        ("statements", {"tables", "figures_minmax", "claims"}),
         ("definition", {"study_report"}),
         ("captions", {"study_report"}),
         ("figures", {"study_report"}),
@@ -470,7 +470,7 @@ def test_an_edited_file_of_a_study_reruns_what_reads_it(finished: tuple[Path, st
     finally:
         path.write_text(text)
     ran = set(re.findall(r"^(?:local)?rule (\w+):", done.stdout + done.stderr, flags=re.MULTILINE))
-    after = {"study_report", "summary_report", "provenance", "all"}
+    after = {"study_report", "summary_report", "all"}
     assert ran - after == rules - after
     assert ("study_report" in ran) is bool(rules)
 

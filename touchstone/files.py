@@ -18,8 +18,7 @@ from typing import IO, Any, Literal, get_args
 
 # what makes a file
 Rule = Literal["fetch", "prepare", "select", "sensitivity", "train", "attack", "features", "pages", "answers",
-               "tables", "figures", "resolved_config", "claims", "paper_tables", "provenance", "study_report",
-               "summary_report"]  # fmt: skip
+               "tables", "figures", "resolved_config", "claims", "study_report", "summary_report"]  # fmt: skip
 RULES: tuple[Rule, ...] = get_args(Rule)
 Maker = Rule | Literal["all"]  # `all` leaves what is known of a run as a whole
 OWN_SUM = "own_sha256"  # key of a sealed JSON file: of everything else in it

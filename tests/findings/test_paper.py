@@ -14,7 +14,7 @@ from touchstone.findings import latex, tables
 from touchstone.findings import paper as papers
 from touchstone.findings.inputs import read_table, write_tables
 from touchstone.paths import Results, study_files
-from touchstone.plan.jobs import Code, Heading, PaperJob
+from touchstone.plan.jobs import ClaimsJob, Code, Heading
 from touchstone.study.checks import load_study
 from touchstone.study.claims import known, read
 from touchstone.study.claims import load as load_claims
@@ -204,7 +204,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
     paper = papers.paper(found, cells(), {"table1": table}, labels={"fgsm": "FGSM_#1"}, readings={})
     write_tables({results.table("toy", "paper"): paper})
     heading = Heading(f"{table.label}. {table.heading}", {"mnist": "digits"})
-    papers.write(PaperJob(Code((), ""), "demo", {"toy": {"table1": heading}}))
+    papers.write(ClaimsJob(Code((), ""), "demo", {"toy": {"table1": heading}}))
     return results
 
 
@@ -262,7 +262,7 @@ def test_blocks_are_named_in_a_first_column(tmp_path: Path, monkeypatch: pytest.
     results = Results.of("demo")
     paper = papers.paper(found, cells(), {"t": table}, labels={}, readings={})
     write_tables({results.table("toy", "paper"): paper})
-    papers.write(PaperJob(Code((), ""), "demo", {"toy": {"t": Heading("Table 1. one", {})}}))
+    papers.write(ClaimsJob(Code((), ""), "demo", {"toy": {"t": Heading("Table 1. one", {})}}))
     lines = results.paper("toy", "t").csv.read_text().splitlines()
     assert lines[0] == "block,,fgsm,cw"
     assert [line.split(",")[0] for line in lines[1:]] == ["linf", "l2"]

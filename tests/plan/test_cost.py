@@ -156,7 +156,7 @@ def test_jobs_are_counted_by_what_they_leave(plan: Plan, monkeypatch: pytest.Mon
     assert cost.costs(plan)[0].done == 2, "a job of which a file is missing is not done"
     everything = {f for made in (cost.study_jobs(plan, "minmax"), cost.shared_jobs(plan)) for fs in made for f in fs}
     assert set(cost.targets.everything(plan)) <= everything
-    assert row.jobs + shared.jobs == 47, "of a plan of which the datasets are embedded"
+    assert row.jobs + shared.jobs == 45, "of a plan of which the datasets are embedded"
 
 
 def test_what_the_code_does_besides_is_what_the_code_says() -> None:

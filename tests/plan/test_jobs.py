@@ -10,13 +10,13 @@ from touchstone import provenance
 from touchstone.plan import build
 from touchstone.plan.jobs import (
     BatchJob,
+    ClaimsJob,
     FeaturesJob,
     FetchJob,
     FiguresJob,
     Job,
     Net,
     PrepareJob,
-    ProvenanceJob,
     ReportJob,
     SelectJob,
     SensitivityJob,
@@ -49,8 +49,8 @@ def jobs(plan: Plan, root: Path) -> list[Job]:
         build.report_job(demo),
         build.fetch_job("mnist"),
         build.prepare_job("mnist"),
-        build.claims_job(),
-        build.provenance_job(plan),
+        build.claims_job(demo),
+        build.answers_job(),
     ]
 
 
@@ -61,11 +61,11 @@ def test_a_job_comes_back_from_plain_data(jobs: list[Job]) -> None:
         assert type(job).from_params(params) == job
     kinds = {
         BatchJob,
+        ClaimsJob,
         FeaturesJob,
         FetchJob,
         FiguresJob,
         PrepareJob,
-        ProvenanceJob,
         ReportJob,
         SelectJob,
         SensitivityJob,

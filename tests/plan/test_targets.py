@@ -31,7 +31,7 @@ def test_everything_is_every_file_once(plan: Plan) -> None:
         assert {*targets.tables(plan, study), *targets.figures(plan, study), *results.report(study)} <= set(asked)
         shown = {file for table in plan.studies[study].tables for file in results.paper(study, table)}
         assert shown
-        assert shown <= {*targets.paper(plan)} <= {*asked}
+        assert shown <= {*targets.claims(plan)} <= {*asked}
     assert {*results.report(), results.claims, results.config, results.provenance()} <= set(asked)
     prepared = {file for model in plan.trained for file in paths.prepared(plan.data(model.dataset))}
     assert prepared == {file for file in asked if not file.is_relative_to(results.root)}, "raw files serve nothing else"

@@ -48,7 +48,7 @@ def test_the_summary_has_the_studies_that_are_whole_and_names_the_others(plan: P
     assert f"### {plan.studies['minmax'].title}" in text
     assert f"### {plan.studies['margin'].title}" not in text
     assert plan.results.report().pdf.read_bytes().startswith(b"%PDF")
-    assert read_sealed(plan.results.provenance(), "provenance")["command"] == COMMAND
+    assert read_sealed(plan.results.provenance(), "claims")["command"] == COMMAND
 
 
 def test_a_study_lacks_what_is_not_there_and_what_an_earlier_run_has_left(plan: Plan) -> None:

@@ -203,7 +203,7 @@ def test_results_are_those_of_a_local_run(cluster: Cluster, local: Path) -> None
         "rule_train_wildcards_minmax_mnist_lenet_minmax-printed_0",
         "rule_train_wildcards_minmax_mnist_lenet_std_0",
     ]
-    made = read_sealed(cluster.checkout / TREE.provenance(), "provenance")
+    made = read_sealed(cluster.checkout / TREE.provenance(), "claims")
     assert made["command"] == "snakemake --workflow-profile profiles/slurm --configfile config.yaml"
     assert "train/minmax/mnist/lenet/std/0" in [job for machine in made["machines"] for job in machine["jobs"]]
     (training,) = cluster.jobs("rule_train_wildcards_minmax_mnist_lenet_std_0")

@@ -15,7 +15,7 @@ from touchstone.findings.markdown import escape, parts, pipe_table
 from touchstone.findings.tables import CERTAINTY_MARKS, data_words, decimals, legend, of_metric, radius, spread_of
 from touchstone.findings.vocabulary import mark
 from touchstone.paths import PaperFiles, Results
-from touchstone.plan.jobs import PaperJob
+from touchstone.plan.jobs import ClaimsJob
 from touchstone.study.claims import HEADLINE, Readings
 from touchstone.study.schema import Axis, LostDef, ShapeDef, TableDef
 
@@ -322,7 +322,7 @@ def numbers(table: pd.DataFrame) -> list[str]:
     return list(table.columns[1:])
 
 
-def write(job: PaperJob) -> None:
+def write(job: ClaimsJob) -> None:
     """Write each table in its own shape, as CSV, Markdown and LaTeX."""
     results = Results.of(job.run)
     for study, headings in job.headings.items():

@@ -17,6 +17,7 @@ from touchstone.plan.caps import Cut, Limits, cut
 from touchstone.plan.jobs import (
     AttackJob,
     BatchJob,
+    ClaimsJob,
     Code,
     Drawing,
     FeaturesJob,
@@ -27,11 +28,9 @@ from touchstone.plan.jobs import (
     Net,
     Objective,
     PagesJob,
-    PaperJob,
     PreflightJob,
     PrepareJob,
     Probe,
-    ProvenanceJob,
     ReportJob,
     SelectJob,
     SensitivityJob,
@@ -551,26 +550,17 @@ def config_job(plan: Plan) -> WriteJob:
     return WriteJob(code=_code("touchstone.files:write_yaml"), values=values)
 
 
-def paper_job(plan: Plan) -> PaperJob:
-    """Return how the papers' tables are written in their own shape."""
+def claims_job(plan: Plan) -> ClaimsJob:
+    """Return how the claims of all studies become one table, and the papers' tables are written in their own shape."""
     headings = {
         study: {name: _heading(plan, definition, table) for name, table in definition.tables.items()}
         for study, definition in plan.studies.items()
     }
-    return PaperJob(code=_code("touchstone.findings.paper:write"), run=plan.config.run, headings=headings)
+    targets = ("touchstone.findings.tables:gather", "touchstone.findings.paper:write")
+    return ClaimsJob(code=_code(*targets), run=plan.config.run, headings=headings)
 
 
 def _heading(plan: Plan, study: Study, table: TableDef) -> Heading:
     datasets = [table.dataset] if table.dataset else study.recipes
     used = {name: plan.stand_in(name) for name in datasets if plan.stand_in(name)}
     return Heading(f"{table.label}. {table.heading}", used)
-
-
-def claims_job() -> WriteJob:
-    """Return how the claims of all studies become one table."""
-    return WriteJob(code=_code("touchstone.findings.tables:gather"))
-
-
-def provenance_job(plan: Plan) -> ProvenanceJob:
-    """Return what is recorded of a run."""
-    return ProvenanceJob(code=_code("touchstone.provenance:record"), run=plan.config.run)

@@ -153,8 +153,7 @@ def shared_jobs(plan: Plan) -> list[list[Path]]:
     results, data = plan.results, _datasets(plan)
     fetched = [files for name in data if (files := targets.fetched(plan, name))]
     made = [*fetched, *(list(prepared(name)) for name in data)]
-    papers = [tables] if (tables := targets.paper(plan)) else []
-    rest = [[results.claims], *papers, [results.config], [results.provenance()], list(results.report())]
+    rest = [targets.claims(plan), [results.config], list(results.report())]
     return [*made, *rest, targets.everything(plan)]
 
 

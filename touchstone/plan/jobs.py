@@ -500,8 +500,11 @@ class Heading:
 
 
 @dataclass(frozen=True)
-class PaperJob(Job):
-    """The papers' tables in their own shape: study -> table -> its heading."""
+class ClaimsJob(Job):
+    """What is said of all studies together: their claims in one table, and what produced the results.
+
+    Also the papers' tables in their own shape, of which each study has others: study -> table -> its heading.
+    """
 
     run: str
     headings: dict[str, dict[str, Heading]]
@@ -528,13 +531,6 @@ class PrepareJob(Job):
     dataset: str
     facts: Facts
     own: DatasetSpec | None = None  # what data of the user's own are
-
-
-@dataclass(frozen=True)
-class ProvenanceJob(Job):
-    """What produced the results of a run."""
-
-    run: str
 
 
 @dataclass(frozen=True)

@@ -62,10 +62,11 @@ def table(plan: Plan, study: str, name: str) -> list[Path]:
     return [path, paths.sums_beside(path)]
 
 
-def paper(plan: Plan) -> list[Path]:
-    """Return the papers' tables in their own shape, each in each of its forms."""
+def claims(plan: Plan) -> list[Path]:
+    """Return what is said of all studies together, the papers' tables in their own shape and all forms among it."""
     shown = ((study, table) for study, definition in plan.studies.items() for table in definition.tables)
-    return [file for place in shown for file in plan.results.paper(*place)]
+    papers = (file for place in shown for file in plan.results.paper(*place))
+    return [plan.results.claims, plan.results.provenance(), *papers]
 
 
 def figures(plan: Plan, study: str) -> list[Path]:
@@ -162,11 +163,9 @@ def made(plan: Plan) -> dict[Path, Rule]:
         "answers": (answered(plan, study)[-1:] for study in plan.studies),
         "tables": (tables(plan, study) for study in plan.studies),
         "figures": (figures(plan, study) for study in plan.studies),
-        "paper_tables": (paper(plan),),
         "study_report": map(results.report, plan.studies),
         "summary_report": (results.report(),),
-        "claims": ((results.claims,),),
+        "claims": (claims(plan),),
         "resolved_config": ((results.config,),),
-        "provenance": ((results.provenance(),),),
     }
     return {file: rule for rule, parts in by_rule.items() for file in chain.from_iterable(parts)}

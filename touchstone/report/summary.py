@@ -60,5 +60,5 @@ def signs(materials: Sequence[Material]) -> str:
 
 def machine(materials: Sequence[Material]) -> str:
     """Return facts about the run."""
-    made = provenance(materials[0].results.provenance(), "provenance")
+    made = provenance(materials[0].results.provenance(), "claims")
     return run_table(materials[0].config, made, _used(materials))
