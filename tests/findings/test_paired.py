@@ -123,6 +123,23 @@ def test_a_pair_is_two_printed_numbers_of_one_table(tmp_path: Path) -> None:
     assert [(p.place.attack, p.against) for p in paired.pairs(claims, swapped)][1] == ("y", "x")
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ("", "steps=50;restarts=100", ("as published, one run against 100 restarts",)),
+        ("restarts=1", "", ()),
+        ("restarts=10", "restarts=10", ()),
+        ("restarts=1or10", "", ("as published, 1 or 10 restarts against one run",)),
+    ],
+)
+def test_a_pair_with_other_restarts_says_so(tmp_path: Path, first: str, second: str, said: tuple[str, ...]) -> None:
+    """What has no restarts, such as DeepFool, is printed beside a hundred of another attack."""
+    claims = load(tmp_path, PRINTED | {"attack_params": first}, OTHER | {"attack_params": second})
+    (found,) = paired.pairs(claims, {"headline": Reading()})
+    assert found.unequal == said
+    assert paired.decide(found, [net(0.20)], LIKE, None).why == ("on our net", *said)
+
+
 @pytest.mark.parametrize("radius", ["1", "1.00", "1.0000004"])
 def test_a_pair_is_at_one_radius_however_that_is_written(tmp_path: Path, radius: str) -> None:
     other = OTHER | {"epsilon": radius, "cell_epsilon": radius}
@@ -191,8 +208,18 @@ def test_a_net_is_like_the_published_one_to_two_points(tmp_path: Path) -> None:
     assert both == {
         ("mnist", "lenet", "std"): Nets(frozenset({0}), ("seed 1: 53.0 % under pgd40-linf, 50.0 % is published",))
     }
-    assert paired.matching(claims, index, ["clean"])["mnist", "lenet", "std"].like == {0, 1}
+    assert paired.matching(claims, index, ["clean"])["mnist", "lenet", "std"] == Nets(frozenset({0, 1}))
     assert paired.matching(claims, index, ["cw-l2"]) == {}
+
+
+def test_a_net_of_which_a_robust_accuracy_is_not_printed_says_so(tmp_path: Path) -> None:
+    printed = ROW | {"attack": "clean", "norm": "none", "epsilon": "", "cell_attack": "clean", "cell_epsilon": ""}
+    claims = load(tmp_path, printed | {"value": "0.985"})
+    numbers = cells.index(pd.DataFrame([cell(0.98, attack="clean", norm="none", space="", epsilon=math.nan)]))
+    nets = paired.matching(claims, numbers, ["clean", "pgd40-linf"])["mnist", "lenet", "std"]
+    assert nets == Nets(frozenset({0}), unprinted=("pgd40-linf",))
+    said = paired.decide(PAIR, [net(0.11)], nets, None)
+    assert said.why == ("on our net", "no accuracy of the net under pgd40-linf is printed")
 
 
 def test_a_net_that_was_not_asked_all_is_not_like_the_published_one(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ numbers, and ours is taken sample by sample on nets that match the published one
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from touchstone.findings.verdicts import agreement
 from touchstone.findings.vocabulary import PAIRED, known
 from touchstone.records import Attacked, Batch
 from touchstone.study.claim import Claim, Place
-from touchstone.study.claims import HEADLINE, Readings, compared_with, expand
+from touchstone.study.claims import HEADLINE, Readings, compared_with, expand, restarts
 from touchstone.study.scale import LEAST_SEEDS, LEVEL, METRICS, POINTS, SLACK
 
 DRAWS = 2000  # of a bootstrap
@@ -37,11 +37,13 @@ class Pair:
         claim: the first number.
         against: the attack of the second one, at the same radius and of the same metric.
         published: the first minus the second, in our unit.
+        restarts: as they are printed beside the two, "" where none is.
     """
 
     claim: Claim
     against: str
     published: float
+    restarts: tuple[str, str] = ("", "")
 
     @property
     def place(self) -> Place:
@@ -54,10 +56,21 @@ class Pair:
         return min(self.least, abs(self.published) / 2.0)
 
     @property
+    def unequal(self) -> tuple[str, ...]:
+        """In words that one attack has more restarts than the other in print, and so here; nothing if they agree."""
+        first, second = map(_tries, self.restarts)
+        return (f"as published, {first} against {second}",) if first != second else ()
+
+    @property
     def least(self) -> float:
         """The smallest published difference that is tested."""
         metric = METRICS[self.place.metric]
         return POINTS if metric.sampling == "binomial" else metric.tolerance(self.claim.measured[0])
+
+
+def _tries(restarts: str) -> str:
+    """Say in words how often an attack is run; one without printed restarts is run once."""
+    return "one run" if restarts in ("", "1") else f"{restarts.replace('or', ' or ')} restarts"
 
 
 class Difference(NamedTuple):
@@ -96,16 +109,16 @@ def pairs(claims: pd.DataFrame, readings: Readings) -> list[Pair]:
         readings: as for `claims.expand`.
     """
     rows = claims.to_dict("records")
-    seconds: dict[str, Claim] = {}
+    seconds: dict[str, Mapping[Any, Any]] = {}
     for row in rows:
         if row["against"]:
-            (other,) = compared_with(row, rows)
-            seconds[row["id"]] = Claim.of(other, HEADLINE)
+            (seconds[row["id"]],) = compared_with(row, rows)
     found = []
     for row in expand(claims, readings, rivals=True).to_dict("records"):
         if row["against"]:
-            claim = Claim.of(row, row["reading"])
-            found.append(Pair(claim, row["against"], claim.measured[0] - seconds[claim.id].measured[0]))
+            claim, second = Claim.of(row, row["reading"]), seconds[row["id"]]
+            published = claim.measured[0] - Claim.of(second, HEADLINE).measured[0]
+            found.append(Pair(claim, row["against"], published, (restarts(row), restarts(second))))
     return found
 
 
@@ -190,10 +203,17 @@ class Nets:
     Attributes:
         like: seeds.
         unlike: why each of the others is not.
+        unprinted: attacks under which no accuracy of the published net is printed, so that nobody knows.
     """
 
     like: frozenset[int] = frozenset()
-    unlike: tuple[str, ...] = field(default=())
+    unlike: tuple[str, ...] = ()
+    unprinted: tuple[str, ...] = ()
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """In words by how little a net is known to be like the published one; nothing if by all."""
+        return (f"no accuracy of the net under {' and '.join(self.unprinted)} is printed",) if self.unprinted else ()
 
 
 def matching(claims: pd.DataFrame, numbers: Index, attacks: Sequence[str]) -> dict[tuple[str, str, str], Nets]:
@@ -212,7 +232,7 @@ def matching(claims: pd.DataFrame, numbers: Index, attacks: Sequence[str]) -> di
     for claim in (Claim.of(row, HEADLINE) for row in rows):
         ours = {cell.seed: cell for cell in at(numbers, claim.place, claim.epsilon)}
         nets[claim.place[:3]].append(Printed(claim.place.attack, claim.measured[0], ours))
-    return {net: _compared(found) for net, found in nets.items()}
+    return {net: _compared(found, attacks) for net, found in nets.items()}
 
 
 class Printed(NamedTuple):
@@ -223,7 +243,7 @@ class Printed(NamedTuple):
     ours: Mapping[int, Cell]
 
 
-def _compared(numbers: Sequence[Printed]) -> Nets:
+def _compared(numbers: Sequence[Printed], attacks: Sequence[str]) -> Nets:
     """Return which of our nets have all of these; one whose training failed is neither like nor unlike."""
     seeds = sorted({seed for number in numbers for seed in number.ours})
     failed = {seed for number in numbers for seed, cell in number.ours.items() if cell.status == "failed"}
@@ -231,6 +251,7 @@ def _compared(numbers: Sequence[Printed]) -> Nets:
     return Nets(
         frozenset(seed for seed in seeds if seed not in failed and not found[seed]),
         tuple(f"seed {seed}: {SEPARATOR.join(found[seed])}" for seed in seeds if seed not in failed and found[seed]),
+        tuple(attack for attack in attacks if attack not in {number.attack for number in numbers}),
     )
 
 
@@ -274,7 +295,7 @@ def decide(pair: Pair, found: Sequence[Difference], nets: Nets | None, populatio
     known_to = half if math.isnan(spread) else spread
     word = agreement(ours - pair.published, pair.tau, half=known_to, wide=known_to)
     where = {1: ("on our net",), 2: ("on our nets",)}.get(len(good), ())
-    return Verdict(word, (*where, *nets.unlike, *failures), ours, known_to, len(good), n)
+    return Verdict(word, (*where, *pair.unequal, *nets.said, *nets.unlike, *failures), ours, known_to, len(good), n)
 
 
 # ---- the table

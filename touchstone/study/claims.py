@@ -265,13 +265,19 @@ def _radius(row: Row) -> float:
     return _or_nan(decimal(radius)) if isinstance(radius, str) else radius
 
 
+def restarts(row: Row) -> str:
+    """Return how many restarts are printed beside a number: "100", "1or10" where it could be either, "" for none."""
+    found = _RESTARTS.search(row["attack_params"])
+    return found[1] if found else ""
+
+
 def _against_problems(rows: Lines) -> Iterator[tuple[int, str]]:
     """A claim names an attack with one number in its table, on the same net with the same restarts."""
     for line, row in rows:
         if not row["against"]:
             continue
         found = compared_with(row, (other for _, other in rows))
-        restarts = {match[1] for one in (row, *found) if (match := _RESTARTS.search(one["attack_params"]))}
+        printed = {count for one in (row, *found) if (count := restarts(one))}
         if row["cell_metric"] not in PAIRS:
             yield line, f"is only for {', '.join(PAIRS)}, not for {row['cell_metric']!r}"
         elif row["against"] == row["cell_attack"]:
@@ -279,8 +285,8 @@ def _against_problems(rows: Lines) -> Iterator[tuple[int, str]]:
         elif len(found) != 1:
             text = f"expected one number of {row['against']!r} in the same table on the same cell, got {len(found)}"
             yield line, text
-        elif len(restarts) > 1:
-            yield line, f"{row['against']!r} has other restarts: {', '.join(sorted(restarts))}"
+        elif len(printed) > 1:
+            yield line, f"{row['against']!r} has other restarts: {', '.join(sorted(printed))}"
 
 
 def decimal(text: str) -> float | None:
