@@ -3,8 +3,9 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,33 +19,83 @@ from touchstone.plan import build
 from touchstone.plan.jobs import AttackJob
 from touchstone.plan.plan import Plan, make_plan
 from touchstone.registry import options
-from touchstone.study.claims import PUBLISHED
+from touchstone.study.claims import HEADLINE, PUBLISHED
 from touchstone.study.scale import EPSILON_UNITS
+from touchstone.study.schema import Study
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED_CLAIMS = ROOT.parent / "shared" / "claims" / "claims.csv"
 COUNTS = {"minmax": 67, "margin": 50, "critic": 68, "pdpgd": 670, "pcloss": 410, "weightpen": 61}
 
-# a printed word -> the function behind its cell
+# a printed word -> the function behind its cell, after that of a transfer
 FUNCTIONS = {
     "l2bia": "bim",
     "linfbia": "bim",
     "mta": "mta-center",
     "bb": "brendel-bethge",
-    "pgd-transfer": "transfer",
-    "mim-transfer": "transfer",
+    "pgd-transfer": "transfer of pgd",
+    "mim-transfer": "transfer of mim",
 }
-
+# study -> a printed model -> the nets behind it
+MODELS = {
+    "minmax": {"lenet": {"lenet"}},
+    "margin": {"mlp": {"mlp-1000", "mlp-1000-bn"}, "lenet5": {"lenet-512"}, "nin": {"nin"}},
+    "critic": {"mlp": {"mlp-1200"}, "lenet5": {"lenet-512"}, "unspecified": {"mlp-1200"}},
+    "pdpgd": {
+        "madry-mnist": {"madry-mnist"},
+        "fab-cnn8": {"fab-cnn8-bias", "fab-cnn8-nobias", "fab-cnn8-centred"},
+    },
+    "pcloss": {"lenet5": {"lenet5"}, "resnet56": {"resnet56"}, "vgg13": {"vgg13"}},
+    "weightpen": {
+        "smallcnn": {"smallcnn-plain", "smallcnn-bounded"},
+        "wrn-34-10": {"wrn-34-10-plain", "wrn-34-10-bounded", "wrn-34-10-bounded-cifar100"},
+    },
+}
+# study -> a printed defense -> what trains its nets; where several do, what is printed of the training tells them apart
+DEFENSES = {
+    "minmax": {name: {name} for name in ("std", "std+l1", "std+l2", "adv")} | {"minmax": {"minmax-printed"}},
+    "margin": {
+        "std": {"plain", "plain+aug"},
+        "dropout": {"dropout"},
+        "at": {"at-fgsm"},
+        "vat": {"vat-printed"},
+        "margin-l1": {"margin-l1"},
+        "margin-l2": {"margin-l2-printed", "margin-ce-c1e-2", "margin-ce-c1e-3", "margin-ce-c5e-3+aug"},
+    },
+    "critic": {
+        "std": {"std"},
+        "at": {"at-fgsm"},
+        "vat": {"vat"},
+        "margin-l2": {"margin-l2-printed"},
+        "critic": {"critic-mlp-printed", "critic-lenet-printed"},
+    },
+    "pdpgd": {name: {name} for name in ("plain", "linf-at", "l2-at")},
+    "pcloss": {name: {name} for name in ("ce", "ce+at", "gce", "gce+at")}
+    | {"pc": {"pc-printed"}, "pc+at": {"pc+at-printed"}},
+    "weightpen": {
+        "at": {"at-pgd", "madry-wrn"},
+        "mmc": {"mmc-printed"},
+        "mart": {"mart"},
+        "trades": {"trades"},
+        "weightpen": {"weightpen-printed", "weightpen-wrn-printed"},
+    },
+}
+# whose radii nobody says the space of in so many words: "normalized" is what goes into the net, or nobody's unit
+SPACES = {"minmax": "normalized", "margin": "whitened", "weightpen": "pixel"}
+# what "tuned" is chosen from: the thesis, section 5.4
+TUNED = {"lr": [0.01, 0.05, 0.1, 0.5, 1.0], "step_size": [1.0, 0.5, 0.2, 0.1, 0.04, 0.02, 0.01]}
 
 ONE = {"steps": 1, "restarts": 1}  # of attacks that have no such option: FGSM, what is not random
 
 
 class Ran(NamedTuple):
-    """An attack as a cell runs it: its options with their defaults, what it chooses from, and its job."""
+    """An attack as a cell runs it: its options, also with their defaults, what it chooses from, its job, the radius."""
 
+    defaults: Mapping[str, Any]
     options: Mapping[str, Any]
     grid: Mapping[str, Any]
     job: AttackJob
+    radius: float
 
 
 def _number(name: str) -> Callable[[Ran, str], bool]:
@@ -53,8 +104,10 @@ def _number(name: str) -> Callable[[Ran, str], bool]:
     def agrees(ran: Ran, printed: str) -> bool:
         if printed == "tuned":
             chooser = ran.job.chosen_by
-            return name in (chooser.members[0].grid if chooser else ran.grid)
+            return [*(chooser.members[0].grid if chooser else ran.grid)[name]] == TUNED[name]
         ours = ran.options.get(name, ONE.get(name))
+        if name == "step_size" and ran.options.get("relative"):
+            ours = ours * ran.radius
         return ours is not None and any(math.isclose(float(text), ours, rel_tol=1e-3) for text in printed.split("or"))
 
     return agrees
@@ -116,6 +169,12 @@ def claims(study: str) -> pd.DataFrame:
     return pd.read_csv(study_files(study, ROOT).claims, dtype=str, keep_default_na=False).assign(study=study)
 
 
+@cache
+def uncited(study: str) -> frozenset[str]:
+    """The attacks of a study's own numbers."""
+    return frozenset(row["cell_attack"] for row in claims(study).to_dict("records") if not row.get("cited"))
+
+
 def every_claim() -> pd.DataFrame:
     return pd.concat([claims(study) for study in COUNTS], ignore_index=True).fillna("")
 
@@ -158,19 +217,21 @@ def differences(plan: Plan, row: Mapping[str, str]) -> list[str]:
     job = build.attack_job(plan, model, row["cell_attack"])
     (member,) = job.members
     given = {**member.options, **(member.options.get("options") or {})}
+    radius = float(row["cell_epsilon"] or "nan")
     targets = [member.spec.fn, *([ATTACKS[given["attack"]].fn] if "attack" in given else [])]
     defaults = {name: option.default for target in targets for name, option in options(target).items()}
-    ran = Ran({**defaults, **given}, member.grid, job)
-    found = []
-    if member.fn != FUNCTIONS.get(row["attack"], row["attack"]):
-        found.append(f"{row['attack']} runs {member.fn}")
+    ran = Ran(defaults, {**defaults, **given}, member.grid, job, radius)
+    found = [*unlike_nets(plan, row), *unlike_usual(plan.studies[row["study"]], ran, row)]
+    fn = f"{member.fn} of {given['attack']}" if "attack" in given else member.fn
+    if fn != FUNCTIONS.get(row["attack"], row["attack"]):
+        found.append(f"{row['attack']} runs {fn}")
     norm = job.threat.norm if job.threat else "none"
     if row["norm"] not in (norm, "unknown"):
         found.append(f"{row['norm']} runs in {norm}")
     if row["epsilon"] and row["cell_epsilon"]:
-        unit, radius = EPSILON_UNITS[row["epsilon_unit"]], float(row["cell_epsilon"])
+        unit, space = EPSILON_UNITS[row["epsilon_unit"]], SPACES.get(row["study"], "pixel")
         assert job.threat is not None
-        if job.threat.space not in unit.spaces or not same_radius(float(row["epsilon"]) / unit.size, radius):
+        if job.threat.space != (space if row["epsilon_unit"] == "normalized" else "pixel") or not same_radius(float(row["epsilon"]) / unit.size, radius):
             found.append(f"{row['epsilon']} in {row['epsilon_unit']} is {radius} in {job.threat.space} space")
         if not any(same_radius(radius, tried) for tried in job.threat.epsilons):
             found.append(f"is not run at {radius}")
@@ -179,3 +240,46 @@ def differences(plan: Plan, row: Mapping[str, str]) -> list[str]:
         if not PRINTED[name](ran, printed):
             found.append(f"{text} is printed, not {ran.options.get(name)}")
     return found
+
+
+def unlike_nets(plan: Plan, row: Mapping[str, str]) -> Iterator[str]:
+    """Yield what is not as printed of the net: its kind, what trained it, its C, and whether images were varied."""
+    for slot, meant in (("model", MODELS), ("defense", DEFENSES)):
+        if row[f"cell_{slot}"] not in meant[row["study"]][row[slot]]:
+            yield f"{row[slot]} is {row[f'cell_{slot}']}"
+    model = ModelId(row["study"], row["cell_dataset"], row["cell_model"], row["cell_defense"], 0)
+    job = build.train_job(plan, model)
+    printed = dict(text.split("=", 1) for text in row["train_params"].split(";") if "=" in text)
+    strength, varied = printed.get("C"), printed.get("augment")
+    if strength and row["study"] == "margin" and job.objective.options.get("c") != float(strength):
+        yield f"C={strength} is printed, not {job.objective.options.get('c')}"
+    if varied in ("yes", "no") and any(bool(phase.augment) != (varied == "yes") for phase in job.phases):
+        yield f"augment={varied} is printed"
+
+
+def unlike_usual(study: Study, ran: Ran, row: Mapping[str, str]) -> Iterator[str]:
+    """Yield what is unusual where nothing is printed: another reading's attack, another loss, fewer images or searches."""
+    swaps = [reading.attack.items() for name, reading in study.readings.items() if name != HEADLINE]
+    if row["cell_attack"] in {other for own, other in chain.from_iterable(swaps) if own in uncited(study.study)}:
+        yield f"{row['cell_attack']} is of another reading"
+    for name, usual in {"loss": ran.defaults.get("loss"), "binary_steps": 9, "variant": "printed"}.items():
+        if ran.options.get(name, usual) != usual and name not in row["attack_params"]:
+            yield f"{name} is {ran.options[name]}"
+    if "n=" not in row["attack_params"] and ran.job.population is not None:
+        yield f"runs on the first {ran.job.population} images"
+
+
+@pytest.mark.parametrize(
+    ("study", "id", "changes"),
+    [
+        ("pcloss", "t1-pc-clean", {"cell_defense": "gce+at"}),
+        ("pcloss", "t1-pc-clean", {"cell_model": "vgg13"}),
+        ("margin", "t3-1a-std-fgsm-e0-2", {"cell_attack": "fgsm-raw-linf"}),
+        ("margin", "t3-1a-std-deepfool-rho", {"cell_attack": "deepfool-l2-coded"}),
+        ("margin", "t3-1a-std-fgsm-e0-2", {"epsilon": "0.3"}),
+    ],
+)
+def test_a_cell_of_something_else_is_noticed(plan: Plan, study: str, id: str, changes: dict[str, str]) -> None:
+    (row,) = every_claim().query("study == @study and id == @id").to_dict("records")
+    assert not differences(plan, row)
+    assert differences(plan, row | changes)
