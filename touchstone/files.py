@@ -22,6 +22,11 @@ Rule = Literal["fetch", "prepare", "select", "sensitivity", "train", "attack", "
 RULES: tuple[Rule, ...] = get_args(Rule)
 Maker = Rule | Literal["all"]  # `all` leaves what is known of a run as a whole
 OWN_SUM = "own_sha256"  # key of a sealed JSON file: of everything else in it
+# what a text begins with that is no file of numbers -> what it is
+_INSTEAD = {
+    b"<": "an HTML page, and not the file: download the file itself",
+    b"version https://git-lfs": "a Git LFS pointer, and not the file: run `git lfs pull`, or download the file itself",
+}
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 _ASIDE = re.compile(r"\..+\.\d+")  # as `beside` names it
 
@@ -101,6 +106,12 @@ def sum_of_file(path: Path) -> str:
     """Return the sha256 of a file, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def came_instead(start: bytes) -> str:
+    """Say what a text is that came in the place of a file of numbers, by its first bytes; "" if it is none known."""
+    text = start.lstrip() if b"\0" not in start else b""  # as in the length that safetensors begin with
+    return next((what for head, what in _INSTEAD.items() if text.startswith(head)), "")
 
 
 def sum_of_folder(home: Path) -> str:

@@ -14,16 +14,18 @@ from touchstone.query import Query
 from touchstone.types import Bounds
 
 
-def plain(model: nn.Module, x: Tensor, y: int, longest: float, overshoot: float) -> tuple[Tensor, int]:
+def plain(
+    model: nn.Module, x: Tensor, y: int, longest: float, overshoot: float, steps: int = 500
+) -> tuple[Tensor, int]:
     """The author's loop on one image; the confidence is that of the clean image."""
     jac = torch.autograd.functional.jacobian(lambda v: model(v[None])[0], x)
     logits = model(x[None])[0].detach()
     away = [float((logits[k] - logits[y]).abs() / (jac[k] - jac[y]).norm()) if k != y else math.inf for k in range(4)]
     target, goal, r = away.index(min(away)), float(logits.softmax(0).max()), torch.zeros_like(x)
-    for _ in range(500):
+    for done in range(steps + 1):
         z = (x + (1 + overshoot) * r).requires_grad_()
         probs = model(z[None])[0].softmax(0)
-        if int(probs.argmax()) == target and probs[target] >= goal:
+        if done == steps or (int(probs.argmax()) == target and probs[target] >= goal):
             break
         (w,) = torch.autograd.grad(probs[target].log(), z)
         step = (1e-4 + abs(math.log(goal) - math.log(probs[target].item())) / w.norm()) * w / w.norm()
@@ -47,6 +49,21 @@ def test_it_is_the_published_attack_row_by_row(longest: float, overshoot: float)
             torch.testing.assert_close(ours.x_adv[row], z, rtol=0, atol=1e-9)
     assert ours.found.any()
     assert len(query.backwards.unique()) > 1  # rows left at different steps
+
+
+def test_where_it_fails_its_last_iterate_is_kept_for_whoever_counts_it() -> None:
+    model, x, y = setting(8)
+    few = {"norm": "l2", "rng": 0, "steps": 2, "longest": 0.03, "overshoot": 0.02}
+    dropped, kept = (high_confidence(Query(model, batch_size=3), x, y, keep_last=keep, **few) for keep in (False, True))
+    assert torch.equal(kept.found, dropped.found)
+    assert torch.equal(kept.dist, dropped.dist)
+    assert torch.equal(kept.x_adv[kept.found], dropped.x_adv[kept.found])
+    lost = ~kept.found
+    assert lost.any()
+    assert torch.equal(dropped.x_adv[lost], x[lost])
+    for row in lost.nonzero().flatten().tolist():
+        last, _ = plain(model, x[row], int(y[row]), 0.03, 0.02, steps=2)
+        torch.testing.assert_close(kept.x_adv[row], last, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("goal", [0.3, 0.6, 0.9])

@@ -303,7 +303,7 @@ FITS = {"fc.weight": torch.zeros(10, 784), "fc.bias": torch.zeros(10)}
 @pytest.mark.parametrize(
     ("weights", "changes", "message"),
     [
-        (b"<!doctype html>", {}, "other.pt is an HTML page, not weights"),
+        (b"<!doctype html>", {}, "other.pt is an HTML page, and not the file"),
         (nn.Linear(784, 10), {}, "other.pt holds more than tensors.*--unsafe-unpickle"),
         ({"a": FITS, "b": FITS}, {}, r"other.pt holds 2 mappings of tensors \(a, b\): say which by --key"),
         (b"epoch,loss", {}, "other.pt is no file of torch.save: it begins with b'epoch,loss'$"),

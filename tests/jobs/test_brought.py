@@ -1,6 +1,7 @@
 """A study that brings one of each from outside the package: data, net, weights, defense, attack, foreign attack."""
 
 import hashlib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -264,6 +265,31 @@ def test_what_a_reader_does_decides_what_is_prepared(brought: dict[str, Any], mo
     assert job(2, total).code != first.code
     with pytest.raises(ConfigError, match="is not the file that the study means"):
         job(1, "0" * 64)
+
+
+@pytest.mark.parametrize("file", ["studies/small/theirs.pt", "stripes.npz"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\n<!DOCTYPE html><html>", "an HTML page, and not the file: download the file itself"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a Git LFS pointer, and not the file: run `git"),
+    ],
+)
+def test_a_text_in_the_place_of_a_file_is_told_from_it(
+    brought: dict[str, Any], file: str, content: bytes, said: str
+) -> None:
+    Path(file).write_bytes(content)
+    with pytest.raises(ConfigError, match=re.escape(f"{file} is {said}")):
+        plan_of(brought)
+
+
+def test_weights_of_the_authors_give_a_paired_study_absolute_numbers(brought: dict[str, Any]) -> None:
+    cut = {
+        cut.defense: cut
+        for cut in build.tables_job(plan_of(brought | {"paired": {"match": ["clean"]}}), "small").cut_short
+    }
+    assert (cut["theirs"].given, cut["theirs"].cut_model) == (True, ())
+    assert (cut["smoothed"].given, cut["smoothed"].cut_model[-1]) == (False, "other weights")
 
 
 def test_an_option_that_an_attack_needs_may_be_one_to_choose(brought: dict[str, Any], module: Path) -> None:

@@ -108,7 +108,7 @@ class Evil:
 
 
 REFUSED: list[tuple[str, Any, str, list[str]]] = [
-    ("html", b"\n<!DOCTYPE html><html>...", "torch", ["an HTML page, not weights: download the file itself"]),
+    ("html", b"\n<!DOCTYPE html><html>...", "torch", ["an HTML page, and not the file: download the file itself"]),
     ("lfs", b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "torch", ["Git LFS pointer", "git lfs pull"]),
     ("pickle", {"net": net()}, "torch", ["holds more than tensors", "torch.save(model.state_dict(), file)"]),
     ("evil", pickle.dumps(Evil(), protocol=2), "torch", ["holds more than tensors"]),

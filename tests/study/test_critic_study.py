@@ -51,5 +51,6 @@ def test_as_coded_rho_counts_how_far_an_attack_came_that_broke_nothing(paper: Pl
     study = paper.studies["critic"]
     coded = study.readings["coded"]
     assert coded.metric == {"rho_adv_all": "rho_adv_all_ends"}
-    assert study.attacks[coded.attack["deepfool-l2"]].options["keep_last"] is True
-    assert "keep_last" not in study.attacks["deepfool-l2"].options
+    for attack in ("deepfool-l2", "high-confidence-l2"):
+        assert study.attacks[coded.attack[attack]].options["keep_last"] is True
+        assert "keep_last" not in study.attacks[attack].options

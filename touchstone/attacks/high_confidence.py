@@ -31,11 +31,13 @@ def high_confidence(
     target_confidence: Annotated[float, Gt(0), Lt(1)] | None = None,
     longest: Positive | None = 0.1,
     overshoot: NotNegative = 0.02,
+    keep_last: bool = False,
 ) -> MinNorm:
     """Return the first point that the model takes for the nearest other class with the confidence asked for.
 
     Source: Matyasko (2020), alg. 1 and section 4.5, and the author's code. As printed: overshoot=0; alg. 1 alone,
-    without section 4.5, has longest=None too. As coded, each step is 1e-4 longer and the target is the class with the
+    without section 4.5, has longest=None too. The code counts the perturbation of whoever was not broken too, for which
+    there is keep_last=True. As coded, each step is 1e-4 longer and the target is the class with the
     nearest boundary linearised at x, which is kept. Deviations: a sample that is misclassified with that confidence
     already needs nothing, where the author, who leaves y in the evaluation (and the prediction at x in training only),
     goes to the nearest boundary of y, mostly that of the prediction; and likelihoods are computed in float64, for
@@ -48,6 +50,7 @@ def high_confidence(
             row what the model gives its prediction at x.
         longest: a step is cut to this l2 norm, > 0, in the units of x; None cuts none.
         overshoot: steps are stretched by 1 + overshoot, >= 0.
+        keep_last: return the last iterate, not x, where none will do; not found and at distance inf as ever.
     """
     task = prepare(model, x, y, norm=norm, norms=("l2",), rng=rng)
     between(1, steps=steps)
@@ -80,6 +83,8 @@ def high_confidence(
     if len(rows):
         there = arrived(query.logits(z, rows=rows), y, target, goal)
         best.offer(rows, z, distance(z - x, "l2"), there)
+        if keep_last:
+            best.x_adv[rows[~there]] = z[~there]
     return best.result()
 
 

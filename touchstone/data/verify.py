@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from touchstone.files import came_instead
 from touchstone.registry import RawFile
 
 
@@ -36,10 +37,11 @@ def sum_problem(path: Path, file: RawFile) -> str:
 
 
 def mismatch(expected: str, actual: str, path: Path) -> str:
-    """Say which sum a file should have and which it has, its size, and whether a web page came in its place."""
+    """Say which sum a file should have and which it has, its size, and what came in its place."""
     with path.open("rb") as file:
-        page = ", perhaps an HTML page" if file.read(64).lstrip().startswith(b"<") else ""
-    return f"expected md5 {expected}, got {actual} ({path.stat().st_size} bytes{page})"
+        other = came_instead(file.read(64))
+    perhaps = f", perhaps {other}" if other else ""
+    return f"expected md5 {expected}, got {actual} ({path.stat().st_size} bytes{perhaps})"
 
 
 def require_verified(files: Iterable[RawFile], raw_dir: Path) -> None:

@@ -11,16 +11,13 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from touchstone.files import came_instead
 from touchstone.registry import find_code, readable
 
 State = dict[str, Tensor]  # name -> tensor
 PREFIXES = ("module.", "_orig_mod.")  # of all names, where a DataParallel or a compiled net was saved
 Form = Literal["safetensors", "torch"]
 
-HEADS = {  # what a text begins with that came in the place of weights -> what it is
-    b"<": "an HTML page, not weights: download the file itself",
-    b"version https://git-lfs": "a Git LFS pointer, not weights: run `git lfs pull`, or download the file itself",
-}
 OF_TORCH = (b"PK\x03\x04", b"\x80")  # what torch.save begins with: a zip, and earlier a pickle
 SHOWN = 3  # entries of a file without weights
 
@@ -52,14 +49,13 @@ def read(path: Path, sha256: str, form: Form, key: str = "", *, says: str = "`ke
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
     start = content[:64]
-    for head, what in HEADS.items():
-        if start.lstrip().startswith(head) and b"\0" not in start:  # as in the length that safetensors begin with
-            raise WeightsError(f"{path} is {what}")
+    if other := came_instead(start):
+        raise WeightsError(f"{path} is {other}")
     if (found := hashlib.sha256(content).hexdigest()) != sha256:
         raise WeightsError(f"{path} ({len(content)} bytes): expected sha256 {sha256}, got {found}")
-    other = _form(start, len(content))
-    if other is not None and other != form:
-        raise WeightsError(f"{path} is {_AS[other]}, or say `format: {other}` in the study")
+    written = _form(start, len(content))
+    if written is not None and written != form:
+        raise WeightsError(f"{path} is {_AS[written]}, or say `format: {written}` in the study")
     state = _state(path, _READERS[form](path), key, says)
     if broken := [name for name, value in state.items() if not bool(value.isfinite().all())]:
         raise WeightsError(f"{path}: not finite: {', '.join(broken)}")

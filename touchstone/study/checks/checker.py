@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from touchstone.conditions import CONDITIONS, UNKNOWN, Facts, broken
-from touchstone.files import sum_of_file
+from touchstone.files import came_instead, sum_of_file
 from touchstone.ranges import hint, mismatch
 from touchstone.registry import Option, SourceError, is_own, nearest, options, with_defaults
 from touchstone.study.config import Key, Lines
@@ -37,10 +37,14 @@ class Checker:
         """Note that a file which is there is not the one that a study means, or cannot be read."""
         try:
             found = sum_of_file(path)
+            with path.open("rb") as file:
+                other = came_instead(file.read(64))
         except OSError as error:
             self.add(key, f"{path} cannot be read: {error.strerror}")
             return
-        if found != sha256:
+        if found != sha256 and other:
+            self.add(key, f"{path} is {other}")
+        elif found != sha256:
             self.add(key, f"{path} is not the file that the study means: expected sha256 {sha256}, got {found}")
 
     def spec(
