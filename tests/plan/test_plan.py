@@ -199,7 +199,7 @@ def test_only_restricts_the_run(root: Path, tmp_path: Path) -> None:
 
 def test_only_may_name_models_and_attacks(root: Path, tmp_path: Path) -> None:
     path = tmp_path / "small.yaml"
-    text = (root / "configs" / "paper.yaml").read_text()
+    text = (root / "configs" / "paper.yaml").read_text().replace("pages: true", "pages: false")
     path.write_text(text + "\nonly: {models: [mlp-1000, mlp-1200], attacks: [worst-l2, fgsm-linf]}\n")
     plan = make_plan(root, path)
     assert {m.model for m in plan.models} == {"mlp-1000", "mlp-1200"}
