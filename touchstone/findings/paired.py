@@ -231,14 +231,15 @@ def matching(claims: pd.DataFrame, numbers: Index, attacks: Sequence[str]) -> di
     nets: dict[tuple[str, str, str], list[Printed]] = defaultdict(list)
     for claim in (Claim.of(row, HEADLINE) for row in rows):
         ours = {cell.seed: cell for cell in at(numbers, claim.place, claim.epsilon)}
-        nets[claim.place[:3]].append(Printed(claim.place.attack, claim.measured[0], ours))
+        nets[claim.place[:3]].append(Printed(claim.place.attack, claim.epsilon, claim.measured[0], ours))
     return {net: _compared(found, attacks) for net, found in nets.items()}
 
 
 class Printed(NamedTuple):
-    """An accuracy of a published net under an attack, and those of ours by seed."""
+    """An accuracy of a published net under an attack at a radius, nan without one, and those of ours by seed."""
 
     attack: str
+    epsilon: float
     published: float
     ours: Mapping[int, Cell]
 
@@ -258,11 +259,12 @@ def _compared(numbers: Sequence[Printed], attacks: Sequence[str]) -> Nets:
 def _unlike(number: Printed, seed: int) -> str:
     """Say why a net of ours has not the published accuracy; "" if it has."""
     cell, published = number.ours.get(seed), number.published
+    under = number.attack if math.isnan(number.epsilon) else f"{number.attack} at {number.epsilon:g}"
     if cell is None:
-        return f"{number.attack} has not run"
+        return f"{under} has not run"
     if abs(cell.value - published) <= POINTS + SLACK:
         return ""
-    return f"{100 * cell.value:.1f} % under {number.attack}, {100 * published:.1f} % is published"
+    return f"{100 * cell.value:.1f} % under {under}, {100 * published:.1f} % is published"
 
 
 def decide(pair: Pair, found: Sequence[Difference], nets: Nets | None, population: int | None) -> Verdict:
