@@ -108,8 +108,10 @@ def sum_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def came_instead(start: bytes) -> str:
+def came_instead(path: Path) -> str:
     """Say what a text is that came in the place of a file of numbers, by its first bytes; "" if it is none known."""
+    with path.open("rb") as file:
+        start = file.read(64)
     text = start.lstrip() if b"\0" not in start else b""  # as in the length that safetensors begin with
     return next((what for head, what in _INSTEAD.items() if text.startswith(head)), "")
 

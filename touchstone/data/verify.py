@@ -38,8 +38,7 @@ def sum_problem(path: Path, file: RawFile) -> str:
 
 def mismatch(expected: str, actual: str, path: Path) -> str:
     """Say which sum a file should have and which it has, its size, and what came in its place."""
-    with path.open("rb") as file:
-        other = came_instead(file.read(64))
+    other = came_instead(path)
     perhaps = f", perhaps {other}" if other else ""
     return f"expected md5 {expected}, got {actual} ({path.stat().st_size} bytes{perhaps})"
 

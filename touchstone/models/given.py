@@ -49,7 +49,7 @@ def read(path: Path, sha256: str, form: Form, key: str = "", *, says: str = "`ke
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror}") from error
     start = content[:64]
-    if other := came_instead(start):
+    if other := came_instead(path):
         raise WeightsError(f"{path} is {other}")
     if (found := hashlib.sha256(content).hexdigest()) != sha256:
         raise WeightsError(f"{path} ({len(content)} bytes): expected sha256 {sha256}, got {found}")

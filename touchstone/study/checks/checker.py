@@ -37,12 +37,11 @@ class Checker:
         """Note that a file which is there is not the one that a study means, or cannot be read."""
         try:
             found = sum_of_file(path)
-            with path.open("rb") as file:
-                other = came_instead(file.read(64))
+            other = came_instead(path) if found != sha256 else ""
         except OSError as error:
             self.add(key, f"{path} cannot be read: {error.strerror}")
             return
-        if found != sha256 and other:
+        if other:
             self.add(key, f"{path} is {other}")
         elif found != sha256:
             self.add(key, f"{path} is not the file that the study means: expected sha256 {sha256}, got {found}")
