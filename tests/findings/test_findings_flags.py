@@ -44,6 +44,18 @@ def test_a_preflight_is_said_once_per_threat_and_names_it() -> None:
     assert {(one.dataset, one.stand_in, one.detail) for one in flags.of_attacks(batch)} == {("mnist", "digits", "41 %")}
 
 
+def test_a_flag_concerns_the_attacks_that_it_was_raised_for_and_a_preflight_its_norm() -> None:
+    threats = [replace(LINF, space="normalized"), ThreatSpec("l2", bounds="none")]
+    found = flags.of_attacks(Batch([WEAK, STRONG], [Preflight(t, {}, [MASKED]) for t in threats]))
+    asked = [("pgd", "linf"), ("square", "l2"), ("fgsm", "l1")]
+    said = [[one.attack for one in found if flags.concerns(one.attack, *place)] for place in asked]
+    assert said == [
+        ["preflight linf, normalized", "pgd / square"],
+        ["preflight l2, unbounded", "pgd / square"],
+        [],
+    ]
+
+
 def test_flags_of_attacks_are_those_of_their_headers() -> None:
     batch = Batch([attack("pgd", 10, 40, flags=[MASKED]), attack("mim", 10, 10)], [])
     assert shown(batch) == [("pgd", "zero_gradient_ce")]

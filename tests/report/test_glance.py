@@ -17,6 +17,7 @@ BASE = {
     **{"verdict": "reproduced", "stands": "", "attack_gap": "", "replication_gap": "", "overstated_by": ""},
     **{"cell_dataset": "mnist", "cell_model": "lenet", "cell_defense": "std", "value": "98.0", "ours": "97.5"},
     **{"h": "0.5", "worst": "60.0", "worst_h": "1.0", "cell_metric": "accuracy", "unit": "percent", "norm": "linf"},
+    "cell_attack": "pgd",
 }
 CELL = {"dataset": "mnist", "model": "lenet", "defense": "std"}
 
@@ -28,11 +29,15 @@ def study(name: str, *claims: dict[str, str], flags: list[dict[str, str]] | None
     tables = {
         "claims": pd.DataFrame(rows, columns=[*BASE]),
         "cells": pd.DataFrame(nets),
-        "flags": pd.DataFrame(raised, columns=[*CELL, "flag", "detail"]),
+        "flags": pd.DataFrame(raised, columns=[*CELL, "attack", "flag", "detail"]),
     }
     nothing: dict[str, Any] = {field.name: None for field in fields(Material)}
     shown: Any = SimpleNamespace(study=name)
     return Material(**nothing | {"results": Results.of("demo"), "study": shown, "tables": tables})
+
+
+def counted(name: str, *claims: dict[str, str]) -> str:
+    return glance.by_study({name: study(name, *claims).tables["claims"]})
 
 
 def grid(table: str) -> list[dict[str, str]]:
@@ -52,7 +57,7 @@ def test_clean_floor_and_all_others_are_counted_apart_and_so_is_what_was_not_run
         {"verdict": "out of scope", "kind": "", "cell_dataset": "", "cell_model": "", "cell_defense": ""},
         {"verdict": "reproduced", "cited": "Chen"},
     ]
-    shown = grid(glance.by_study([study("a", *claims)]))
+    shown = grid(counted("a", *claims))
     assert [row["numbers"] for row in shown] == ["attacked", "floor", "clean", "others"]
     first = [list(row.values())[2:] for row in shown]
     assert first == [
@@ -66,14 +71,14 @@ def test_clean_floor_and_all_others_are_counted_apart_and_so_is_what_was_not_run
 
 
 def test_what_occurs_nowhere_has_no_column() -> None:
-    (row,) = grid(glance.by_study([study("a", {})]))
+    (row,) = grid(counted("a", {}))
     assert list(row)[2:7] == ["nets", "run", "reproduced", "higher", "lower"]
     assert list(row)[7:] == [*(word for word, said in STANDS.items() if said.usual), "not run"]
 
 
 def test_a_claim_counts_once_whatever_other_readings_say() -> None:
     coded = {"id": "c0", "reading": "coded", "verdict": ELSEWHERE, "only": "only as coded"}
-    (row,) = grid(glance.by_study([study("a", {"verdict": "lower"}, coded)]))
+    (row,) = grid(counted("a", {"verdict": "lower"}, coded))
     assert (row["run"], row["lower"], row["other"]) == ("1", "", "1")
 
 
@@ -84,9 +89,7 @@ def test_nets_have_rows_of_their_own_in_a_study() -> None:
 
 def test_without_claims_nothing_is_counted() -> None:
     nothing = study("a")
-    assert [glance.by_study([nothing]), glance.by_net(nothing), glance.gaps([nothing]), glance.flags([nothing])] == [
-        ""
-    ] * 4
+    assert [counted("a"), glance.by_net(nothing), glance.gaps([nothing]), glance.flags([nothing])] == [""] * 4
 
 
 def test_the_largest_gaps_come_first_and_those_within_the_tolerance_not_at_all() -> None:
@@ -110,12 +113,30 @@ def test_the_largest_gaps_come_first_and_those_within_the_tolerance_not_at_all()
     assert shown[1] == {
         **{"claim": "[c0](#claim-c0)", "paper": "98.0", "ours": "97.5 ±0.5", "worst case": "0.0 +1.0"},
         **{"attack gap": "12.3", "replication gap": "0.5", "verdict": "✓ reproduced"},
-        "in the worst case": "overstated by 38.0 points",
+        **{"in the worst case": "overstated by 38.0 points", "flags": ""},
     }
     (both, *_) = grid(glance.gaps([study("a", *claims)], of_run=True))
     assert (both["study"], both["claim"]) == ("a", "[c1](a/report.html#claim-c1)")
     many = study("a", *({"attack_gap": "10", "cell_defense": str(n)} for n in range(9)))
     assert len(grid(glance.gaps([many]))) == glance.MOST
+
+
+def test_beside_a_gap_stand_the_flags_of_its_net_and_attack() -> None:
+    raised = [
+        {"attack": "training", "flag": "unstable"},
+        {"attack": "preflight linf", "flag": "saturated"},
+        {"attack": "preflight linf", "flag": "saturated", "detail": "in the ball"},
+        {"attack": "preflight l2", "flag": "randomised"},
+        {"attack": "mim", "flag": "doubled_steps_gain"},
+        {"attack": "fgsm / pgd", "flag": "one_step_stronger"},
+        {"attack": "pgd", "flag": "out_of_memory_halved"},
+        {"attack": "pgd", "flag": "noise_stronger", "defense": "adv"},
+    ]
+    (row,) = grid(glance.gaps([study("a", {"attack_gap": "9"}, flags=raised)]))
+    assert row["flags"] == r"saturated, one\_step\_stronger"
+    more = [*raised, {"attack": "pgd", "flag": "doubled_steps_gain"}]
+    (row,) = grid(glance.gaps([study("a", {"attack_gap": "9"}, flags=more)]))
+    assert row["flags"] == r"saturated, one\_step\_stronger, and 1 more"
 
 
 @pytest.mark.parametrize("flag", ["given_weights", "out_of_memory_halved"])

@@ -14,6 +14,8 @@ from touchstone.runs import Run
 
 # what trainings and queries say of how they ran; what a preflight says too is more than that
 TECHNICAL = frozenset({*of_evaluation.QUERY, "given_weights", "redrawn"} - {*of_evaluation.PREFLIGHT})
+# how `Flagged.attack` is written
+_PREFLIGHT, _DETAIL, _BESIDE = "preflight ", ", ", " / "
 
 
 class Flagged(NamedTuple):
@@ -45,7 +47,7 @@ def of_attacks(batch: Batch) -> list[Flagged]:
     found: list[Flagged] = []
     for preflight in batch.preflights:
         model, stand_in = batch.attacks[0].header.model, batch.attacks[0].header.stand_in
-        found += _flagged(model, stand_in, f"preflight {_words(preflight.threat)}", preflight.flags)
+        found += _flagged(model, stand_in, _PREFLIGHT + _words(preflight.threat), preflight.flags)
     for header, _ in batch.attacks:
         found += _flagged(header.model, header.stand_in, header.attack, header.flags)
     return [*found, *_between(batch.attacks)]
@@ -57,8 +59,15 @@ def _flagged(model: ModelId, stand_in: str, attack: str, flags: Iterable[Flag]) 
 
 def _words(threat: ThreatSpec) -> str:
     """Name a threat: its norm, and what is not usual about it."""
-    space = "" if threat.space == "pixel" else f", {threat.space}"
-    return f"{threat.norm}{space}{'' if threat.bounds == 'data' else ', unbounded'}"
+    space = [] if threat.space == "pixel" else [threat.space]
+    return _DETAIL.join([threat.norm, *space, *([] if threat.bounds == "data" else ["unbounded"])])
+
+
+def concerns(raised_for: str, attack: str, norm: str) -> bool:
+    """Say whether a flag that was raised for this (`Flagged.attack`) is about an attack, or a norm's gradients."""
+    if raised_for.startswith(_PREFLIGHT):
+        return raised_for.removeprefix(_PREFLIGHT).split(_DETAIL)[0] == norm
+    return attack in raised_for.split(_BESIDE)
 
 
 def _between(attacks: Iterable[Attacked]) -> Iterator[Flagged]:
@@ -70,7 +79,7 @@ def _between(attacks: Iterable[Attacked]) -> Iterator[Flagged]:
     for threat, group in threats.items():
         frames, header = {one.header.attack: one.frame for one in group}, group[0].header
         found = of_evaluation.between(frames, space=threat.space)
-        yield from _flagged(header.model, header.stand_in, " / ".join(frames), found)
+        yield from _flagged(header.model, header.stand_in, _BESIDE.join(frames), found)
 
 
 def _comparable(header: Header) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from touchstone.findings.flags import TECHNICAL
+from touchstone.findings.flags import TECHNICAL, concerns
 from touchstone.findings.markdown import escape, pipe_table
 from touchstone.findings.tables import counts, decimals, spread_of
 from touchstone.findings.vocabulary import NOT_RUN, STANDS, mark, outcome
@@ -50,11 +50,9 @@ class Fate(NamedTuple):
 # ---- verdicts
 
 
-def by_study(materials: Sequence[Material]) -> str:
-    """Count the verdicts, a row per study and kind of number; empty without any."""
-    fates = [
-        fate for material in materials for fate in _fates(material.study.study, words.own(material.tables["claims"]))
-    ]
+def by_study(claims: Mapping[str, pd.DataFrame]) -> str:
+    """Count the verdicts, a row per study (slug -> its claims.csv) and kind of number; empty without any."""
+    fates = [fate for study, judged in claims.items() for fate in _fates(study, words.own(judged))]
     return _table(("study", "numbers"), fates)
 
 
@@ -123,7 +121,7 @@ def gaps(materials: Sequence[Material], *, of_run: bool = False) -> str:
     """List the largest gaps above the tolerance of an accuracy, one of each net in a norm; empty without any.
 
     A claim counts by its attack gap and, where it was compared, by its replication gap. Claims that were compared come
-    first, then the larger gaps.
+    first, then the larger gaps. The flags are those of the net in the claim's norm and of its attack.
 
     Args:
         materials: of the studies.
@@ -169,7 +167,15 @@ def _gap(material: Material, claim: Mapping[Hashable, Any], *, of_run: bool) -> 
         **{name.replace("_", " "): words.fixed(claim[name], 1) for name in ("attack_gap", "replication_gap")},
         "verdict": f"{escape(mark(claim['verdict']))} {claim['verdict']}",
         "in the worst case": escape(words.second_verdict(claim)),
+        "flags": escape(words.few(_concerning(claim, material.tables["flags"]), most=2)),
     }
+
+
+def _concerning(claim: Mapping[Hashable, Any], flags: pd.DataFrame) -> pd.Series:
+    """Return the names of the flags that say of a claim's net or attack that its number may be wrong."""
+    net = (flags[["dataset", "model", "defense"]] == [claim[column] for column in _NET]).all(axis=1)
+    about = flags["attack"].map(lambda raised_for: concerns(raised_for, claim["cell_attack"], claim["norm"]))
+    return flags.loc[net & about & ~flags["flag"].isin(TECHNICAL), "flag"]
 
 
 def _with_half(claim: Mapping[Hashable, Any], number: str, half: str) -> str:

@@ -45,7 +45,7 @@ def _used(materials: Sequence[Material]) -> dict[str, str]:
 
 def verdicts(materials: Sequence[Material]) -> str:
     """Count the verdicts, a row per study and kind of number; empty without any."""
-    return glance.by_study(materials)
+    return glance.by_study({one.study.study: one.tables["claims"] for one in materials})
 
 
 def gaps(materials: Sequence[Material]) -> str:
