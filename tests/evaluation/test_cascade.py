@@ -1,5 +1,6 @@
 """Protocol worst: what any member breaks stays broken, and nothing is attacked twice."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -245,3 +246,51 @@ def test_progress_is_told_stage_by_stage() -> None:
 def test_a_suite_that_means_nothing_is_refused(wrong: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         suite(conv(), **wrong)
+
+
+# ---- blocks of images
+
+
+class Kept(dict[int, Any]):
+    """A shelf in memory."""
+
+    load = dict.get
+    keep = dict.__setitem__
+
+
+FEW = {"batch_size": 3, "examples": 15}  # blocks of 12
+
+
+def test_images_are_attacked_in_blocks_and_find_what_they_find_together() -> None:
+    whole, shown, _ = suite(conv(), examples=15)
+    kept = Kept()
+    table, same, _ = suite(conv(), **FEW, shelf=kept)
+    assert sorted(kept) == [*range(math.ceil(len(samples(conv())[0]) / 12))]
+    assert table["epsilon"].is_monotonic_increasing
+    columns = ["epsilon", "sample", "member", "success", "carried", "forwards", "restart"]
+    order = ["epsilon", "sample", "carried", "forwards"]
+    pd.testing.assert_frame_equal(
+        *(one[columns].sort_values([*order, "member"], ignore_index=True) for one in (whole, table))
+    )
+    assert {name: points.shape for name, points in same.items()} == {n: p.shape for n, p in shown.items()}
+    for name, points in same.items():
+        torch.testing.assert_close(points, shown[name], rtol=0, atol=1e-5)
+
+
+def test_a_block_that_was_kept_is_not_attacked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Kept()
+    whole = suite(conv(), **FEW, shelf=kept)
+    missing = {number: kept.pop(number) for number in (1, 2)}
+    asked, lines = watch(monkeypatch), []
+    again = suite(conv(), **FEW, shelf=kept, progress=lambda *line: lines.append(line))
+    pd.testing.assert_frame_equal(again[0], whole[0])
+    assert sorted(kept) == sorted({*kept} | {*missing})
+    stages = len(EPSILONS) * len(MEMBERS)
+    assert len(asked) <= stages * len(missing)
+    assert lines[-1][:2] == (stages * len(missing),) * 2, "the stages that are left, and all of them"
+
+
+def test_what_fits_into_one_block_needs_no_shelf() -> None:
+    kept = Kept()
+    suite(conv(), shelf=kept)
+    assert not kept

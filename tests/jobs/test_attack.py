@@ -19,7 +19,7 @@ from touchstone.attacks.pgd import bim
 from touchstone.data.prepare import load as load_dataset
 from touchstone.data.prepare import spread, to_float
 from touchstone.defenses.minmax import MinMax
-from touchstone.evaluation import published
+from touchstone.evaluation import cascade, published
 from touchstone.jobs import attack
 from touchstone.jobs.common import load_weights, make_model, make_threat
 from touchstone.losses import margin
@@ -200,6 +200,40 @@ def test_one_failing_attack_stops_no_other(
     ran.clear()
     assert len(run(job, results).attacks) == 3
     assert ran == ["pgd40-linf"]
+
+
+@pytest.mark.usefixtures("std")
+def test_a_worst_case_that_was_interrupted_goes_on_after_the_blocks_that_it_was_done_with(
+    plan: Plan, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cascade, "BATCHES", 1)
+    job = replace(batch(plan, one(plan, "worst-linf")), batch_size=8)  # 30 images: four blocks
+    files, model = results.attack(model_id(), "all"), job.subject.model
+    attack.run(job, results)
+    whole = files.records.read_bytes(), files.examples.read_bytes()
+    kept = sorted(results.part(model, "*").records.parent.iterdir())
+    assert not [path for path in kept if "-" in path.stem], "no block is left beside the whole"
+    for path in kept:
+        path.unlink()
+    asked, real = [], cascade._climb
+
+    def interrupted(block: Any, *rest: Any) -> Any:
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        asked.append(set(block.index.tolist()))
+        return real(block, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cascade, "_climb", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            attack.run(job, results)
+    monkeypatch.setattr(
+        cascade, "_climb", lambda block, *rest: asked.append({*block.index.tolist()}) or real(block, *rest)
+    )
+    attack.run(job, results)
+    assert [len(images) for images in asked] == [8, 8, 8, 6] * 2, "each block once, and once more at radius 0.5"
+    assert (files.records.read_bytes(), files.examples.read_bytes()) == whole
+    assert sorted(results.part(model, "*").records.parent.iterdir()) == kept
 
 
 @pytest.mark.parametrize("kind", [".parquet", ".safetensors", ".json"])

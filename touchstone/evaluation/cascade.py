@@ -4,7 +4,7 @@ What is broken stays broken, and every misclassified point counts, whatever its 
 can be broken and not whether an attack kept its word.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from touchstone.evaluation import flags
 from touchstone.evaluation.block import Block, Columns, Proposal, frame, join, make_block, propose
 from touchstone.evaluation.probes import PROBED
-from touchstone.evaluation.result import Member, Progress, Result, query_flags, reporter
+from touchstone.evaluation.result import Member, Progress, Result, Shelf, query_flags, reporter
 from touchstone.losses import Loss
 from touchstone.query import undisturbed
 from touchstone.records import TOLERANCE
@@ -22,6 +22,7 @@ from touchstone.registry import EXAMPLES
 from touchstone.rng import own_generator
 from touchstone.threat import Threat
 
+BATCHES = 4  # of images are attacked together: what an interrupted run loses at most
 Known = dict[str, tuple[Tensor, Columns, Proposal]]  # slug -> rows, and what a minimal-norm attack found for them
 
 
@@ -39,6 +40,7 @@ def run(
     index: Tensor | None = None,
     examples: int = EXAMPLES,
     full_range: bool = True,
+    shelf: Shelf | None = None,
 ) -> Result:
     """Run attacks one after another, each on the samples that all before it left correct, epsilons upwards.
 
@@ -52,9 +54,11 @@ def run(
 
     Everything that is not said here is as in `touchstone.evaluation.published.run`: `members` are the attacks in their
     order; `full_range` asks, in linf on pixels, also for radius 0.5, which makes every image grey, on 200 samples.
+    Images are attacked in blocks of BATCHES batches; where there are several, each is taken from the `shelf`, or kept
+    there.
 
     Returns:
-        A row per epsilon, sample, and member that was tried on it.
+        A row per epsilon, sample, and member that was tried on it; at each epsilon one block of images after another.
 
     Raises:
         ValueError: without epsilons or members, or if a member cannot run in the threat's norm.
@@ -63,22 +67,45 @@ def run(
     about = {"seed": seed, "batch_size": batch_size, "own_loss": own_loss}
     with undisturbed(x.device), own_generator(x.device, seed):
         block = make_block(model, x, y, threat, index=index, **about)
-        found = _climb(block, members, examples, progress)
+        found = _in_blocks(block, members, examples, progress, shelf)
         reach = found.records
         if full_range and (threat.norm, threat.space) == ("linf", "pixel") and max(threat.epsilons) < flags.FULL_RANGE:
             few = None if index is None else index[:PROBED]
             widest = replace(threat, epsilons=(flags.FULL_RANGE,))
             part = make_block(model, x[:PROBED], y[:PROBED], widest, index=few, **about)
-            reach = _climb(part, members, 0, None).records
+            reach = _in_blocks(part, members, 0, None, None).records
     more = flags.rejected(found.records) + flags.black_box(found.records)
     if full_range:
         more += flags.full_range(reach, classes=block.clean.shape[1], space=threat.space)
     return replace(found, flags=found.flags + more)
 
 
-def _climb(block: Block, members: Sequence[Member], examples: int, progress: Progress | None) -> Result:
+def _in_blocks(
+    block: Block, members: Sequence[Member], examples: int, progress: Progress | None, shelf: Shelf | None
+) -> Result:
+    """Attack one block of images after another, those that are not on the shelf; put together what was found."""
+    size = BATCHES * block.batch_size
+    parts = [block.at(rows) for rows in block.rows.split(size)]
+    keeps = shelf if len(parts) > 1 else None  # a whole suite is kept as such
+    found = [None if keeps is None else keeps.load(number) for number in range(len(parts))]
+    report = reporter(progress, len(block.threat.epsilons) * len(members) * found.count(None))
+    for number, part in enumerate(parts):
+        if found[number] is None:
+            found[number] = done = _climb(part, members, max(0, examples - number * size), report)
+            if keeps is not None:
+                keeps.keep(number, done)
+    return _joined([one for one in found if one is not None])
+
+
+def _joined(parts: Sequence[Result]) -> Result:
+    """Put blocks together, epsilons upwards."""
+    rows = join(part.records for part in parts).sort_values("epsilon", kind="stable", ignore_index=True)
+    shown = {name: torch.cat([part.examples[name] for part in parts]) for name in parts[0].examples}
+    return Result(rows, shown, query_flags({flag["flag"] for part in parts for flag in part.flags}))
+
+
+def _climb(block: Block, members: Sequence[Member], examples: int, report: Callable[[str, Columns], None]) -> Result:
     epsilons, device = block.threat.epsilons, block.x.device
-    report = reporter(progress, len(epsilons) * len(members))
     best, points = block.judge(block.x, 0.0), block.x.clone()  # the point that broke each sample
     best["restart"] = torch.zeros(len(block), dtype=torch.int64)
     owner = np.full(len(block), "clean", dtype=object)  # and whose it is

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import pandas as pd
 from torch import Tensor
@@ -72,6 +72,16 @@ class Result:
     doubled_steps_gain: float | None = None
     status: Literal["ok", "failed"] = "ok"
     reason: str = ""
+
+
+class Shelf(Protocol):
+    """Where blocks of images that a suite is done with are kept, so that whoever is interrupted goes on after them."""
+
+    def load(self, block: int) -> Result | None:
+        """Return what was kept of a block; None where nothing was."""
+
+    def keep(self, block: int, found: Result) -> None:
+        """Keep what was found on a block."""
 
 
 def failed(reason: str) -> Result:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TypedDict
 
 import torch
@@ -14,10 +15,10 @@ from touchstone.cell import ModelId
 from touchstone.data.prepare import Dataset, spread, to_float
 from touchstone.evaluation import cascade, flags, published
 from touchstone.evaluation.preflight import SAMPLES, preflight
-from touchstone.evaluation.result import Member, Progress, Result, failed
+from touchstone.evaluation.result import Member, Progress, Result, Shelf, failed
 from touchstone.files import write_bytes
 from touchstone.jobs.common import Trained, load_data, load_trained, make_defense, make_threat, set_up
-from touchstone.jobs.parts import Examples, Parts, to_bytes
+from touchstone.jobs.parts import Blocks, Examples, Parts, to_bytes
 from touchstone.log import progress
 from touchstone.losses import Loss
 from touchstone.paths import Results
@@ -127,22 +128,38 @@ def _part(job: AttackJob, scene: Scene, parts: Parts, grids: Mapping[str, Grid])
     if kept is not None:
         log.info("%s is there already", job.attack)
         return kept
-    attacked, examples = attack(job, scene, grids)
+    blocks = Blocks(parts, key, partial(_header, job, scene))
+    attacked, examples = attack(job, scene, grids, blocks)
     parts.keep(key, attacked, examples)
+    blocks.clear()
     return attacked, examples
 
 
-def attack(job: AttackJob, scene: Scene, grids: Mapping[str, Grid]) -> tuple[Attacked, Examples]:
+def attack(
+    job: AttackJob, scene: Scene, grids: Mapping[str, Grid], shelf: Shelf | None = None
+) -> tuple[Attacked, Examples]:
     """Run one attack over all its radii; a model or substitute whose training failed gives no rows, and the reason.
+
+    Args:
+        job: the attack.
+        scene: what it works with.
+        grids: what attacks before it tried.
+        shelf: where blocks of images of a worst case are kept.
 
     Raises:
         ValueError: if the attack on whose grid its options are chosen is not among `grids`.
     """
     x, y, index = scene.images(job.population, job.samples)
     reason = _failure(job, scene)
-    found = failed(reason) if reason else attacked(job, scene, x, y, index, grids)
+    found = failed(reason) if reason else attacked(job, scene, x, y, index, grids, shelf)
+    examples = {records.SAMPLE: index[: job.examples].cpu(), **found.examples} if found.examples else {}
+    return Attacked(_header(job, scene, len(index), found), found.records), examples
+
+
+def _header(job: AttackJob, scene: Scene, samples: int, found: Result) -> Header:
+    """Return what stands over the rows of an attack."""
     subject = scene.job.subject
-    header = Header(
+    return Header(
         run=subject.run,
         model=subject.model,
         stand_in=subject.stand_in,
@@ -151,7 +168,7 @@ def attack(job: AttackJob, scene: Scene, grids: Mapping[str, Grid]) -> tuple[Att
         kind=job.kind,
         members={m.slug: {"fn": m.fn, "options": m.options} for m in job.members},
         threat=job.threat,
-        samples=len(index),
+        samples=samples,
         suite=job.suite,
         budget_rule=job.members[0].budget_rule if job.kind == "minimal" else "ball",
         status=found.status,
@@ -171,8 +188,6 @@ def attack(job: AttackJob, scene: Scene, grids: Mapping[str, Grid]) -> tuple[Att
             "substitutes": {s.model.label: scene.substitutes[s.model].run.model_sha256 for s in job.substitutes},
         },
     )
-    examples = {records.SAMPLE: index[: job.examples].cpu(), **found.examples} if found.examples else {}
-    return Attacked(header, found.records), examples
 
 
 def _failure(job: AttackJob, scene: Scene) -> str:
@@ -199,6 +214,7 @@ def attacked(
     y: Tensor,
     index: Tensor,
     grids: Mapping[str, Grid],
+    shelf: Shelf | None = None,
 ) -> Result:
     """Run one attack on a model whose training did not fail.
 
@@ -209,6 +225,7 @@ def attacked(
         y: (n,), their classes.
         index: (n,), their places in the test set.
         grids: what attacks before it tried.
+        shelf: where blocks of images of a worst case are kept.
 
     Raises:
         ValueError: if the attack on whose grid its options are chosen is not among `grids`.
@@ -236,7 +253,7 @@ def attacked(
     if job.protocol == "worst":
         if threat is None:
             raise ValueError(f"{job.attack} is a worst case without a threat")
-        return cascade.run(model, x, y, members, threat=threat, **about)
+        return cascade.run(model, x, y, members, threat=threat, shelf=shelf, **about)
     (only,) = job.members
     rule = None if only.budget_rule == "ball" else only.budget_rule
     chosen = _choice(job, grids)

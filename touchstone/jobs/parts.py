@@ -1,12 +1,15 @@
 """Finished attacks on one model, kept by what decides their rows.
 
-They are no outputs of a job, so they outlive one that fails: a batch that runs again takes what is there. A part is
-used only while both of its files have the sums that were written with it.
+They are no outputs of a job, so they outlive one that fails: a batch that runs again takes what is there. Of a long
+worst case the blocks of images that it is done with are kept likewise, until it is whole. A part is used only while
+both of its files have the sums that were written with it.
 """
 
 import logging
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import safetensors.torch
@@ -14,9 +17,10 @@ from torch import Tensor
 
 from touchstone import records
 from touchstone.cell import ModelId
+from touchstone.evaluation.result import Result
 from touchstone.files import DamagedError, alone, read_sealed, sum_of, verified, write_bytes, write_sealed
 from touchstone.paths import PartFiles, Results
-from touchstone.records import Attacked, Preflight
+from touchstone.records import Attacked, Header, Preflight
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +56,13 @@ class Parts:
         write_bytes(file, to_bytes(examples))
         write_sealed(sums, {"attack": attacked.header.attack, **_sums(rows, file)})
 
+    def forget(self, key: str) -> bool:
+        """Remove what was kept under a key; say whether there was anything."""
+        there = [path for path in self._files(key) if path.exists()]
+        for path in there:
+            path.unlink()
+        return bool(there)
+
     def load_preflight(self, key: str) -> Preflight | None:
         """Return the preflight that was kept under a key."""
         files = self._files(key)
@@ -65,6 +76,44 @@ class Parts:
 
     def _files(self, key: str) -> PartFiles:
         return self.results.part(self.model, key)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The blocks of images that a worst case is done with, until it is whole: a `touchstone.evaluation.result.Shelf`.
+
+    Attributes:
+        parts: of the model.
+        key: what the whole is kept under.
+        header: what stands over some rows; called with the number of samples and what was found.
+    """
+
+    parts: Parts
+    key: str
+    header: Callable[[int, Result], Header]
+
+    def load(self, block: int) -> Result | None:
+        """Return what was kept of a block; None where nothing was, or where it was damaged."""
+        kept = self.parts.load(self._key(block))
+        if kept is None:
+            return None
+        attacked, examples = kept
+        log.info("%s: block %d of images is there already", attacked.header.attack, block)
+        return Result(attacked.frame, examples, attacked.header.flags)
+
+    def keep(self, block: int, found: Result) -> None:
+        """Keep what was found on a block."""
+        header = self.header(found.records["sample"].nunique(), found)
+        self.parts.keep(self._key(block), Attacked(header, found.records), found.examples)
+
+    def clear(self) -> None:
+        """Remove all blocks: the whole is kept."""
+        for block in count():
+            if not self.parts.forget(self._key(block)):
+                return
+
+    def _key(self, block: int) -> str:
+        return f"{self.key}-{block}"
 
 
 def to_bytes(examples: Examples) -> bytes:
