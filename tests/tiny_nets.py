@@ -9,6 +9,7 @@ from touchstone.attacks.high_confidence import high_confidence
 from touchstone.models.classifier import Classifier, Normalize
 from touchstone.models.whitening import Whiten
 from touchstone.query import Query
+from touchstone.rng import SampleRng
 from touchstone.types import MinNorm
 
 MEAN, STD = (0.3, 0.5, 0.6), (0.2, 0.25, 0.4)
@@ -71,6 +72,22 @@ def outside_box(
 ) -> Tensor:
     """Answer with a point of the ball that is no image."""
     return x + eps * torch.where(x < 0.5, -1.0, 1.0)
+
+
+def random_point(
+    model: Query, x: Tensor, y: Tensor, *, norm: str, eps: float, rng: object, stop: str = "never"
+) -> Tensor:
+    """Answer with a point of the ball that torch's global generator draws."""
+    return (x + eps * (2 * torch.rand_like(x) - 1)).clamp(0, 1)
+
+
+def complains(
+    model: Query, x: Tensor, y: Tensor, *, norm: str, eps: float, rng: SampleRng, stop: str = "never"
+) -> Tensor:
+    """Do nothing, and say so of the second dozen of samples."""
+    if ((rng.index >= 12) & (rng.index < 24)).any():
+        model.flags.add("solver_failed")
+    return x
 
 
 def not_a_number(

@@ -14,7 +14,7 @@ from tiny_nets import CLASSES, conv, linear, samples
 
 from touchstone import records
 from touchstone.cell import ModelId, ThreatSpec
-from touchstone.evaluation import flags
+from touchstone.evaluation import cascade, flags
 from touchstone.evaluation.preflight import preflight
 from touchstone.records import Attacked, Header
 from touchstone.threat import Threat
@@ -284,10 +284,40 @@ def test_a_block_that_was_kept_is_not_attacked_again(monkeypatch: pytest.MonkeyP
     asked, lines = watch(monkeypatch), []
     again = suite(conv(), **FEW, shelf=kept, progress=lambda *line: lines.append(line))
     pd.testing.assert_frame_equal(again[0], whole[0])
+    assert again[2] == whole[2]
     assert sorted(kept) == sorted({*kept} | {*missing})
     stages = len(EPSILONS) * len(MEMBERS)
     assert len(asked) <= stages * len(missing)
     assert lines[-1][:2] == (stages * len(missing),) * 2, "the stages that are left, and all of them"
+    assert {words.partition(", ")[0] for _, _, words in lines} == {"block 2 of 4", "block 3 of 4"}
+
+
+def test_what_global_generators_draw_does_not_depend_on_the_blocks_that_were_kept(plant: Any) -> None:
+    members = [{"slug": "drawn", "fn": plant("random_point", kind="fixed"), "options": {}}]
+    kept, threat = Kept(), Threat("linf", (0.2, 0.3))
+    whole = suite(conv(), members, threat, **FEW, shelf=kept, probes=True)
+    first, second = (kept[number].records["dist_l2"].max() for number in (1, 2))
+    assert first != second, "one block does not draw what another draws"
+    del kept[1]
+    again = suite(conv(), members, threat, **FEW, shelf=kept, probes=True)
+    pd.testing.assert_frame_equal(again[0], whole[0])
+    assert again[2] == whole[2]
+
+
+@pytest.mark.parametrize("gone", [0, 1])
+def test_what_an_attack_says_of_a_block_is_said_of_the_whole(plant: Any, gone: int) -> None:
+    members = [{"slug": "silent", "fn": plant("complains", kind="fixed"), "options": {}}]
+    kept = Kept()
+    suite(conv(), members, **FEW, shelf=kept)
+    assert [bool(kept[number].flags) for number in sorted(kept)] == [False, True, False, False]
+    del kept[gone]
+    _, _, info = suite(conv(), members, **FEW, shelf=kept)
+    assert "solver_failed" in [flag["flag"] for flag in info["flags"]]
+
+
+@pytest.mark.parametrize(("samples", "batch_size", "blocks"), [(1000, 256, 1), (10_000, 256, 8), (10_000, 2048, 2)])
+def test_blocks_are_few_and_no_smaller_than_some_batches(samples: int, batch_size: int, blocks: int) -> None:
+    assert math.ceil(samples / cascade._size(samples, batch_size)) == blocks
 
 
 def test_what_fits_into_one_block_needs_no_shelf() -> None:

@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -202,38 +203,63 @@ def test_one_failing_attack_stops_no_other(
     assert ran == ["pgd40-linf"]
 
 
+@pytest.fixture
+def blocks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many images had the blocks that were attacked; a third one in a row is interrupted, the first time."""
+    sizes: list[int] = []
+    real = cascade._climb
+
+    def climb(block: Any, *rest: Any) -> Any:
+        if len(sizes) == 2:
+            sizes.append(0)
+            raise KeyboardInterrupt
+        sizes.append(len(block))
+        return real(block, *rest)
+
+    monkeypatch.setattr(cascade, "BATCHES", 1)
+    monkeypatch.setattr(cascade, "_climb", climb)
+    return sizes
+
+
+def kept_parts(results: Results) -> list[Path]:
+    return sorted(results.part(model_id(), "*").records.parent.iterdir())
+
+
 @pytest.mark.usefixtures("std")
 def test_a_worst_case_that_was_interrupted_goes_on_after_the_blocks_that_it_was_done_with(
-    plan: Plan, results: Results, monkeypatch: pytest.MonkeyPatch
+    plan: Plan, results: Results, blocks: list[int]
 ) -> None:
-    monkeypatch.setattr(cascade, "BATCHES", 1)
-    job = replace(batch(plan, one(plan, "worst-linf")), batch_size=8)  # 30 images: four blocks
-    files, model = results.attack(model_id(), "all"), job.subject.model
+    job = replace(batch(plan, one(plan, "worst-linf")), batch_size=8)  # 30 images: four blocks, and all at radius 0.5
+    files = results.attack(model_id(), "all")
+    with pytest.raises(KeyboardInterrupt):
+        attack.run(job, results)
     attack.run(job, results)
-    whole = files.records.read_bytes(), files.examples.read_bytes()
-    kept = sorted(results.part(model, "*").records.parent.iterdir())
+    assert blocks == [8, 8, 0, 8, 6, 30]
+    resumed, kept = (files.records.read_bytes(), files.examples.read_bytes()), kept_parts(results)
     assert not [path for path in kept if "-" in path.stem], "no block is left beside the whole"
     for path in kept:
         path.unlink()
-    asked, real = [], cascade._climb
-
-    def interrupted(block: Any, *rest: Any) -> Any:
-        if len(asked) == 2:
-            raise KeyboardInterrupt
-        asked.append(set(block.index.tolist()))
-        return real(block, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(cascade, "_climb", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            attack.run(job, results)
-    monkeypatch.setattr(
-        cascade, "_climb", lambda block, *rest: asked.append({*block.index.tolist()}) or real(block, *rest)
-    )
     attack.run(job, results)
-    assert [len(images) for images in asked] == [8, 8, 8, 6] * 2, "each block once, and once more at radius 0.5"
-    assert (files.records.read_bytes(), files.examples.read_bytes()) == whole
-    assert sorted(results.part(model, "*").records.parent.iterdir()) == kept
+    assert blocks[6:] == [8, 8, 8, 6, 30]
+    assert (files.records.read_bytes(), files.examples.read_bytes()) == resumed
+    assert kept_parts(results) == kept
+
+
+@pytest.mark.parametrize("change", ["options", "damage"])
+@pytest.mark.usefixtures("std")
+def test_a_block_of_another_attack_or_a_damaged_one_is_not_used(
+    plan: Plan, results: Results, blocks: list[int], change: str
+) -> None:
+    job = replace(batch(plan, one(plan, "worst-linf")), batch_size=8)
+    with pytest.raises(KeyboardInterrupt):
+        attack.run(job, results)
+    if change == "options":
+        (only,) = job.attacks
+        job = replace(job, attacks=(replace(only, seed=only.seed + 1),))
+    else:
+        flip(next(path for path in kept_parts(results) if path.name.endswith("-1.parquet")))
+    attack.run(job, results)
+    assert blocks[3:] == {"options": [8, 8, 8, 6, 30], "damage": [8, 8, 6, 30]}[change]
 
 
 @pytest.mark.parametrize("kind", [".parquet", ".safetensors", ".json"])

@@ -4,6 +4,7 @@ What is broken stays broken, and every misclassified point counts, whatever its 
 can be broken and not whether an attack kept its word.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -19,10 +20,11 @@ from touchstone.losses import Loss
 from touchstone.query import undisturbed
 from touchstone.records import TOLERANCE
 from touchstone.registry import EXAMPLES
-from touchstone.rng import own_generator
+from touchstone.rng import draw_seed, own_generator
 from touchstone.threat import Threat
 
-BATCHES = 4  # of images are attacked together: what an interrupted run loses at most
+# of a long suite: each block has its own calls of the model, so small ones cost passes that are not full
+BLOCKS, BATCHES = 8, 4  # at most so many, of at least so many batches
 Known = dict[str, tuple[Tensor, Columns, Proposal]]  # slug -> rows, and what a minimal-norm attack found for them
 
 
@@ -54,8 +56,7 @@ def run(
 
     Everything that is not said here is as in `touchstone.evaluation.published.run`: `members` are the attacks in their
     order; `full_range` asks, in linf on pixels, also for radius 0.5, which makes every image grey, on 200 samples.
-    Images are attacked in blocks of BATCHES batches; where there are several, each is taken from the `shelf`, or kept
-    there.
+    With a `shelf`, many images are attacked in blocks, each of which is taken from there, or kept there.
 
     Returns:
         A row per epsilon, sample, and member that was tried on it; at each epsilon one block of images after another.
@@ -84,17 +85,25 @@ def _in_blocks(
     block: Block, members: Sequence[Member], examples: int, progress: Progress | None, shelf: Shelf | None
 ) -> Result:
     """Attack one block of images after another, those that are not on the shelf; put together what was found."""
-    size = BATCHES * block.batch_size
-    parts = [block.at(rows) for rows in block.rows.split(size)]
-    keeps = shelf if len(parts) > 1 else None  # a whole suite is kept as such
-    found = [None if keeps is None else keeps.load(number) for number in range(len(parts))]
-    report = reporter(progress, len(block.threat.epsilons) * len(members) * found.count(None))
-    for number, part in enumerate(parts):
+    stages, size = len(block.threat.epsilons) * len(members), _size(len(block), block.batch_size)
+    if shelf is None or len(block) <= size:  # a whole suite is kept as such
+        return _climb(block, members, examples, reporter(progress, stages))
+    rows = block.rows.split(size)
+    found = [shelf.load(number) for number in range(len(rows))]
+    report = reporter(progress, stages * found.count(None))
+    for number, here in enumerate(rows):
         if found[number] is None:
-            found[number] = done = _climb(part, members, max(0, examples - number * size), report)
-            if keeps is not None:
-                keeps.keep(number, done)
+            part, place = block.at(here), f"block {number + 1} of {len(rows)}, "
+            with own_generator(part.x.device, draw_seed(part.seed, number)):  # whichever blocks ran before
+                done = _climb(part, members, max(0, examples - number * size), report, place)
+            shelf.keep(number, done)
+            found[number] = done
     return _joined([one for one in found if one is not None])
+
+
+def _size(samples: int, batch_size: int) -> int:
+    """Return how many images a block has."""
+    return batch_size * max(BATCHES, math.ceil(samples / (BLOCKS * batch_size)))
 
 
 def _joined(parts: Sequence[Result]) -> Result:
@@ -104,7 +113,9 @@ def _joined(parts: Sequence[Result]) -> Result:
     return Result(rows, shown, query_flags({flag["flag"] for part in parts for flag in part.flags}))
 
 
-def _climb(block: Block, members: Sequence[Member], examples: int, report: Callable[[str, Columns], None]) -> Result:
+def _climb(
+    block: Block, members: Sequence[Member], examples: int, report: Callable[[str, Columns], None], place: str = ""
+) -> Result:
     epsilons, device = block.threat.epsilons, block.x.device
     best, points = block.judge(block.x, 0.0), block.x.clone()  # the point that broke each sample
     best["restart"] = torch.zeros(len(block), dtype=torch.int64)
@@ -116,7 +127,7 @@ def _climb(block: Block, members: Sequence[Member], examples: int, report: Calla
         kept = {name: values[done.cpu()] for name, values in best.items()}
         tables.append(frame(block.at(done), kept, epsilon, owner[done.cpu().numpy()], carried=step > 0))
         for member in sorted(members, key=lambda m: m.slug not in known):
-            left, stage = _where(~best["success"], device), f"epsilon {epsilon:g}, {member.slug}"
+            left, stage = _where(~best["success"], device), f"{place}epsilon {epsilon:g}, {member.slug}"
             if not len(left):
                 report(stage, {"success": left})
                 continue

@@ -75,7 +75,7 @@ class Result:
 
 
 class Shelf(Protocol):
-    """Where blocks of images that a suite is done with are kept, so that whoever is interrupted goes on after them."""
+    """Keeps the blocks of images that a suite is done with, so that one that is interrupted goes on after them."""
 
     def load(self, block: int) -> Result | None:
         """Return what was kept of a block; None where nothing was."""

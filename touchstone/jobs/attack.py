@@ -124,15 +124,15 @@ def make_scene(job: BatchJob, results: Results) -> Scene:
 def _part(job: AttackJob, scene: Scene, parts: Parts, grids: Mapping[str, Grid]) -> tuple[Attacked, Examples]:
     """Return an attack that was kept, or run it and keep it; `grids`: what attacks before it tried."""
     key = scene.key(job)
-    kept = parts.load(key)
-    if kept is not None:
-        log.info("%s is there already", job.attack)
-        return kept
     blocks = Blocks(parts, key, partial(_header, job, scene))
-    attacked, examples = attack(job, scene, grids, blocks)
-    parts.keep(key, attacked, examples)
+    found = parts.load(key)
+    if found is not None:
+        log.info("%s is there already", job.attack)
+    else:
+        found = attack(job, scene, grids, blocks)
+        parts.keep(key, *found)
     blocks.clear()
-    return attacked, examples
+    return found
 
 
 def attack(

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 
 import safetensors.torch
@@ -44,7 +43,7 @@ class Parts:
         if not sums.exists():
             return None
         if not _whole(sums, rows, examples):
-            log.warning("%s is not what was kept there: the attack runs again", rows)
+            log.warning("%s is not what was kept there: it is made again", rows)
             return None
         (attacked,) = records.read(rows).attacks
         return attacked, safetensors.torch.load_file(examples)
@@ -56,12 +55,11 @@ class Parts:
         write_bytes(file, to_bytes(examples))
         write_sealed(sums, {"attack": attacked.header.attack, **_sums(rows, file)})
 
-    def forget(self, key: str) -> bool:
-        """Remove what was kept under a key; say whether there was anything."""
-        there = [path for path in self._files(key) if path.exists()]
-        for path in there:
-            path.unlink()
-        return bool(there)
+    def forget(self, keys: str) -> None:
+        """Remove what was kept under keys of a pattern of `glob`."""
+        pattern = self._files(keys).records
+        for path in pattern.parent.glob(pattern.stem + ".*"):
+            path.unlink(missing_ok=True)
 
     def load_preflight(self, key: str) -> Preflight | None:
         """Return the preflight that was kept under a key."""
@@ -98,7 +96,7 @@ class Blocks:
         if kept is None:
             return None
         attacked, examples = kept
-        log.info("%s: block %d of images is there already", attacked.header.attack, block)
+        log.info("%s: block %d of images is there already", attacked.header.attack, block + 1)
         return Result(attacked.frame, examples, attacked.header.flags)
 
     def keep(self, block: int, found: Result) -> None:
@@ -108,11 +106,9 @@ class Blocks:
 
     def clear(self) -> None:
         """Remove all blocks: the whole is kept."""
-        for block in count():
-            if not self.parts.forget(self._key(block)):
-                return
+        self.parts.forget(self._key("*"))
 
-    def _key(self, block: int) -> str:
+    def _key(self, block: int | str) -> str:
         return f"{self.key}-{block}"
 
 
