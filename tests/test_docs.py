@@ -1,4 +1,4 @@
-"""The pages in docs: the study that study.md writes is one, and runs; what they point to is there."""
+"""The pages in docs: the study that study.md writes is one, and runs; what they point to is there. Reference runs."""
 
 import re
 from pathlib import Path
@@ -70,3 +70,17 @@ def test_a_command_can_be_pasted_with_what_stands_behind_it(page: Path) -> None:
 def test_a_plugin_that_was_tried_and_left_out_is_named(plugin: str) -> None:
     assert f"`{plugin}`" in (ROOT / "reports" / "README.md").read_text()
     assert plugin not in (ROOT / "requirements.lock").read_text()
+
+
+RERUN = {
+    name
+    for page in (ROOT / "reports" / "reference").glob("**/README.md")
+    for name in re.findall(r"--configfile (reports/reference/\S+)", page.read_text())
+}
+
+
+@pytest.mark.parametrize("config", sorted(RERUN))
+def test_a_run_whose_results_are_committed_can_be_made_again(config: str) -> None:
+    plan = make_plan(ROOT, ROOT / config)
+    assert plan.models
+    assert not [one for one in plan.config.data.values() if one.source != "download"], "a place of one machine"
