@@ -93,3 +93,10 @@ def test_a_message_is_one_line_that_can_be_read() -> None:
     assert registry.readable("not 'é' but \x1b[31m\nred\u202e") == r"not 'é' but \x1b[31m\nred\u202e"
     assert registry.readable("a" * 2000) == "a" * 2000
     assert registry.readable("a" + "b" * 5000 + "c") == f"a{'b' * 999} [3,002 characters left out] {'b' * 999}c"
+
+
+def test_a_module_of_the_folder_that_was_misspelt_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mynets.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(registry.SourceError, match=r"no source file for module 'mynetz'; did you mean 'mynets'\?"):
+        registry.module_path("mynetz")

@@ -15,6 +15,7 @@ from touchstone.registry import nearest
 from touchstone.study.config import ConfigError
 
 CLOSED, INTERRUPTED = 128 + signal.SIGPIPE, 128 + signal.SIGINT  # what a shell says of a program that is ended so
+OWN = ("--help", "--version", "-h")  # what is answered without a command
 ABOUT = (
     "Re-run published adversarial-robustness results, or evaluate a net of your own. The commands are started in a "
     "checkout of the project; installed alone, it is a package for Python."
@@ -33,8 +34,15 @@ def parser(name: str = "") -> argparse.ArgumentParser:
             command = import_module(module)
             one.description = command.__doc__
             command.options(one)
-            one.set_defaults(run=command.run, known=re.findall(r"--[a-z-]+", one.format_help()))
+            one.set_defaults(run=command.run)
     return top
+
+
+def options(name: str) -> set[str]:
+    """Return the options that a command takes."""
+    one = argparse.ArgumentParser()
+    import_module(COMMANDS[name][0]).options(one)
+    return set(re.findall(r"--[a-z-]+", one.format_help()))
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -57,15 +65,14 @@ def main(words: Sequence[str] | None = None) -> int:
 def run(words: Sequence[str]) -> int:
     """Run a command, print what it says or what is wrong, and return the exit status."""
     name = words[0] if words else ""
-    if name and not name.startswith("-") and name not in COMMANDS:
-        print(f"touchstone: no command {name!r}; {nearest(name, COMMANDS)}", file=sys.stderr)
-        return 2
-    if not name:
-        parser().print_help(sys.stderr)
-        return 2
-    arguments, others = parser(name).parse_known_args(words)
+    if name not in COMMANDS:
+        return _no_command(name)
+    known = options(name)
+    wrong = [word for word in words if word.startswith("--") and word.partition("=")[0] not in known]
+    # argparse would first miss what is required, and not say that it is there under another name
+    arguments, others = parser(name).parse_known_args(words) if not wrong else (argparse.Namespace(), wrong)
     if others:
-        said = nearest(others[0], set(arguments.known))
+        said = nearest(others[0].partition("=")[0], known)
         print(f"touchstone {name}: no argument {others[0]!r} is taken here; {said}", file=sys.stderr)
         return 2
     try:
@@ -79,6 +86,19 @@ def run(words: Sequence[str]) -> int:
         print(f"{error.filename}: {error.strerror}" if error.filename else error, file=sys.stderr)
         return 1
     return 0
+
+
+def _no_command(word: str) -> int:
+    """Answer words that do not begin with a command."""
+    if word in OWN:
+        parser().parse_args([word])  # prints, and ends Python
+    if not word:
+        parser().print_help(sys.stderr)
+    elif word.startswith("-"):
+        print(f"touchstone: no option {word!r} before a command; {nearest(word, OWN)}", file=sys.stderr)
+    else:
+        print(f"touchstone: no command {word!r}; {nearest(word, COMMANDS)}", file=sys.stderr)
+    return 2
 
 
 def _forget_what_nobody_reads() -> None:

@@ -245,7 +245,12 @@ def module_path(module: str) -> Path:
         for path in (home / "__init__.py", home.with_suffix(".py")):
             if path.is_file():
                 return path
-    raise SourceError(f"no source file for module {module!r}")
+    raise SourceError(f"no source file for module {module!r}{meant(module, _modules_here())}")
+
+
+def _modules_here() -> list[str]:
+    """Return the names of the modules in the working folder."""
+    return [path.stem for path in Path().glob("*.py")]
 
 
 @cache
@@ -402,10 +407,19 @@ def counted(number: int, noun: str, nouns: str = "") -> str:
     return f"{number} {noun if number == 1 else nouns or noun + 's'}"
 
 
+def values_of(channels: int) -> str:
+    """Return "1 value" or "1 or 3 values": how many a first layer may have of each kind."""
+    return "1 value" if channels == 1 else f"1 or {channels} values"
+
+
+CLOSE = 0.65  # of difflib: lower ones suggest what nobody meant
+
+
 def meant(name: str, names: Iterable[str]) -> str:
-    """Say which name was probably meant: text for the end of an error message, "" where none is close."""
+    """Say which name was probably meant: text for the end of an error message, "" where none is close or begins so."""
     known = {one.lower(): one for one in names if one != name}
-    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=CLOSE)
+    close = close or [one for one in known if name and one.startswith(name.lower())]
     return f"; did you mean {known[close[0]]!r}?" if close else ""
 
 

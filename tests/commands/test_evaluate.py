@@ -246,7 +246,7 @@ def test_a_net_may_lie_in_a_package(here: Path, tmp_path: Path, monkeypatch: pyt
         ({"model": "torchvison:resnet18"}, "did you mean 'torchvision'"),
         ({"model": ":Flat"}, "--model :Flat: expected FILE.py:NAME"),
         ({"weights": "My Net_v2.pt"}, "did you mean 'My Net_v1.pt'"),
-        ({"name": "!!"}, "a name of its own is needed"),
+        ({"name": "!!"}, "--name: expected a name with letters a to z or digits, got '!!'"),
         ({"name": "worst"}, "--name worst: a name of its own is needed; worst.yaml is the file of suites"),
         ({"weights": "folder"}, "--weights: folder is a folder; expected a file"),
         ({"eps": "8"}, r"--eps 8: radii are of pixels in \[0, 1\]; of 0 to 255 write 8/255"),
@@ -495,7 +495,10 @@ def test_weights_that_were_taken_out_stay_till_they_may_be_replaced(here: Path) 
 
 def test_a_checkout_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="there are no suites here; start it in a checkout"):
+    with pytest.raises(
+        ConfigError,
+        match=r"no suites here: it runs in a checkout of the project; from Python alone: touchstone.worst_case",
+    ):
         asked()
     with pytest.raises(WeightsError, match="cannot be unpickled"):
         taken_out(tmp_path / "none")

@@ -46,6 +46,8 @@ def test_a_file_that_is_not_there_is_an_error_of_the_config(root: Path, monkeypa
         plan.run(Namespace(configfile=Path("nowhere.yaml")))
     with pytest.raises(ConfigError, match=r"configs/papper\.yaml: there is no such file; did you mean 'paper\.yaml'"):
         plan.run(Namespace(configfile=Path("configs/papper.yaml")))
+    with pytest.raises(ConfigError, match=r"study\.yaml: is of a study; expected a config"):
+        plan.run(Namespace(configfile=Path("studies/minmax/study.yaml")))
     monkeypatch.chdir(root / "docs")
     with pytest.raises(ConfigError, match=r"config\.yaml: there is no such file: start it in a checkout"):
         plan.run(Namespace(configfile=None))

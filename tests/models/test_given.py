@@ -115,6 +115,7 @@ REFUSED: list[tuple[str, Any, str, list[str]]] = [
     ("cut-torch", ..., "torch", ["no whole file of torch.save"]),
     ("cut-safetensors", safetensors.torch.save(STATE)[:-9], "safetensors", ["no whole safetensors file"]),
     ("text", b"epoch,loss\n1,0.5\n", "torch", ["no file of torch.save: it begins with b'epoch,loss"]),
+    ("nothing", b"", "torch", ["weights.pt is empty"]),
     ("404", b"Not Found", "torch", ["no file of torch.save: it begins with b'Not Found'"]),
     ("other-ending", safetensors.torch.save(STATE), "torch", ["a safetensors file", "or say `format: safetensors`"]),
     ("ending", ..., "safetensors", ["a file of torch.save", "or say `format: torch`"]),
@@ -122,7 +123,7 @@ REFUSED: list[tuple[str, Any, str, list[str]]] = [
     ("several", {"a": STATE, "b": STATE}, "torch", ["2 mappings of tensors (a, b): say which by `key`"]),
     ("none", {"epoch": 1}, "torch", ["no mapping of names to tensors: it has epoch (int); save", "net.state_dict()"]),
     ("nothing", {}, "torch", ["no mapping of names to tensors: it has nothing; save"]),
-    ("mixed", {**STATE, "epoch": 1}, "torch", ["it has epoch (int), conv.weight (Tensor), ", "and 7 more; save"]),
+    ("mixed", {**STATE, "epoch": 1}, "torch", ["it has epoch (int), conv.weight (Tensor), ", "and 5 more; save"]),
     ("nan", {"w": torch.tensor([1.0, torch.nan])}, "torch", ["not finite: w"]),
 ]
 
@@ -148,6 +149,9 @@ def test_another_sum_and_another_key_are_said(tmp_path: Path) -> None:
         read(path, total, "torch", "model")
     with pytest.raises(WeightsError, match="cannot be read: No such file"):
         read(tmp_path / "none.pt", total, "torch")
+    plain, total = saved(tmp_path, STATE, "plain.pt")
+    with pytest.raises(WeightsError, match="no mapping of tensors under 'model'; it is one itself: leave that out"):
+        read(plain, total, "torch", "model")
 
 
 def test_names_and_shapes_that_do_not_fit_are_listed() -> None:
@@ -161,6 +165,18 @@ def test_names_and_shapes_that_do_not_fit_are_listed() -> None:
         "of another shape: fc.weight is (10, 4) instead of (3, 4)"
     )
     assert same(made.state_dict(), STATE)
+
+
+def test_weights_of_another_net_are_told_in_a_few_words() -> None:
+    foreign = {f"layer{number:02}.weight": torch.zeros(1) for number in range(60)}
+    with pytest.raises(WeightsError) as caught:
+        fit_into(net(), foreign, "w.pt")
+    said = str(caught.value)
+    assert (
+        "not expected: layer00.weight, layer01.weight, layer02.weight, layer03.weight, layer04.weight, and 55 more"
+        in said
+    )
+    assert said.endswith("no name is in both: are these weights of this net?")
 
 
 @pytest.mark.parametrize("kind", [torch.int8, torch.uint8, torch.bool, torch.complex64])

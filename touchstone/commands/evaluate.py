@@ -2,7 +2,8 @@
 
 It writes a study and a config under studies-own/, which can be kept, edited and run again, and runs them through
 Snakemake. The net maps images (B, C, H, W) of pixels in [0, 1] to logits; where it wants others, --mean and --std are
-its first layer. Of a file of weights nothing is run. Without --samples, 1,000 test images of all classes.
+its first layer. Nothing in a file of weights is executed. Without --samples, 1,000 test images of all classes. More in
+docs/own-model.md.
 
 example: touchstone evaluate --model nets.py:Net --weights ckpt.pt --dataset mnist --norm linf --eps 0.1 0.2 0.3
 """
@@ -69,7 +70,12 @@ def options(parser: argparse.ArgumentParser) -> None:
     add("--eps", required=True, nargs="+", type=_radius, metavar="E", help="radii in pixels of [0, 1]: 0.3, 8/255; in "
         "l0 numbers of pixels")  # fmt: skip
     add("--samples", type=_count, default=SAMPLES, metavar="N", help="test images, or all (default: %(default)s)")
-    add("--suite", default="quick", help="of attacks: quick, or full, which has standard AutoAttack in it")
+    add(
+        "--suite",
+        default="quick",
+        help="of attacks: quick; or full, which has standard "
+        "AutoAttack in it, and first trains a plain net to transfer from",
+    )
     add("--mean", nargs="+", type=_value, help="of a first layer of normalisation, one value or one per channel")
     add("--std", nargs="+", type=_value, help="likewise")
     add("--name", help="of the study (default: that of the file of weights)")
@@ -93,7 +99,7 @@ def run(arguments: argparse.Namespace) -> str:
     results = Results.of(question.run)
     report = results.report(question.name)
     command = ["--cores", str(question.threads), "--configfile", str(config), "--", str(report.pdf)]
-    said = f"{paths.own_study(question.name).definition} and {config} say how; to run them again:\n"
+    said = f"{paths.own_study(question.name).definition} and {config} say how; as a command:\n"
     said += f"  {shlex.join(['snakemake', *command])}"
     if arguments.write_only:
         return said
@@ -160,12 +166,13 @@ def asked(arguments: argparse.Namespace) -> Question:
         ConfigError: if they name what is not there, or do not go together.
     """
     if not paths.suites().is_file():
-        raise ConfigError([f"{paths.suites()}: there are no suites here; start it in a checkout"])
+        where = "it runs in a checkout of the project; from Python alone: touchstone.worst_case"
+        raise ConfigError([f"{paths.suites()}: there are no suites here: {where}"])
     said = arguments.name or arguments.weights.stem
     name = own.slug(said)
     taken = {study for study, files in paths.studies().items() if files != paths.own_study(study)}
     if not name:
-        raise ConfigError([f"--name {said}: a name of its own is needed, in letters and digits"])
+        raise ConfigError([f"--name: expected a name with letters a to z or digits, got {said!r}"])
     if name == paths.suites().stem:
         raise ConfigError([f"--name {name}: a name of its own is needed; {paths.suites().name} is the file of suites"])
     if name in taken:
@@ -273,4 +280,6 @@ def _number(words: str) -> int:
 
 def _count(words: str) -> int | None:
     """Read a count; None for all."""
+    if words != "all" and not words.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a number above 0, or all, got {words!r}")
     return None if words == "all" else _number(words)

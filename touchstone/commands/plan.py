@@ -1,8 +1,8 @@
 """Say what a run costs before it starts, study by study, and what of it is done.
 
 Hours are core-hours on one CPU thread of the machine that is named below the table; `python -m benchmarks.units
---configfile F` measures a run's nets on this one. The count of jobs is Snakemake's. The row "shared" is data and what
-the studies have in common.
+--configfile F` measures a run's nets on this one. Behind "+" a part is not estimated, and said below. Trainings count
+nets that are given too. The count of jobs is Snakemake's. The row "shared" is data and what the studies have in common.
 
 example: touchstone plan --configfile configs/paper.yaml
 """
@@ -41,6 +41,8 @@ def run(arguments: argparse.Namespace) -> str:
     if not config.is_file():
         hint = meant(config.name, paths.beside(config)) if arguments.configfile else ": start it in a checkout"
         raise ConfigError([f"{config}: there is no such file{hint}"])
+    if paths.study_of(config) is not None:
+        raise ConfigError([f"{config}: is of a study; expected a config, which names its studies"])
     plan = make_plan(Path(), config)
     rows = costs(plan)
     return f"{config}: run {plan.config.run}\n\n{table(rows)}\n\nseconds of a pass: {whose()}"

@@ -14,7 +14,7 @@ from touchstone import paths
 from touchstone.paths import StudyFiles
 from touchstone.plan.asked import asked
 from touchstone.plan.plan import make_plan
-from touchstone.registry import find_code, meant
+from touchstone.registry import counted, find_code, meant
 from touchstone.study import claims
 from touchstone.study.checks import checked_study
 from touchstone.study.config import ConfigError, load
@@ -62,8 +62,8 @@ def check_study(files: StudyFiles) -> str:
             find_code(folder)
     study = checked_study(files, printed, load_suites(paths.suites_beside(files)))
     cells = asked(files, study, printed)
-    numbers = len(printed.rows) if printed else 0
-    return f"{files.definition}: nothing is wrong; {numbers:,} published numbers, {len(cells):,} attacks on models"
+    numbers = counted(len(printed.rows) if printed else 0, "published number")
+    return f"{files.definition}: nothing is wrong; {numbers}, {counted(len(cells), 'attack')} on models"
 
 
 def check_suites(file: Path) -> str:

@@ -138,9 +138,20 @@ def _images(path: Path, x: np.ndarray, layout: str) -> Tensor:
         levels = LEVELS * x.astype(np.float64) if np.issubdtype(x.dtype, np.floating) else np.full((1,), np.nan)
         whole = np.rint(levels)
         if not (np.isfinite(levels).all() and (np.abs(levels - whole) <= ROUNDING).all()) or not _in_range(whole):
-            raise OwnDataError(f"{path}: images must be uint8, or multiples of 1/255 in [0, 1], got {x.dtype}")
+            raise OwnDataError(f"{path}: images must be uint8, or multiples of 1/255 in [0, 1], got {_described(x)}")
         x = whole.astype(np.uint8)
     return torch.from_numpy(np.ascontiguousarray(x.transpose(LAYOUTS[layout])))
+
+
+def _described(x: np.ndarray) -> str:
+    """Return what images are that are no levels of grey, and what to do with them."""
+    if not np.issubdtype(x.dtype, np.floating):
+        return f"{x.dtype}"
+    low, high = float(np.min(x)), float(np.max(x))
+    how = "save them as they were before any normalisation"
+    if 0 <= low <= high <= LEVELS:
+        how = "save 255 * x, rounded, as uint8" if high <= 1 else "save them rounded, as uint8"
+    return f"{x.dtype} from {low:.4g} to {high:.4g}: {how}"
 
 
 def _in_range(levels: np.ndarray) -> bool:

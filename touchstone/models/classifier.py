@@ -11,7 +11,7 @@ from touchstone.models.given import fit_into
 from touchstone.models.net import Net, split
 from touchstone.models.own import own_net
 from touchstone.models.whitening import Whiten
-from touchstone.registry import DatasetSpec, is_own, load
+from touchstone.registry import DatasetSpec, is_own, load, values_of
 
 
 class Given(NamedTuple):
@@ -139,5 +139,5 @@ def _first_layer(dataset: DatasetSpec, normalize: str | Mapping[str, Sequence[fl
         mean, std = {"dataset": (dataset.mean, dataset.std), "none": ((0.0,), (1.0,))}[normalize]
     channels = dataset.shape[0]
     if not {len(mean), len(std)} <= {1, channels}:
-        raise ValueError(f"normalize needs 1 or {channels} values of mean and std, got {len(mean)} and {len(std)}")
+        raise ValueError(f"normalize needs {values_of(channels)} of mean and of std, got {len(mean)} and {len(std)}")
     return Normalize(mean, std)

@@ -2,7 +2,7 @@
 
 import hashlib
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +19,7 @@ PREFIXES = ("module.", "_orig_mod.")  # of all names, where a DataParallel or a 
 Form = Literal["safetensors", "torch"]
 
 OF_TORCH = (b"PK\x03\x04", b"\x80")  # what torch.save begins with: a zip, and earlier a pickle
-SHOWN = 3  # entries of a file without weights
+SHOWN = 5  # names of a list that may be long
 
 
 class WeightsError(ValueError):
@@ -129,6 +129,8 @@ def _start(path: Path) -> bytes:
 
 def _refused(path: Path, error: Exception) -> str:
     start = _start(path)
+    if not start:
+        return "is empty"
     if not start.startswith(OF_TORCH):
         return f"is no file of torch.save: it begins with {start!r}"
     if isinstance(error, pickle.UnpicklingError):
@@ -154,7 +156,10 @@ def _state(path: Path, content: object, key: str, says: str) -> State:
     inside = {str(name): value for name, value in content.items() if _is_state(value)}
     if key:
         if key not in inside:
-            raise WeightsError(f"{path} has no mapping of tensors under {key!r}; it has: {', '.join(inside) or 'none'}")
+            there = (
+                "it is one itself: leave that out" if _is_state(content) else f"it has: {', '.join(inside) or 'none'}"
+            )
+            raise WeightsError(f"{path} has no mapping of tensors under {key!r}; {there}")
         return dict(inside[key])
     if _is_state(content):
         return dict(content)
@@ -169,9 +174,13 @@ def _state(path: Path, content: object, key: str, says: str) -> State:
 def _entries(content: Mapping[object, object]) -> str:
     """Name the first entries of a file with their types; those that are no tensors are first."""
     names = sorted(content, key=lambda name: isinstance(content[name], Tensor))
-    shown = [f"{name} ({type(content[name]).__name__})" for name in names[:SHOWN]]
-    more = [f"and {len(names) - SHOWN} more"] if len(names) > SHOWN else []
-    return ", ".join([*shown, *more]) or "nothing"
+    return _first([f"{name} ({type(content[name]).__name__})" for name in names]) or "nothing"
+
+
+def _first(texts: Sequence[str]) -> str:
+    """List the first of some texts, and how many more there are."""
+    more = [f"and {len(texts) - SHOWN} more"] if len(texts) > SHOWN else []
+    return ", ".join([*texts[:SHOWN], *more])
 
 
 def _is_state(value: object) -> bool:
@@ -206,7 +215,9 @@ def fit_into(net: nn.Module, state: Mapping[str, Tensor], whose: str) -> None:
         ],
     }
     if any(problems.values()):
-        text = "; ".join(f"{what}: {', '.join(names)}" for what, names in problems.items() if names)
+        text = "; ".join(f"{what}: {_first(names)}" for what, names in problems.items() if names)
+        if not shared:
+            text += "; no name is in both: are these weights of this net?"
         raise WeightsError(f"{whose} does not fit {type(net).__name__}: {text}")
     net.load_state_dict(dict(state))
 

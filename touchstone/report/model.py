@@ -86,11 +86,16 @@ def costs(material: Material) -> str:
     forwards, backwards = (pd.to_numeric(table[kind]).sum() for kind in ("forwards", "backwards"))
     facts = {
         "images": f"{n:,}",
-        "passes forward, per image": f"{forwards / n:,.0f}",
-        "passes backward, per image": f"{backwards / n:,.0f}",
+        "passes forward, per image": _amount(forwards / n),
+        "passes backward, per image": _amount(backwards / n),
         "seconds of all jobs": f"{material.provenance.get('seconds', math.nan):,.0f}",
     }
     return pipe_table(pd.DataFrame(facts.items(), columns=["what", "value"]), right=["value"])
+
+
+def _amount(value: float) -> str:
+    """Write a mean count: a small one is not rounded to nothing."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _member(row: Mapping[str, str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from touchstone.data import DATASETS, READERS, reader
 from touchstone.defenses import DEFENSES, defense_spec
 from touchstone.models import FIRST_CONV, MODELS, model_spec
 from touchstone.paths import StudyFiles
-from touchstone.registry import OWN, PlotSpec, is_own, options, registered
+from touchstone.registry import OWN, PlotSpec, is_own, options, registered, values_of
 from touchstone.report.plots import FEATURES, PLOTS, POINTS
 from touchstone.study import figures
 from touchstone.study.alike import spelled_out
@@ -171,7 +171,7 @@ class Models:
             channels = known[dataset].shape[0]
             for part, values in normalize:
                 if len(values) not in (1, channels):
-                    text = f"{dataset!r} needs 1 or {channels} values, got {len(values)}"
+                    text = f"{dataset!r} needs {values_of(channels)}, got {len(values)}"
                     self.check.add((*key, part), text)
 
 
