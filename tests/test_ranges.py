@@ -60,7 +60,7 @@ def test_no_count_is_so_large_that_nothing_ends_or_fits(annotation: str) -> None
         (math.inf, "NotNegative", "finite float >= 0, got inf"),
         (math.nan, "Share", "float >= 0 and <= 1, got nan"),
         (2, "Annotated[float, Gt(0), Lt(1)] | None", "float > 0 and < 1 or None, got 2"),
-        ("l3", "Literal['l1', 'l2']", "one of 'l1', 'l2', got 'l3'; did you mean 'l2'?"),
+        ("l3", "Literal['l1', 'l2']", "one of 'l1', 'l2', got 'l3'"),
         ([1, 2], "Sequence[Count]", ""),
         ([1, 0], "Sequence[Count]", "sequence of int >= 1 and <= 1000000000, got [1, 0]"),
         ("12", "Sequence[str]", "sequence of str, got '12'"),
