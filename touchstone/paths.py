@@ -344,6 +344,10 @@ class Results:
         folder = self._at("attacks", model) / "parts"
         return PartFiles(*(folder / f"{key}.{form}" for form in ("parquet", "safetensors", "json", "lock")))
 
+    def blocks(self, model: ModelId, key: str) -> list[Path]:
+        """Return every file of the blocks of images that are kept until the attack of a key is finished."""
+        return sorted((self._at("attacks", model) / "parts").glob(f"{key}-*"))
+
     def table(self, study: str, name: str) -> Path:
         """Return a table of a study."""
         return self.root / study / "tables" / f"{name}.csv"

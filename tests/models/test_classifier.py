@@ -49,7 +49,7 @@ def test_normalisation_may_be_absent_or_another(normalize: object, mean: float, 
 
 
 def test_constants_of_another_number_of_channels_are_refused() -> None:
-    with pytest.raises(ValueError, match="1 or 3 values of mean and std, got 2 and 1"):
+    with pytest.raises(ValueError, match="1 or 3 values of mean and of std, got 2 and 1"):
         build("lenet", DATASETS["cifar10"], seed=0, normalize={"mean": [0.5, 0.5], "std": [1.0]})
 
 

@@ -55,12 +55,6 @@ class Parts:
         write_bytes(file, to_bytes(examples))
         write_sealed(sums, {"attack": attacked.header.attack, **_sums(rows, file)})
 
-    def forget(self, keys: str) -> None:
-        """Remove what was kept under keys of a pattern of `glob`."""
-        pattern = self._files(keys).records
-        for path in pattern.parent.glob(pattern.stem + ".*"):
-            path.unlink(missing_ok=True)
-
     def load_preflight(self, key: str) -> Preflight | None:
         """Return the preflight that was kept under a key."""
         files = self._files(key)
@@ -106,9 +100,10 @@ class Blocks:
 
     def clear(self) -> None:
         """Remove all blocks: the whole is kept."""
-        self.parts.forget(self._key("*"))
+        for path in self.parts.results.blocks(self.parts.model, self.key):
+            path.unlink(missing_ok=True)  # another process may do the same
 
-    def _key(self, block: int | str) -> str:
+    def _key(self, block: int) -> str:
         return f"{self.key}-{block}"
 
 
