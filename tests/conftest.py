@@ -21,9 +21,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if alone and not GPU_TESTS.is_relative_to(collection_path) else None
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
+def pytest_runtest_setup() -> None:
+    """Undo what a job that an earlier test ran has fixed for the process (`jobs.common.set_up`): bits depend on it."""
     torch.set_num_threads(1)
+    torch.set_flush_denormal(False)
+    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(scope="session")
