@@ -37,12 +37,6 @@ sizes = st.floats(1e-4, 1e4)  # of a row, a radius or a weight
 seeds = st.integers(0, 2**32 - 1)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _subnormal_numbers() -> None:
-    """Jobs, which other tests run in this process, flush them to zero; hypothesis draws no numbers then."""
-    torch.set_flush_denormal(False)
-
-
 @st.composite
 def rows(draw: st.DrawFn, count: int = 1) -> list[Tensor]:
     """Blocks (2, *shape) of one shape in float64: of any size, some values zero, some equal.

@@ -344,9 +344,9 @@ class Results:
         folder = self._at("attacks", model) / "parts"
         return PartFiles(*(folder / f"{key}.{form}" for form in ("parquet", "safetensors", "json", "lock")))
 
-    def blocks(self, model: ModelId, key: str) -> list[Path]:
-        """Return every file of the blocks of images that are kept until the attack of a key is finished."""
-        return sorted((self._at("attacks", model) / "parts").glob(f"{key}-*"))
+    def kept(self, model: ModelId, keys: str) -> list[Path]:
+        """Return the files of all parts on a model whose keys are of a pattern of `glob`."""
+        return sorted((self._at("attacks", model) / "parts").glob(f"{keys}.*"))
 
     def table(self, study: str, name: str) -> Path:
         """Return a table of a study."""

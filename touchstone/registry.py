@@ -407,6 +407,11 @@ def counted(number: int, noun: str, nouns: str = "") -> str:
     return f"{number} {noun if number == 1 else nouns or noun + 's'}"
 
 
+def rounded(value: float) -> str:
+    """Write a number of 10 or more as a whole one, a smaller one with two digits."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
 def values_of(channels: int) -> str:
     """Return "1 value" or "1 or 3 values": how many a first layer may have of each kind."""
     return "1 value" if channels == 1 else f"1 or {channels} values"

@@ -4,7 +4,6 @@ import logging
 import multiprocessing
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -221,10 +220,6 @@ def blocks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-def kept_parts(results: Results) -> list[Path]:
-    return sorted(results.part(model_id(), "*").records.parent.iterdir())
-
-
 @pytest.mark.usefixtures("std")
 def test_a_worst_case_that_was_interrupted_goes_on_after_the_blocks_that_it_was_done_with(
     plan: Plan, results: Results, blocks: list[int]
@@ -235,14 +230,14 @@ def test_a_worst_case_that_was_interrupted_goes_on_after_the_blocks_that_it_was_
         attack.run(job, results)
     attack.run(job, results)
     assert blocks == [8, 8, 0, 8, 6, 30]
-    resumed, kept = (files.records.read_bytes(), files.examples.read_bytes()), kept_parts(results)
+    resumed, kept = (files.records.read_bytes(), files.examples.read_bytes()), results.kept(model_id(), "*")
     assert not [path for path in kept if "-" in path.stem], "no block is left beside the whole"
     for path in kept:
         path.unlink()
     attack.run(job, results)
     assert blocks[6:] == [8, 8, 8, 6, 30]
     assert (files.records.read_bytes(), files.examples.read_bytes()) == resumed
-    assert kept_parts(results) == kept
+    assert results.kept(model_id(), "*") == kept
 
 
 @pytest.mark.parametrize("change", ["options", "damage"])
@@ -257,7 +252,7 @@ def test_a_block_of_another_attack_or_a_damaged_one_is_not_used(
         (only,) = job.attacks
         job = replace(job, attacks=(replace(only, seed=only.seed + 1),))
     else:
-        flip(next(path for path in kept_parts(results) if path.name.endswith("-1.parquet")))
+        flip(next(path for path in results.kept(model_id(), "*") if path.name.endswith("-1.parquet")))
     attack.run(job, results)
     assert blocks[3:] == {"options": [8, 8, 8, 6, 30], "damage": [8, 8, 6, 30]}[change]
 

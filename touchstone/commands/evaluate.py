@@ -70,12 +70,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     add("--eps", required=True, nargs="+", type=_radius, metavar="E", help="radii in pixels of [0, 1]: 0.3, 8/255; in "
         "l0 numbers of pixels")  # fmt: skip
     add("--samples", type=_count, default=SAMPLES, metavar="N", help="test images, or all (default: %(default)s)")
-    add(
-        "--suite",
-        default="quick",
-        help="of attacks: quick; or full, which has standard "
-        "AutoAttack in it, and first trains a plain net to transfer from",
-    )
+    add("--suite", default="quick", help="of attacks: quick; or full, which has standard AutoAttack in it, and first "
+        "trains a plain net to transfer from")  # fmt: skip
     add("--mean", nargs="+", type=_value, help="of a first layer of normalisation, one value or one per channel")
     add("--std", nargs="+", type=_value, help="likewise")
     add("--name", help="of the study (default: that of the file of weights)")
@@ -271,15 +267,13 @@ def _value(words: str) -> float:
         raise argparse.ArgumentTypeError(f"expected a number, got {words!r}{hint}") from error
 
 
-def _number(words: str) -> int:
-    """Read a count above 0."""
+def _number(words: str, more: str = "") -> int:
+    """Read a count above 0; `more` is what else would have been taken."""
     if not words.isdecimal() or int(words) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {words!r}")
+        raise argparse.ArgumentTypeError(f"expected a number above 0{more}, got {words!r}")
     return int(words)
 
 
 def _count(words: str) -> int | None:
     """Read a count; None for all."""
-    if words != "all" and not words.isdecimal():
-        raise argparse.ArgumentTypeError(f"expected a number above 0, or all, got {words!r}")
-    return None if words == "all" else _number(words)
+    return None if words == "all" else _number(words, ", or all")

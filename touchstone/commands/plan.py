@@ -17,7 +17,7 @@ from touchstone.plan.command import config_file
 from touchstone.plan.cost import StudyCost, costs, total
 from touchstone.plan.plan import make_plan
 from touchstone.plan.units import whose
-from touchstone.registry import meant
+from touchstone.registry import meant, rounded
 from touchstone.study.config import ConfigError
 
 HEAD = ("study", "trainings", "attacks", "jobs", "done", "figures", "h training", "h attacks", "disk")
@@ -58,13 +58,8 @@ def cells(row: StudyCost) -> tuple[str, ...]:
     """Return a study as text; "+" behind hours of which a part is not estimated."""
     more = "+" if row.lacks else ""
     counts = (row.trainings, row.attacks, row.jobs, row.done, row.figures)
-    taken = (f"{hours(value)}{more}" for value in (row.training, row.attacking))
+    taken = (f"{rounded(value)}{more}" for value in (row.training, row.attacking))
     return (row.study or SHARED, *(f"{count:,}" for count in counts), *taken, size(row.disk))
-
-
-def hours(value: float) -> str:
-    """Return hours with two digits, of which there are not more."""
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def size(bytes_: float) -> str:

@@ -100,10 +100,10 @@ class Blocks:
 
     def clear(self) -> None:
         """Remove all blocks: the whole is kept."""
-        for path in self.parts.results.blocks(self.parts.model, self.key):
+        for path in self.parts.results.kept(self.parts.model, self._key("*")):
             path.unlink(missing_ok=True)  # another process may do the same
 
-    def _key(self, block: int) -> str:
+    def _key(self, block: int | str) -> str:
         return f"{self.key}-{block}"
 
 

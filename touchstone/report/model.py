@@ -16,6 +16,7 @@ from touchstone.findings.inputs import read_table
 from touchstone.findings.intervals import share_interval
 from touchstone.findings.markdown import escape, pipe_table
 from touchstone.findings.members import CLEAN
+from touchstone.registry import rounded
 from touchstone.report.material import Material, stand_ins
 from touchstone.report.render import Values
 from touchstone.report.sections import failures, figures, machine, rerun, run_values, sources
@@ -86,16 +87,11 @@ def costs(material: Material) -> str:
     forwards, backwards = (pd.to_numeric(table[kind]).sum() for kind in ("forwards", "backwards"))
     facts = {
         "images": f"{n:,}",
-        "passes forward, per image": _amount(forwards / n),
-        "passes backward, per image": _amount(backwards / n),
+        "passes forward, per image": rounded(forwards / n),
+        "passes backward, per image": rounded(backwards / n),
         "seconds of all jobs": f"{material.provenance.get('seconds', math.nan):,.0f}",
     }
     return pipe_table(pd.DataFrame(facts.items(), columns=["what", "value"]), right=["value"])
-
-
-def _amount(value: float) -> str:
-    """Write a mean count: a small one is not rounded to nothing."""
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _member(row: Mapping[str, str]) -> dict[str, str]:
