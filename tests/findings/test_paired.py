@@ -204,18 +204,50 @@ def test_a_net_is_like_the_published_one_to_two_points(tmp_path: Path) -> None:
     clean = {"attack": "clean", "norm": "none", "space": "", "epsilon": math.nan}
     numbers = [cell(0.98, **clean), cell(0.99, seed=1, **clean), cell(0.52, seed=0), cell(0.53, seed=1)]
     index = cells.index(pd.DataFrame(numbers))
-    both = paired.matching(claims, index, ["clean", "pgd40-linf"])
+    both = paired.matching(claims, index, ["clean", "pgd40-linf"], {})
     unlike = "seed 1: 53.0 % under pgd40-linf at 0.3, 50.0 % is published"
     assert both == {("mnist", "lenet", "std"): Nets(frozenset({0}), (unlike,))}
-    assert paired.matching(claims, index, ["clean"])["mnist", "lenet", "std"] == Nets(frozenset({0, 1}))
-    assert paired.matching(claims, index, ["cw-l2"]) == {}
+    assert paired.matching(claims, index, ["clean"], {})["mnist", "lenet", "std"] == Nets(frozenset({0, 1}))
+    assert paired.matching(claims, index, ["cw-l2"], {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("ours", "n", "nets"),
+    [
+        (0.53, 1000, Nets(unlike=("seed 0: 53.0 % under pgd40-linf at 0.3, 50.0 % is published",))),
+        (0.53, 100, Nets(untold=("seed 0: 53.0 % of 100 images under pgd40-linf at 0.3, 50.0 % is published",))),
+        (0.51, 100, Nets(untold=("seed 0: 51.0 % of 100 images under pgd40-linf at 0.3, 50.0 % is published",))),
+        (0.51, 900, Nets(frozenset({0}))),
+        (0.20, 100, Nets(unlike=("seed 0: 20.0 % under pgd40-linf at 0.3, 50.0 % is published",))),
+    ],
+)
+def test_few_images_do_not_tell_what_a_net_is_like(ours: float, n: int, nets: Nets, tmp_path: Path) -> None:
+    """A net that is the published one itself has 2 points more or less on most draws of 100 images."""
+    claims = load(tmp_path, ROW | {"value": "0.50"})
+    index = cells.index(pd.DataFrame([cell(ours, n=n)]))
+    sizes = {(*PLACE[:3], "pgd40-linf"): Caps(population=1000)}
+    assert paired.matching(claims, index, ["pgd40-linf"], sizes) == {("mnist", "lenet", "std"): nets}
+
+
+def test_nets_that_too_few_images_tell_of_are_not_other_nets() -> None:
+    untold = ("seed 0: 53.0 % of 100 images",)
+    said = paired.decide(PAIR, [net(0.10)], Nets(untold=untold), 1000)
+    assert said.word == "not comparable"
+    assert said.why == ("too few images to tell what the nets are like", *untold)
+    assert paired.decide(PAIR, [net(0.1, 1), net(0.1)], Nets(frozenset({1}), untold=untold), None).why[1:] == untold
+
+
+def test_a_number_whose_place_in_print_is_uncertain_tells_nothing_of_a_net(tmp_path: Path) -> None:
+    claims = load(tmp_path, ROW | {"value": "0.50"}, ROW | {"id": "b", "value": "0.90", "certainty": "uncertain"})
+    index = cells.index(pd.DataFrame([cell(0.50)]))
+    assert paired.matching(claims, index, ["pgd40-linf"], {})["mnist", "lenet", "std"] == Nets(frozenset({0}))
 
 
 def test_a_net_of_which_a_robust_accuracy_is_not_printed_says_so(tmp_path: Path) -> None:
     printed = ROW | {"attack": "clean", "norm": "none", "epsilon": "", "cell_attack": "clean", "cell_epsilon": ""}
     claims = load(tmp_path, printed | {"value": "0.985"})
     numbers = cells.index(pd.DataFrame([cell(0.98, attack="clean", norm="none", space="", epsilon=math.nan)]))
-    nets = paired.matching(claims, numbers, ["clean", "pgd40-linf"])["mnist", "lenet", "std"]
+    nets = paired.matching(claims, numbers, ["clean", "pgd40-linf"], {})["mnist", "lenet", "std"]
     assert nets == Nets(frozenset({0}), unprinted=("pgd40-linf",))
     said = paired.decide(PAIR, [net(0.11)], nets, None)
     assert said.why == ("on our net", "no accuracy of the net under pgd40-linf is printed")
@@ -226,7 +258,7 @@ def test_a_net_that_was_not_asked_all_is_not_like_the_published_one(tmp_path: Pa
     claims = load(tmp_path, printed | {"value": "0.985"}, ROW | {"id": "b", "value": "0.50"})
     clean = {"attack": "clean", "norm": "none", "space": "", "epsilon": math.nan}
     index = cells.index(pd.DataFrame([cell(0.98, **clean), cell(0.98, seed=1, **clean), cell(0.51, seed=1)]))
-    both = paired.matching(claims, index, ["clean", "pgd40-linf"])
+    both = paired.matching(claims, index, ["clean", "pgd40-linf"], {})
     assert both["mnist", "lenet", "std"] == Nets(frozenset({1}), ("seed 0: pgd40-linf at 0.3 has not run",))
 
 
@@ -236,7 +268,7 @@ def test_a_net_whose_training_failed_is_neither(tmp_path: Path) -> None:
     broken = cell(
         math.nan, attack="clean", norm="none", space="", epsilon=math.nan, status="failed", reason="loss is nan"
     )
-    nets = paired.matching(claims, cells.index(pd.DataFrame([broken])), ["clean"])["mnist", "lenet", "std"]
+    nets = paired.matching(claims, cells.index(pd.DataFrame([broken])), ["clean"], {})["mnist", "lenet", "std"]
     assert nets == Nets()
     said = paired.decide(PAIR, [net(math.nan, failed="loss is nan")], nets, None)
     assert (said.word, said.why) == ("failed", ("loss is nan",))

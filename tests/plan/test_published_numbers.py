@@ -85,6 +85,11 @@ SPACES = {"minmax": "normalized", "margin": "whitened", "weightpen": "pixel"}
 # what "tuned" is chosen from: the thesis, section 5.4
 TUNED = {"lr": [0.01, 0.05, 0.1, 0.5, 1.0], "step_size": [1.0, 0.5, 0.2, 0.1, 0.04, 0.02, 0.01]}
 
+# how cited numbers are measured otherwise than the work that repeats them says of its own: GCE's authors climb GCE's loss,
+# by a toolbox whose BIM has another step
+CHEN = "Chen et al. (2019)"
+CITED = Counter({(CHEN, "loss is own"): 24, (CHEN, "step_size=0.01 is printed, not 0.05"): 6})
+
 ONE = {"steps": 1, "restarts": 1}  # of attacks that have no such option: FGSM, what is not random
 
 
@@ -206,10 +211,10 @@ def test_every_number_has_a_cell_or_a_reason(plan: Plan) -> None:
 def test_every_cell_is_what_is_printed_beside_its_number(plan: Plan) -> None:
     """Attack, constants, norm, radius, space, restarts and images: no number is compared with a cell at will."""
     rows = every_claim()
-    # whose number it is says how it was measured; the work that repeats it says its own constants
-    rows = rows[(rows["cell_model"] != "") & (rows["cited"] == "")]
-    wrong = [f"{row['id']}: {text}" for row in rows.to_dict("records") for text in differences(plan, row)]
-    assert not wrong, "\n".join(wrong)
+    rows = rows[rows["cell_model"] != ""].to_dict("records")
+    wrong = [(row, text) for row in rows for text in differences(plan, row)]
+    assert not [f"{row['id']}: {text}" for row, text in wrong if not row["cited"]]
+    assert Counter((row["cited"], text) for row, text in wrong if row["cited"]) == CITED
 
 
 def differences(plan: Plan, row: Mapping[str, str]) -> list[str]:

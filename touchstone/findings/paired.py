@@ -18,7 +18,7 @@ from touchstone.cell import ModelId, same_radius
 from touchstone.findings import metrics
 from touchstone.findings.cells import Cell, Index, at, at_radii
 from touchstone.findings.evidence import SEPARATOR, Caps, Cut
-from touchstone.findings.intervals import Margins, interval, remainder
+from touchstone.findings.intervals import Margins, interval, remainder, share_margins
 from touchstone.findings.verdicts import agreement
 from touchstone.findings.vocabulary import PAIRED, known
 from touchstone.records import Attacked, Batch
@@ -203,11 +203,13 @@ class Nets:
     Attributes:
         like: seeds.
         unlike: why each of the others is not.
+        untold: of those that may be, what too few images leave open.
         unprinted: attacks under which no accuracy of the published net is printed, so that nobody knows.
     """
 
     like: frozenset[int] = frozenset()
     unlike: tuple[str, ...] = ()
+    untold: tuple[str, ...] = ()
     unprinted: tuple[str, ...] = ()
 
     @property
@@ -216,55 +218,73 @@ class Nets:
         return (f"no accuracy of the net under {' and '.join(self.unprinted)} is printed",) if self.unprinted else ()
 
 
-def matching(claims: pd.DataFrame, numbers: Index, attacks: Sequence[str]) -> dict[tuple[str, str, str], Nets]:
+def matching(
+    claims: pd.DataFrame, numbers: Index, attacks: Sequence[str], caps: Mapping[Cut, Caps]
+) -> dict[tuple[str, str, str], Nets]:
     """Compare our nets with the published accuracies of their own.
 
+    On a part of the images a net is like the published one, or not, where sampling leaves no doubt of it.
+
     Args:
-        claims: as `claims.load` returns them.
+        claims: as `claims.load` returns them; those whose place in print is uncertain tell nothing of a net.
         numbers: ours.
         attacks: slugs whose published accuracies a net must have to 2 points, all that are printed.
+        caps: of how many images each number is about.
 
     Returns:
         (dataset, model, defense) -> nets; those of which no such accuracy is printed are not there.
     """
-    rows = claims[(claims["cell_metric"] == "accuracy") & claims["cell_attack"].isin(attacks)].to_dict("records")
+    about = (claims["cell_metric"] == "accuracy") & claims["cell_attack"].isin(attacks)
+    rows = claims[about & (claims["certainty"] != "uncertain")].to_dict("records")
     nets: dict[tuple[str, str, str], list[Printed]] = defaultdict(list)
     for claim in (Claim.of(row, HEADLINE) for row in rows):
         ours = {cell.seed: cell for cell in at(numbers, claim.place, claim.epsilon)}
-        nets[claim.place[:3]].append(Printed(claim.place.attack, claim.epsilon, claim.measured[0], ours))
+        population = caps.get(claim.place[:4], Caps()).population
+        nets[claim.place[:3]].append(Printed(claim.place.attack, claim.epsilon, claim.measured[0], ours, population))
     return {net: _compared(found, attacks) for net, found in nets.items()}
 
 
 class Printed(NamedTuple):
-    """An accuracy of a published net under an attack at a radius, nan without one, and those of ours by seed."""
+    """An accuracy of a published net under an attack at a radius, nan without one, and those of ours by seed.
+
+    `population`: how many images it is about; None if no more than ours.
+    """
 
     attack: str
     epsilon: float
     published: float
     ours: Mapping[int, Cell]
+    population: int | None
+
+    def compared(self, seed: int) -> tuple[str, str]:
+        """Return a word of `agreement` on a net of ours, "" if nothing was measured, and both numbers in words."""
+        cell = self.ours.get(seed)
+        under = self.attack if math.isnan(self.epsilon) else f"{self.attack} at {self.epsilon:g}"
+        if cell is None:
+            return "", f"{under} has not run"
+        margin = max(share_margins(cell.value, cell.n, remainder(cell.n, self.population)))
+        word = agreement(cell.value - self.published, POINTS, half=margin, wide=margin)
+        of = f" of {cell.n:,} images" if word == "inconclusive" else ""
+        return word, f"{100 * cell.value:.1f} %{of} under {under}, {100 * self.published:.1f} % is published"
 
 
 def _compared(numbers: Sequence[Printed], attacks: Sequence[str]) -> Nets:
     """Return which of our nets have all of these; one whose training failed is neither like nor unlike."""
-    seeds = sorted({seed for number in numbers for seed in number.ours})
+    seeds = {seed for number in numbers for seed in number.ours}
     failed = {seed for number in numbers for seed, cell in number.ours.items() if cell.status == "failed"}
-    found = {seed: dict.fromkeys(filter(None, (_unlike(n, seed) for n in numbers))) for seed in seeds}
-    return Nets(
-        frozenset(seed for seed in seeds if seed not in failed and not found[seed]),
-        tuple(f"seed {seed}: {SEPARATOR.join(found[seed])}" for seed in seeds if seed not in failed and found[seed]),
-        tuple(attack for attack in attacks if attack not in {number.attack for number in numbers}),
-    )
-
-
-def _unlike(number: Printed, seed: int) -> str:
-    """Say why a net of ours has not the published accuracy; "" if it has."""
-    cell, published = number.ours.get(seed), number.published
-    under = number.attack if math.isnan(number.epsilon) else f"{number.attack} at {number.epsilon:g}"
-    if cell is None:
-        return f"{under} has not run"
-    if abs(cell.value - published) <= POINTS + SLACK:
-        return ""
-    return f"{100 * cell.value:.1f} % under {under}, {100 * published:.1f} % is published"
+    like, unlike, untold = set(), [], []
+    for seed in sorted(seeds - failed):
+        found = [number.compared(seed) for number in numbers]
+        against = dict.fromkeys(said for word, said in found if word not in ("reproduced", "inconclusive"))
+        unclear = dict.fromkeys(said for word, said in found if word == "inconclusive")
+        if against:
+            unlike.append(f"seed {seed}: {SEPARATOR.join(against)}")
+        elif unclear:
+            untold.append(f"seed {seed}: {SEPARATOR.join(unclear)}")
+        else:
+            like.add(seed)
+    unprinted = tuple(attack for attack in attacks if attack not in {number.attack for number in numbers})
+    return Nets(frozenset(like), tuple(unlike), tuple(untold), unprinted)
 
 
 def decide(pair: Pair, found: Sequence[Difference], nets: Nets | None, population: int | None) -> Verdict:
@@ -288,6 +308,8 @@ def decide(pair: Pair, found: Sequence[Difference], nets: Nets | None, populatio
         return Verdict("not run")
     good = [one for one in found if not one.failed and one.model.seed in nets.like]
     failures = tuple(dict.fromkeys(one.failed for one in found if one.failed))
+    if not good and nets.untold:
+        return Verdict("not comparable", ("too few images to tell what the nets are like", *nets.untold, *nets.unlike))
     if not good:
         return Verdict("not comparable", ("other nets", *nets.unlike)) if nets.unlike else Verdict("failed", failures)
     values, n = [one.value for one in good], min(one.n for one in good)
@@ -297,7 +319,7 @@ def decide(pair: Pair, found: Sequence[Difference], nets: Nets | None, populatio
     known_to = half if math.isnan(spread) else spread
     word = agreement(ours - pair.published, pair.tau, half=known_to, wide=known_to)
     where = {1: ("on our net",), 2: ("on our nets",)}.get(len(good), ())
-    return Verdict(word, (*where, *pair.unequal, *nets.said, *nets.unlike, *failures), ours, known_to, len(good), n)
+    return Verdict(word, (*where, *pair.unequal, *nets.said, *nets.unlike, *nets.untold, *failures), ours, known_to, len(good), n)
 
 
 # ---- the table

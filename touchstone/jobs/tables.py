@@ -72,7 +72,7 @@ def tables(job: TablesJob, files: TableFiles) -> None:
     trained = Trainings.of(map(read_run, files.runs)) if answers.of_trainings(said) else Trainings()
     about = {"near_zero": near_zero_name(job.near_zero.headline) if job.near_zero else "", "reference": job.reference}
     judged = verdicts.verdicts(published, measured.cells, readings=job.readings, worst=worst, caps=caps, **about)
-    nets = paired.matching(published, cells.index(measured.cells), job.match)
+    nets = paired.matching(published, cells.index(measured.cells), job.match, caps)
     found = places(files.records)
     frames = {
         "cells": measured.cells,
