@@ -23,6 +23,7 @@ def test_options_of_a_function_and_of_a_dataclass() -> None:
 @pytest.mark.parametrize(
     ("target", "message"),
     [
+        ("nets.py:Net", "no source file for module 'nets.py'; a module is named without .py: nets"),
         ("touchstone.nowhere:x", "no source file for module 'touchstone.nowhere'"),
         ("touchstone.rng:nothing", "no function or class 'nothing'"),
     ],

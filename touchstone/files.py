@@ -4,6 +4,7 @@ Whoever makes a file leaves its sum: a JSON file holds its own (`write_sealed`),
 with it. Whoever reads one asks `read_sealed` or `verified`, whose errors name the file and the rule that makes it.
 """
 
+import codecs
 import errno
 import hashlib
 import io
@@ -24,6 +25,7 @@ Maker = Rule | Literal["all"]  # `all` leaves what is known of a run as a whole
 OWN_SUM = "own_sha256"  # key of a sealed JSON file: of everything else in it
 # what a text begins with that is no file of numbers -> what it is
 _INSTEAD = {
+    b"<?xml": "an XML text, as a server's refusal is, and not the file: download the file itself",
     b"<": "an HTML page, and not the file: download the file itself",
     b"version https://git-lfs": "a Git LFS pointer, and not the file: run `git lfs pull`, or download the file itself",
 }
@@ -112,7 +114,9 @@ def came_instead(path: Path) -> str:
     """Say what a text is that came in the place of a file of numbers, by its first bytes; "" if it is none known."""
     with path.open("rb") as file:
         start = file.read(64)
-    text = start.lstrip() if b"\0" not in start else b""  # as in the length that safetensors begin with
+    text = (
+        start.removeprefix(codecs.BOM_UTF8).lstrip() if b"\0" not in start else b""
+    )  # as in the length of safetensors
     return next((what for head, what in _INSTEAD.items() if text.startswith(head)), "")
 
 

@@ -245,7 +245,8 @@ def module_path(module: str) -> Path:
         for path in (home / "__init__.py", home.with_suffix(".py")):
             if path.is_file():
                 return path
-    raise SourceError(f"no source file for module {module!r}{meant(module, _modules_here())}")
+    file = f"; a module is named without .py: {module.removesuffix('.py')}" if module.endswith(".py") else ""
+    raise SourceError(f"no source file for module {module!r}{file or meant(module, _modules_here())}")
 
 
 def _modules_here() -> list[str]:

@@ -117,6 +117,14 @@ def test_a_missing_local_directory_is_named(raw: Path, tmp_path: Path, log: Log)
     assert "DIR/MNIST/raw/train-images-idx3-ubyte.gz" in str(caught.value)
 
 
+@pytest.mark.parametrize("inside", ["MNIST", "MNIST/raw"])
+def test_of_a_local_folder_inside_the_right_one_that_is_named(
+    inside: str, mini_mnist: Mini, raw: Path, log: Log
+) -> None:
+    with pytest.raises(FetchError, match=re.escape(f"(the files are below {mini_mnist.root.resolve()}: name that)")):
+        fetch("mnist", {"local": str(mini_mnist.root / inside)}, raw, log=log)
+
+
 @BOTH
 def test_all_missing_local_files_are_named_before_any_is_copied(mini: Mini, raw: Path, log: Log) -> None:
     for file in mini.files[-2:]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from touchstone.data import DATASETS
 from touchstone.models.classifier import Given, build
-from touchstone.models.given import WeightsError, fit_into, read
+from touchstone.models.given import WeightsError, fit_into, read, taken_out
 
 FOREIGN = "toy_nets:foreign"
 
@@ -47,9 +47,12 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
         (STATE, ""),
         ({"epoch": 3, "state_dict": STATE}, ""),
         ({"net": STATE, "ema": net().double().state_dict(), "optimizer": {"state": {}, "lr": 0.1}}, "net"),
+        ({"net": STATE, "ema": {"shadow": net().double().state_dict()}, "step": {0: {"w": torch.zeros(1)}}}, ""),
+        ({"model": {"state_dict": STATE, "epoch": 1}, "optimizer": {"state": {0: {"w": torch.zeros(1)}}}}, ""),
+        ({"net": {"w": torch.zeros(1)}, "ema": {"shadow": STATE, "at": {"w": torch.zeros(1)}}}, "ema.shadow"),
         ({"model": {name: nn.Parameter(v.float()) for name, v in STATE.items() if "num" not in name}, "acc": 0.5}, ""),
     ],
-    ids=["plain", "wrapped", "several", "parameters"],
+    ids=["plain", "wrapped", "several", "outer", "inner", "named-inner", "parameters"],
 )
 def test_a_state_dict_is_found_where_it_is(tmp_path: Path, content: Any, key: str) -> None:
     state = read(*saved(tmp_path, content), "torch", key)
@@ -94,12 +97,28 @@ def test_a_file_saved_on_cuda_is_read_on_the_cpu(tmp_path: Path) -> None:
     assert same(read(*saved(tmp_path, cuda), "torch"), STATE)
 
 
-@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module."])
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "_orig_mod.module.", "model.", "net.encoder."])
 def test_prefixes_of_wrapped_nets_go(prefix: str) -> None:
     made = net()
     nn.init.zeros_(made.fc.weight)
     fit_into(made, {prefix + name: value for name, value in STATE.items()}, "it")
     assert same(made.state_dict(), STATE)
+
+
+def test_a_prefix_that_hides_no_name_of_the_net_stays() -> None:
+    for names in (["conv.weight", "conv.bias"], ["body", "body.conv.weight"], ["a.conv.weight", "b.conv.bias"]):
+        with pytest.raises(WeightsError, match=r"missing: .*bn\.bias"):
+            fit_into(net(), dict.fromkeys(names, torch.zeros(1)), "it")
+
+
+def test_batches_that_an_old_batch_norm_has_not_counted_may_be_missing() -> None:
+    old = {name: value + 1 for name, value in STATE.items() if "num_batches" not in name}
+    made = net()
+    fit_into(made, {f"module.{name}": value for name, value in old.items()}, "it")
+    assert same({name: value for name, value in made.state_dict().items() if name in old}, old)
+    met = dict(STATE) | {"bn.num_batches_tracked": torch.tensor(7)}
+    fit_into(made, met, "it")
+    assert int(made.get_buffer("bn.num_batches_tracked")) == 7
 
 
 class Evil:
@@ -109,6 +128,8 @@ class Evil:
 
 REFUSED: list[tuple[str, Any, str, list[str]]] = [
     ("html", b"\n<!DOCTYPE html><html>...", "torch", ["an HTML page, and not the file: download the file itself"]),
+    ("bom", b"\xef\xbb\xbf<!doctype html>...", "torch", ["an HTML page"]),
+    ("xml", b"<?xml version='1.0'?><Error><Code>AccessDenied", "torch", ["an XML text, as a server's refusal is"]),
     ("lfs", b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "torch", ["Git LFS pointer", "git lfs pull"]),
     ("pickle", {"net": net()}, "torch", ["holds more than tensors", "torch.save(model.state_dict(), file)"]),
     ("evil", pickle.dumps(Evil(), protocol=2), "torch", ["holds more than tensors"]),
@@ -120,6 +141,7 @@ REFUSED: list[tuple[str, Any, str, list[str]]] = [
     ("other-ending", safetensors.torch.save(STATE), "torch", ["a safetensors file", "or say `format: safetensors`"]),
     ("ending", ..., "safetensors", ["a file of torch.save", "or say `format: torch`"]),
     ("list", [1, 2], "torch", ["holds a list, not a mapping of names to tensors"]),
+    ("several", {"x": {"a": STATE, "b": STATE}}, "torch", ["2 mappings of tensors (x.a, x.b): say which by `key`"]),
     ("several", {"a": STATE, "b": STATE}, "torch", ["2 mappings of tensors (a, b): say which by `key`"]),
     ("none", {"epoch": 1}, "torch", ["no mapping of names to tensors: it has epoch (int); save", "net.state_dict()"]),
     ("nothing", {}, "torch", ["no mapping of names to tensors: it has nothing; save"]),
@@ -139,6 +161,15 @@ def test_what_is_no_weights_is_refused(tmp_path: Path, content: Any, form: Any, 
     assert str(path) in str(caught.value)
     assert all(part in str(caught.value) for part in said), caught.value
     assert ("--unsafe-unpickle" in str(caught.value)) is ("holds more than tensors" in str(caught.value))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.*:FutureWarning", "ignore:.*TorchScript.*:UserWarning")
+def test_a_program_is_told_from_a_damaged_file(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    torch.jit.save(torch.jit.script(net()), str(path))
+    with pytest.raises(WeightsError, match="is a TorchScript program, and to read it would be to run it: save the"):
+        read(path, hashlib.sha256(path.read_bytes()).hexdigest(), "torch")
+    assert same(safetensors.torch.load(taken_out(path)), STATE)
 
 
 def test_another_sum_and_another_key_are_said(tmp_path: Path) -> None:

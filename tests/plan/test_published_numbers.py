@@ -85,8 +85,8 @@ SPACES = {"minmax": "normalized", "margin": "whitened", "weightpen": "pixel"}
 # what "tuned" is chosen from: the thesis, section 5.4
 TUNED = {"lr": [0.01, 0.05, 0.1, 0.5, 1.0], "step_size": [1.0, 0.5, 0.2, 0.1, 0.04, 0.02, 0.01]}
 
-# how cited numbers are measured otherwise than the work that repeats them says of its own: GCE's authors climb GCE's loss,
-# by a toolbox whose BIM has another step
+# how cited numbers are measured otherwise than the work that repeats them says of its own: GCE's authors climb GCE's
+# loss, by a toolbox whose BIM has another step
 CHEN = "Chen et al. (2019)"
 CITED = Counter({(CHEN, "loss is own"): 24, (CHEN, "step_size=0.01 is printed, not 0.05"): 6})
 

@@ -59,7 +59,11 @@ def options(parser: argparse.ArgumentParser) -> None:
     add("--model", required=True, help="FILE.py:NAME or module:NAME (a class, or a function that makes the net), "
         "torchvision:NAME, timm:NAME, or one of `touchstone ls models`")  # fmt: skip
     add("--weights", required=True, type=Path, help="of the net: safetensors, or a state_dict of torch.save")
-    add("--key", default="", help="entry of that file which holds the state_dict, where it holds several")
+    add(
+        "--key",
+        default="",
+        help="entry of that file which holds the state_dict, where it holds several: ema, or ema.model",
+    )
     add("--unsafe-unpickle", action="store_true", help="run what a file of whole pickled objects says to run; the "
         "weights are taken out of it once, and kept beside the study")  # fmt: skip
     add("--dataset", help=f"{', '.join(DATASETS)}; or a name for data of your own")

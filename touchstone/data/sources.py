@@ -9,7 +9,7 @@ import shutil
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from pathlib import Path
 from typing import IO
@@ -102,7 +102,7 @@ def _fetch_local(name: str, place: str, files: Files, raw_dir: Path, log: Log) -
     absent = [str(directory / file.path) for file, form in forms.items() if form is None]
     if absent:
         what = f"no file {', '.join(absent)}" if directory.is_dir() else f"no directory {directory}"
-        raise FetchError(f"{what}; {_advice(name)}")
+        raise FetchError(f"{what}{_above(directory, forms)}; {_advice(name)}")
     for file, form in forms.items():
         origin = directory / form.path
         if problem := sum_problem(origin, form):
@@ -110,6 +110,14 @@ def _fetch_local(name: str, place: str, files: Files, raw_dir: Path, log: Log) -
         with origin.open("rb") as stream:
             _store(stream, raw_dir / file.path, file, str(origin), pack=form != file)
         log(f"{name}: copied {origin}")
+
+
+def _above(directory: Path, files: Iterable[RawFile]) -> str:
+    """Say that a folder above is meant, where the files lie in it; "" if they do not."""
+    for above in directory.resolve().parents:
+        if all(file.form_in(above) for file in files):
+            return f" (the files are below {above}: name that)"
+    return ""
 
 
 def _fetch_mirror(name: str, place: str, files: Files, raw_dir: Path, log: Log) -> None:

@@ -319,7 +319,9 @@ def decide(pair: Pair, found: Sequence[Difference], nets: Nets | None, populatio
     known_to = half if math.isnan(spread) else spread
     word = agreement(ours - pair.published, pair.tau, half=known_to, wide=known_to)
     where = {1: ("on our net",), 2: ("on our nets",)}.get(len(good), ())
-    return Verdict(word, (*where, *pair.unequal, *nets.said, *nets.unlike, *nets.untold, *failures), ours, known_to, len(good), n)
+    return Verdict(
+        word, (*where, *pair.unequal, *nets.said, *nets.unlike, *nets.untold, *failures), ours, known_to, len(good), n
+    )
 
 
 # ---- the table

@@ -2,9 +2,10 @@
 
 import hashlib
 import pickle
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeGuard
 
 import safetensors
 import safetensors.torch
@@ -15,7 +16,7 @@ from touchstone.files import came_instead
 from touchstone.registry import find_code, readable
 
 State = dict[str, Tensor]  # name -> tensor
-PREFIXES = ("module.", "_orig_mod.")  # of all names, where a DataParallel or a compiled net was saved
+COUNTED = "num_batches_tracked"  # by a batch norm since PyTorch 0.4.1; read where it averages over all batches alone
 Form = Literal["safetensors", "torch"]
 
 OF_TORCH = (b"PK\x03\x04", b"\x80")  # what torch.save begins with: a zip, and earlier a pickle
@@ -36,8 +37,8 @@ def read(path: Path, sha256: str, form: Form, key: str = "", *, says: str = "`ke
         path: of the file.
         sha256: that it must have.
         form: how it is written: "safetensors", or "torch" by torch.save.
-        key: under which entry of the file the state_dict is; "" if it is the whole of it, or its only mapping of
-            tensors.
+        key: under which entry of the file the state_dict is, "outer.inner" for one in another; "" if it is the whole of
+            it, or its only mapping of tensors, or the only one that is in no other.
         says: what the user calls `key`.
 
     Raises:
@@ -127,17 +128,25 @@ def _start(path: Path) -> bytes:
         return file.read(16)
 
 
+def _is_script(path: Path) -> bool:
+    """Say whether a file is what torch.jit.save writes."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
 def _refused(path: Path, error: Exception) -> str:
     start = _start(path)
     if not start:
         return "is empty"
     if not start.startswith(OF_TORCH):
         return f"is no file of torch.save: it begins with {start!r}"
-    if isinstance(error, pickle.UnpicklingError):
+    if _is_script(path) or isinstance(error, pickle.UnpicklingError):
+        holds = "is a TorchScript program" if _is_script(path) else "holds more than tensors and plain values"
         return (
-            "holds more than tensors and plain values, and to read it would be to run it: save the weights alone, "
-            "torch.save(model.state_dict(), file), or as safetensors; `touchstone evaluate --unsafe-unpickle` runs it "
-            "once, if you trust it"
+            f"{holds}, and to read it would be to run it: save the weights alone, torch.save(model.state_dict(), "
+            "file), or as safetensors; `touchstone evaluate --unsafe-unpickle` runs it once, if you trust it"
         )
     return f"is no whole file of torch.save: {_first_line(error)}"
 
@@ -153,7 +162,7 @@ def _state(path: Path, content: object, key: str, says: str) -> State:
     """Return the mapping of tensors in what a file holds; the user calls `key` what `says` says."""
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a mapping of names to tensors")
-    inside = {str(name): value for name, value in content.items() if _is_state(value)}
+    inside = _states(content)
     if key:
         if key not in inside:
             there = (
@@ -166,9 +175,22 @@ def _state(path: Path, content: object, key: str, says: str) -> State:
     if not inside:
         how = "save them alone, torch.save(net.state_dict(), file)"
         raise WeightsError(f"{path} holds no mapping of names to tensors: it has {_entries(content)}; {how}")
+    outer = min(name.count(".") for name in inside)
+    inside = {name: value for name, value in inside.items() if name.count(".") == outer}
     if len(inside) > 1:
         raise WeightsError(f"{path} holds {len(inside)} mappings of tensors ({', '.join(inside)}): say which by {says}")
     return dict(*inside.values())
+
+
+def _states(content: Mapping[object, object]) -> dict[str, Mapping[str, Tensor]]:
+    """Return every mapping of tensors in the entries of a file, by its names with dots between them."""
+    found: dict[str, Mapping[str, Tensor]] = {}
+    for name, value in content.items():
+        if _is_state(value):
+            found[str(name)] = value
+        elif isinstance(value, Mapping) and isinstance(name, str):  # an optimizer's are numbered
+            found |= {f"{name}.{inner}": state for inner, state in _states(value).items()}
+    return found
 
 
 def _entries(content: Mapping[object, object]) -> str:
@@ -183,7 +205,7 @@ def _first(texts: Sequence[str]) -> str:
     return ", ".join([*texts[:SHOWN], *more])
 
 
-def _is_state(value: object) -> bool:
+def _is_state(value: object) -> TypeGuard[Mapping[str, Tensor]]:
     """Say whether something maps names to tensors."""
     if not isinstance(value, Mapping) or not value:
         return False
@@ -191,39 +213,48 @@ def _is_state(value: object) -> bool:
 
 
 def fit_into(net: nn.Module, state: Mapping[str, Tensor], whose: str) -> None:
-    """Copy tensors into a net of the same names and shapes; a prefix that all names have and the net has not, goes.
+    """Copy tensors into a net of the same names and shapes.
+
+    What stands before all of their names goes if the net has no such names: `module.` of a DataParallel, `_orig_mod.`
+    of a compiled net, or what a trainer calls its net. The batches that a batch norm has met may be missing.
 
     Raises:
         WeightsError: listing the names that are missing, not expected, of another shape, or no floating-point numbers
             where the net's are; `whose` they are.
     """
     wanted = net.state_dict()
-    state = _without_prefixes(state, wanted)
+    counted = {name: value for name, value in wanted.items() if name.rpartition(".")[2] == COUNTED}
+    given = _without_prefix(state, wanted)
+    state = counted | given
     shared = [(name, state[name], wanted[name]) for name in sorted(wanted.keys() & state.keys())]
     problems = {
         "missing": sorted(wanted.keys() - state.keys()),
         "not expected": sorted(state.keys() - wanted.keys()),
         "of another shape": [
-            f"{name} is {tuple(given.shape)} instead of {tuple(ours.shape)}"
-            for name, given, ours in shared
-            if given.shape != ours.shape
+            f"{name} is {tuple(theirs.shape)} instead of {tuple(ours.shape)}"
+            for name, theirs, ours in shared
+            if theirs.shape != ours.shape
         ],
         "of another type": [  # those of a quantized net, say
-            f"{name} is {given.dtype} instead of {ours.dtype}"
-            for name, given, ours in shared
-            if ours.is_floating_point() and not given.is_floating_point()
+            f"{name} is {theirs.dtype} instead of {ours.dtype}"
+            for name, theirs, ours in shared
+            if ours.is_floating_point() and not theirs.is_floating_point()
         ],
     }
     if any(problems.values()):
         text = "; ".join(f"{what}: {_first(names)}" for what, names in problems.items() if names)
-        if not shared:
+        if not wanted.keys() & given.keys():
             text += "; no name is in both: are these weights of this net?"
         raise WeightsError(f"{whose} does not fit {type(net).__name__}: {text}")
     net.load_state_dict(dict(state))
 
 
-def _without_prefixes(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    for prefix in PREFIXES:
-        if all(name.startswith(prefix) for name in state) and not all(name.startswith(prefix) for name in wanted):
-            return _without_prefixes({name.removeprefix(prefix): value for name, value in state.items()}, wanted)
-    return state
+def _without_prefix(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors without what stands before all of their names, if some are the net's then; else as they are."""
+    names = {name: name for name in state}
+    while not wanted.keys() & names.keys():
+        heads = {name.partition(".")[:2] for name in names}
+        if len(heads) != 1 or (head := "".join(*heads)) in names:  # several, or nothing would be left of a name
+            return dict(state)
+        names = {name.removeprefix(head): old for name, old in names.items()}
+    return {name: state[old] for name, old in names.items()}
