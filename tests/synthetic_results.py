@@ -217,7 +217,9 @@ def _paired() -> pd.DataFrame:
         ("t1-minmax-pgd", "coded", "minmax-coded", "reproduced"),
     ):
         row = ROW | {"id": name, "cell_defense": defense, "cell_epsilon": 0.3, "low": 0.5, "high": 0.5}
-        pair = paired.Pair(Claim.of(row | {"cell_model": MODEL}, reading), "fgsm-linf", published=-0.2)
+        pair = paired.Pair(
+            Claim.of(row | {"cell_model": MODEL}, reading), "fgsm-linf", published=-0.2, norm=row["norm"]
+        )
         found.append((pair, paired.Verdict(word, ("on our net",), -0.19, 0.01, 1, 300), ("steps 3 of 40",)))
     return paired.table(found)
 

@@ -31,7 +31,7 @@ def pair(metric: str = "accuracy", epsilon: float = 0.3, value: float = 0.50, **
     row = ROW | {f"cell_{slot}": word for slot, word in PLACE._replace(metric=metric)._asdict().items()}
     row |= {"cell_epsilon": epsilon, "unit": unit, "low": value * UNITS[unit], "high": value * UNITS[unit]}
     claim = Claim.of(row | changes.pop("claim", {}), "headline")
-    return Pair(**{"claim": claim, "against": "pgd40-linf", "published": 0.20} | changes)
+    return Pair(**{"claim": claim, "against": "pgd40-linf", "published": 0.20, "norm": "l2"} | changes)
 
 
 PAIR = pair(unit="percent", published=0.10)
@@ -204,10 +204,10 @@ def test_a_net_is_like_the_published_one_to_two_points(tmp_path: Path) -> None:
     clean = {"attack": "clean", "norm": "none", "space": "", "epsilon": math.nan}
     numbers = [cell(0.98, **clean), cell(0.99, seed=1, **clean), cell(0.52, seed=0), cell(0.53, seed=1)]
     index = cells.index(pd.DataFrame(numbers))
-    both = paired.matching(claims, index, ["clean", "pgd40-linf"], {})
+    both = paired.like(paired.matching(claims, index, ["clean", "pgd40-linf"], {}), PAIR)
     unlike = "seed 1: 53.0 % under pgd40-linf at 0.3, 50.0 % is published"
-    assert both == {("mnist", "lenet", "std"): Nets(frozenset({0}), (unlike,))}
-    assert paired.matching(claims, index, ["clean"], {})["mnist", "lenet", "std"] == Nets(frozenset({0, 1}))
+    assert both == Nets(frozenset({0}), (unlike,))
+    assert paired.like(paired.matching(claims, index, ["clean"], {}), PAIR) == Nets(frozenset({0, 1}))
     assert paired.matching(claims, index, ["cw-l2"], {}) == {}
 
 
@@ -226,7 +226,25 @@ def test_few_images_do_not_tell_what_a_net_is_like(ours: float, n: int, nets: Ne
     claims = load(tmp_path, ROW | {"value": "0.50"})
     index = cells.index(pd.DataFrame([cell(ours, n=n)]))
     sizes = {(*PLACE[:3], "pgd40-linf"): Caps(population=1000)}
-    assert paired.matching(claims, index, ["pgd40-linf"], sizes) == {("mnist", "lenet", "std"): nets}
+    assert paired.like(paired.matching(claims, index, ["pgd40-linf"], sizes), PAIR) == nets
+
+
+def test_a_pair_at_a_radius_asks_for_the_accuracy_at_that_radius(tmp_path: Path) -> None:
+    printed = ROW | {"attack": "clean", "norm": "none", "epsilon": "", "cell_attack": "clean", "cell_epsilon": ""}
+    robust = [ROW | {"id": f"e{n}", "value": "0.50", "epsilon": f"0.{n}", "cell_epsilon": f"0.{n}"} for n in (2, 3)]
+    claims = load(tmp_path, printed | {"value": "0.985"}, *robust)
+    clean = {"attack": "clean", "norm": "none", "space": "", "epsilon": math.nan}
+    ours = [cell(0.98, **clean), cell(0.51, epsilon=0.2), cell(0.10, epsilon=0.3)]
+    accuracies = paired.matching(claims, cells.index(pd.DataFrame(ours)), ["clean", "pgd40-linf"], {})
+    for same, norm, epsilon in [(True, "linf", 0.2), (False, "linf", 0.3), (False, "linf", 0.25), (False, "l2", 0.2)]:
+        nets = paired.like(accuracies, pair(epsilon=epsilon, norm=norm))
+        assert nets is not None
+        assert bool(nets.like) is same, (norm, epsilon)
+    assert paired.like(accuracies, pair(epsilon=0.2, norm="linf", claim={"cell_defense": "adv"})) is None
+    off = paired.matching(
+        claims, cells.index(pd.DataFrame([cell(0.9, **clean), *ours[1:]])), ["clean", "pgd40-linf"], {}
+    )
+    assert not off["mnist", "lenet", "std"].nets(pair(epsilon=0.2, norm="linf")).like, "clean too"
 
 
 def test_nets_that_too_few_images_tell_of_are_not_other_nets() -> None:
@@ -240,14 +258,16 @@ def test_nets_that_too_few_images_tell_of_are_not_other_nets() -> None:
 def test_a_number_whose_place_in_print_is_uncertain_tells_nothing_of_a_net(tmp_path: Path) -> None:
     claims = load(tmp_path, ROW | {"value": "0.50"}, ROW | {"id": "b", "value": "0.90", "certainty": "uncertain"})
     index = cells.index(pd.DataFrame([cell(0.50)]))
-    assert paired.matching(claims, index, ["pgd40-linf"], {})["mnist", "lenet", "std"] == Nets(frozenset({0}))
+    assert paired.matching(claims, index, ["pgd40-linf"], {})["mnist", "lenet", "std"].nets(PAIR) == Nets(
+        frozenset({0})
+    )
 
 
 def test_a_net_of_which_a_robust_accuracy_is_not_printed_says_so(tmp_path: Path) -> None:
     printed = ROW | {"attack": "clean", "norm": "none", "epsilon": "", "cell_attack": "clean", "cell_epsilon": ""}
     claims = load(tmp_path, printed | {"value": "0.985"})
     numbers = cells.index(pd.DataFrame([cell(0.98, attack="clean", norm="none", space="", epsilon=math.nan)]))
-    nets = paired.matching(claims, numbers, ["clean", "pgd40-linf"], {})["mnist", "lenet", "std"]
+    nets = paired.matching(claims, numbers, ["clean", "pgd40-linf"], {})["mnist", "lenet", "std"].nets(PAIR)
     assert nets == Nets(frozenset({0}), unprinted=("pgd40-linf",))
     said = paired.decide(PAIR, [net(0.11)], nets, None)
     assert said.why == ("on our net", "no accuracy of the net under pgd40-linf is printed")
@@ -259,7 +279,7 @@ def test_a_net_that_was_not_asked_all_is_not_like_the_published_one(tmp_path: Pa
     clean = {"attack": "clean", "norm": "none", "space": "", "epsilon": math.nan}
     index = cells.index(pd.DataFrame([cell(0.98, **clean), cell(0.98, seed=1, **clean), cell(0.51, seed=1)]))
     both = paired.matching(claims, index, ["clean", "pgd40-linf"], {})
-    assert both["mnist", "lenet", "std"] == Nets(frozenset({1}), ("seed 0: pgd40-linf at 0.3 has not run",))
+    assert both["mnist", "lenet", "std"].nets(PAIR) == Nets(frozenset({1}), ("seed 0: pgd40-linf at 0.3 has not run",))
 
 
 def test_a_net_whose_training_failed_is_neither(tmp_path: Path) -> None:
@@ -268,7 +288,9 @@ def test_a_net_whose_training_failed_is_neither(tmp_path: Path) -> None:
     broken = cell(
         math.nan, attack="clean", norm="none", space="", epsilon=math.nan, status="failed", reason="loss is nan"
     )
-    nets = paired.matching(claims, cells.index(pd.DataFrame([broken])), ["clean"], {})["mnist", "lenet", "std"]
+    nets = paired.matching(claims, cells.index(pd.DataFrame([broken])), ["clean"], {})["mnist", "lenet", "std"].nets(
+        PAIR
+    )
     assert nets == Nets()
     said = paired.decide(PAIR, [net(math.nan, failed="loss is nan")], nets, None)
     assert (said.word, said.why) == ("failed", ("loss is nan",))

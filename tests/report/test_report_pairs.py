@@ -41,7 +41,7 @@ def pair(name: str, place: tuple[str, ...], against: str, reading: str = "headli
     given = {"epsilon": math.nan, "published": 0.019, "unit": "x1e-1"} | changes
     row = ROW | {f"cell_{slot}": word for slot, word in zip(Place._fields, place, strict=True)} | {"id": name}
     row |= {"cell_epsilon": given["epsilon"], "unit": given["unit"], "low": 3.0, "high": 3.0}
-    return Pair(Claim.of(row, reading), against, given["published"])
+    return Pair(Claim.of(row, reading), against, given["published"], row["norm"])
 
 
 def material(folder: Path, *rows: tuple[Pair, Verdict, tuple[str, ...]]) -> Material:

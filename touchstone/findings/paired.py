@@ -37,12 +37,14 @@ class Pair:
         claim: the first number.
         against: the attack of the second one, at the same radius and of the same metric.
         published: the first minus the second, in our unit.
+        norm: of the attacks.
         restarts: as they are printed beside the two, "" where none is.
     """
 
     claim: Claim
     against: str
     published: float
+    norm: str
     restarts: tuple[str, str] = ("", "")
 
     @property
@@ -118,7 +120,7 @@ def pairs(claims: pd.DataFrame, readings: Readings) -> list[Pair]:
         if row["against"]:
             claim, second = Claim.of(row, row["reading"]), seconds[row["id"]]
             published = claim.measured[0] - Claim.of(second, HEADLINE).measured[0]
-            found.append(Pair(claim, row["against"], published, (restarts(row), restarts(second))))
+            found.append(Pair(claim, row["against"], published, row["norm"], (restarts(row), restarts(second))))
     return found
 
 
@@ -220,10 +222,8 @@ class Nets:
 
 def matching(
     claims: pd.DataFrame, numbers: Index, attacks: Sequence[str], caps: Mapping[Cut, Caps]
-) -> dict[tuple[str, str, str], Nets]:
-    """Compare our nets with the published accuracies of their own.
-
-    On a part of the images a net is like the published one, or not, where sampling leaves no doubt of it.
+) -> dict[tuple[str, str, str], "Accuracies"]:
+    """Put the published accuracies of the nets beside those of ours.
 
     Args:
         claims: as `claims.load` returns them; those whose place in print is uncertain tell nothing of a net.
@@ -232,25 +232,28 @@ def matching(
         caps: of how many images each number is about.
 
     Returns:
-        (dataset, model, defense) -> nets; those of which no such accuracy is printed are not there.
+        By (dataset, model, defense); nets of which no such accuracy is printed are not there.
     """
     about = (claims["cell_metric"] == "accuracy") & claims["cell_attack"].isin(attacks)
     rows = claims[about & (claims["certainty"] != "uncertain")].to_dict("records")
     nets: dict[tuple[str, str, str], list[Printed]] = defaultdict(list)
-    for claim in (Claim.of(row, HEADLINE) for row in rows):
+    for row in rows:
+        claim = Claim.of(row, HEADLINE)
         ours = {cell.seed: cell for cell in at(numbers, claim.place, claim.epsilon)}
         population = caps.get(claim.place[:4], Caps()).population
-        nets[claim.place[:3]].append(Printed(claim.place.attack, claim.epsilon, claim.measured[0], ours, population))
-    return {net: _compared(found, attacks) for net, found in nets.items()}
+        found = Printed(claim.place.attack, row["norm"], claim.epsilon, claim.measured[0], ours, population)
+        nets[claim.place[:3]].append(found)
+    return {net: Accuracies(tuple(found), tuple(attacks)) for net, found in nets.items()}
 
 
 class Printed(NamedTuple):
-    """An accuracy of a published net under an attack at a radius, nan without one, and those of ours by seed.
+    """An accuracy of a published net under an attack in a norm at a radius, nan without one, and those of ours by seed.
 
     `population`: how many images it is about; None if no more than ours.
     """
 
     attack: str
+    norm: str
     epsilon: float
     published: float
     ours: Mapping[int, Cell]
@@ -268,23 +271,48 @@ class Printed(NamedTuple):
         return word, f"{100 * cell.value:.1f} %{of} under {under}, {100 * self.published:.1f} % is published"
 
 
-def _compared(numbers: Sequence[Printed], attacks: Sequence[str]) -> Nets:
-    """Return which of our nets have all of these; one whose training failed is neither like nor unlike."""
-    seeds = {seed for number in numbers for seed in number.ours}
-    failed = {seed for number in numbers for seed, cell in number.ours.items() if cell.status == "failed"}
-    like, unlike, untold = set(), [], []
-    for seed in sorted(seeds - failed):
-        found = [number.compared(seed) for number in numbers]
-        against = dict.fromkeys(said for word, said in found if word not in ("reproduced", "inconclusive"))
-        unclear = dict.fromkeys(said for word, said in found if word == "inconclusive")
-        if against:
-            unlike.append(f"seed {seed}: {SEPARATOR.join(against)}")
-        elif unclear:
-            untold.append(f"seed {seed}: {SEPARATOR.join(unclear)}")
-        else:
-            like.add(seed)
-    unprinted = tuple(attack for attack in attacks if attack not in {number.attack for number in numbers})
-    return Nets(frozenset(like), tuple(unlike), tuple(untold), unprinted)
+@dataclass(frozen=True)
+class Accuracies:
+    """The accuracies of a published net under the attacks by which it is told, and those of ours."""
+
+    numbers: tuple[Printed, ...]
+    attacks: tuple[str, ...]
+
+    def nets(self, pair: Pair) -> Nets:
+        """Return which of our nets are like the published one, as far as it matters to a pair.
+
+        They have all of the accuracies; for a pair at a radius the clean ones, and those in its norm at that radius, if
+        any is printed. On a part of the images a net is like the published one, or not, where sampling leaves no doubt
+        of it. One whose training failed is neither.
+        """
+        near = [one for one in self.numbers if one.norm == pair.norm and same_radius(one.epsilon, pair.claim.epsilon)]
+        asked = [*(one for one in self.numbers if math.isnan(one.epsilon)), *near] if near else self.numbers
+        seeds = {seed for number in asked for seed in number.ours}
+        failed = {seed for number in asked for seed, cell in number.ours.items() if cell.status == "failed"}
+        like, unlike, untold = set(), [], []
+        for seed in sorted(seeds - failed):
+            found = [number.compared(seed) for number in asked]
+            against = dict.fromkeys(said for word, said in found if word not in ("reproduced", "inconclusive"))
+            unclear = dict.fromkeys(said for word, said in found if word == "inconclusive")
+            if against:
+                unlike.append(f"seed {seed}: {SEPARATOR.join(against)}")
+            elif unclear:
+                untold.append(f"seed {seed}: {SEPARATOR.join(unclear)}")
+            else:
+                like.add(seed)
+        unprinted = tuple(attack for attack in self.attacks if attack not in {one.attack for one in self.numbers})
+        return Nets(frozenset(like), tuple(unlike), tuple(untold), unprinted)
+
+
+def like(accuracies: Mapping[tuple[str, str, str], Accuracies], pair: Pair) -> Nets | None:
+    """Return which of our nets are like the one of a pair; None where nothing published says so.
+
+    Args:
+        accuracies: as `matching` returns them.
+        pair: what is published.
+    """
+    net = accuracies.get(pair.place[:3])
+    return net.nets(pair) if net else None
 
 
 def decide(pair: Pair, found: Sequence[Difference], nets: Nets | None, population: int | None) -> Verdict:

@@ -72,7 +72,7 @@ def tables(job: TablesJob, files: TableFiles) -> None:
     trained = Trainings.of(map(read_run, files.runs)) if answers.of_trainings(said) else Trainings()
     about = {"near_zero": near_zero_name(job.near_zero.headline) if job.near_zero else "", "reference": job.reference}
     judged = verdicts.verdicts(published, measured.cells, readings=job.readings, worst=worst, caps=caps, **about)
-    nets = paired.matching(published, cells.index(measured.cells), job.match, caps)
+    accuracies = paired.matching(published, cells.index(measured.cells), job.match, caps)
     found = places(files.records)
     frames = {
         "cells": measured.cells,
@@ -90,7 +90,7 @@ def tables(job: TablesJob, files: TableFiles) -> None:
         "paired": paired.table(
             (
                 pair,
-                paired.decide(pair, found, nets.get(pair.place[:3]), caps.get(pair.place[:4], Caps()).population),
+                paired.decide(pair, found, paired.like(accuracies, pair), _population(caps, pair)),
                 paired.cut_short(pair, caps),
             )
             for pair, found in measured.pairs.items()
@@ -122,6 +122,10 @@ def _measure(job: TablesJob, files: TableFiles, pairs: Iterable[paired.Pair], sa
             apart[pair].append(found)
         samples |= of_samples(batch, sampled)
     return Numbers(cells.table(numbers), flags.table(flagged), members.table(suites), apart, Samples(samples))
+
+
+def _population(caps: Mapping[Cut, Caps], pair: paired.Pair) -> int | None:
+    return caps.get(pair.place[:4], Caps()).population
 
 
 def _sizes(prepared: Iterable[Path]) -> dict[str, int]:
