@@ -68,7 +68,18 @@ def test_a_study_of_the_user_s_own_stands_apart_and_one_that_is_broken_is_named(
     (mine / "study.yaml").write_text("fn: :Net: x")
     *_, last = ls.studies()
     assert last[:2] == ("studies-own/abc", "?")
-    assert "studies-own/abc/study.yaml" in last[2]
+    assert "studies-own/abc/study.yaml" in last[-1]
+
+
+def test_a_study_says_what_becomes_of_its_numbers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    head, *lines = (line[:-1] for line in ls.studies())
+    assert head == ("study", "numbers", "measured", "cited", "out of scope")
+    assert [line for line in lines if line[0] in ("pcloss", "weightpen")] == [
+        ("pcloss", "410", "374", "26", "36"),
+        ("weightpen", "61", "52", "14", "2"),
+    ]
+    assert sum(int(line[1]) for line in lines) == 1326
 
 
 def test_every_work_has_its_year(root: Path) -> None:

@@ -21,6 +21,9 @@ from touchstone.study import claims
 from touchstone.study.config import ConfigError, read
 
 Lines = Iterator[tuple[str, ...]]
+# of the published numbers: those that an experiment measures again, that the work takes from others, and that none can
+# or need give; a cited one may be measured again too
+COUNTED = {"measured": "cell_model", "cited": "cited", "out of scope": "out_of_scope"}
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -38,23 +41,24 @@ def run(arguments: argparse.Namespace) -> str:
 
 
 def studies() -> Lines:
-    """Yield a line per study of the checkout, with how many published numbers it has."""
+    """Yield a line per study of the checkout, with how many published numbers it has, and what becomes of them."""
     found = paths.studies(Path())
     if not found:
         raise ConfigError([f"{paths.STUDIES}: there are no studies here; start it in a checkout"])
     own = {name for name, files in found.items() if files == paths.own_study(name)}
-    yield ("study", "numbers", "source")
+    yield ("study", "numbers", *COUNTED, "source")
     for name in sorted(found, key=lambda name: name in own):  # those of papers first
         yield (str(paths.OWN_STUDIES / name) if name in own else name, *_study(found[name]))
 
 
-def _study(files: StudyFiles) -> tuple[str, str]:
+def _study(files: StudyFiles) -> tuple[str, ...]:
     """Return how many numbers a study has and its source; what is wrong with one that cannot be read."""
     try:
-        sheet = claims.read(files.claims)
-        return (str(len(sheet.rows) if sheet else 0), str(read(files.definition)[0].get("citation", "")))
+        sheet, source = claims.read(files.claims), str(read(files.definition)[0].get("citation", ""))
     except ConfigError as error:
-        return ("?", error.problems[0])
+        return ("?", *("?" for _ in COUNTED), error.problems[0])
+    rows = [row for _, row in sheet.rows] if sheet else []
+    return (str(len(rows)), *(str(sum(bool(row.get(column)) for row in rows)) for column in COUNTED.values()), source)
 
 
 def datasets() -> Lines:
