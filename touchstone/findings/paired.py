@@ -9,6 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -246,7 +247,8 @@ def matching(
     return {net: Accuracies(tuple(found), tuple(attacks)) for net, found in nets.items()}
 
 
-class Printed(NamedTuple):
+@dataclass(frozen=True)
+class Printed:
     """An accuracy of a published net under an attack in a norm at a radius, nan without one, and those of ours by seed.
 
     `population`: how many images it is about; None if no more than ours.
@@ -259,16 +261,30 @@ class Printed(NamedTuple):
     ours: Mapping[int, Cell]
     population: int | None
 
+    @property
+    def under(self) -> str:
+        """What a net stands under."""
+        return self.attack if math.isnan(self.epsilon) else f"{self.attack} at {self.epsilon:g}"
+
+    @cached_property
+    def failed(self) -> set[int]:
+        """The seeds of which there is no number to compare."""
+        return {seed for seed, cell in self.ours.items() if cell.status == "failed"}
+
+    @cached_property
+    def _answers(self) -> dict[int, tuple[str, str]]:
+        """What `compared` says of the others; every pair on a net asks for it."""
+        return {seed: self._compared(cell) for seed, cell in self.ours.items() if seed not in self.failed}
+
     def compared(self, seed: int) -> tuple[str, str]:
         """Return a word of `agreement` on a net of ours, "" if nothing was measured, and both numbers in words."""
-        cell = self.ours.get(seed)
-        under = self.attack if math.isnan(self.epsilon) else f"{self.attack} at {self.epsilon:g}"
-        if cell is None:
-            return "", f"{under} has not run"
+        return self._answers.get(seed, ("", f"{self.under} has not run"))
+
+    def _compared(self, cell: Cell) -> tuple[str, str]:
         margin = max(share_margins(cell.value, cell.n, remainder(cell.n, self.population)))
         word = agreement(cell.value - self.published, POINTS, half=margin, wide=margin)
         of = f" of {cell.n:,} images" if word == "inconclusive" else ""
-        return word, f"{100 * cell.value:.1f} %{of} under {under}, {100 * self.published:.1f} % is published"
+        return word, f"{100 * cell.value:.1f} %{of} under {self.under}, {100 * self.published:.1f} % is published"
 
 
 @dataclass(frozen=True)
@@ -288,7 +304,7 @@ class Accuracies:
         near = [one for one in self.numbers if one.norm == pair.norm and same_radius(one.epsilon, pair.claim.epsilon)]
         asked = [*(one for one in self.numbers if math.isnan(one.epsilon)), *near] if near else self.numbers
         seeds = {seed for number in asked for seed in number.ours}
-        failed = {seed for number in asked for seed, cell in number.ours.items() if cell.status == "failed"}
+        failed = {seed for number in asked for seed in number.failed}
         like, unlike, untold = set(), [], []
         for seed in sorted(seeds - failed):
             found = [number.compared(seed) for number in asked]

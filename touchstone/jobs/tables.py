@@ -90,7 +90,7 @@ def tables(job: TablesJob, files: TableFiles) -> None:
         "paired": paired.table(
             (
                 pair,
-                paired.decide(pair, found, paired.like(accuracies, pair), _population(caps, pair)),
+                paired.decide(pair, found, paired.like(accuracies, pair), caps.get(pair.place[:4], Caps()).population),
                 paired.cut_short(pair, caps),
             )
             for pair, found in measured.pairs.items()
@@ -122,10 +122,6 @@ def _measure(job: TablesJob, files: TableFiles, pairs: Iterable[paired.Pair], sa
             apart[pair].append(found)
         samples |= of_samples(batch, sampled)
     return Numbers(cells.table(numbers), flags.table(flagged), members.table(suites), apart, Samples(samples))
-
-
-def _population(caps: Mapping[Cut, Caps], pair: paired.Pair) -> int | None:
-    return caps.get(pair.place[:4], Caps()).population
 
 
 def _sizes(prepared: Iterable[Path]) -> dict[str, int]:

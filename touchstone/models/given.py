@@ -142,8 +142,9 @@ def _refused(path: Path, error: Exception) -> str:
         return "is empty"
     if not start.startswith(OF_TORCH):
         return f"is no file of torch.save: it begins with {start!r}"
-    if _is_script(path) or isinstance(error, pickle.UnpicklingError):
-        holds = "is a TorchScript program" if _is_script(path) else "holds more than tensors and plain values"
+    script = _is_script(path)
+    if script or isinstance(error, pickle.UnpicklingError):
+        holds = "is a TorchScript program" if script else "holds more than tensors and plain values"
         return (
             f"{holds}, and to read it would be to run it: save the weights alone, torch.save(model.state_dict(), "
             "file), or as safetensors; `touchstone evaluate --unsafe-unpickle` runs it once, if you trust it"
