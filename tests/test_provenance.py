@@ -7,7 +7,7 @@ import pytest
 
 from touchstone import provenance
 from touchstone.files import DamagedError, write_sealed
-from touchstone.paths import Results
+from touchstone.paths import Results, attempt_beside
 
 
 @pytest.fixture
@@ -140,7 +140,18 @@ def test_record_adds_up_the_jobs(tmp_path: Path) -> None:
         provenance.record(results, "")
     assert record["job_seconds"] == {"train": 4.0}
     assert record["seconds"] == 4
+    assert record["broken_off"] == 0
     assert record["command"] == "snakemake --cores all"
+
+
+def test_attempts_that_were_broken_off_are_counted_for_their_seconds_are_not(tmp_path: Path) -> None:
+    results = Results(tmp_path)
+    results.benchmark("train", "a").parent.mkdir(parents=True)
+    results.benchmark("train", "a").write_text("s\th:m:s\n1.5\t0:00:01\n")
+    results.log("train").parent.mkdir(parents=True)
+    for job, attempt in (("a", 1), ("a", 2), ("still running", 1)):
+        attempt_beside(results.log("train", job), attempt).touch()
+    assert provenance.record(results, "")["broken_off"] == 2
 
 
 @pytest.mark.parametrize("content", [b"", b"s\th:m:s\n", b"s\th:m:s\n\xff\t0:00:01\n", b"s\th:m:s\n-\t-\n"])

@@ -3,6 +3,7 @@
 Names may be wildcards ("{dataset}"), so that rules and jobs use the same functions. Paths are relative to the checkout.
 """
 
+import itertools
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -431,6 +432,11 @@ class Results:
     def machine(self, job: str) -> Path:
         """Return the file that says on which machine a job ran."""
         return machine_beside(self.root / "logs" / f"{job}.log")
+
+    def broken_off(self, job: str) -> list[Path]:
+        """Return the logs of the attempts at a job that failed, were killed, or ran out of time."""
+        attempts = (attempt_beside(self.root / "logs" / f"{job}.log", number) for number in itertools.count(1))
+        return [*itertools.takewhile(Path.exists, attempts)]
 
     def log(self, rule: str, *names: str) -> Path:
         """Return the log of a job."""

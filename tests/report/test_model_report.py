@@ -89,6 +89,9 @@ def test_it_says_who_broke_what_and_what_it_cost(material: Callable[..., Materia
     assert rows[1] == ["linf 0.1", "pgd", "3", "1", "50.0", "15"]
     assert rows[3] == ["linf 0.3", "(wrong or broken before)", "–", "2", "50.0", "–"]
     assert "| 6.2 |" in " ".join(model.costs(found).split())  # 25 backward passes on 4 images
+    assert "| 12 |" in " ".join(model.costs(found).split())
+    found.provenance["broken_off"] = 1
+    assert "| 12, not counting 1 attempt broken off before |" in " ".join(model.costs(found).split())
 
 
 def test_flags_are_said_in_words_and_technical_ones_are_not(material: Callable[..., Material]) -> None:

@@ -190,6 +190,9 @@ def test_run_and_machine(material: Material) -> None:
     assert facts["machine"] == "Some CPU @ 2.40GHz, 2 cores, 7.8 GB, Linux x86\\_64"
     assert facts["time"].endswith("the jobs took 7 min 4 s in all")
     assert "only" not in facts
+    ran = material.provenance | {"broken_off": 2}
+    again = dict(rows_of(report.machine(replace(material, provenance=ran))))
+    assert again["time"].endswith("in all, not counting 2 attempts broken off before")
 
 
 def test_several_machines_are_told_with_their_jobs(material: Material) -> None:

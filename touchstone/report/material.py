@@ -43,6 +43,7 @@ class Provenance(Machine, total=False):
     started: str
     finished: str
     seconds: float
+    broken_off: int
     command: str
 
 

@@ -17,6 +17,7 @@ from touchstone.findings.intervals import share_interval
 from touchstone.findings.markdown import escape, pipe_table
 from touchstone.findings.members import CLEAN
 from touchstone.registry import rounded
+from touchstone.report import words
 from touchstone.report.material import Material, stand_ins
 from touchstone.report.render import Values
 from touchstone.report.sections import failures, figures, machine, rerun, run_values, sources
@@ -85,11 +86,12 @@ def costs(material: Material) -> str:
         return ""
     n = int(table["n"].iloc[0])
     forwards, backwards = (pd.to_numeric(table[kind]).sum() for kind in ("forwards", "backwards"))
+    provenance = material.provenance
     facts = {
         "images": f"{n:,}",
         "passes forward, per image": rounded(forwards / n),
         "passes backward, per image": rounded(backwards / n),
-        "seconds of all jobs": f"{material.provenance.get('seconds', math.nan):,.0f}",
+        "seconds of all jobs": f"{provenance.get('seconds', math.nan):,.0f}{words.broken_off(provenance)}",
     }
     return pipe_table(pd.DataFrame(facts.items(), columns=["what", "value"]), right=["value"])
 

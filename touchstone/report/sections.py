@@ -260,7 +260,7 @@ def run_table(config: Config, provenance: Provenance, used: Mapping[str, str]) -
     machines = [f"{_machine(one)} ({counted(len(one['jobs']), 'job')})" for one in several]
     time = f"{provenance.get('started', '?')} to {provenance.get('finished', '?')}"
     if "seconds" in provenance:
-        time += f"; the jobs took {words.duration(provenance['seconds'])} in all"
+        time += f"; the jobs took {words.duration(provenance['seconds'])} in all{words.broken_off(provenance)}"
     facts = {
         "run": config.run,
         "data": run_values(config, used)["stand_ins"] or "those of the study",

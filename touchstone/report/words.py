@@ -42,6 +42,12 @@ def duration(seconds: float) -> str:
     return f"{hours} h {rest // 60} min" if hours else f"{rest // 60} min {rest % 60} s"
 
 
+def broken_off(provenance: Mapping[str, Any]) -> str:
+    """Return what the seconds of all jobs leave out, "" if nothing."""
+    number = provenance.get("broken_off", 0)
+    return f", not counting {counted(number, 'attempt')} broken off before" if number else ""
+
+
 def cap_words(cap: Cap) -> str:
     """Return "epochs 10, samples 300 (dataset mnist)"."""
     limits = ", ".join(f"{k} {v}" for k, v in cap.model_dump(exclude={"where"}, exclude_none=True).items())
