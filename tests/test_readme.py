@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from tiny_nets import conv, samples
 from toy_records import clean, points
@@ -22,9 +23,11 @@ from touchstone.plan import cost
 from touchstone.plan.plan import make_plan
 from touchstone.plan.units import UNITS, read
 from touchstone.records import Attacked
+from touchstone.report import glance
 
 ROOT = Path(__file__).resolve().parents[1]
 README, CONFIGS, VERDICT = ROOT / "README.md", ROOT / "configs" / "README.md", ROOT / "docs" / "verdict.md"
+EVIDENCE = ROOT / "reports" / "reference" / "evidence"
 
 
 def catalogue() -> str:
@@ -56,10 +59,25 @@ def paper() -> str:
     return "\n".join("| " + " | ".join(line[n] for n in shown) + " |" for line in lines)
 
 
+def evidence(table: str) -> dict[str, pd.DataFrame]:
+    """A table of each study that was run as evidence."""
+    files = sorted(EVIDENCE.glob(f"*/{table}.csv"))
+    return {file.parent.name: pd.read_csv(file, dtype=str, keep_default_na=False) for file in files}
+
+
+def masks() -> str:
+    """What each paper holds against its nets hardest, beside ours and the worst case."""
+    flags = evidence("flags")
+    tables = {study: glance.strongest(claims, flags[study]) for study, claims in evidence("claims").items()}
+    return "\n\n".join(f"**{study}**\n\n{table}" for study, table in tables.items() if table)
+
+
 # what is written -> where, by what
 PARTS: dict[str, tuple[Path, Callable[[], str]]] = {
     "catalogue": (README, catalogue),
     "paper": (CONFIGS, paper),
+    "verdicts": (README, lambda: glance.by_study(evidence("claims"))),
+    "masks": (EVIDENCE / "README.md", masks),
     "words": (VERDICT, lambda: words_of(VERDICTS)),
     "stands": (VERDICT, lambda: meanings(STANDS)),
     "paired": (VERDICT, lambda: words_of(PAIRED)),

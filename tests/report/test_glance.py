@@ -17,7 +17,8 @@ BASE = {
     **{"verdict": "reproduced", "stands": "", "attack_gap": "", "replication_gap": "", "overstated_by": ""},
     **{"cell_dataset": "mnist", "cell_model": "lenet", "cell_defense": "std", "value": "98.0", "ours": "97.5"},
     **{"h": "0.5", "worst": "60.0", "worst_h": "1.0", "cell_metric": "accuracy", "unit": "percent", "norm": "linf"},
-    "cell_attack": "pgd",
+    **{"cell_attack": "pgd", "cell_epsilon": "0.3", "low": "98.0", "high": "98.0", "attack": "pgd", "n_runs": "1"},
+    **{"source_table": "Table 1", "alternative": "", "std": "", "out_of_scope": ""},
 }
 CELL = {"dataset": "mnist", "model": "lenet", "defense": "std"}
 
@@ -119,6 +120,35 @@ def test_the_largest_gaps_come_first_and_those_within_the_tolerance_not_at_all()
     assert (both["study"], both["claim"]) == ("a", "[c1](a/report.html#claim-c1)")
     many = study("a", *({"attack_gap": "10", "cell_defense": str(n)} for n in range(9)))
     assert len(grid(glance.gaps([many]))) == glance.MOST
+
+
+def test_of_each_net_and_norm_the_claim_under_the_hardest_attack_at_the_largest_radius() -> None:
+    claims = [
+        {"high": "50.0", "attack_gap": "40.0"},
+        {"high": "60.0"},
+        {"high": "1.0", "cell_epsilon": "0.1"},
+        {"high": "2.0", "worst": ""},
+        {"high": "3.0", "cited": "Chen"},
+        {"high": "4.0", "verdict": "not run"},
+        {"high": "0.5", "kind": ""},
+        {"high": "50.0", "norm": "l2"},
+        {"high": "30.0", "cell_defense": "adv", "cell_metric": "adv_error"},
+        {"high": "40.0", "cell_defense": "adv", "cell_metric": "adv_error", "reading": "coded"},
+        {"high": "40.0", "cell_defense": "adv", "cell_metric": "adv_error"},
+    ]
+    of = study("a", *claims, flags=[{"attack": "preflight linf", "flag": "saturated"}])
+    rows = grid(glance.strongest(of.tables["claims"], of.tables["flags"]))
+    assert [(row["net"], row["claim"], row["flags"]) for row in rows] == [
+        ("mnist lenet adv", "c10", ""),
+        ("mnist lenet std", "c7", ""),
+        ("mnist lenet std", "c0", "saturated"),
+    ]
+    assert rows[2] == {
+        **{"net": "mnist lenet std", "claim": "c0", "attack": "pgd 0.3", "paper": "98.0", "ours": "97.5 ±0.5"},
+        **{"worst case": "60.0 ±1.0", "attack gap": "40.0", "replication gap": "", "verdict": "✓ reproduced"},
+        **{"in the worst case": "", "flags": "saturated"},
+    }
+    assert glance.strongest(of.tables["claims"].head(0), of.tables["flags"]) == ""
 
 
 def test_beside_a_gap_stand_the_flags_of_its_net_and_attack() -> None:

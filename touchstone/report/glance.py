@@ -17,7 +17,7 @@ from touchstone.paths import link
 from touchstone.report import words
 from touchstone.report.material import Material
 from touchstone.report.render import anchor
-from touchstone.study.claim import KINDS
+from touchstone.study.claim import KINDS, Claim
 from touchstone.study.claims import HEADLINE
 from touchstone.study.scale import POINTS
 
@@ -161,13 +161,20 @@ def _gap(material: Material, claim: Mapping[Hashable, Any], *, of_run: bool) -> 
     return {
         **({"study": escape(material.study.study)} if of_run else {}),
         "claim": f"[{escape(claim['id'])}]({document}#{anchor(claim['id'])})",
+        **_compare(claim, material.tables["flags"]),
+    }
+
+
+def _compare(claim: Mapping[Hashable, Any], flags: pd.DataFrame) -> dict[str, str]:
+    """Return a published number beside ours and the worst case, and what it may rest on."""
+    return {
         "paper": claim["value"],
         "ours": _with_half(claim, "ours", "h"),
         "worst case": _with_half(claim, "worst", "worst_h"),
         **{name.replace("_", " "): words.fixed(claim[name], 1) for name in ("attack_gap", "replication_gap")},
         "verdict": f"{escape(mark(claim['verdict']))} {claim['verdict']}",
         "in the worst case": escape(words.second_verdict(claim)),
-        "flags": escape(words.few(_concerning(claim, material.tables["flags"]), most=2)),
+        "flags": escape(words.few(_concerning(claim, flags), most=2)),
     }
 
 
@@ -181,6 +188,43 @@ def _concerning(claim: Mapping[Hashable, Any], flags: pd.DataFrame) -> pd.Series
 def _with_half(claim: Mapping[Hashable, Any], number: str, half: str) -> str:
     shown, width = (words.fixed(claim[name], decimals(claim["value"])) for name in (number, half))
     return f"{shown} {spread_of(shown, width, claim['cell_metric'], claim['unit'])}" if shown and width else shown
+
+
+# ---- claims
+
+
+def strongest(claims: pd.DataFrame, flags: pd.DataFrame) -> str:
+    """List of each net what its paper holds against it hardest: the least that is left in print, at the largest radius.
+
+    Args:
+        claims: of a study, its claims.csv; those that a paper repeats, that were not run, or that no worst case tests
+            do not count. Where readings share a net, the headline is shown.
+        flags: of the same study.
+
+    Returns:
+        A row per net and norm; empty without any.
+    """
+    tested = words.run(words.own(claims)).loc[lambda rows: (rows["kind"] != "") & (rows["worst"] != "")]
+    if tested.empty:
+        return ""
+    numbers = tested.astype({"cell_epsilon": float, "low": float, "high": float}).to_dict("records")
+    read = [Claim.of(row, row["reading"]) for row in numbers]
+    order = tested.assign(
+        radius=[-claim.epsilon for claim in read],
+        left=[claim.accuracy(claim.high) for claim in read],
+        other=tested["reading"] != HEADLINE,
+    ).sort_values(["radius", "left", "other"], kind="stable")
+    first = order.drop_duplicates([*_NET, "norm"]).sort_values([*_NET, "norm"])
+    rows = [
+        {
+            "net": escape(" ".join(row[name] for name in _NET)),
+            "claim": escape(row["id"]),
+            "attack": escape(f"{row['cell_attack']} {row['cell_epsilon']}"),
+            **_compare(row, flags),
+        }
+        for row in first.to_dict("records")
+    ]
+    return pipe_table(pd.DataFrame(rows), right=["paper", "ours", "worst case", "attack gap", "replication gap"])
 
 
 # ---- flags
