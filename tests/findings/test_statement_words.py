@@ -255,6 +255,26 @@ def test_a_loss_settles_and_scatters_at_its_end() -> None:
     assert asked_of_trainings("training-above validation_accuracy late early", given) == "not run"
 
 
+@pytest.mark.parametrize(
+    ("net", "cut", "verdict"),
+    [
+        (("lenet", "a"), Caps(model=("epochs 5 of 10",)), "not comparable"),
+        (("lenet", "b"), Caps(model=("epochs 5 of 10",)), "not comparable"),
+        (("lenet", "c"), Caps(model=("epochs 5 of 10",)), "holds"),
+        (("mlp", "a"), Caps(model=("epochs 5 of 10",)), "holds"),
+        (("lenet", "a"), Caps(attack=("steps 10 of 40",)), "holds"),
+    ],
+)
+def test_what_was_cut_short_of_other_nets_or_of_attacks_says_nothing_of_how_a_net_was_trained(
+    net: tuple[str, str], cut: Caps, verdict: str
+) -> None:
+    made = Case().add({(name, PGD): HIGH for name in "abc"})
+    given = trained({"a": SLOW, "b": FAST}, "seconds")
+    caps = {(M, *net, PGD): cut}
+    asked = made.asked("training-above seconds_per_epoch lenet/a lenet/b", trained=given, caps=caps)
+    assert reply(asked) == verdict
+
+
 USUAL: tuple[list[Any], list[float]] = ([[1.0]] * 5, [0.7] * 5)  # five losses, and five accuracies
 WRONG: tuple[list[Any], list[float]] = ([None] * 3 + [[1.0]] * 2, [0.1] * 2)  # three fail, two learn nothing
 OF_FAILURES: list[tuple[str, Any, Any, str]] = [

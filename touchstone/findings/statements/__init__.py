@@ -19,7 +19,7 @@ from touchstone.findings.statements.measured import Samples, Trainings
 from touchstone.findings.statements.scope import Scope
 from touchstone.study.claim import Claim
 from touchstone.study.claims import HEADLINE
-from touchstone.study.statements import Statement
+from touchstone.study.statements import Clause, Statement, Subject
 
 __all__ = ["COLUMNS", "REPLY", "TESTS", "WORST_CASE", "of_trainings", "qualitative", "sampled"]
 
@@ -142,5 +142,19 @@ def _asked(
         left_out |= dict.fromkeys(outside)
         nothing += [] if found or outside else [str(clause)]
         unlike |= {f"{others[name]} stands in for {name}": None for name in here.datasets if name in others}
-        unlike |= dict.fromkeys(text for place in here.places for text in caps.get(place, Caps()).changes)
+        unlike |= dict.fromkeys(_changes(clause, here, caps))
     return conclude(checks, left_out, nothing, unlike).columns
+
+
+def _changes(clause: Clause, here: Scope, caps: Mapping[Cut, Caps]) -> Iterable[str]:
+    """Return what was cut short of that which a clause is asked of."""
+    if clause.name not in trainings.TESTS:
+        return [text for place in here.places for text in caps.get(place, Caps()).changes]
+    # no attack has a say in how a net was trained, nor another net, though the statement's table may have it
+    named = {Subject.of(word) for word in clause.words}
+    return [
+        text
+        for (dataset, model, defense, _), cut in caps.items()
+        if dataset in here.datasets and named & {Subject(defense), Subject(defense, model)}
+        for text in cut.model
+    ]
