@@ -47,10 +47,11 @@ def test_a_preflight_is_said_once_per_threat_and_names_it() -> None:
 def test_a_flag_concerns_the_attacks_that_it_was_raised_for_and_a_preflight_its_norm() -> None:
     threats = [replace(LINF, space="normalized"), ThreatSpec("l2", bounds="none")]
     found = flags.of_attacks(Batch([WEAK, STRONG], [Preflight(t, {}, [MASKED]) for t in threats]))
+    found += flags.of_attacks(Batch([attack("worst-linf", 10, 40, flags=[MASKED])], []))
     asked = [("pgd", "linf"), ("square", "l2"), ("fgsm", "l1")]
     said = [[one.attack for one in found if flags.concerns(one.attack, *place)] for place in asked]
     assert said == [
-        ["preflight linf, normalized", "pgd / square"],
+        ["preflight linf, normalized", "pgd / square", "worst-linf"],
         ["preflight l2, unbounded", "pgd / square"],
         [],
     ]

@@ -11,6 +11,7 @@ from touchstone.cell import ModelId, ThreatSpec
 from touchstone.evaluation import flags as of_evaluation
 from touchstone.records import Attacked, Batch, Flag, Header
 from touchstone.runs import Run
+from touchstone.study.suites import worst_slug
 
 # what trainings and queries say of how they ran; what a preflight says too is more than that
 TECHNICAL = frozenset({*of_evaluation.QUERY, "given_weights", "redrawn"} - {*of_evaluation.PREFLIGHT})
@@ -64,10 +65,13 @@ def _words(threat: ThreatSpec) -> str:
 
 
 def concerns(raised_for: str, attack: str, norm: str) -> bool:
-    """Say whether a flag that was raised for this (`Flagged.attack`) is about an attack, or a norm's gradients."""
+    """Say whether a flag that was raised for this (`Flagged.attack`) is about an attack, or a norm's gradients.
+
+    What a worst case is flagged for, that an attack without gradients breaks what those with gradients left, is.
+    """
     if raised_for.startswith(_PREFLIGHT):
         return raised_for.removeprefix(_PREFLIGHT).split(_DETAIL)[0] == norm
-    return attack in raised_for.split(_BESIDE)
+    return raised_for == worst_slug(norm) or attack in raised_for.split(_BESIDE)
 
 
 def _between(attacks: Iterable[Attacked]) -> Iterator[Flagged]:

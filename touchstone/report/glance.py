@@ -161,12 +161,12 @@ def _gap(material: Material, claim: Mapping[Hashable, Any], *, of_run: bool) -> 
     return {
         **({"study": escape(material.study.study)} if of_run else {}),
         "claim": f"[{escape(claim['id'])}]({document}#{anchor(claim['id'])})",
-        **_compare(claim, material.tables["flags"]),
+        **_compare(claim, material.tables["flags"], most=2),
     }
 
 
-def _compare(claim: Mapping[Hashable, Any], flags: pd.DataFrame) -> dict[str, str]:
-    """Return a published number beside ours and the worst case, and what it may rest on."""
+def _compare(claim: Mapping[Hashable, Any], flags: pd.DataFrame, *, most: int) -> dict[str, str]:
+    """Return a published number beside ours and the worst case, and what it may rest on: so many flags at most."""
     return {
         "paper": claim["value"],
         "ours": _with_half(claim, "ours", "h"),
@@ -174,7 +174,7 @@ def _compare(claim: Mapping[Hashable, Any], flags: pd.DataFrame) -> dict[str, st
         **{name.replace("_", " "): words.fixed(claim[name], 1) for name in ("attack_gap", "replication_gap")},
         "verdict": f"{escape(mark(claim['verdict']))} {claim['verdict']}",
         "in the worst case": escape(words.second_verdict(claim)),
-        "flags": escape(words.few(_concerning(claim, flags), most=2)),
+        "flags": escape(words.few(_concerning(claim, flags), most=most)),
     }
 
 
@@ -194,11 +194,11 @@ def _with_half(claim: Mapping[Hashable, Any], number: str, half: str) -> str:
 
 
 def strongest(claims: pd.DataFrame, flags: pd.DataFrame) -> str:
-    """List of each net what its paper holds against it hardest: the least that is left in print, at the largest radius.
+    """List a claim per net and norm: of those that were run at the largest radius the one with the least left in print.
 
     Args:
-        claims: of a study, its claims.csv; those that a paper repeats, that were not run, or that no worst case tests
-            do not count. Where readings share a net, the headline is shown.
+        claims: of a study, its claims.csv; those that a paper repeats, or that no worst case tests, do not count. Where
+            readings share a net, the headline is shown.
         flags: of the same study.
 
     Returns:
@@ -220,7 +220,7 @@ def strongest(claims: pd.DataFrame, flags: pd.DataFrame) -> str:
             "net": escape(" ".join(row[name] for name in _NET)),
             "claim": escape(row["id"]),
             "attack": escape(f"{row['cell_attack']} {row['cell_epsilon']}"),
-            **_compare(row, flags),
+            **_compare(row, flags, most=len(flags)),
         }
         for row in first.to_dict("records")
     ]
