@@ -66,7 +66,7 @@ def evidence(table: str) -> dict[str, pd.DataFrame]:
 
 
 def masks() -> str:
-    """What each paper holds against its nets hardest, beside ours and the worst case."""
+    """A claim per net and norm, of which least is left in print, beside ours and the worst case."""
     flags = evidence("flags")
     tables = {study: glance.strongest(claims, flags[study]) for study, claims in evidence("claims").items()}
     return "\n\n".join(f"**{study}**\n\n{table}" for study, table in tables.items() if table)

@@ -1,7 +1,6 @@
 """Progress and errors: lines in a job's log file and on stderr, a bar for a person at a terminal."""
 
 import atexit
-import itertools
 import logging
 import os
 import sys
@@ -13,7 +12,7 @@ from types import TracebackType
 from tqdm import tqdm
 
 from touchstone.files import write_sealed
-from touchstone.paths import attempt_beside, machine_beside
+from touchstone.paths import attempt_beside, attempts_beside, machine_beside
 from touchstone.provenance import machine
 
 log = logging.getLogger(__name__)
@@ -39,7 +38,8 @@ def set_up(path: str | Path) -> None:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    number, own = next((n, own) for n in itertools.count(1) if not (own := attempt_beside(path, n)).exists())
+    number = len(attempts_beside(path)) + 1
+    own = attempt_beside(path, number)
     form = logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S")
     root = logging.getLogger()
     root.setLevel(logging.INFO)

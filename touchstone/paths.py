@@ -179,6 +179,11 @@ def attempt_beside(log: Path, attempt: int) -> Path:
     return log.with_name(f"{log.stem}.attempt{attempt}{log.suffix}")
 
 
+def attempts_beside(log: Path) -> list[Path]:
+    """Return the logs of the attempts at a job, which last until one of them has done what it should."""
+    return [*itertools.takewhile(Path.exists, (attempt_beside(log, number) for number in itertools.count(1)))]
+
+
 def studies(root: Path = Path()) -> dict[str, StudyFiles]:
     """Return the studies that a checkout has, by name: those of papers, then those of the user's own."""
     return studies_beside(suites(root)) | _studies_in(root / OWN_STUDIES)
@@ -431,12 +436,14 @@ class Results:
 
     def machine(self, job: str) -> Path:
         """Return the file that says on which machine a job ran."""
-        return machine_beside(self.root / "logs" / f"{job}.log")
+        return machine_beside(self._log_of(job))
 
     def broken_off(self, job: str) -> list[Path]:
-        """Return the logs of the attempts at a job that failed, were killed, or ran out of time."""
-        attempts = (attempt_beside(self.root / "logs" / f"{job}.log", number) for number in itertools.count(1))
-        return [*itertools.takewhile(Path.exists, attempts)]
+        """Return the logs of the attempts at a finished job that failed, were killed, or ran out of time."""
+        return attempts_beside(self._log_of(job))
+
+    def _log_of(self, job: str) -> Path:
+        return self.root / "logs" / f"{job}.log"
 
     def log(self, rule: str, *names: str) -> Path:
         """Return the log of a job."""

@@ -203,7 +203,6 @@ def record(results: Results, command: str, study: str = "") -> dict[str, Any]:
     seconds = {rule: sum(jobs[path] for path in paths) for rule, paths in rules.items()}
     finished = time.time()
     started = min((path.stat().st_mtime - jobs[path] for path in jobs), default=finished)
-    broken_off = [log for path in jobs for log in results.broken_off(results.job(path))]
     return {
         PACKAGE: __version__,
         "git": revision(module_path(PACKAGE).parents[1]),
@@ -213,7 +212,8 @@ def record(results: Results, command: str, study: str = "") -> dict[str, Any]:
         "started": _utc(started),
         "finished": _utc(finished),
         "seconds": round(sum(jobs.values())),  # of all jobs: a run may be interrupted and resumed
-        "broken_off": len(broken_off),  # attempts before: Snakemake counts the last of a job alone
+        # attempts before: Snakemake counts the last of a job alone
+        "broken_off": sum(len(results.broken_off(job)) for job in map(results.job, jobs)),
         "job_seconds": {rule: round(value, 1) for rule, value in sorted(seconds.items())},
         "command": command,
     }

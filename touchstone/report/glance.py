@@ -28,6 +28,7 @@ FIRST = ("reproduced", "higher", "lower", "cannot tell", "not comparable", "othe
 USUAL = ("reproduced", "higher", "lower", "not run")  # have a column in any case
 SECOND = {word: word for word in STANDS} | {"label ambiguous": "doubtful label"}  # not what the first verdict is called
 _NET = ["cell_dataset", "cell_model", "cell_defense"]
+_COMPARED = ["paper", "ours", "worst case", "attack gap", "replication gap"]  # columns of numbers
 MOST = 6  # gaps and flags on a first page
 
 
@@ -136,7 +137,7 @@ def gaps(materials: Sequence[Material], *, of_run: bool = False) -> str:
         first.setdefault((material.study.study, *(claim[name] for name in _NET), claim["norm"]), (material, claim))
     shown = [*first.values()][:MOST]
     table = pd.DataFrame([_gap(material, claim, of_run=of_run) for material, claim in shown])
-    return pipe_table(table, ["paper", "ours", "worst case", "attack gap", "replication gap"]) if shown else ""
+    return pipe_table(table, _COMPARED) if shown else ""
 
 
 def _headline(material: Material) -> pd.DataFrame:
@@ -224,7 +225,7 @@ def strongest(claims: pd.DataFrame, flags: pd.DataFrame) -> str:
         }
         for row in first.to_dict("records")
     ]
-    return pipe_table(pd.DataFrame(rows), right=["paper", "ours", "worst case", "attack gap", "replication gap"])
+    return pipe_table(pd.DataFrame(rows), right=_COMPARED)
 
 
 # ---- flags
