@@ -74,6 +74,10 @@ class Browser:
             time.sleep(0.05)
         return found
 
+    def downloads(self) -> list[Path]:
+        """Files that are whole: the browser keeps a name with an empty file until it moves what it loaded there."""
+        return [path for path in self.folder.glob("*.csv") if path.stat().st_size > 0]
+
     def open(self, page: Path, width: int, height: int) -> None:
         """Open a file, or open it anew, in a window of that size."""
         phone = width < 500

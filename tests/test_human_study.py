@@ -92,7 +92,7 @@ def test_somebody_answers_and_the_claims_have_numbers(root: Path, folder: Path, 
     browser.picture(browser.folder / "phone.png")
     press(*labels[10:])
     press("Enter")
-    saved = browser.until(lambda: [*browser.folder.glob("*.csv")])[0]
+    (saved,) = browser.until(browser.downloads)
     wanted, answers = [*labels[:9], "?", *labels[10:]], pd.read_csv(saved, dtype=str)["answer"].tolist()
     assert answers == wanted
     told.append(f"the file that is downloaded: {' '.join(answers)}")
