@@ -44,16 +44,18 @@ def test_a_preflight_is_said_once_per_threat_and_names_it() -> None:
     assert {(one.dataset, one.stand_in, one.detail) for one in flags.of_attacks(batch)} == {("mnist", "digits", "41 %")}
 
 
-def test_a_flag_concerns_the_attacks_that_it_was_raised_for_and_a_preflight_its_norm() -> None:
+def test_a_flag_concerns_the_attacks_that_it_was_raised_for_and_a_preflight_its_norm(tmp_path: Path) -> None:
+    """That of a training concerns whatever is measured of the net."""
     threats = [replace(LINF, space="normalized"), ThreatSpec("l2", bounds="none")]
     found = flags.of_attacks(Batch([WEAK, STRONG], [Preflight(t, {}, [MASKED]) for t in threats]))
     found += flags.of_attacks(Batch([attack("worst-linf", 10, 40, flags=[MASKED])], []))
+    found += flags.of_training(read_run(save_run(tmp_path, flags=[{"flag": "unbounded", "detail": "9.4"}])))
     asked = [("pgd", "linf"), ("square", "l2"), ("fgsm", "l1")]
     said = [[one.attack for one in found if flags.concerns(one.attack, *place)] for place in asked]
     assert said == [
-        ["preflight linf, normalized", "pgd / square", "worst-linf"],
-        ["preflight l2, unbounded", "pgd / square"],
-        [],
+        ["preflight linf, normalized", "pgd / square", "worst-linf", "training"],
+        ["preflight l2, unbounded", "pgd / square", "training"],
+        ["training"],
     ]
 
 

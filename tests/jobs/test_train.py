@@ -81,6 +81,15 @@ def test_training_twice_gives_the_same_bytes(plan: Plan, results: Results) -> No
     assert trained(training(plan), results)["model_sha256"] == trained(training(plan), results)["model_sha256"]
 
 
+@pytest.mark.parametrize(("mu", "flags"), [(1e-4, []), (1.0, ["unbounded"])])
+def test_a_net_whose_weights_run_away_says_so(plan: Plan, results: Results, mu: float, flags: list[str]) -> None:
+    """Equation 5 holds a weight up to lam / (2 mu), and pushes it outwards beyond."""
+    objective = Objective("minmax", {"variant": "printed", "lam": 1e-3, "mu": mu})
+    run = trained(replace(training(plan), objective=objective), results)
+    assert run["status"] == "ok"
+    assert [flag["flag"] for flag in run["flags"]] == flags
+
+
 START = """
 import json, sys
 from touchstone.jobs.train import train

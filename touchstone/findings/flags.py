@@ -16,7 +16,7 @@ from touchstone.study.suites import worst_slug
 # what trainings and queries say of how they ran; what a preflight says too is more than that
 TECHNICAL = frozenset({*of_evaluation.QUERY, "given_weights", "redrawn"} - {*of_evaluation.PREFLIGHT})
 # how `Flagged.attack` is written
-_PREFLIGHT, _DETAIL, _BESIDE = "preflight ", ", ", " / "
+_TRAINING, _PREFLIGHT, _DETAIL, _BESIDE = "training", "preflight ", ", ", " / "
 
 
 class Flagged(NamedTuple):
@@ -40,7 +40,7 @@ def table(flags: Iterable[Flagged]) -> pd.DataFrame:
 
 def of_training(run: Run) -> list[Flagged]:
     """Return what a training said of itself."""
-    return list(_flagged(run.model, run.stand_in, "training", run.flags))
+    return list(_flagged(run.model, run.stand_in, _TRAINING, run.flags))
 
 
 def of_attacks(batch: Batch) -> list[Flagged]:
@@ -65,13 +65,13 @@ def _words(threat: ThreatSpec) -> str:
 
 
 def concerns(raised_for: str, attack: str, norm: str) -> bool:
-    """Say whether a flag that was raised for this (`Flagged.attack`) is about an attack, or a norm's gradients.
+    """Say whether a flag that was raised for this (`Flagged.attack`) is about an attack, its norm or the net.
 
     What a worst case is flagged for, that an attack without gradients breaks what those with gradients left, is.
     """
     if raised_for.startswith(_PREFLIGHT):
         return raised_for.removeprefix(_PREFLIGHT).split(_DETAIL)[0] == norm
-    return raised_for == worst_slug(norm) or attack in raised_for.split(_BESIDE)
+    return raised_for in (_TRAINING, worst_slug(norm)) or attack in raised_for.split(_BESIDE)
 
 
 def _between(attacks: Iterable[Attacked]) -> Iterator[Flagged]:

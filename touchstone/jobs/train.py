@@ -25,6 +25,10 @@ from touchstone.training import Checkpoint, Fit, fit_redrawn
 
 LIBRARIES = ("torch", "torchvision", "timm")  # other ones may give other weights
 GIVEN = {"flag": "given_weights", "detail": "others trained it: what is measured is theirs, and it has no history"}
+UNBOUNDED = {
+    "flag": "unbounded",
+    "detail": "the objective pushes weights outwards without end: what the net is depends on how long it was trained",
+}
 
 
 class Every(TypedDict, total=False):
@@ -176,9 +180,10 @@ def _fit(job: TrainJob, data: Dataset, begins: Beginning, checkpoint: Checkpoint
             model.net.compile(dynamic=False)  # or a resumed training would meet other kernels than a whole one
         return model
 
-    return fit_redrawn(
+    defense = make_defense(job.objective, begins.chosen)
+    model, result = fit_redrawn(
         build,
-        make_defense(job.objective, begins.chosen),
+        defense,
         rows.x,
         rows.y,
         job.phases,
@@ -189,3 +194,6 @@ def _fit(job: TrainJob, data: Dataset, begins: Beginning, checkpoint: Checkpoint
         bf16=job.amp == "bf16",
         checkpoint=checkpoint,
     )
+    if result.status == "ok" and not defense.bounded(model):
+        result.flags.append(UNBOUNDED)
+    return model, result
