@@ -153,7 +153,7 @@ def test_of_each_net_and_norm_the_claim_under_the_hardest_attack_at_the_largest_
 
 def test_beside_a_gap_stand_the_flags_of_its_net_and_attack() -> None:
     raised = [
-        {"attack": "training", "flag": "unstable"},
+        {"attack": "training", "flag": "redrawn"},
         {"attack": "preflight linf", "flag": "saturated"},
         {"attack": "preflight linf", "flag": "saturated", "detail": "in the ball"},
         {"attack": "preflight l2", "flag": "randomised"},

@@ -44,7 +44,7 @@ VERDICTS = {
     ),
     "within spread": Word(
         "~",
-        "cannot tell: trained again, the recipe scatters by more than the tolerance, and the number is inside",
+        "cannot tell: nets of this recipe differ by more than the tolerance, and the printed one may be among them",
         "cannot tell",
         open=True,
     ),
