@@ -44,8 +44,10 @@ onsuccess:
 
 onerror:
     clear_away()
-    sum_up()
-    finished.finish(PLAN)
+    try:
+        sum_up()
+    finally:
+        finished.finish(PLAN)
 
 
 rule all:

@@ -1,5 +1,6 @@
 # What rules share: the plan, and functions from wildcards to input files. No rule is defined here.
 import os
+import shlex
 import sys
 from itertools import chain
 from pathlib import Path
@@ -12,6 +13,7 @@ from touchstone.files import BusyError, half_written
 from touchstone.plan import build, finished, targets
 from touchstone.plan.command import check_names, command, config_file, works
 from touchstone.plan.plan import make_plan
+from touchstone.plan.state import PLANNED, state
 from touchstone.study.config import ConfigError
 
 # The checkout, from the working directory, which holds data and results: mostly the same, else what -d names.
@@ -24,10 +26,13 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
-# a job on a cluster reads this file too, while others write
-if workflow.is_main_process and works(sys.argv[1:]):
-    if damaged := finished.damaged(PLAN):
+# A job on a cluster reads this file too: while others write, and by a plan of its own, of which Snakemake takes no note.
+if workflow.is_main_process:
+    if works(sys.argv[1:]) and (damaged := finished.damaged(PLAN)):
         raise WorkflowError("\n".join(map(str, damaged)))
+elif os.environ.get(PLANNED) and os.environ[PLANNED] != state(PLAN):
+    text = "config, studies or code have changed while the run was going on"
+    raise WorkflowError(f"{text}; start snakemake again")
 
 RESULTS = PLAN.results
 MODEL = ModelId("{study}", "{dataset}", "{model}", "{defense}", "{seed}")
@@ -62,8 +67,9 @@ def begin():
     try:
         if not workflow.local_exec:
             check_names(os.getcwd(), workflow.main_snakefile, CONFIG, sys.prefix)
+            os.environ[PLANNED] = state(PLAN)
         HELD.append(finished.begin(PLAN))
-    except (ConfigError, BusyError) as error:
+    except (ConfigError, BusyError, OSError) as error:
         raise WorkflowError(str(error)) from None
 
 
@@ -81,6 +87,7 @@ def sum_up():
     """Write the summary of the studies that are whole, after a failure; Snakemake makes none for want of the others."""
     from touchstone.report.unfinished import Undone, summary  # slow to import
 
+    (sys.executable,) = shlex.split(sys.executable)  # no script follows
     undone = [
         Undone(
             files=[*map(Path, job.output)],

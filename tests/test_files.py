@@ -1,5 +1,7 @@
 """Files are whole or not there."""
 
+import errno
+import fcntl
 import json
 import os
 import re
@@ -8,6 +10,7 @@ import socket
 import subprocess
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +97,7 @@ def test_a_file_is_read_with_the_sum_that_its_maker_wrote(tmp_path: Path) -> Non
 
 WAITS = """
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from touchstone.files import alone
 with alone(Path(sys.argv[1])):
@@ -124,6 +128,7 @@ def test_one_process_at_a_time_is_alone_until_it_leaves_or_is_killed(tmp_path: P
 
 HOLDS = """
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from touchstone.files import hold
 kept = hold(Path(sys.argv[1]))
@@ -146,6 +151,21 @@ def test_what_one_process_holds_no_other_gets_and_is_told_who_has_it(tmp_path: P
         first.wait()
     with files.hold(lock):
         assert lock.read_text().startswith(f"process {os.getpid()} on ")
+
+
+@pytest.mark.parametrize("take", [files.hold, lambda path: files.alone(path).__enter__()])
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_without_locks_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, take: Callable[[Path], object], number: int
+) -> None:
+    """As Lustre is by default."""
+
+    def flock(file: object, how: int) -> None:  # noqa: ARG001
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(OSError, match=r"locks no files \(flock\).*docs/cluster.md: '.*lock'"):
+        take(tmp_path / "lock")
 
 
 def safetensors_on_a_full_disk(_: Path) -> None:

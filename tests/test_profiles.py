@@ -26,3 +26,11 @@ def test_account_and_partition_come_from_the_environment(
     assert said["default-resources"] == resources
     assert said["slurm-status-command"] == "squeue"
     assert "slurm-array-jobs" not in said
+
+
+@pytest.mark.parametrize("name", ["default", "slurm"])
+def test_the_date_of_a_script_triggers_nothing(root: Path, name: str) -> None:
+    """Any checkout of another revision gives it a new one; what decides is in the job, its params."""
+    with (root / "profiles" / name / "config.yaml").open() as file:
+        said = ProfileConfigFileParser().parse(file)
+    assert said["rerun-triggers"] == ["mtime", "params", "input", "software-env"]

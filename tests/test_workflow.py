@@ -27,6 +27,7 @@ from touchstone.paths import study_files
 from touchstone.plan import cost, targets
 from touchstone.plan.finished import damaged
 from touchstone.plan.plan import make_plan
+from touchstone.plan.state import PLANNED, state
 from touchstone.report.render import markdown
 
 # whole pipelines are started: slow, and one that its tests share, on one worker
@@ -35,9 +36,17 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
 JOBS = ("--quiet", "host")  # a paragraph for each job, which the profile leaves out
 
 
-def snakemake(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    command = [str(BIN / "snakemake"), "--cores", "2", *args]
+def snakemake(folder: Path, *args: str, by: Path = BIN / "python") -> subprocess.CompletedProcess[str]:
+    command = [str(by), "-m", "snakemake", "--cores", "2", *args]
     return subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, check=False)
+
+
+def interpreter(folder: Path) -> Path:
+    """A Python below a folder, which finds what this one finds."""
+    venv.create(folder / ".venv", with_pip=False)
+    (packages,) = (folder / ".venv/lib").glob("python3*/site-packages")
+    (packages / "all.pth").write_text("\n".join(site.getsitepackages()))
+    return folder / ".venv/bin/python"
 
 
 @pytest.fixture(scope="session")
@@ -95,6 +104,31 @@ def test_records_say_what_made_them(finished: tuple[Path, str]) -> None:
     run = json.loads((folder / TREE.model(STD).run).read_text())
     assert run["model_sha256"] == worst.header.made["model_sha256"]
     assert {p.threat for p in preflights} == {a.header.threat for a in attacks if a.header.threat}
+
+
+def test_another_date_of_all_sources_triggers_nothing(finished: tuple[Path, str], tmp_path: Path) -> None:
+    """As when results are put beside a new clone, or another revision was looked at."""
+    folder = tmp_path / "dates"
+    shutil.copytree(finished[0], folder, symlinks=True)
+    for part in ("Snakefile", "rules", "workflow", "profiles", "touchstone"):
+        for file in (folder / part, *(folder / part).rglob("*")):
+            os.utime(file)
+    done = snakemake(folder, "--dry-run")
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_a_job_on_a_node_does_not_work_by_another_plan(
+    finished: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Snakemake would note that it worked by the one that the run began with."""
+    folder, _ = finished
+    remote = ("--mode", "remote", "--dry-run")
+    now = state(make_plan(folder, folder / "config.yaml"))
+    for planned, code in ((now, 0), ("0" * 64, 1)):
+        monkeypatch.setenv(PLANNED, planned)
+        done = snakemake(folder, *remote)
+        assert done.returncode == code, done.stderr
+    assert "config, studies or code have changed while the run was going on" in done.stderr
 
 
 def test_logs_and_benchmarks(finished: tuple[Path, str]) -> None:
@@ -317,6 +351,7 @@ def test_a_run_that_is_killed_at_any_moment_ends_as_one_that_is_not(finished: tu
 def test_a_study_that_fails_leaves_the_others_their_reports_and_the_summary_names_it(
     finished: tuple[Path, str], tmp_path: Path
 ) -> None:
+    """Also by an interpreter whose path holds a space."""
     folder = tmp_path / "two"
     shutil.copytree(finished[0], folder, symlinks=True)
     text = (folder / "config.yaml").read_text().replace("[minmax]", "[minmax, weightpen]")
@@ -326,7 +361,7 @@ def test_a_study_that_fails_leaves_the_others_their_reports_and_the_summary_name
     for report in (TREE.report("minmax"), TREE.report()):
         for file in report:
             (folder / file).unlink()
-    done = snakemake(folder)
+    done = snakemake(folder, by=interpreter(tmp_path / "a place"))
     said = done.stdout + done.stderr
     assert done.returncode != 0
     assert f"{TREE.report().pdf} has the studies that are whole" in said
@@ -505,10 +540,7 @@ def test_sources_lie_with_the_workflow_and_results_in_the_working_directory(
     copy_checkout(finished[0], here, "config.yaml")
     for part in ("results", "data", ".snakemake"):
         shutil.copytree(finished[0] / part, there / part, symlinks=True)
-    venv.create(here / ".venv", with_pip=False)
-    python, (packages,) = here / ".venv/bin/python", (here / ".venv/lib").glob("python3*/site-packages")
-    (packages / "all.pth").write_text("\n".join(site.getsitepackages()))
-    command = [str(python), "-m", "snakemake", "--snakefile", str(here / "Snakefile"), "--cores", "2"]
+    command = [str(interpreter(here)), "-m", "snakemake", "--snakefile", str(here / "Snakefile"), "--cores", "2"]
     changes = {"PYTHONPATH": str(here), "HOME": "/dev/null/nowhere", "XDG_CACHE_HOME": str(tmp_path / "cache")}
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}  # nothing but ASCII
 

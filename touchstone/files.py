@@ -30,6 +30,7 @@ _INSTEAD = {
     b"version https://git-lfs": "a Git LFS pointer, and not the file: run `git lfs pull`, or download the file itself",
 }
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 _ASIDE = re.compile(r"\..+\.\d+")  # as `beside` names it
 
 
@@ -184,11 +185,9 @@ def alone(path: Path) -> Iterator[None]:
     A process that ends, however it ends, lets go. The file stays: whoever removed it could leave two processes each
     with a lock of its own.
     """
-    import fcntl  # a Unix has it; the rest of this module works anywhere
-
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:  # closing it lets go
-        fcntl.flock(file, fcntl.LOCK_EX)
+        _lock(file, wait=True)
         yield
 
 
@@ -199,21 +198,34 @@ def hold(path: Path) -> IO[str]:
 
     Raises:
         BusyError: if another process holds it.
-        OSError: if it cannot be written.
+        OSError: if it cannot be written, or not be locked.
     """
-    import fcntl  # as above
-
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a+")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(file, wait=False)
     except BlockingIOError:
         with file:
             file.seek(0)
             raise BusyError(file.read().strip() or "another process") from None
+    except OSError:
+        file.close()
+        raise
     file.truncate(0)
     print(f"process {os.getpid()} on {socket.gethostname()}", file=file, flush=True)
     return file
+
+
+def _lock(file: IO[str], *, wait: bool) -> None:
+    import fcntl  # a Unix has it; the rest of this module works anywhere
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        why = "this file system locks no files (flock), so jobs could spoil each other's: docs/cluster.md"
+        raise OSError(error.errno, why, file.name) from error
 
 
 def write_yaml(path: str | Path, content: Any) -> None:

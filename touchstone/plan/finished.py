@@ -66,7 +66,7 @@ def damaged(plan: Plan) -> list[DamagedError]:
         *(partial(_of_raw, paths.raw(name).folder, file) for name in datasets for file in plan.dataset(name).files),
         *(partial(_of_file, file, record) for file in record.files),
     ]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # sums are made without the interpreter's lock
+    with ThreadPoolExecutor(_threads()) as pool:  # sums are made without the interpreter's lock
         wrong = [*chain.from_iterable(pool.map(lambda check: [*check()], checks))]
     if not wrong and (record.working or not record.files) and all(map(os.path.exists, targets.everything(plan))):
         wrong = [*_finish_idle(plan)]
@@ -118,9 +118,14 @@ def finish(plan: Plan) -> None:
     made = {file: rule for file, rule in targets.made(plan).items() if file.is_relative_to(root)}
     rules = {file: left.rule for file, left in known.items()} | made
     there = [file for file in rules if file.exists()]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(_threads()) as pool:
         left = pool.map(lambda file: _left(file, rules[file], known.get(file)), there)
         _write(plan.results, Record(dict(zip(there, left, strict=True)), working=False))
+
+
+def _threads() -> int:
+    """Return how many files are read at once: a login node is not ours alone."""
+    return min(len(os.sched_getaffinity(0)), 8)
 
 
 def _left(file: Path, rule: Rule, known: Left | None) -> Left:
