@@ -39,7 +39,7 @@ LIKE = Nets(frozenset(range(5)))
 
 
 def net(value: float, seed: int = 0, half: float = 0.01, **changes: Any) -> Difference:
-    return Difference(MODEL._replace(seed=seed), value, half, 1000)._replace(**changes)
+    return Difference(MODEL._replace(seed=seed), value, half, 1000, 1000)._replace(**changes)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,20 @@ def test_with_three_nets_samples_count_as_far_as_they_are_not_all() -> None:
     assert paired.decide(PAIR, nets, LIKE, 10000).word == "inconclusive", "a tenth of it"
 
 
+def test_what_samples_leave_open_is_by_how_many_were_met_and_not_by_how_many_both_break() -> None:
+    nets = [net(v, seed, half=0.05, n=700) for seed, v in enumerate((0.10, 0.101, 0.099))]
+    assert paired.decide(PAIR, nets, LIKE, 1000).word == "reproduced", "all were met"
+    assert paired.decide(PAIR, [one._replace(met=700) for one in nets], LIKE, 1000).word == "inconclusive"
+
+
+def test_the_published_net_scatters_as_ours_do() -> None:
+    """One number of theirs is as far from the mean of the recipe as one of ours may be."""
+    nets = [net(0.20 + 0.02 * step, seed) for seed, step in enumerate((-1, 0, 1))]
+    assert paired.decide(PAIR, nets, LIKE, 1000).word == "inconclusive"
+    closer = [net(0.20 + 0.002 * step, seed) for seed, step in enumerate((-1, 0, 1))]
+    assert paired.decide(PAIR, closer, LIKE, 1000).word == "higher"
+
+
 def test_a_distance_has_a_tolerance_of_its_own() -> None:
     norm = pair("mean_norm", math.nan, 2.0, published=0.5)
     assert (norm.least, norm.tau) == (pytest.approx(0.2), pytest.approx(0.2))
@@ -92,7 +106,24 @@ def test_the_bootstrap_is_that_of_a_mean_and_repeats_itself() -> None:
     half = paired.bootstrap_half(values)
     assert half == pytest.approx(1.96 / math.sqrt(1000), rel=0.1)
     assert half == paired.bootstrap_half(values)
-    assert paired.bootstrap_half(np.zeros(10)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("values", "least"),
+    [
+        (np.zeros(200), 0.0188),  # Wilson's interval of 0 of 200
+        (np.r_[np.ones(3), np.zeros(197)], 0.0279),
+        (np.r_[np.ones(50), np.zeros(150)], 0.0643),  # its wider side
+    ],
+)
+def test_samples_that_agree_do_not_make_a_share_exact(values: "np.ndarray[Any, Any]", least: float) -> None:
+    assert paired.bootstrap_half(values) == pytest.approx(least, rel=0.02)
+
+
+def test_one_sample_tells_nothing() -> None:
+    assert math.isnan(paired.bootstrap_half([0.9]))
+    said = paired.decide(pair("mean_norm", math.nan, 2.0, published=0.5), [net(0.9, half=math.nan, n=1)], LIKE, 1000)
+    assert said.word == "inconclusive"
 
 
 # ---- from claims and records

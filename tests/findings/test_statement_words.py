@@ -491,6 +491,9 @@ def test_three_nets_speak_for_others_and_one_for_itself() -> None:
     assert "on our net" not in str(Comparison("x", sure, 1.0))
     assert str(Comparison("x", Sampled({0: UP}), 1.0)).endswith(", on our net)")
     assert str(Comparison("x", Sampled({0: UP, 1: DOWN}), 1.0)).endswith(", on our nets)")
+    won = pd.Series([1.0] * 9 + [-1.0] * 3 + [0.0] * 88)
+    one, two = (Comparison("x", Sampled(dict.fromkeys(range(nets), won)), 0.0) for nets in (1, 2))
+    assert two.tails() == pytest.approx(one.tails()), "the same images, and no more of them"
     assert conclude([Comparison("x", Sampled({0: UP + 9, 1: DOWN, 2: UP}), 1.0)]).word == "undecided", "they scatter"
     above, _ = Comparison("x", Sampled({0: UP}), 2.0).tails()
     assert above == pytest.approx(Comparison("x", dict(UP), 2.0).tails()[0]), "as Student's test over the samples"

@@ -344,6 +344,27 @@ def test_one_net_that_others_trained_is_enough(tmp_path: Path, ours: float, n: i
     assert (trained["verdict"], trained["caps"]) == ("inconclusive", "")
 
 
+def test_nor_does_one_net_of_ours_say_what_others_keep(tmp_path: Path) -> None:
+    caps = {("mnist", "lenet", "std", a): Caps(population=10000) for a in ("pgd40-linf", "worst-linf")}
+    cells = [*seeds(0.60, n=1000), *worst(0.60, n=1000)]
+    row = judged(tmp_path, [ROW | {"value": "0.50"}], cells, caps=caps).iloc[0]
+    assert (row["stands"], row["stands_why"]) == ("not tested", "1 of at least 3 seeds")
+
+
+@pytest.mark.parametrize("each", [(0.45, 0.55), (0.45, 0.50, 0.55)])
+def test_no_other_nets_are_meant_by_several_that_others_trained(tmp_path: Path, each: tuple[float, ...]) -> None:
+    caps = {("mnist", "lenet", "std", "pgd40-linf"): Caps(population=10000, given=True)}
+    row = judged(tmp_path, [ROW | {"value": "0.50"}], seeds(*each), caps=caps).iloc[0]
+    assert (row["verdict"], row["h"]) == ("reproduced", 0.0)
+
+
+def test_a_difference_of_given_nets_is_as_sure_as_its_samples(tmp_path: Path) -> None:
+    caps = {("mnist", "lenet", "std", "pgd40-linf"): Caps(population=10000, given=True)}
+    row = judged(tmp_path, [ROW | {"value": "0.50"}], seeds(0.30, n=1000), caps=caps).iloc[0]
+    assert row["verdict"] == "lower"
+    assert row["p"] < 1e-20, "13 standard errors beyond the tolerance"
+
+
 def test_one_seed_convicts_nobody(tmp_path: Path) -> None:
     alone = judged(tmp_path, [ROW], seeds(0.1)).iloc[0]
     assert (alone["verdict"], alone["why"]) == ("inconclusive", "1 of at least 3 seeds")

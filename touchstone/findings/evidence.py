@@ -49,7 +49,7 @@ class Trial(NamedTuple):
 Worst = Mapping[tuple[str, str], Trial | str]  # (dataset, attack) -> it, or why nothing tests it
 NO_IMAGE = "it ran, and left no image to measure this on"
 JUDGED = METRICS | {UNDER_THREAT: SHARE, ATTACK_GAP: SHARE}  # what numbers of ours may be
-NO_SCATTER = Deviation(0.0, 1)  # of one net that others trained: no other one is meant
+NO_SCATTER = Deviation(0.0, math.inf)  # of nets that others trained: no other ones are meant
 SEPARATOR = "; "  # between the texts of a column that holds several: why, caps, stands_why
 
 
@@ -164,13 +164,14 @@ class Evidence:
         reasons += _each_once(sorted(cell.reason for cell in good))
         values, samples = [cell.value for cell in good], behind(place.metric, good, population)
         given = self.caps.get((place.dataset, place.model, place.defense, place.attack), Caps()).given
-        value, pooled = float(np.mean(values)), NO_SCATTER if given else self._deviation(place, epsilon, good)
+        value = float(np.mean(values))
+        nets, pooled = ([value], NO_SCATTER) if given else (values, self._deviation(place, epsilon, good))
         return Measured(
             value=value,
             seeds=len(good),
-            spread=deviation(values, pooled),
+            spread=deviation(nets, pooled),
             samples=samples,
-            interval=interval(values, margins=samples.margins(value), pooled=pooled, share=samples.half is None),
+            interval=interval(nets, margins=samples.margins(value), pooled=pooled, share=samples.half is None),
             status="incomplete" if any(cell.status == "incomplete" for cell in good) else "ok",
             reasons=tuple(reasons),
             suite=good[0].suite,

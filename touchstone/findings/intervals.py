@@ -7,10 +7,11 @@ from a population: no error if it was met whole.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import special, stats
 
 from touchstone.study.scale import LEAST_SEEDS, LEVEL
@@ -118,6 +119,16 @@ def share_margins(share: float, n: int, part: float = 1.0) -> Margins:
 def standard_error(margins: Margins) -> float:
     """Return what a normal error with these margins has, by the wider one: a share of 0 has none below it."""
     return max(margins) / quantile(math.inf)
+
+
+def least_half(values: NDArray[np.floating[Any]]) -> float:
+    """Return what the half-width over samples of their mean is at least: samples that all agree make no share exact.
+
+    It is Wilson's where each value is 0 or 1, or a difference of two such; otherwise 0.
+    """
+    if not np.isin(values, (-1.0, 0.0, 1.0)).all():
+        return 0.0
+    return max(share_margins(abs(float(values.mean())), len(values)))
 
 
 def share_interval(share: float, n: int) -> Interval:

@@ -18,14 +18,14 @@ import pandas as pd
 from touchstone.cell import ModelId, same_radius
 from touchstone.findings import metrics
 from touchstone.findings.cells import Cell, Index, at, at_radii
-from touchstone.findings.evidence import SEPARATOR, Caps, Cut
-from touchstone.findings.intervals import Margins, interval, remainder, share_margins
-from touchstone.findings.verdicts import agreement
+from touchstone.findings.evidence import NO_SCATTER, SEPARATOR, Caps, Cut
+from touchstone.findings.intervals import deviation, least_half, remainder, share_margins
+from touchstone.findings.verdicts import Precision, agreement
 from touchstone.findings.vocabulary import PAIRED, known
 from touchstone.records import Attacked, Batch
 from touchstone.study.claim import Claim, Place
 from touchstone.study.claims import HEADLINE, Readings, compared_with, expand, restarts
-from touchstone.study.scale import LEAST_SEEDS, LEVEL, METRICS, POINTS, SLACK
+from touchstone.study.scale import LEVEL, METRICS, POINTS, SLACK
 
 DRAWS = 2000  # of a bootstrap
 
@@ -77,12 +77,19 @@ def _tries(restarts: str) -> str:
 
 
 class Difference(NamedTuple):
-    """Our difference on one net, its 95 % half-width over samples, and how many these are; or why there is none."""
+    """Our difference on one net, or why there is none.
+
+    Attributes:
+        half: its 95 % half-width over samples, as if drawn from very many; nan where one sample is behind it.
+        n: samples behind it.
+        met: samples that both attacks met; a mean distance is over those that both break.
+    """
 
     model: ModelId
     value: float
     half: float
     n: int
+    met: int
     failed: str = ""
 
 
@@ -170,12 +177,13 @@ def measure(batch: Batch, wanted: Iterable[Pair]) -> Iterator[tuple[Pair, Differ
 def _difference(model: ModelId, pair: Pair, one: Attacked, other: Attacked) -> Difference:
     failed = next((each.header.reason for each in (one, other) if each.header.status == "failed"), "")
     if failed:
-        return Difference(model, math.nan, math.nan, 0, failed)
+        return Difference(model, math.nan, math.nan, 0, 0, failed)
+    met = len(set(one.frame["sample"]).intersection(other.frame["sample"]))
     first, second = (_per_sample(pair, each) for each in (one, other))
     apart = (first - second).dropna().to_numpy(dtype=float)
     if not len(apart):
-        return Difference(model, math.nan, math.nan, 0, "no sample is behind both numbers")
-    return Difference(model, float(apart.mean()), bootstrap_half(apart), len(apart))
+        return Difference(model, math.nan, math.nan, 0, met, "no sample is behind both numbers")
+    return Difference(model, float(apart.mean()), bootstrap_half(apart), len(apart), met)
 
 
 def _per_sample(pair: Pair, attacked: Attacked) -> "pd.Series[float]":
@@ -188,12 +196,15 @@ def _per_sample(pair: Pair, attacked: Attacked) -> "pd.Series[float]":
 def bootstrap_half(values: Sequence[float] | np.ndarray) -> float:
     """Return half of the 95 % percentile bootstrap interval (Efron, 1979) of a mean over samples, one value each.
 
-    It is of DRAWS samples of that size, with replacement, always the same ones.
+    It is of DRAWS samples of that size, with replacement, always the same ones. Of a share, or a difference of two, it
+    is Wilson's at least. nan for fewer than two.
     """
     data, rng = np.asarray(values, dtype=float), np.random.default_rng(0)
+    if len(data) < 2:
+        return math.nan
     means = [data[rng.integers(len(data), size=len(data))].mean() for _ in range(DRAWS)]
     low, high = np.quantile(means, [LEVEL / 2.0, 1.0 - LEVEL / 2.0])
-    return float(high - low) / 2.0
+    return max(float(high - low) / 2.0, least_half(data))
 
 
 # ---- what it means
@@ -335,7 +346,8 @@ def decide(pair: Pair, found: Sequence[Difference], nets: Nets | None, populatio
     """Return the verdict on a pair.
 
     Over fewer than LEAST_SEEDS nets the half-width is that of the samples, and says nothing of other nets. With more
-    the nets scatter too, and samples only count as far as the population was not met whole.
+    the nets scatter too, the published one among them, and samples only count as far as the population was not met
+    whole.
 
     Args:
         pair: what is published.
@@ -357,14 +369,14 @@ def decide(pair: Pair, found: Sequence[Difference], nets: Nets | None, populatio
     if not good:
         return Verdict("not comparable", ("other nets", *nets.unlike)) if nets.unlike else Verdict("failed", failures)
     values, n = [one.value for one in good], min(one.n for one in good)
-    part = remainder(n, population) if len(good) >= LEAST_SEEDS else 1.0
-    half = part * float(np.mean([one.half for one in good]))
-    ours, spread = float(np.mean(values)), interval(values, margins=Margins(half, half)).half
-    known_to = half if math.isnan(spread) else spread
-    word = agreement(ours - pair.published, pair.tau, half=known_to, wide=known_to)
+    spread = deviation(values) or NO_SCATTER
+    part = 1.0 if spread is NO_SCATTER else remainder(min(one.met for one in good), population)
+    known = Precision(len(good), spread, margin=part * float(np.mean([one.half for one in good])))
+    ours = float(np.mean(values))
+    word = agreement(ours - pair.published, pair.tau, half=known.half, wide=known.wide)
     where = {1: ("on our net",), 2: ("on our nets",)}.get(len(good), ())
     return Verdict(
-        word, (*where, *pair.unequal, *nets.said, *nets.unlike, *nets.untold, *failures), ours, known_to, len(good), n
+        word, (*where, *pair.unequal, *nets.said, *nets.unlike, *nets.untold, *failures), ours, known.half, len(good), n
     )
 
 

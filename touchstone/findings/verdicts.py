@@ -480,5 +480,6 @@ def _second(claim: Claim, found: Measured, gap: float, cut: Caps, first: str) ->
     of_printed, *others = (stands(a, tau, found.interval, found.value, gap, first) for a, tau in accuracies)
     if any(other.word != of_printed.word for other in others):
         return Second("label ambiguous")
-    weaker = found.reasons if found.status == "incomplete" else cut.attack
+    few = (f"{found.seeds} of at least {LEAST_SEEDS} seeds",) if found.seeds < LEAST_SEEDS and not cut.given else ()
+    weaker = (*few, *(found.reasons if found.status == "incomplete" else cut.attack))
     return Second("not tested", weaker) if of_printed.word == "stands" and weaker else of_printed

@@ -99,10 +99,12 @@ class Standing(NamedTuple):
 
 STANDS = {
     "stands": Standing(
-        "the lower 95 % bound of our worst case is at least the claim minus the tolerance", "stands", "stand"
+        "the 95 % interval of our worst case, of three nets or more, is nowhere below the claim minus the tolerance",
+        "stands",
+        "stand",
     ),
     "overstated": Standing(
-        "the claim is reproduced or within spread, and the upper bound is below that: by so many points",
+        "the claim is reproduced or within spread, and that interval lies below it: by so many points",
         "overstated by {} points",
         "are overstated",
         "overstated_by",

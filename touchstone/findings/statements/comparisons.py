@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from touchstone.findings.evidence import SEPARATOR
-from touchstone.findings.intervals import share_margins, standard_error
+from touchstone.findings.intervals import least_half, quantile
 from touchstone.findings.vocabulary import STATEMENTS, known
 from touchstone.study.scale import LEAST_SEEDS, LEVEL, SLACK
 
@@ -71,21 +71,19 @@ class Sampled:
         errors = [_over_samples(part) for part in parts]
         if not 0 < len(seeds) < LEAST_SEEDS:
             return Mean.of(Drawn(seeds, self.part * float(np.mean(errors)) if seeds and self.part else 0.0))
-        variance, freedom = sum(error**2 for error in errors) / len(seeds) ** 2, sum(len(part) - 1 for part in parts)
-        return Mean(float(np.mean(list(seeds.values()))), variance, freedom)
+        # the nets share the samples, so that their errors go together
+        return Mean(float(np.mean(list(seeds.values()))), float(np.mean(errors)) ** 2, min(map(len, parts)) - 1)
 
 
 def _over_samples(values: NDArray[np.floating[Any]]) -> float:
     """Return the standard error of a mean over samples, as if drawn from very many; nan for fewer than two.
 
-    Of a share, or a difference of two, it is Wilson's at least: samples that all agree do not make one exact.
+    Of a share, or a difference of two, it is Wilson's at least.
     """
     if len(values) < 2:
         return math.nan
-    error, share = float(values.std(ddof=1)) / math.sqrt(len(values)), abs(float(values.mean()))
-    if not np.isin(values, (-1.0, 0.0, 1.0)).all():
-        return error
-    return max(error, standard_error(share_margins(share, len(values))))
+    error = float(values.std(ddof=1)) / math.sqrt(len(values))
+    return max(error, least_half(values) / quantile(math.inf))
 
 
 class Mean(NamedTuple):
