@@ -490,6 +490,7 @@ def test_three_nets_speak_for_others_and_one_for_itself() -> None:
     sure = Sampled({0: UP, 1: UP, 2: UP})
     assert "on our net" not in str(Comparison("x", sure, 1.0))
     assert str(Comparison("x", Sampled({0: UP}), 1.0)).endswith(", on our net)")
+    assert str(Comparison("x", 1.0, Sampled({0: UP}))).endswith(", on our net)")
     assert str(Comparison("x", Sampled({0: UP, 1: DOWN}), 1.0)).endswith(", on our nets)")
     won = pd.Series([1.0] * 9 + [-1.0] * 3 + [0.0] * 88)
     one, two = (Comparison("x", Sampled(dict.fromkeys(range(nets), won)), 0.0) for nets in (1, 2))

@@ -55,7 +55,7 @@ VERDICTS = {
         open=True,
     ),
     "not comparable": Word("≠", "measured on other data or under caps that changed what is measured"),
-    "label ambiguous": Word("a", "the printed label is in doubt, and only one reading of it agrees", open=True),
+    "label ambiguous": Word("a", "the printed label is in doubt, and readings of it lead to other verdicts", open=True),
     "not run": Word("·", "outside this run"),
     "failed": Word("✗", "training or attack ended without a number", open=True),
     "out of scope": Word("o", "not a number that a re-run can produce"),

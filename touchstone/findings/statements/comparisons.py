@@ -166,7 +166,8 @@ class Comparison:
         if math.isnan(above):
             said = f"{self._nets()} of {LEAST_SEEDS} seeds"
         else:
-            few = isinstance(self.left, Sampled) and self._nets() < LEAST_SEEDS
+            sampled = any(isinstance(side, Sampled) for side in (self.left, self.right))
+            few = sampled and self._nets() < LEAST_SEEDS
             where = (", on our net" if self._nets() == 1 else ", on our nets") if few else ""
             said = f"p {min(above, below):.2g}, apart by {self.difference:.3g}: {low:.3g} to {high:.3g}{where}"
         return f"{self.label}: {left:.4g} {sign} {right:.4g}{margin} ({said})"
