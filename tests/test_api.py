@@ -8,7 +8,7 @@ import pytest
 import torch
 from digit_nets import held_out, trained
 from tiny_nets import conv, samples
-from torch import Tensor
+from torch import Tensor, nn
 
 import touchstone
 from touchstone import paths
@@ -158,6 +158,26 @@ def test_every_broken_image_is_counted_where_it_broke(found: WorstCase) -> None:
     assert broke.loc[0.3] == round(near - far) > 0
     assert list(found.broken_by["attack"])[:2] == ["pgd", "noise"]
     assert set(found.records["sample"]) == set(range(40))
+
+
+class Viewed(nn.Module):
+    """As many nets are written: nothing says how long a row of no images is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.out = nn.Linear(48, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(x.view(x.size(0), -1))
+
+
+@pytest.mark.parametrize("rows", [1, 20])
+def test_a_net_all_of_whose_images_are_broken_at_once_is_asked_no_more(rows: int) -> None:
+    model = Viewed()
+    x, y = samples(model, rows, wrong=0)
+    found = touchstone.worst_case(model, x, y, norm="linf", epsilons=[0.5, 0.9])
+    assert found.accuracy["accuracy"].tolist() == [1.0, 0.0, 0.0]
 
 
 def test_masked_gradients_are_flagged() -> None:

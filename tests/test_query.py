@@ -83,6 +83,22 @@ def test_logits_stay_detached_for_foreign_code_that_wants_no_gradient() -> None:
     assert query.forwards.tolist() == [2] * 7
 
 
+def test_no_rows_ask_the_model_nothing() -> None:
+    """Many a net cannot be asked: `x.view(len(x), -1)` of no rows may be anything."""
+    model, (x, y) = Spy(), block()
+    query, none = Query(model), slice(0)
+    query.probe(x)
+    asked = len(model.seen)
+    shapes = [tuple(found.shape) for found in query.grad(x[none], y[none], margin)]
+    assert shapes == [(0, 4), (0,), (0, 1, 4, 4)]
+    assert query.logits(x[none]).shape == (0, 4)
+    assert query.jacobian(x[none], torch.arange(2))[1].shape == (0, 2, 1, 4, 4)
+    inputs = x[none].clone().requires_grad_()
+    query.attached(inputs).sum().backward()
+    assert inputs.grad.shape == inputs.shape
+    assert len(model.seen) == asked
+
+
 def test_gradient_works_where_gradients_are_off() -> None:
     x, y = block()
     with torch.no_grad():

@@ -182,7 +182,12 @@ class Query:
         return laid_out(x, self.memory_format)
 
     def _forward(self, x: Tensor) -> Tensor:
-        """Return the logits (B, C) of x (B, *shape), in its type."""
+        """Return the logits (B, C) of x (B, *shape), in its type.
+
+        Of no rows they are not asked for: a model that flattens with `x.view(len(x), -1)` has none.
+        """
+        if not len(x) and self.classes is not None:
+            return x.new_empty(0, self.classes)
         logits = self.model(x)
         if problem := _no_logits(logits, len(x)):
             wanted = "floating-point, a row for each input, at least 2 classes"
