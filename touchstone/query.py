@@ -14,6 +14,12 @@ from touchstone.norms import distance
 from touchstone.registry import OWN
 from touchstone.types import UNIT, Bounds
 
+_BACKENDS = (
+    torch.backends.cuda.matmul,
+    torch.backends.cudnn.conv,
+    torch.backends.mkldnn.matmul,
+    torch.backends.mkldnn.conv,
+)
 MIXED = ContextVar("mixed_precision", default=False)  # whether an autocast is ours, and meant for what attacks ask
 
 
@@ -317,12 +323,26 @@ def plain(x: Tensor) -> Tensor:
 
 
 @contextmanager
+def true_float32() -> Iterator[None]:
+    """Multiply float32 as it is, and not as TF32: points of a minimal attack lie closer to the boundary than that."""
+    precisions = [(backend, backend.fp32_precision) for backend in _BACKENDS]
+    for backend in _BACKENDS:
+        backend.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for backend, precision in precisions:
+            backend.fp32_precision = precision
+
+
+@contextmanager
 def undisturbed(device: torch.device) -> Iterator[None]:
-    """Compute in no torch context of the caller's: float32 by default, gradients, no inference mode, no autocast."""
+    """Compute in no torch context of the caller's: gradients, true float32, no inference mode, no autocast."""
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
+    off = torch.autocast(device.type, enabled=False)
     try:
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        with torch.inference_mode(False), torch.enable_grad(), off, true_float32():
             yield
     finally:
         torch.set_default_dtype(default)

@@ -1,11 +1,15 @@
 import math
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from tiny_nets import Lambda, classifier, conv, linear, samples, whitened
 from torch import Tensor, nn
 
+from touchstone.evaluation import published
 from touchstone.evaluation.judge import BATCH, SURE, distances, judge, log_odds, logits, margin, predict
+from touchstone.evaluation.result import Member
 from touchstone.threat import Threat, View, in_space
 
 PIXEL = Threat("linf", (0.1,))
@@ -204,7 +208,13 @@ def test_the_model_is_asked_in_eval_mode_and_left_as_it_was() -> None:
     assert not model.net[2].training
 
 
-def test_tf32_is_off_while_the_judge_looks_and_restored_after() -> None:
+def attacked(model: nn.Module, x: Tensor) -> None:
+    y = torch.zeros(len(x), dtype=torch.int64)
+    published.run(model, x, y, Member("fgsm", "fgsm"), threat=PIXEL, seed=0, batch_size=8)
+
+
+@pytest.mark.parametrize("ask", [logits, attacked])
+def test_tf32_is_off_while_judge_or_attack_look_and_restored_after(ask: Callable[[nn.Module, Tensor], Any]) -> None:
     class Watch(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             seen.append((torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision))
@@ -216,8 +226,8 @@ def test_tf32_is_off_while_the_judge_looks_and_restored_after() -> None:
     try:
         for backend in backends:
             backend.fp32_precision = "tf32"
-        logits(Watch(), torch.zeros(1, 3))
-        assert seen == [("ieee", "ieee")]
+        ask(Watch(), torch.zeros(1, 3))
+        assert {*seen} == {("ieee", "ieee")}
         assert [backend.fp32_precision for backend in backends] == ["tf32", "tf32"]
     finally:
         for backend, value in zip(backends, before, strict=True):

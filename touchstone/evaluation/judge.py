@@ -11,33 +11,19 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from touchstone.query import Query, evaluating
+from touchstone.query import Query, evaluating, true_float32
 from touchstone.records import NO_ANSWER, TOLERANCE
 from touchstone.threat import Threat, View
 
 BATCH = 512
 SURE = 1e-3  # absolute, on the log-odds of a confidence, at most 2.5e-4 of the confidence: float32 rounding of logits
 
-_BACKENDS = (
-    torch.backends.cuda.matmul,
-    torch.backends.cudnn.conv,
-    torch.backends.mkldnn.matmul,
-    torch.backends.mkldnn.conv,
-)
-
 
 @contextmanager
 def exact(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Evaluate in true float32: eval mode, no gradients, no autocast, no TF32; all of it restored after."""
-    precisions = [(backend, backend.fp32_precision) for backend in _BACKENDS]
-    for backend in _BACKENDS:
-        backend.fp32_precision = "ieee"
-    try:
-        with evaluating(model), torch.no_grad(), torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        for backend, precision in precisions:
-            backend.fp32_precision = precision
+    with evaluating(model), true_float32(), torch.no_grad(), torch.autocast(device.type, enabled=False):
+        yield
 
 
 def logits(model: nn.Module, x: Tensor) -> Tensor:
