@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from touchstone.attacks.high_confidence import high_confidence
 from touchstone.models.classifier import Classifier, Normalize
 from touchstone.models.whitening import Whiten
+from touchstone.norms import distance
 from touchstone.query import Query
 from touchstone.rng import SampleRng
 from touchstone.types import MinNorm
@@ -94,6 +95,11 @@ def not_a_number(
     model: Query, x: Tensor, y: Tensor, *, norm: str, eps: float, rng: object, stop: str = "never"
 ) -> Tensor:
     return torch.full_like(x, torch.nan)
+
+
+def inverse(model: nn.Module, x: Tensor, y: Tensor, *, norm: str, rng: object) -> MinNorm:
+    """Finds the negative of every image."""
+    return MinNorm(1 - x, distance(1 - 2 * x, norm), torch.ones(len(x), dtype=torch.bool))
 
 
 def boastful(model: Query, x: Tensor, y: Tensor, *, norm: str, rng: object) -> MinNorm:

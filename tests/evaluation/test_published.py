@@ -89,6 +89,15 @@ def test_the_rule_shrink_and_retest_adds_the_points_of_each_ball(plant: Any) -> 
     assert (shrunk["success"][:40].to_numpy() == near).all()
 
 
+@pytest.mark.parametrize(("norm", "epsilon"), [("l1", 20.0), ("l2", 2.0), ("linf", 0.1)])
+def test_points_shrunk_onto_a_ball_lie_in_it_also_of_large_images(plant: Any, norm: str, epsilon: float) -> None:
+    facts = {"kind": "minimal", "norms": (norm,), "budget_rule": "shrink_and_retest"}
+    model, x = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, CLASSES)), torch.rand(40, 3, 64, 64)
+    y = torch.zeros(40, dtype=torch.int64)
+    table, _, _ = attack(model, plant("inverse", **facts), Threat(norm, (epsilon,)), x=x, y=y)
+    assert not table["rejected"].any()
+
+
 def test_a_study_gives_an_attack_another_budget_rule() -> None:
     usual, _, _ = attack(conv(), "deepfool", Threat("l2", (0.05, 0.5)))
     table, _, _ = attack(conv(), "deepfool", Threat("l2", (0.05, 0.5)), budget_rule="shrink_and_retest")

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from touchstone.attacks.balls import confine
 from touchstone.evaluation import flags
 from touchstone.evaluation.block import COSTS, Block, Columns, Proposal, frame, join, make_block, propose
 from touchstone.evaluation.judge import log_odds
 from touchstone.evaluation.probes import probe
 from touchstone.evaluation.result import Member, Progress, Result, query_flags, reporter
 from touchstone.losses import Loss
-from touchstone.norms import project
 from touchstone.query import undisturbed
 from touchstone.records import Choice
 from touchstone.registry import EXAMPLES, BudgetRule
@@ -141,7 +141,8 @@ def _minimal(block: Block, request: Request) -> Result:
     tables = [frame(block, columns, math.nan, slug, proposal)]
     shown = {"minimal": block.images(proposal.points, request.examples)}
     for epsilon in block.threat.epsilons if request.budget_rule == "shrink_and_retest" else ():
-        shrunk = block.x + project(proposal.points - block.x, epsilon, block.threat.norm)
+        radius = torch.full((len(block),), epsilon, dtype=block.x.dtype, device=block.x.device)
+        shrunk = confine(proposal.points, block.x, radius, block.threat.norm, block.view.bounds)
         columns = block.judge(shrunk, epsilon)
         tables.append(frame(block, columns, epsilon, slug, proposal.again(block.rows)))
         shown[f"epsilon-{epsilon:g}"] = block.images(shrunk, request.examples)
