@@ -128,7 +128,7 @@ def test_a_job_on_a_node_does_not_work_by_another_plan(
         monkeypatch.setenv(PLANNED, planned)
         done = snakemake(folder, *remote)
         assert done.returncode == code, done.stderr
-    assert "config, studies or code have changed while the run was going on" in done.stderr
+    assert "config, studies or code have changed while the run was going on" in done.stdout + done.stderr
 
 
 def test_logs_and_benchmarks(finished: tuple[Path, str]) -> None:
