@@ -141,7 +141,7 @@ def _minimal(block: Block, request: Request) -> Result:
     tables = [frame(block, columns, math.nan, slug, proposal)]
     shown = {"minimal": block.images(proposal.points, request.examples)}
     for epsilon in block.threat.epsilons if request.budget_rule == "shrink_and_retest" else ():
-        radius = torch.full((len(block),), epsilon, dtype=block.x.dtype, device=block.x.device)
+        radius = block.x.new_full((len(block),), epsilon)
         shrunk = confine(proposal.points, block.x, radius, block.threat.norm, block.view.bounds)
         columns = block.judge(shrunk, epsilon)
         tables.append(frame(block, columns, epsilon, slug, proposal.again(block.rows)))

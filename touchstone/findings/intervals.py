@@ -121,14 +121,14 @@ def standard_error(margins: Margins) -> float:
     return max(margins) / quantile(math.inf)
 
 
-def least_half(values: NDArray[np.floating[Any]]) -> float:
-    """Return what the half-width over samples of their mean is at least: samples that all agree make no share exact.
+def least_margins(values: NDArray[np.floating[Any]]) -> Margins:
+    """Return what samples leave open of their mean at least: that they all agree makes no share exact.
 
-    It is Wilson's where each value is 0 or 1, or a difference of two such; otherwise 0.
+    The margins are Wilson's where each value is 0 or 1, or a difference of two such; otherwise there are none.
     """
     if not np.isin(values, (-1.0, 0.0, 1.0)).all():
-        return 0.0
-    return max(share_margins(abs(float(values.mean())), len(values)))
+        return EXACT
+    return share_margins(abs(float(values.mean())), len(values))
 
 
 def share_interval(share: float, n: int) -> Interval:

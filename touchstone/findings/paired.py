@@ -19,7 +19,7 @@ from touchstone.cell import ModelId, same_radius
 from touchstone.findings import metrics
 from touchstone.findings.cells import Cell, Index, at, at_radii
 from touchstone.findings.evidence import NO_SCATTER, SEPARATOR, Caps, Cut
-from touchstone.findings.intervals import deviation, least_half, remainder, share_margins
+from touchstone.findings.intervals import deviation, least_margins, remainder, share_margins
 from touchstone.findings.verdicts import Precision, agreement
 from touchstone.findings.vocabulary import PAIRED, known
 from touchstone.records import Attacked, Batch
@@ -204,7 +204,7 @@ def bootstrap_half(values: Sequence[float] | np.ndarray) -> float:
         return math.nan
     means = [data[rng.integers(len(data), size=len(data))].mean() for _ in range(DRAWS)]
     low, high = np.quantile(means, [LEVEL / 2.0, 1.0 - LEVEL / 2.0])
-    return max(float(high - low) / 2.0, least_half(data))
+    return max(float(high - low) / 2.0, *least_margins(data))
 
 
 # ---- what it means

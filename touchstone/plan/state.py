@@ -25,7 +25,7 @@ def state(plan: Plan) -> str:
     """Return a sha256 over config, studies, suites, and the syntax of all code that jobs on nodes reach."""
     written = [plan.config, *plan.studies.values(), SuitesFile.model_validate(plan.suites.by_name)]
     said = [one.model_dump_json() for one in written]
-    return sum_of(json.dumps([*said, provenance.digest(*BEGINNINGS, *sorted(set(_used(plan))))]).encode())
+    return sum_of(json.dumps([*said, provenance.digest(*BEGINNINGS, *_used(plan))]).encode())
 
 
 def _used(plan: Plan) -> Iterator[str]:

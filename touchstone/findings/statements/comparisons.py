@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from touchstone.findings.evidence import SEPARATOR
-from touchstone.findings.intervals import least_half, quantile
+from touchstone.findings.intervals import least_margins, standard_error
 from touchstone.findings.vocabulary import STATEMENTS, known
 from touchstone.study.scale import LEAST_SEEDS, LEVEL, SLACK
 
@@ -83,7 +83,7 @@ def _over_samples(values: NDArray[np.floating[Any]]) -> float:
     if len(values) < 2:
         return math.nan
     error = float(values.std(ddof=1)) / math.sqrt(len(values))
-    return max(error, least_half(values) / quantile(math.inf))
+    return max(error, standard_error(least_margins(values)))
 
 
 class Mean(NamedTuple):
