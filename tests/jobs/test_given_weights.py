@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 from small_study import NEEDED
 from toy_jobs import trained
 
 from touchstone import records
 from touchstone.cell import ModelId
+from touchstone.files import sum_of_file
 from touchstone.jobs import attack
 from touchstone.jobs.common import load_weights, make_model
 from touchstone.models.given import WeightsError
@@ -78,6 +80,25 @@ def test_given_weights_stand_in_place_of_a_training(planned: Callable[..., Plan]
     attack.run(build.batch_job(plan, GIVEN, "all"), results)
     attacked = records.read(results.attack(GIVEN, "all").records).attacks
     assert [(one.header.attack, one.header.status) for one in attacked] == [("clean", "ok"), ("pgd2", "ok")]
+
+
+def test_the_statistics_of_a_batch_norm_are_those_of_the_file(
+    planned: Callable[..., Plan], project: Path, results: Results
+) -> None:
+    """A training with steps of no length would move them, and so measure another net."""
+    net = make_model(build.Net("mlp-1000-bn", "dataset", {}), "digits", seed=0).net
+    means = [value.fill_(0.3) for name, value in net.named_buffers() if name.endswith("running_mean")]
+    assert means
+    file = project / "studies" / "small" / "bn.safetensors"
+    file.parent.mkdir()
+    save_file(net.state_dict(), file)
+    given = [ENTRY | {"files": [{"file": file.name, "sha256": sum_of_file(file)}]}]
+    plan = planned(models={"net": {"fn": "mlp-1000-bn"}}, weights=given)
+    trained(build.train_job(plan, GIVEN), results, given_file=file)
+    attack.run(build.batch_job(plan, GIVEN, "all"), results)
+    kept = load_file(results.model(GIVEN).weights)
+    for name, value in net.state_dict().items():
+        assert torch.equal(kept[f"net.{name}"], value), name
 
 
 def test_a_training_begins_with_given_weights(planned: Callable[..., Plan], results: Results) -> None:
