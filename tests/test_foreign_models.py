@@ -357,6 +357,21 @@ def test_models_come_in_many_forms(form: str) -> None:
     assert measured["no_float64"] or measured["sign_disagreement_ce_x"] < 1e-3
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.ao.quantization:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*quantized tensor creation functions:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*an autograd kernel was not registered:UserWarning")
+def test_an_int8_net_keeps_its_records_though_no_twin_of_it_can_be_asked() -> None:
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(48, 4))
+    model = torch.ao.quantization.quantize_dynamic(plain, {nn.Linear}, dtype=torch.qint8)
+    x, y = samples(model, 12)
+    about = {"threat": THREAT, "seed": 0, "batch_size": 8}
+    measured = preflight(model, x, y, **about)
+    assert measured["no_float64"] is True
+    assert measured["zero_gradient_ce_x"] == 1, "its kernels have none"
+    assert len(published.run(model, x, y, PGD, **about).records) == 12
+
+
 class Tied(nn.Module):
     """A net that ties everywhere but at the image itself, where it is right."""
 
