@@ -1,5 +1,6 @@
 """What a run says of itself after some of its jobs have failed."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,17 +12,27 @@ from touchstone.plan.plan import Plan, make_plan
 from touchstone.report import render, unfinished
 from touchstone.report.unfinished import Undone
 
+pytestmark = pytest.mark.xdist_group("test_unfinished")  # the folder of results is made once
+
 COMMAND = "snakemake --cores all"
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of one study, whose figures take seconds to draw: they are copied for each test."""
+    folder = tmp_path_factory.mktemp("made")
+    make_results(folder, seeds=1)
+    return folder
+
+
 @pytest.fixture
-def plan(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+def plan(tmp_path: Path, root: Path, made: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """Of two studies, the first of which has left all of its files."""
+    shutil.copytree(made, tmp_path, symlinks=True, dirs_exist_ok=True)
     config = tmp_path / "config.yaml"
     text = (root / "tests" / "config.yaml").read_text().replace("run: tiny", "run: demo")
     config.write_text(text.replace("[minmax]", "[minmax, margin]").replace("defenses: [std, adv, minmax-printed]", ""))
     plan = make_plan(root, config)
-    make_results(tmp_path, seeds=1)
     monkeypatch.chdir(tmp_path)
     for file in (file for files in cost.study_jobs(plan, "minmax") for file in files if not file.exists()):
         file.parent.mkdir(parents=True, exist_ok=True)
