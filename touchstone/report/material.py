@@ -47,9 +47,11 @@ class Provenance(Machine, total=False):
     command: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Material:
     """All that a study's report is written from, as read from disk; tables hold strings, digits as written.
+
+    Two are never equal, so that what is made of one can be kept for it.
 
     `published` are the work's own figures, by the figure of study.yaml that draws them again, `used` what of the
     package's tables the study's models and attacks are made of.

@@ -4,6 +4,7 @@ Tables and figures of the paper keep its numbers, what only the re-run has is nu
 """
 
 from collections.abc import Hashable, Iterable, Mapping
+from functools import lru_cache
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,7 @@ def run_values(config: Config, used: Mapping[str, str]) -> dict[str, str]:
     return {"run": config.run, "suite": config.suite, "stand_ins": replaced, "caps": caps, "part": part}
 
 
+@lru_cache(maxsize=1)
 def own_tables(material: Material) -> dict[str, str]:
     """Number the tables that the paper does not have, in the order of the report: name -> "Table A1", "" without it."""
     tables = material.tables
