@@ -33,22 +33,20 @@ def root() -> Path:
     return ROOT
 
 
-def planned(root: Path, run: str) -> "Plan":
-    from touchstone.plan.plan import make_plan
-
-    return make_plan(root, root / "configs" / f"{run}.yaml")
-
-
 @pytest.fixture(scope="session")
-def laptop(root: Path) -> "Plan":
+def laptop() -> "Plan":
     """The plan of configs/laptop.yaml, made once for all tests that only read it."""
-    return planned(root, "laptop")
+    from shipped import planned
+
+    return planned("configs/laptop.yaml")
 
 
 @pytest.fixture(scope="session")
-def paper(root: Path) -> "Plan":
+def paper() -> "Plan":
     """The plan of configs/paper.yaml, likewise."""
-    return planned(root, "paper")
+    from shipped import planned
+
+    return planned("configs/paper.yaml")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from shipped import planned
 
 from touchstone.cell import ModelId
 from touchstone.data import DATASETS
@@ -18,14 +19,13 @@ from touchstone.models.classifier import Classifier
 from touchstone.models.whitening import BIAS, Whiten, contrast_normalized
 from touchstone.plan import build
 from touchstone.plan.jobs import Member, TrainJob
-from touchstone.plan.plan import make_plan
 from touchstone.query import Query
 from touchstone.registry import load
 from touchstone.study.suites import worst_slug
 from touchstone.training import fit
 
 ROOT = Path(__file__).resolve().parents[1]
-PLAN = make_plan(ROOT, ROOT / "configs" / "paper.yaml")
+PLAN = planned("configs/paper.yaml")
 FRESH: dict[str, Classifier] = {}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from shipped import planned
 from tiny_nets import conv, samples
 from toy_records import clean, points
 from toy_runs import finished
@@ -20,7 +21,6 @@ from touchstone.defenses import DEFENSES
 from touchstone.findings.vocabulary import PAIRED, STANDS, STATEMENTS, VERDICTS, Reply, Standing, Word
 from touchstone.models import MODELS
 from touchstone.plan import cost
-from touchstone.plan.plan import make_plan
 from touchstone.plan.units import UNITS, read
 from touchstone.records import Attacked
 from touchstone.report import glance
@@ -51,7 +51,7 @@ def paper() -> str:
     """What each study costs at the scale of the papers."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(cost, "units", cache(partial(read, UNITS)))  # whatever this machine has measured
-        rows = cost.costs(make_plan(ROOT, ROOT / "configs" / "paper.yaml"))
+        rows = cost.costs(planned("configs/paper.yaml"))
     table = [[f"`{row.study}`" if row.study else SHARED, *cells(row)[1:]] for row in rows]
     table.append(["all", *cells(cost.total(rows))[1:]])
     shown = [n for n, name in enumerate(HEAD) if name not in ("done", "figures")]

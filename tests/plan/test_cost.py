@@ -7,6 +7,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import pytest
+from shipped import planned
 
 from touchstone.attacks import ATTACKS, twice_the_steps
 from touchstone.cell import ModelId
@@ -136,10 +137,10 @@ def test_the_users_own_attack_and_objective_are_named(replanned: Replanned) -> N
     assert lacks == ("attack toy_attacks:wrapper: which passes it takes is not said",)
 
 
-def test_every_net_of_the_shipped_runs_is_measured(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_net_of_the_shipped_runs_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost, "units", cache(partial(read, UNITS)))  # whatever this machine has measured
     for name in ("config.yaml", "configs/laptop.yaml", "configs/cifar10.yaml", "configs/paper.yaml"):
-        lacks = cost.total(cost.costs(make_plan(root, root / name))).lacks
+        lacks = cost.total(cost.costs(planned(name))).lacks
         assert not lacks, f"{name}: python -m benchmarks units measures the nets of the studies"
 
 

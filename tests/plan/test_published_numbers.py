@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 import pytest
+from shipped import planned
 
 from touchstone.attacks import ATTACKS
 from touchstone.cell import ModelId, same_radius
 from touchstone.paths import study_files
 from touchstone.plan import build
 from touchstone.plan.jobs import AttackJob
-from touchstone.plan.plan import Plan, make_plan
+from touchstone.plan.plan import Plan
 from touchstone.registry import options
 from touchstone.study.claims import HEADLINE, PUBLISHED
 from touchstone.study.scale import EPSILON_UNITS
@@ -166,7 +167,7 @@ PRINTED: dict[str, Callable[[Ran, str], bool]] = {
 
 @pytest.fixture(scope="module")
 def plan() -> Plan:
-    return make_plan(ROOT, ROOT / "configs" / "paper.yaml")
+    return planned("configs/paper.yaml")
 
 
 @cache
