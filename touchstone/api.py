@@ -16,10 +16,10 @@ from touchstone.evaluation import cascade, flags
 from touchstone.evaluation.preflight import preflight
 from touchstone.evaluation.result import Member
 from touchstone.findings.intervals import share_interval
-from touchstone.findings.members import CLEAN, Counted, counted
+from touchstone.findings.members import Counted, counted
 from touchstone.query import Query
 from touchstone.ranges import hint, mismatch
-from touchstone.records import Flag
+from touchstone.records import CLEAN, Flag
 from touchstone.registry import AttackSpec, is_own, load, nearest
 from touchstone.registry import options as known_options
 from touchstone.rng import SampleRng

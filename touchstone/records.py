@@ -54,6 +54,7 @@ ROW = ["sample", "epsilon", "restart", "member"]
 TOLERANCE = 1e-6  # absolute, on distances and on the box: float32 rounding of x + delta
 SAMPLE = "sample"  # beside the points of an attack that are kept: whose they are
 NO_ANSWER = -1  # the prediction where a logit is NaN
+CLEAN = "clean"  # the member of a worst case that has what is wrong by itself
 STATUS = ("ok", "failed")
 PROTOCOLS = ("published", "worst")
 

@@ -316,6 +316,16 @@ def test_an_interval_printed_as_two_rows_is_one_claim(tmp_path: Path) -> None:
         load(tmp_path, row | {"value": "1"}, other)
 
 
+@pytest.mark.parametrize("change", [{"alternative": "18"}, {"cited": "A et al."}, {"epsilon": "0.2"}])
+def test_the_two_ends_of_an_interval_agree_in_all_else(tmp_path: Path, change: dict[str, str]) -> None:
+    row = ROW | {"unit": "ratio", "metric": "near_zero_param_ratio_vs_std_hi", "value": "19", "id": "r-hi"}
+    row |= {"cell_metric": "near_zero_param_ratio_vs_std"}
+    low = row | {"id": "r-lo", "metric": "near_zero_param_ratio_vs_std_lo", "value": "17"}
+    assert len(load(tmp_path, row, low)) == 1
+    with pytest.raises(ConfigError, match="needs a row 'near_zero_param_ratio_vs_std_hi' of the same cell"):
+        load(tmp_path, row, low | change)
+
+
 def test_numbers_keep_their_digits_and_alternative_is_optional(tmp_path: Path) -> None:
     bare = {key: value for key, value in ROW.items() if key != "alternative"}
     loaded = load(tmp_path, bare)

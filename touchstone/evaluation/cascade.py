@@ -18,7 +18,7 @@ from touchstone.evaluation.probes import PROBED
 from touchstone.evaluation.result import Member, Progress, Result, Shelf, query_flags, reporter
 from touchstone.losses import Loss
 from touchstone.query import undisturbed
-from touchstone.records import TOLERANCE
+from touchstone.records import CLEAN, TOLERANCE
 from touchstone.registry import EXAMPLES
 from touchstone.rng import draw_seed, own_generator
 from touchstone.threat import Threat
@@ -119,7 +119,7 @@ def _climb(
     epsilons, device = block.threat.epsilons, block.x.device
     best, points = block.judge(block.x, 0.0), block.x.clone()  # the point that broke each sample
     best["restart"] = torch.zeros(len(block), dtype=torch.int64)
-    owner = np.full(len(block), "clean", dtype=object)  # and whose it is
+    owner = np.full(len(block), CLEAN, dtype=object)  # and whose it is
     known: Known = {}
     tables, shown, flagged = [], {}, set[str]()
     for step, epsilon in enumerate(epsilons):
@@ -172,8 +172,8 @@ def _check(members: Sequence[Member], threat: Threat) -> None:
         got = f"{len(members)} and {len(threat.epsilons)}"
         raise ValueError(f"a cascade needs members and epsilons, got {got}")
     slugs = [member.slug for member in members]
-    if len(set(slugs)) < len(slugs) or "clean" in slugs:
-        raise ValueError(f"members need slugs of their own, and 'clean' is taken; got {slugs}")
+    if len(set(slugs)) < len(slugs) or CLEAN in slugs:
+        raise ValueError(f"members need slugs of their own, and {CLEAN!r} is taken; got {slugs}")
     for member in members:
         if member.check(threat).kind == "none":
             raise ValueError(f"member {member.slug!r}: expected an attack, got {member.fn!r}")

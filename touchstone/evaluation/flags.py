@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from touchstone.cell import distinct_radii, same_radius
-from touchstone.records import TOLERANCE, Flag
+from touchstone.records import CLEAN, TOLERANCE, Flag
 
 FULL_RANGE = 0.5  # linf radius in pixels that can turn every image grey
 
@@ -117,7 +117,7 @@ def black_box(records: pd.DataFrame) -> list[Flag]:
         records: of a cascade. A member sees only what all before it left, so the share of all samples that a
             member without backward passes breaks is what it gained; it counts above two standard errors.
     """
-    tried = records[~records["carried"] & (records["member"] != "clean")]
+    tried = records[~records["carried"] & (records["member"] != CLEAN)]
     blind = tried.groupby("member")["backwards"].max() == 0
     gains = tried[tried["member"].isin(blind.index[blind])].groupby(["epsilon", "member"])["success"].sum()
     samples = records.groupby("epsilon")["sample"].nunique()

@@ -11,12 +11,12 @@ from touchstone.cell import ModelId, ThreatSpec
 from touchstone.evaluation import flags as of_evaluation
 from touchstone.records import Attacked, Batch, Flag, Header
 from touchstone.runs import Run
-from touchstone.study.suites import worst_slug
+from touchstone.study.suites import TRAINING, worst_slug
 
 # what trainings and queries say of how they ran; what a preflight says too is more than that
 TECHNICAL = frozenset({*of_evaluation.QUERY, "given_weights", "redrawn"} - {*of_evaluation.PREFLIGHT})
-# how `Flagged.attack` is written
-_TRAINING, _PREFLIGHT, _DETAIL, _BESIDE = "training", "preflight ", ", ", " / "
+# how `Flagged.attack` is written, but for TRAINING
+_PREFLIGHT, _DETAIL, _BESIDE = "preflight ", ", ", " / "
 
 
 class Flagged(NamedTuple):
@@ -40,7 +40,7 @@ def table(flags: Iterable[Flagged]) -> pd.DataFrame:
 
 def of_training(run: Run) -> list[Flagged]:
     """Return what a training said of itself."""
-    return list(_flagged(run.model, run.stand_in, _TRAINING, run.flags))
+    return list(_flagged(run.model, run.stand_in, TRAINING, run.flags))
 
 
 def of_attacks(batch: Batch) -> list[Flagged]:
@@ -71,7 +71,7 @@ def concerns(raised_for: str, attack: str, norm: str) -> bool:
     """
     if raised_for.startswith(_PREFLIGHT):
         return raised_for.removeprefix(_PREFLIGHT).split(_DETAIL)[0] == norm
-    return raised_for in (_TRAINING, worst_slug(norm)) or attack in raised_for.split(_BESIDE)
+    return raised_for in (TRAINING, worst_slug(norm)) or attack in raised_for.split(_BESIDE)
 
 
 def _between(attacks: Iterable[Attacked]) -> Iterator[Flagged]:

@@ -5,7 +5,7 @@ from typing import NamedTuple, cast
 
 import pandas as pd
 
-from touchstone.records import Attacked, Batch
+from touchstone.records import CLEAN, Attacked, Batch
 
 
 class Counted(NamedTuple):
@@ -58,7 +58,6 @@ class Member(NamedTuple):
 
 
 COLUMNS = list(Member._fields)
-CLEAN = "clean"
 
 
 def table(members: Iterable[Member]) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from touchstone.findings.flags import TECHNICAL
 from touchstone.findings.inputs import read_table
 from touchstone.findings.intervals import share_interval
 from touchstone.findings.markdown import escape, pipe_table
-from touchstone.findings.members import CLEAN
+from touchstone.records import CLEAN
 from touchstone.registry import rounded
 from touchstone.report import words
 from touchstone.report.material import Material, stand_ins

@@ -393,21 +393,22 @@ def _disagreements(row: Mapping[str, str], known: Known, tried: AllTried) -> Ite
 
 
 def _join_intervals(path: Path, rows: Lines) -> pd.DataFrame:
-    """Make one claim of each `_lo`, `_hi` pair of rows that agree in everything but value and note."""
-    same = [key for key in COLUMNS if key not in ("id", "metric", "value", "note")]
+    """Make one claim of each `_lo`, `_hi` pair of rows that agree in everything but id, value and note."""
+    same = [key for key in (*COLUMNS, *OPTIONAL) if key not in ("id", "metric", "value", "note")]
     pairs: dict[tuple[str, ...], dict[str, dict[str, str]]] = defaultdict(dict)
     for _, row in rows:
-        pairs[(row["metric"][:-3], *(row[key] for key in same))][row["metric"][-3:]] = row
+        pairs[(row["metric"][:-3], *(row.get(key, "") for key in same))][row["metric"][-3:]] = row
     claims, problems = [], []
     for line, row in rows:
         stem, end = row["metric"][:-3], row["metric"][-3:]
-        pair = pairs[(stem, *(row[key] for key in same))]
+        pair = pairs[(stem, *(row.get(key, "") for key in same))]
         low, high = float(pair.get("_lo", row)["value"]), float(pair.get("_hi", row)["value"])
         if end not in ("_lo", "_hi"):
             claims.append({**row, "low": float(row["value"]), "high": float(row["value"])})
         elif not {"_lo", "_hi"} <= set(pair):
             other = stem + ("_hi" if end == "_lo" else "_lo")
-            text = f"metric: {row['metric']!r} needs a row {other!r} of the same cell"
+            alike = "of the same cell, equal in all but id, value and note"
+            text = f"metric: {row['metric']!r} needs a row {other!r} {alike}"
             problems.append(f"{path}:{line}: {text}")
         elif low > high:
             text = f"value: expected the low end below the high end, got {low:g} and {high:g}"

@@ -11,6 +11,7 @@ from touchstone.study.config import Lines, Slug, parse, read
 from touchstone.study.schema import DefenseDef, MemberDef, Norm, Study
 
 Members = dict[str, MemberDef]  # slug -> attack, in their order
+TRAINING = "training"  # in place of an attack: what flags of a training are raised for
 PLAIN = "plain"  # the substitute of a suite's transfer: the nets that each study calls so
 
 

@@ -10,11 +10,12 @@ from typing import Any
 from touchstone.attacks import ATTACKS, WITHOUT_KEYWORD, attack_spec
 from touchstone.cell import distinct_radii
 from touchstone.conditions import Facts, Walls
+from touchstone.records import CLEAN
 from touchstone.registry import NORMS, OWN, AttackSpec, DatasetSpec, SourceError, keywords, options
 from touchstone.study.checks.checker import Checker, each, placed
 from touchstone.study.config import Key
 from touchstone.study.schema import LIMITS, AttackDef, DefenseDef, MemberDef, Study, ThreatDef
-from touchstone.study.suites import PLAIN, Suites, worst_slug
+from touchstone.study.suites import PLAIN, TRAINING, Suites, worst_slug
 
 # arguments of attacks that threat, protocol and jobs fill in
 CONTRACT = frozenset({"norm", "eps", "rng", "stop", "substitute"})
@@ -69,6 +70,8 @@ class Attacks:
     def _attack(self, key: Key, name: str, attack: AttackDef) -> None:
         if name in map(worst_slug, NORMS):
             self.check.add(key, f"{name!r} is what the worst case is called; give the attack another name")
+        if name == TRAINING:
+            self.check.add(key, f"{name!r} is what flags of a training are raised for; give the attack another name")
         spec = self.check.spec(key, attack.fn, ATTACKS, attack_spec, "attack")
         if spec is None:
             return
@@ -241,6 +244,8 @@ class Attacks:
 
     def _member(self, key: Key, member: MemberDef) -> bool:
         """Check one attack of a suite; say whether it is known."""
+        if key[-1] == CLEAN:
+            self.check.add(key, f"{CLEAN!r} is what no attack broke; give the attack another name")
         runnable = {a: s for a, s in ATTACKS.items() if s.kind in ("fixed", "minimal")}
         if self.check.spec(key, member.fn, runnable, attack_spec, "attack") is None:
             return False
