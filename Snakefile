@@ -22,6 +22,7 @@ report: "reports/captions/workflow.rst"
 
 
 include: "rules/common.smk"
+include: "rules/around.smk"
 include: "rules/said.smk"
 include: "rules/shown.smk"
 include: "rules/data.smk"

@@ -1,17 +1,14 @@
 # What rules share: the plan, and functions from wildcards to input files. No rule is defined here.
 import os
-import shlex
 import sys
-from itertools import chain
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from touchstone import paths
 from touchstone.cell import ModelId
-from touchstone.files import BusyError, half_written
 from touchstone.plan import build, finished, targets
-from touchstone.plan.command import check_names, command, config_file, works
+from touchstone.plan.command import config_file, works
 from touchstone.plan.plan import make_plan
 from touchstone.plan.state import PLANNED, state
 from touchstone.study.config import ConfigError
@@ -38,7 +35,6 @@ RESULTS = PLAN.results
 MODEL = ModelId("{study}", "{dataset}", "{model}", "{defense}", "{seed}")
 TEMPLATES = paths.templates(ROOT)
 GPU = int(PLAN.config.device == "cuda")
-HELD = []  # what keeps other runs off the results
 ENV = "../envs/touchstone.yaml"
 
 
@@ -57,48 +53,6 @@ def manner(value):
 def growing(first):
     """A resource of which a job has more each time it is tried: what ran out of it would do so again."""
     return lambda wildcards, attempt: first * attempt
-
-
-def begin():
-    """Note that this run is at work, and keep others off its results until it ends.
-
-    A cluster's executor would give a shell what files and folders are called.
-    """
-    try:
-        if not workflow.local_exec:
-            check_names(os.getcwd(), workflow.main_snakefile, CONFIG, sys.prefix)
-            os.environ[PLANNED] = state(PLAN)
-        HELD.append(finished.begin(PLAN))
-    except (ConfigError, BusyError, OSError) as error:
-        raise WorkflowError(str(error)) from None
-
-
-def clear_away():
-    """Remove what finished trainings kept to go on after a kill, and what jobs that were killed left half written.
-
-    Not in the job: until Snakemake has taken note of its end it may be killed, lose its outputs, and begin anew.
-    """
-    spent = chain.from_iterable(map(RESULTS.spent, PLAN.trained))
-    for file in chain(spent, half_written(RESULTS.root)):
-        file.unlink()
-
-
-def sum_up():
-    """Write the summary of the studies that are whole, after a failure; Snakemake makes none for want of the others."""
-    from touchstone.report.unfinished import Undone, summary  # slow to import
-
-    (sys.executable,) = shlex.split(sys.executable)  # no script follows
-    undone = [
-        Undone(
-            files=[*map(Path, job.output)],
-            log=Path(job.log[0]),
-            failed=all(map(os.path.exists, job.input)),
-        )
-        for job in workflow.dag.needrun_jobs()
-        if job.log
-    ]
-    if file := summary(PLAN, undone, command(ROOT, CONFIG, sys.argv[1:])):
-        print(f"{file} has the studies that are whole", file=sys.stderr)
 
 
 def model_of(wildcards):
