@@ -26,6 +26,7 @@ from touchstone.registry import NORMS
 from touchstone.rng import SampleRng
 from touchstone.types import Bounds
 
+pytestmark = pytest.mark.slow  # draws inputs
 settings.register_profile("same", derandomize=True, database=None, deadline=None, max_examples=60)
 settings.load_profile("same")
 

@@ -84,6 +84,7 @@ def test_the_global_generator_is_left_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_ten_thousand_images_take_less_than_half_a_second() -> None:
     whole = rng(10_000)
     start = time.process_time()

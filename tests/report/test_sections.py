@@ -544,6 +544,7 @@ def test_every_table_is_captioned_and_numbered_in_the_order_of_the_report(materi
     assert numbered(everything) == [f"Table A{i}" for i in range(1, len(labels) + 1)]
 
 
+@pytest.mark.slow
 def test_both_reports_from_end_to_end(results: Results, material: Material, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(results.root.parents[1])
     parameters = {"results_dir": "results/demo", "study": "minmax"}
