@@ -190,6 +190,14 @@ def test_what_changed_in_claims_and_statements(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("change", [{"verdict": "reproducd"}, {"stands": "standz"}])
+def test_a_word_that_is_no_verdict_is_no_change_but_an_error(tmp_path: Path, change: dict[str, str]) -> None:
+    one = finished(tmp_path / "one", attacks()[:1])
+    other = finished(tmp_path / "other", attacks()[:1], CLAIMS.assign(**change))
+    with pytest.raises(ValueError, match=r"unknown verdict '(reproducd|standz)'.*did you mean"):
+        compare.compare(load_run(one), load_run(other))
+
+
 def of_study(study: str, broken: np.ndarray = BROKEN) -> list[Attacked]:
     """`attacks` on the model of another study."""
     return [

@@ -6,7 +6,7 @@ are trained again: that is what verdicts over seeds are for.
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, compress
 from operator import not_
@@ -21,14 +21,16 @@ from touchstone.cell import ModelId, radius_index
 from touchstone.findings import metrics
 from touchstone.findings.cells import Together, at_radii, without_budget
 from touchstone.findings.results import LoadedRun
+from touchstone.findings.vocabulary import STANDS, STATEMENTS, VERDICTS, known
 from touchstone.records import TOLERANCE, Attacked, Batch
 from touchstone.study.scale import LEVEL
 
 Values: TypeAlias = "pd.Series[float]"
 ACCURACY, DISTANCE = "accuracy", "distance"
 OWN = "own"  # in place of the studies of two nets that somebody asked about
-STATED = ("verdict", "worst_verdict")  # of a statement; of a claim:
-CLAIMED = ("verdict", "stands", "ours")
+# column of a statement, and of a claim -> the words that stand there, none for a number
+STATED: dict[str, Collection[str]] = {"verdict": STATEMENTS, "worst_verdict": STATEMENTS}
+CLAIMED: dict[str, Collection[str]] = {"verdict": VERDICTS, "stands": STANDS, "ours": ()}
 
 
 class What(NamedTuple):
@@ -386,17 +388,19 @@ def _with_q(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
     return tuple(pair._replace(q=float(q), differs=bool(q <= LEVEL)) for pair, q in zip(pairs, rates, strict=True))
 
 
-def _changes(kind: str, words: Sequence[str], *tables: pd.DataFrame) -> Iterator[Change]:
-    """Yield what two tables do not share in columns `words`; a row is named by study, id and reading."""
+def _changes(kind: str, columns: Mapping[str, Collection[str]], *tables: pd.DataFrame) -> Iterator[Change]:
+    """Yield what two tables do not share in some columns, each with its words; study, id and reading name a row."""
     first, second = (
         {(row["study"], row["id"], row["reading"]): row for row in table.to_dict("records")} for table in tables
     )
     for study, name, reading in sorted({*first, *second}):
         rows = [found.get((study, name, reading), {}) for found in (first, second)]
-        for word in words:
-            a, b = (_text(row.get(word, "")) for row in rows)
+        for column, words in columns.items():
+            a, b = (_text(row.get(column, "")) for row in rows)
             if a != b:
-                yield Change(study, kind, name, reading, word, a, b)
+                for text in filter(None, (a, b) if words else ()):
+                    known(text, words)
+                yield Change(study, kind, name, reading, column, a, b)
 
 
 def _text(value: object) -> str:
