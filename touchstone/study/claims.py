@@ -395,13 +395,17 @@ def _disagreements(row: Mapping[str, str], known: Known, tried: AllTried) -> Ite
 def _join_intervals(path: Path, rows: Lines) -> pd.DataFrame:
     """Make one claim of each `_lo`, `_hi` pair of rows that agree in everything but id, value and note."""
     same = [key for key in (*COLUMNS, *OPTIONAL) if key not in ("id", "metric", "value", "note")]
+
+    def whose(row: Mapping[str, str]) -> tuple[str, ...]:
+        return (row["metric"][:-3], *(row.get(key, "") for key in same))
+
     pairs: dict[tuple[str, ...], dict[str, dict[str, str]]] = defaultdict(dict)
     for _, row in rows:
-        pairs[(row["metric"][:-3], *(row.get(key, "") for key in same))][row["metric"][-3:]] = row
+        pairs[whose(row)][row["metric"][-3:]] = row
     claims, problems = [], []
     for line, row in rows:
         stem, end = row["metric"][:-3], row["metric"][-3:]
-        pair = pairs[(stem, *(row.get(key, "") for key in same))]
+        pair = pairs[whose(row)]
         low, high = float(pair.get("_lo", row)["value"]), float(pair.get("_hi", row)["value"])
         if end not in ("_lo", "_hi"):
             claims.append({**row, "low": float(row["value"]), "high": float(row["value"])})
