@@ -80,8 +80,12 @@ def test_somebody_answers_and_the_claims_have_numbers(root: Path, folder: Path, 
     assert state() == "Image 11 of 25, 10 answered", "Enter goes to the next open one"
     assert browser.run("document.getElementById('save').disabled")
     browser.open(page, 390, 844)
-    told.append(f"reload, as wide as a phone: {state()}")
+    told.append(f"open again, as wide as a phone: {state()}")
     assert state() == "Image 11 of 25, 10 answered", "answers are kept"
+    browser.run("localStorage.clear()")
+    browser.reload()
+    told.append(f"reload where the browser keeps nothing: {state()}")
+    assert state() == "Image 11 of 25, 10 answered", "answers are in the address"
     wide = "document.documentElement.scrollWidth <= 390 && document.getElementById('save').disabled"
     assert browser.run(wide), "nothing is cut off on a phone"
     small = "[...document.querySelectorAll('button')].every((b) => b.offsetWidth >= 44 && b.offsetHeight >= 44)"
