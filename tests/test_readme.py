@@ -4,7 +4,6 @@
 """
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from toy_runs import finished
 from touchstone.attacks import ATTACKS
 from touchstone.commands.plan import HEAD, SHARED, cells
 from touchstone.defenses import DEFENSES
-from touchstone.findings.vocabulary import NOT_RUN, PAIRED, STANDS, STATEMENTS, VERDICTS, Reply, Standing, Word
+from touchstone.findings.vocabulary import PAIRED, STANDS, STATEMENTS, VERDICTS, Reply, Standing, Word
 from touchstone.models import MODELS
 from touchstone.plan import cost
 from touchstone.plan.units import UNITS, read
@@ -61,23 +60,9 @@ def paper() -> str:
 
 
 def evidence(table: str) -> dict[str, pd.DataFrame]:
-    """A table of each study that was run as evidence, whose parts are put together where it was run dataset by dataset.
-
-    Such a part is a folder called STUDY-DATASET, which has the claims of the other parts as not run.
-    """
-    parts: dict[str, list[pd.DataFrame]] = defaultdict(list)
-    for file in sorted(EVIDENCE.glob(f"*/{table}.csv")):
-        parts[file.parent.name.partition("-")[0]].append(pd.read_csv(file, dtype=str, keep_default_na=False))
-    return {study: together(found) for study, found in parts.items()}
-
-
-def together(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    """Rows of all parts; of claims that are in each of them those that were run."""
-    rows = pd.concat(parts, ignore_index=True)
-    if "verdict" not in rows:
-        return rows
-    first = rows.sort_values("verdict", key=lambda words: words.isin(NOT_RUN), kind="stable")
-    return first.drop_duplicates(["id", "reading"]).sort_index()
+    """A table of each study that was run as evidence."""
+    files = sorted(EVIDENCE.glob(f"*/{table}.csv"))
+    return {file.parent.name: pd.read_csv(file, dtype=str, keep_default_na=False) for file in files}
 
 
 def masks() -> str:
@@ -111,13 +96,6 @@ def test_tables_of_the_pages_are_those_of_the_package(name: str) -> None:
     file, make = PARTS[name]
     (found,) = part(name).findall(file.read_text())
     assert found.strip() == make(), "run `python tests/test_readme.py`"
-
-
-def test_of_a_study_in_parts_a_claim_counts_where_it_was_run() -> None:
-    ran = {"id": ["a", "b"], "reading": "headline"}
-    first, second = (pd.DataFrame(ran | {"verdict": words}) for words in (["lower", "not run"], ["not run", "higher"]))
-    assert together([first, second])["verdict"].tolist() == ["lower", "higher"]
-    assert sorted(together([second, first])["verdict"]) == ["higher", "lower"]
 
 
 def test_a_reader_comes_first() -> None:
