@@ -46,19 +46,26 @@ def material(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., M
     config |= {"batch_size": 1, "data": {}}
     write_yaml(results.config, {"config": config, "jobs": {}})
     write_sealed(results.provenance("toy"), {"seconds": 12.0, "command": "snakemake --cores all"})
-    save_run(results.model(NET).run.parent, model=NET, cell={"run": "own-toy", **NET._asdict(), "stand_in": ""})
 
-    def made(*flagged: flags.Flagged, asked: Batch | None = None) -> Material:
+    def made(*flagged: flags.Flagged, asked: Batch | None = None, seeds: int = 1) -> Material:
         asked = asked or batch()
         tables = {name: pd.DataFrame(columns=["x"]) for name in RESULT_TABLES}
-        tables["cells"] = cells.table(cells.of_attacks(asked, {})).assign(stand_in="")
-        tables["members"] = members.table(members.of_attacks(asked))
+        tables["cells"] = _of_seeds(cells.table(cells.of_attacks(asked, {})).assign(stand_in=""), seeds)
+        tables["members"] = _of_seeds(members.table(members.of_attacks(asked)), seeds)
         tables["flags"] = flags.table(flagged)
         write_tables({results.table("toy", name): table for name, table in tables.items()})
         save(results.attack(NET, "all").records, *asked.attacks)
+        for net in (NET._replace(seed=seed) for seed in range(seeds)):
+            cell = {"run": "own-toy", **net._asdict(), "stand_in": ""}
+            save_run(results.model(net).run.parent, model=net, cell=cell)
         return gather(results.root, "toy")
 
     return made
+
+
+def _of_seeds(table: pd.DataFrame, seeds: int) -> pd.DataFrame:
+    """The numbers of seed 0 once more for every other one."""
+    return pd.concat([table.assign(seed=seed) for seed in range(seeds)], ignore_index=True)
 
 
 def test_it_says_how_many_images_are_right_at_each_radius(material: Callable[..., Material]) -> None:
@@ -72,6 +79,25 @@ def test_it_says_how_many_images_are_right_at_each_radius(material: Callable[...
         ["linf", "0.1", "50.0"],
         ["linf", "0.3", "25.0"],
     ]
+
+
+def test_several_nets_have_their_seeds_beside_their_numbers(material: Callable[..., Material]) -> None:
+    raised = [flags.Flagged(*NET._replace(seed=seed), "", "preflight linf", "saturated", "31 %") for seed in (0, 1)]
+    found = material(*raised, seeds=2)
+    said = model.values(found)
+    assert said["clean"] == "100.0 % (51.0 to 100.0), seed 0; 100.0 % (51.0 to 100.0), seed 1"
+    assert said["answers"].split("; ")[:2] == [
+        "50.0 % (15.0 to 85.0) at linf 0.1, seed 0",
+        "50.0 % (15.0 to 85.0) at linf 0.1, seed 1",
+    ]
+    assert said["flags"].splitlines()[1] == "- *saturated* (preflight linf, seed 1): 31 %."
+    columns = [[cell.strip() for cell in line.split("|")[1:-1]] for line in model.accuracies(found).splitlines()]
+    assert columns[0][0] == "seed"
+    assert [row[0] for row in columns[2:]] == ["0", "1"] * 3
+    columns = [[cell.strip() for cell in line.split("|")[1:-1]] for line in model.members(found).splitlines()]
+    assert columns[0][0] == "seed"
+    assert {row[0] for row in columns[2:]} == {"0", "1"}
+    assert "| 6.2 |" in " ".join(model.costs(found).split())  # of an image, as with one net
 
 
 def test_a_worst_case_that_failed_has_its_reason_in_place_of_a_number(material: Callable[..., Material]) -> None:
@@ -139,6 +165,7 @@ def test_the_template_names_what_there_is(material: Callable[..., Material], roo
     text = "\n".join(cell.source for cell in book.cells)
     assert "{{" not in text
     assert "Nothing: gradients are neither zero nor masked" in text
+    assert "What the broken images look like" not in text  # the study has no such figure
     assert re.findall(r"\*\*Table (A\d)", text) == ["A1", "A2", "A3", "A4", "A5"]
     shown = {call for cell in book.cells for call in re.findall(r"Markdown\(report\.(\w+)", cell.source)}
     assert shown == {*model.__all__} - {"values"}

@@ -25,6 +25,7 @@ from touchstone.study.schema import Study
 
 __all__ = ["accuracies", "costs", "failures", "figures", "machine", "members", "sources", "values"]
 NOTHING = "–"
+GALLERIES = ("gallery-of-broken", "gallery")  # plots of the figures that the template shows under one heading
 HEAD = ("norm", "radius", "right, %", "95 % interval", "images")
 
 
@@ -32,18 +33,21 @@ def values(material: Material) -> Values:
     """Return what the text names; a value is empty where there is nothing of its kind."""
     study, measured = material.study, _cells(material)
     worst = _worst(measured)
-    clean = next(cell for cell in measured if cell.attack == CLEAN and cell.metric == "accuracy")
+    clean, several = _clean(measured), _several(cell.seed for cell in measured)
     suite = next((cell.suite for cell in worst), "")
     return Values(
         stand_ins=run_values(material.config, stand_ins(material.runs))["stand_ins"],
         title=escape(study.title),
         citation=escape(study.citation),
         suite=escape(suite),
-        n=f"{clean.n:,}",
-        clean=_share(clean),
-        answers="; ".join(f"{_share(cell)} at {cell.norm} {cell.epsilon:g}" for cell in worst),
+        n=f"{clean[0].n:,}",
+        clean="; ".join(f"{_share(cell)}{_whose(cell.seed, several)}" for cell in clean),
+        answers="; ".join(
+            f"{_share(cell)} at {cell.norm} {cell.epsilon:g}{_whose(cell.seed, several)}" for cell in worst
+        ),
         incomplete="; ".join(dict.fromkeys(escape(cell.reason) for cell in worst if cell.status == "incomplete")),
         flags=_flags(material),
+        galleries=", ".join(name for name, one in study.figures.items() if one.fn in GALLERIES),
         failed="yes" if len(material.tables["failures"]) else "",
         **rerun(material),
     )
@@ -52,18 +56,20 @@ def values(material: Material) -> Values:
 def lines(cells: Sequence[Cell], model: str) -> list[tuple[str, ...]]:
     """Return accuracies as the lines of a table, the head among them: clean, then in the worst case by radius.
 
-    Where there is no number, the reason stands in place of its interval.
+    Where there is no number, the reason stands in place of its interval. Of several nets the seed stands first.
     """
     of_model = [cell for cell in cells if cell.model == model]
-    clean = [cell for cell in of_model if cell.attack == CLEAN and cell.metric == "accuracy"]
-    return [HEAD, *(_line(cell) for cell in [*clean, *_worst(of_model)])]
+    told = [*_clean(of_model), *_worst(of_model)]
+    if not _several(cell.seed for cell in told):
+        return [HEAD, *map(_line, told)]
+    return [("seed", *HEAD), *((str(cell.seed), *_line(cell)) for cell in told)]
 
 
 def looks_wrong(flags: Path, model: str) -> str:
     """Return a line per flag that is about what the numbers mean, from the table of flags; empty without any."""
     found = read_table(flags)
     told = _told(found[found["model"] == model])
-    return "\n".join(f"looks wrong: {flag} ({attack}): {detail}" for flag, attack, detail in told)
+    return "\n".join(f"looks wrong: {flag} ({of}): {detail}" for flag, of, detail in told)
 
 
 def accuracies(material: Material) -> str:
@@ -75,8 +81,12 @@ def accuracies(material: Material) -> str:
 def members(material: Material) -> str:
     """Return who broke what: radius by radius, the attacks of the suite in their order."""
     table = _of_model(material.tables["members"], material.study)
-    shown = [_member({str(k): str(v) for k, v in row.items()}) for row in table.to_dict("records")]
-    return pipe_table(pd.DataFrame(shown), right=["tried", "broke", "left, %", "backward passes"]) if shown else ""
+    shown = pd.DataFrame([_member({str(k): str(v) for k, v in row.items()}) for row in table.to_dict("records")])
+    if shown.empty:
+        return ""
+    if _several(table["seed"]):
+        shown.insert(0, "seed", table["seed"].to_list())
+    return pipe_table(shown, right=["tried", "broke", "left, %", "backward passes"])
 
 
 def costs(material: Material) -> str:
@@ -84,13 +94,13 @@ def costs(material: Material) -> str:
     table = _of_model(material.tables["members"], material.study)
     if table.empty:
         return ""
-    n = int(table["n"].iloc[0])
+    n, nets = int(table["n"].iloc[0]), table["seed"].nunique()
     forwards, backwards = (pd.to_numeric(table[kind]).sum() for kind in ("forwards", "backwards"))
     provenance = material.provenance
     facts = {
         "images": f"{n:,}",
-        "passes forward, per image": rounded(forwards / n),
-        "passes backward, per image": rounded(backwards / n),
+        "passes forward, per image": rounded(forwards / (n * nets)),
+        "passes backward, per image": rounded(backwards / (n * nets)),
         "seconds of all jobs": f"{provenance.get('seconds', math.nan):,.0f}{words.broken_off(provenance)}",
     }
     return pipe_table(pd.DataFrame(facts.items(), columns=["what", "value"]), right=["value"])
@@ -112,13 +122,24 @@ def _member(row: Mapping[str, str]) -> dict[str, str]:
 def _flags(material: Material) -> str:
     """Return every flag that is about what the numbers mean as a point of a list, in its own words."""
     told = (map(escape, row) for row in _told(_of_model(material.tables["flags"], material.study)))
-    return "\n".join(f"- *{flag}* ({attack}): {detail}." for flag, attack, detail in told)
+    return "\n".join(f"- *{flag}* ({of}): {detail}." for flag, of, detail in told)
 
 
 def _told(flags: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """Return flag, attack and detail of the flags that are about what the numbers mean, each once."""
-    told = flags.loc[~flags["flag"].isin(TECHNICAL), ["flag", "attack", "detail"]]
-    return list(told.drop_duplicates().itertuples(index=False, name=None))
+    """Return flag, what it is of and detail of the flags that are about what the numbers mean, each once."""
+    told = flags[~flags["flag"].isin(TECHNICAL)]
+    several = _several(told["seed"])
+    lines = ((row.flag, f"{row.attack}{_whose(row.seed, several)}", row.detail) for row in told.itertuples())
+    return list(dict.fromkeys(lines))
+
+
+def _several(seeds: Iterable[object]) -> bool:
+    """Return whether there is more than one net, so that whose a number is must be said."""
+    return len({*seeds}) > 1
+
+
+def _whose(seed: object, several: bool) -> str:
+    return f", seed {seed}" if several else ""
 
 
 def _model(study: Study) -> ModelId:
@@ -134,6 +155,10 @@ def _of_model(table: pd.DataFrame, study: Study) -> pd.DataFrame:
 
 def _cells(material: Material) -> list[Cell]:
     return rows(from_text(_of_model(material.tables["cells"], material.study)))
+
+
+def _clean(cells: Iterable[Cell]) -> list[Cell]:
+    return [cell for cell in cells if cell.attack == CLEAN and cell.metric == "accuracy"]
 
 
 def _worst(cells: Iterable[Cell]) -> list[Cell]:
