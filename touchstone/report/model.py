@@ -129,8 +129,10 @@ def _told(flags: pd.DataFrame) -> list[tuple[str, str, str]]:
     """Return flag, what it is of and detail of the flags that are about what the numbers mean, each once."""
     told = flags[~flags["flag"].isin(TECHNICAL)]
     several = _several(told["seed"])
-    lines = ((row.flag, f"{row.attack}{_whose(row.seed, several)}", row.detail) for row in told.itertuples())
-    return list(dict.fromkeys(lines))
+    found = zip(told["flag"], told["attack"], told["seed"], told["detail"], strict=True)
+    return list(
+        dict.fromkeys((flag, f"{attack}{_whose(seed, several)}", detail) for flag, attack, seed, detail in found)
+    )
 
 
 def _several(seeds: Iterable[object]) -> bool:
