@@ -122,33 +122,40 @@ def test_the_largest_gaps_come_first_and_those_within_the_tolerance_not_at_all()
     assert len(grid(glance.gaps([many]))) == glance.MOST
 
 
-def test_of_each_net_and_norm_the_claim_under_the_hardest_attack_at_the_largest_radius() -> None:
+def test_of_each_net_and_norm_the_claim_under_pgd_at_the_largest_radius_that_has_a_gap() -> None:
     claims = [
-        {"high": "50.0", "attack_gap": "40.0"},
-        {"high": "60.0"},
         {"high": "1.0", "cell_epsilon": "0.1"},
+        {"high": "0.0", "attack": "bim"},
+        {"high": "50.0"},
+        {"high": "40.0"},
         {"high": "2.0", "worst": ""},
         {"high": "3.0", "cited": "Chen"},
         {"high": "4.0", "verdict": "not run"},
         {"high": "0.5", "kind": ""},
         {"high": "50.0", "norm": "l2"},
-        {"high": "30.0", "cell_defense": "adv", "cell_metric": "adv_error"},
-        {"high": "40.0", "cell_defense": "adv", "cell_metric": "adv_error", "reading": "coded"},
-        {"high": "40.0", "cell_defense": "adv", "cell_metric": "adv_error"},
+        {"high": "25.0", "norm": "l1", "attack": "fgsm", "cell_metric": "adv_error"},
+        {"high": "30.0", "norm": "l1", "attack": "mim", "cell_metric": "adv_error"},
+        {"high": "30.0", "norm": "l0", "attack_gap": "2.0"},
+        {"high": "30.0", "cell_defense": "adv", "reading": "coded"},
+        {"high": "30.0", "cell_defense": "adv", "kind": "floor", "stands": "stands"},
     ]
-    of = study("a", *claims, flags=[{"attack": "preflight linf", "flag": "saturated"}])
+    with_gaps = [{"attack_gap": "40.0"} | claim for claim in claims]
+    of = study("a", *with_gaps, flags=[{"attack": "preflight linf", "flag": "saturated"}])
     rows = grid(glance.strongest(of.tables["claims"], of.tables["flags"]))
-    assert [(row["net"], row["claim"], row["flags"]) for row in rows] == [
-        ("mnist lenet adv", "c10", ""),
-        ("mnist lenet std", "c7", ""),
-        ("mnist lenet std", "c0", "saturated"),
+    assert [(row["net"], row["claim"], row["in the worst case"], row["flags"]) for row in rows] == [
+        ("mnist lenet adv", "c13", "printed at the floor", ""),
+        ("mnist lenet std", "c10", "", ""),
+        ("mnist lenet std", "c8", "", ""),
+        ("mnist lenet std", "c2", "", "saturated"),
     ]
-    assert rows[2] == {
-        **{"net": "mnist lenet std", "claim": "c0", "attack": "pgd 0.3", "paper": "98.0", "ours": "97.5 ±0.5"},
+    assert rows[3] == {
+        **{"net": "mnist lenet std", "claim": "c2", "attack": "pgd 0.3", "paper": "98.0", "ours": "97.5 ±0.5"},
         **{"worst case": "60.0 ±1.0", "attack gap": "40.0", "replication gap": "", "verdict": "✓ reproduced"},
         **{"in the worst case": "", "flags": "saturated"},
     }
-    assert glance.strongest(of.tables["claims"].head(0), of.tables["flags"]) == ""
+    nothing = of.tables["claims"]
+    assert glance.strongest(nothing.head(0), of.tables["flags"]) == ""
+    assert glance.strongest(nothing.assign(attack_gap="2.0"), of.tables["flags"]) == ""
 
 
 def test_beside_a_gap_stand_the_flags_of_its_net_and_attack() -> None:

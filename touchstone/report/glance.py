@@ -22,6 +22,7 @@ from touchstone.study.claims import HEADLINE
 from touchstone.study.scale import POINTS
 
 NO_NET = "–"
+PGD = "pgd"  # what a paper calls its attack
 # kind of a claim -> what its row is called, in the order of the rows
 ROWS = dict(zip(reversed(KINDS), ("attacked", "floor", "clean"), strict=True)) | {"": "others"}
 FIRST = ("reproduced", "higher", "lower", "cannot tell", "not comparable", "other")  # columns of what was run
@@ -195,7 +196,9 @@ def _with_half(claim: Mapping[Hashable, Any], number: str, half: str) -> str:
 
 
 def strongest(claims: pd.DataFrame, flags: pd.DataFrame) -> str:
-    """List a claim per net and norm: of those that were run at the largest radius the one with the least left in print.
+    """List what may be masked: a claim per net and norm, at the largest radius that was run, if it has an attack gap.
+
+    It is the claim under PGD, which every paper has, and in a norm without PGD the one with the least left in print.
 
     Args:
         claims: of a study, its claims.csv; those that a paper repeats, or that no worst case tests, do not count. Where
@@ -203,7 +206,7 @@ def strongest(claims: pd.DataFrame, flags: pd.DataFrame) -> str:
         flags: of the same study.
 
     Returns:
-        A row per net and norm; empty without any.
+        A row per net and norm whose gap is above the tolerance of an accuracy; empty without any.
     """
     tested = words.run(words.own(claims)).loc[lambda rows: (rows["kind"] != "") & (rows["worst"] != "")]
     if tested.empty:
@@ -214,7 +217,9 @@ def strongest(claims: pd.DataFrame, flags: pd.DataFrame) -> str:
         radius=[-claim.epsilon for claim in read],
         left=[claim.accuracy(claim.high) for claim in read],
         other=tested["reading"] != HEADLINE,
-    ).sort_values(["radius", "left", "other"], kind="stable")
+    )
+    order.loc[order["attack"] == PGD, "left"] = -1.0  # before all others; of two numbers the first that is printed
+    order = order.sort_values(["radius", "left", "other"], kind="stable")
     first = order.drop_duplicates([*_NET, "norm"]).sort_values([*_NET, "norm"])
     rows = [
         {
@@ -222,10 +227,12 @@ def strongest(claims: pd.DataFrame, flags: pd.DataFrame) -> str:
             "claim": escape(row["id"]),
             "attack": escape(f"{row['cell_attack']} {row['cell_epsilon']}"),
             **_compare(row, flags, most=len(flags)),
+            **({"in the worst case": "printed at the floor"} if row["kind"] == "floor" else {}),
         }
         for row in first.to_dict("records")
+        if float(row["attack_gap"]) > 100.0 * POINTS
     ]
-    return pipe_table(pd.DataFrame(rows), right=_COMPARED)
+    return pipe_table(pd.DataFrame(rows), right=_COMPARED) if rows else ""
 
 
 # ---- flags
