@@ -141,9 +141,9 @@ def test_of_each_net_and_norm_the_claim_under_pgd_at_the_largest_radius_that_has
     ]
     with_gaps = [{"attack_gap": "40.0"} | claim for claim in claims]
     of = study("a", *with_gaps, flags=[{"attack": "preflight linf", "flag": "saturated"}])
-    rows = grid(glance.strongest(of.tables["claims"], of.tables["flags"]))
+    rows = grid(glance.masked(of.tables["claims"], of.tables["flags"]))
     assert [(row["net"], row["claim"], row["in the worst case"], row["flags"]) for row in rows] == [
-        ("mnist lenet adv", "c13", "printed at the floor", ""),
+        ("mnist lenet adv", "c13", "stands (printed at the floor)", ""),
         ("mnist lenet std", "c10", "", ""),
         ("mnist lenet std", "c8", "", ""),
         ("mnist lenet std", "c2", "", "saturated"),
@@ -154,8 +154,8 @@ def test_of_each_net_and_norm_the_claim_under_pgd_at_the_largest_radius_that_has
         **{"in the worst case": "", "flags": "saturated"},
     }
     nothing = of.tables["claims"]
-    assert glance.strongest(nothing.head(0), of.tables["flags"]) == ""
-    assert glance.strongest(nothing.assign(attack_gap="2.0"), of.tables["flags"]) == ""
+    assert glance.masked(nothing.head(0), of.tables["flags"]) == ""
+    assert glance.masked(nothing.assign(attack_gap="2.0"), of.tables["flags"]) == ""
 
 
 def test_beside_a_gap_stand_the_flags_of_its_net_and_attack() -> None:

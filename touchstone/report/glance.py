@@ -195,10 +195,11 @@ def _with_half(claim: Mapping[Hashable, Any], number: str, half: str) -> str:
 # ---- claims
 
 
-def strongest(claims: pd.DataFrame, flags: pd.DataFrame) -> str:
+def masked(claims: pd.DataFrame, flags: pd.DataFrame) -> str:
     """List what may be masked: a claim per net and norm, at the largest radius that was run, if it has an attack gap.
 
-    It is the claim under PGD, which every paper has, and in a norm without PGD the one with the least left in print.
+    It is the claim under PGD, and where a paper has none in that norm the one with the least left in print. What other
+    attacks miss is not looked at.
 
     Args:
         claims: of a study, its claims.csv; those that a paper repeats, or that no worst case tests, do not count. Where
@@ -227,10 +228,10 @@ def strongest(claims: pd.DataFrame, flags: pd.DataFrame) -> str:
             "claim": escape(row["id"]),
             "attack": escape(f"{row['cell_attack']} {row['cell_epsilon']}"),
             **_compare(row, flags, most=len(flags)),
-            **({"in the worst case": "printed at the floor"} if row["kind"] == "floor" else {}),
+            **({"in the worst case": "stands (printed at the floor)"} if row["kind"] == "floor" else {}),
         }
         for row in first.to_dict("records")
-        if float(row["attack_gap"]) > 100.0 * POINTS
+        if float(row["attack_gap"] or 0.0) > 100.0 * POINTS
     ]
     return pipe_table(pd.DataFrame(rows), right=_COMPARED) if rows else ""
 

@@ -46,7 +46,7 @@ def values(material: Material) -> Values:
             f"{_share(cell)} at {cell.norm} {cell.epsilon:g}{_whose(cell.seed, several)}" for cell in worst
         ),
         incomplete="; ".join(dict.fromkeys(escape(cell.reason) for cell in worst if cell.status == "incomplete")),
-        flags=_flags(material),
+        flags=_flags(material, several=several),
         galleries=", ".join(name for name, one in study.figures.items() if one.fn in GALLERIES),
         failed="yes" if len(material.tables["failures"]) else "",
         **rerun(material),
@@ -68,8 +68,8 @@ def lines(cells: Sequence[Cell], model: str) -> list[tuple[str, ...]]:
 def looks_wrong(flags: Path, model: str) -> str:
     """Return a line per flag that is about what the numbers mean, from the table of flags; empty without any."""
     found = read_table(flags)
-    told = _told(found[found["model"] == model])
-    return "\n".join(f"looks wrong: {flag} ({of}): {detail}" for flag, of, detail in told)
+    told = _told(found[found["model"] == model], several=False)
+    return "\n".join(f"looks wrong: {flag} ({raised_for}): {detail}" for flag, raised_for, detail in told)
 
 
 def accuracies(material: Material) -> str:
@@ -119,16 +119,21 @@ def _member(row: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _flags(material: Material) -> str:
+def _flags(material: Material, *, several: bool) -> str:
     """Return every flag that is about what the numbers mean as a point of a list, in its own words."""
-    told = (map(escape, row) for row in _told(_of_model(material.tables["flags"], material.study)))
-    return "\n".join(f"- *{flag}* ({of}): {detail}." for flag, of, detail in told)
+    table = _of_model(material.tables["flags"], material.study)
+    told = (map(escape, row) for row in _told(table, several=several))
+    return "\n".join(f"- *{flag}* ({raised_for}): {detail}." for flag, raised_for, detail in told)
 
 
-def _told(flags: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """Return flag, what it is of and detail of the flags that are about what the numbers mean, each once."""
+def _told(flags: pd.DataFrame, *, several: bool) -> list[tuple[str, str, str]]:
+    """Return flag, what raised it and detail of the flags that are about what the numbers mean, each once.
+
+    Args:
+        flags: a table of flags.
+        several: whether there are several nets, so that whose a flag is must be said.
+    """
     told = flags[~flags["flag"].isin(TECHNICAL)]
-    several = _several(told["seed"])
     found = zip(told["flag"], told["attack"], told["seed"], told["detail"], strict=True)
     return list(
         dict.fromkeys((flag, f"{attack}{_whose(seed, several)}", detail) for flag, attack, seed, detail in found)
