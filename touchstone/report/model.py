@@ -20,7 +20,7 @@ from touchstone.registry import rounded
 from touchstone.report import words
 from touchstone.report.material import Material, stand_ins
 from touchstone.report.render import Values
-from touchstone.report.sections import failures, figures, machine, rerun, run_values, sources
+from touchstone.report.sections import failures, figure_names, figures, machine, rerun, run_values, sources
 from touchstone.study.schema import Study
 
 __all__ = ["accuracies", "costs", "failures", "figures", "machine", "members", "sources", "values"]
@@ -47,7 +47,7 @@ def values(material: Material) -> Values:
         ),
         incomplete="; ".join(dict.fromkeys(escape(cell.reason) for cell in worst if cell.status == "incomplete")),
         flags=_flags(material, several=several),
-        galleries=", ".join(name for name, one in study.figures.items() if one.fn in GALLERIES),
+        galleries=", ".join(figure_names(material, *GALLERIES)),
         failed="yes" if len(material.tables["failures"]) else "",
         **rerun(material),
     )
@@ -135,9 +135,8 @@ def _told(flags: pd.DataFrame, *, several: bool) -> list[tuple[str, str, str]]:
     """
     told = flags[~flags["flag"].isin(TECHNICAL)]
     found = zip(told["flag"], told["attack"], told["seed"], told["detail"], strict=True)
-    return list(
-        dict.fromkeys((flag, f"{attack}{_whose(seed, several)}", detail) for flag, attack, seed, detail in found)
-    )
+    named = ((flag, f"{attack}{_whose(seed, several)}", detail) for flag, attack, seed, detail in found)
+    return list(dict.fromkeys(named))
 
 
 def _several(seeds: Iterable[object]) -> bool:

@@ -64,7 +64,7 @@ def values(material: Material) -> Values:
         lost_tables=lost_tables(material),
         marks=legend() if study.tables else "",
         legend=legend(),
-        figures=", ".join(_figures(material)),
+        figures=", ".join(figure_names(material)),
         lost_figures=lost_figures(material),
         tolerance=words.per_dataset(criterion.tolerance) if criterion else "",
         reference=criterion.reference if criterion else "",
@@ -107,7 +107,7 @@ def own_tables(material: Material) -> dict[str, str]:
 def figure_labels(material: Material) -> dict[str, str]:
     """Label the study's figures by their numbers in the paper; others A1, A2, ... in the order of the report."""
     own, published = count(1), material.published
-    shown = [name for plots in SECTIONS for name in _figures(material, *plots)]
+    shown = [name for plots in SECTIONS for name in figure_names(material, *plots)]
     everything = dict.fromkeys([*shown, *material.study.figures])
     return {n: escape(published[n].number) if n in published else f"Figure A{next(own)}" for n in everything}
 
@@ -121,7 +121,7 @@ def figures(material: Material, *plots: str) -> str:
     """
     labels, study, results = figure_labels(material), material.study, material.results
     notebook, parts = results.report(study.study).ipynb, []
-    for name in _figures(material, *plots):
+    for name in figure_names(material, *plots):
         path = existing(results.figure(study.study, name), "figures")
         if name not in material.captions:
             raise ValueError(
@@ -161,8 +161,8 @@ def _stands_in(material: Material, dataset: str | None) -> str:
     return f"Here: {actual} in place of {dataset}." if actual else ""
 
 
-def _figures(material: Material, *plots: str) -> list[str]:
-    """Names of the figures drawn by some plots, or of all that have no section of their own, of nets in this run."""
+def figure_names(material: Material, *plots: str) -> list[str]:
+    """Return which figures, of nets in this run, some plots draw, or all that have no section of their own."""
     there = {name: one for name, one in material.study.figures.items() if _has_nets(material, one)}
     return [name for name, one in there.items() if (one.fn in plots if plots else one.fn not in chain(*SECTIONS))]
 
